@@ -1,0 +1,200 @@
+"""The judgement: lifts, intervals and p-values by user, through tea-tasting; corrections; sample ratio; truth."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import tea_tasting as tt
+from scipy.stats import chisquare, norm
+from statsmodels.stats.multitest import multipletests
+
+from analysis.metrics import METRICS, Metric
+
+LEVEL = 0.95
+POWER = 0.80
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One contender against the control on one metric. Lifts are relative: .02 is 2 %.
+
+    Attributes:
+        lift, low, high: estimate and 95 % interval (delta method, CUPED where there is a warm-up).
+        detectable: the relative effect that this test would have found with probability .80.
+        variance_saved: share of the variance that CUPED took away.
+        true_lift: in the worlds in which everybody gets one arm; None where there are none.
+        margin, not_worse: of guardrails: whether the 95 % interval lies above -margin.
+    """
+
+    arm: str
+    control: str
+    metric: str
+    unit: str
+    role: str
+    n_control: int
+    n_treatment: int
+    control_mean: float
+    treatment_mean: float
+    lift: float
+    low: float
+    high: float
+    pvalue: float
+    pvalue_adjusted: float
+    correction: str
+    detectable: float
+    variance_saved: float
+    true_lift: float | None
+    margin: float | None
+    not_worse: bool | None
+
+
+def covariate(y: np.ndarray, pre: np.ndarray, came: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """(n,) one covariate from two: the warm-up value, the mean for users without one, and an indicator of those.
+
+    The weights are those of a pooled least-squares fit within the groups, so that CUPED with the single column is
+    CUPED with both (Deng et al., WSDM 2013).
+    """
+    filled = np.where(came > 0, pre, pre[came > 0].mean() if (came > 0).any() else 0.0)
+    columns = np.column_stack([filled, 1.0 - came])
+    centred = columns.astype(float).copy()
+    target = y.astype(float).copy()
+    for value in np.unique(group):
+        rows = group == value
+        centred[rows] -= centred[rows].mean(axis=0)
+        target[rows] -= target[rows].mean()
+    weights = np.linalg.lstsq(centred, target, rcond=None)[0]
+    return columns @ weights
+
+
+def compare(table: pd.DataFrame, metric: Metric, control: str, arm: str) -> dict[str, float]:
+    """Lift, interval and p-value of one arm against the control on one metric.
+
+    Args:
+        table: one row per user: `bucket`, the metric's columns, and with a warm-up the same with `_pre` and
+            `came_before`.
+    """
+    rows = table[table["bucket"].isin([control, arm])].copy()
+    has_pre = f"{metric.column}_pre" in rows and float(rows[f"{metric.column}_pre"].var()) > 0
+    if metric.denominator is None:
+        use = None
+        if has_pre:
+            group = (rows["bucket"] == arm).to_numpy()
+            y, pre = rows[metric.column].to_numpy(), rows[f"{metric.column}_pre"].to_numpy()
+            rows["_covariate"] = covariate(y, pre, rows["came_before"].to_numpy(), group)
+            use = "_covariate" if float(rows["_covariate"].var()) > 0 else None
+        adjusted, plain = tt.Mean(metric.column, use), tt.Mean(metric.column)
+    else:
+        pre = (f"{metric.column}_pre", f"{metric.denominator}_pre") if has_pre else (None, None)
+        adjusted = tt.RatioOfMeans(metric.column, metric.denominator, *pre)
+        plain = tt.RatioOfMeans(metric.column, metric.denominator)
+    result = tt.Experiment({"adjusted": adjusted, "plain": plain}, variant="bucket").analyze(
+        rows[_columns(rows)], control=control
+    )
+    found, raw = result["adjusted"], result["plain"]
+    width = found.effect_size_ci_upper - found.effect_size_ci_lower
+    raw_width = raw.effect_size_ci_upper - raw.effect_size_ci_lower
+    spread = (found.rel_effect_size_ci_upper - found.rel_effect_size_ci_lower) / (
+        2 * norm.ppf(0.5 + LEVEL / 2)
+    )
+    return {
+        "control_mean": raw.control,
+        "treatment_mean": raw.treatment,
+        "lift": found.rel_effect_size,
+        "low": found.rel_effect_size_ci_lower,
+        "high": found.rel_effect_size_ci_upper,
+        "pvalue": found.pvalue,
+        "detectable": float((norm.ppf(0.5 + LEVEL / 2) + norm.ppf(POWER)) * spread),
+        "variance_saved": float(1 - (width / raw_width) ** 2) if raw_width > 0 else 0.0,
+    }
+
+
+def _columns(rows: pd.DataFrame) -> pd.Series:
+    return rows.columns[[name == "bucket" or rows[name].dtype.kind == "f" for name in rows.columns]]
+
+
+def judge(
+    table: pd.DataFrame, control: str, contenders: list[str], primary: str, margin: float,
+    truth: dict[str, pd.DataFrame],
+) -> list[Effect]:  # fmt: skip
+    """Every contender against the control on every metric.
+
+    The primary metric is corrected over arms by Holm, all others over metrics and arms by Benjamini-Hochberg.
+    """
+    sizes = table["bucket"].value_counts()
+    found: list[dict] = []  # type: ignore[type-arg]
+    for arm in contenders:
+        if arm == control:
+            continue
+        for metric in METRICS.values():
+            result = _compare_named(table, metric, control, arm)
+            found.append(
+                {
+                    "arm": arm, "control": control, "metric": metric.name, "unit": metric.unit,
+                    "role": "primary" if metric.name == primary else metric.role,
+                    "n_control": int(sizes.get(control, 0)), "n_treatment": int(sizes.get(arm, 0)),
+                    **result, "true_lift": true_lift(truth, metric, control, arm),
+                }
+            )  # fmt: skip
+    for chosen, correction in ((True, "Holm"), (False, "Benjamini-Hochberg")):
+        rows = [row for row in found if (row["metric"] == primary) == chosen]
+        usable = [row for row in rows if np.isfinite(row["pvalue"])]
+        method = "holm" if chosen else "fdr_bh"
+        adjusted = multipletests([row["pvalue"] for row in usable], method=method)[1] if usable else []
+        for row in rows:
+            row |= {"pvalue_adjusted": float("nan"), "correction": correction}
+        for row, value in zip(usable, adjusted, strict=True):
+            row["pvalue_adjusted"] = float(value)
+    for row in found:
+        guardrail = METRICS[row["metric"]].role == "guardrail"
+        row["margin"] = margin if guardrail else None
+        row["not_worse"] = bool(row["low"] > -margin) if guardrail else None
+    return [Effect(**row) for row in found]
+
+
+def _compare_named(table: pd.DataFrame, metric: Metric, control: str, arm: str) -> dict[str, float]:
+    """`compare`, with NaN where the control has nothing to compare with."""
+    base = table.loc[table["bucket"] == control, metric.denominator or metric.column]
+    other = table.loc[table["bucket"] == arm, metric.denominator or metric.column]
+    top = table.loc[table["bucket"] == control, metric.column]
+    if len(base) < 2 or len(other) < 2 or base.sum() == 0 or other.sum() == 0 or top.sum() == 0:
+        nothing = float("nan")
+        names = (
+            "control_mean",
+            "treatment_mean",
+            "lift",
+            "low",
+            "high",
+            "pvalue",
+            "detectable",
+            "variance_saved",
+        )
+        return dict.fromkeys(names, nothing)
+    return compare(table, metric, control, arm)
+
+
+def value_of(rows: pd.DataFrame, metric: Metric) -> float:
+    """The metric over these users: a mean, or a ratio of totals."""
+    if metric.denominator is None:
+        return float(rows[metric.column].mean())
+    total = float(rows[metric.denominator].sum())
+    return float(rows[metric.column].sum()) / total if total else float("nan")
+
+
+def true_lift(truth: dict[str, pd.DataFrame], metric: Metric, control: str, arm: str) -> float | None:
+    """The lift between the two worlds in which everybody gets one arm."""
+    if control not in truth or arm not in truth:
+        return None
+    base = value_of(truth[control], metric)
+    return value_of(truth[arm], metric) / base - 1 if base else None
+
+
+def sample_ratio(counts: dict[str, int], weights: dict[str, float]) -> dict[str, object]:
+    """Chi-square test of the bucket sizes against their weights."""
+    arms = list(counts)
+    observed = np.array([counts[arm] for arm in arms], float)
+    share = np.array([weights[arm] for arm in arms], float)
+    if len(arms) < 2:
+        return {"pvalue": float("nan"), "observed": counts, "expected": counts}
+    expected = observed.sum() * share / share.sum()
+    pvalue = float(chisquare(observed, expected).pvalue)
+    return {"pvalue": pvalue, "observed": counts, "expected": dict(zip(arms, expected.tolist(), strict=True))}

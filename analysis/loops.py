@@ -1,0 +1,102 @@
+"""What the feedback loop does, round by round: coverage, concentration, popularity, overlap, variety."""
+
+import numpy as np
+import pandas as pd
+
+ENTROPY_LEAST = 12  # impressions of a user in a round, below which an entropy says little
+
+
+def gini(counts: np.ndarray) -> float:
+    """Gini coefficient of exposure over all items, those never shown included: 0 = equal, 1 = all on one."""
+    x = np.sort(np.asarray(counts, float))
+    total = x.sum()
+    if total == 0:
+        return float("nan")
+    n = len(x)
+    return float((2 * np.arange(1, n + 1) - n - 1) @ x / (n * total))
+
+
+def overlap(pairs: pd.DataFrame, pages: pd.Series) -> float:
+    """Expected share of a page's items that a random page of another user shows too.
+
+    Args:
+        pairs: one row per user and item: `user`, `item`, `shown` (pages that showed it, for no page repeats an item).
+        pages: user -> pages.
+    """
+    per_item = pairs.groupby("item")["shown"].sum().to_numpy(float)
+    own = float((pairs["shown"].to_numpy(float) ** 2).sum())
+    n_pairs = float(pages.sum()) ** 2 - float((pages.to_numpy(float) ** 2).sum())
+    size = float(pairs["shown"].sum()) / float(pages.sum())
+    return float(((per_item**2).sum() - own) / (n_pairs * size)) if n_pairs > 0 else float("nan")
+
+
+def entropy_within(pairs: pd.DataFrame, category: pd.Series) -> float:
+    """Mean over users of the entropy, in bits, of the categories that each was shown."""
+    frame = pd.DataFrame(
+        {"user": pairs["user"], "category": pairs["item"].map(category), "shown": pairs["shown"]}
+    )
+    counts = frame.groupby(["user", "category"])["shown"].sum()
+    total = counts.groupby("user").transform("sum")
+    share = counts / total
+    bits = (-share * np.log2(share)).groupby("user").sum()
+    enough = total.groupby("user").first() >= ENTROPY_LEAST
+    return float(bits[enough].mean()) if enough.any() else float("nan")
+
+
+def by_round(
+    exposure: pd.DataFrame, pairs: pd.DataFrame, per_user: pd.DataFrame, items: pd.DataFrame
+) -> list[dict[str, object]]:
+    """One row per arm and round.
+
+    Args:
+        exposure: `bucket`, `round`, `item`, `shown`, `clicked`.
+        pairs: `bucket`, `round`, `user`, `item`, `shown`.
+        per_user: `bucket`, `round`, `user`, `pages`, `impressions`, `clicks`.
+        items: `item`, `category`, `popularity_percentile`.
+    """
+    percentile = items.set_index("item")["popularity_percentile"]
+    category = items.set_index("item")["category"]
+    rows: list[dict[str, object]] = []
+    pair_groups = dict(list(pairs.groupby(["bucket", "round"])))
+    user_groups = dict(list(per_user.groupby(["bucket", "round"])))
+    for key, shown in exposure.groupby(["bucket", "round"], sort=True):
+        users, pair = user_groups[key], pair_groups[key]
+        counts = shown.set_index("item")["shown"].reindex(items["item"], fill_value=0).to_numpy()
+        popular = shown["item"].map(percentile)
+        rows.append(
+            {
+                "arm": key[0],
+                "round": int(key[1]),
+                "impressions": int(shown["shown"].sum()),
+                "click_rate": float(users["clicks"].sum() / users["impressions"].sum()),
+                "clicks_per_page": float(users["clicks"].sum() / users["pages"].sum()),
+                "coverage": float((counts > 0).mean()),
+                "gini": gini(counts),
+                "popularity_shown": float(np.average(popular, weights=shown["shown"])),
+                "popularity_clicked": float(np.average(popular, weights=shown["clicked"]))
+                if shown["clicked"].sum()
+                else float("nan"),
+                "overlap": overlap(pair, users.set_index("user")["pages"]),
+                "category_entropy": entropy_within(pair, category),
+            }
+        )
+    return rows
+
+
+ROUND_UNITS = {
+    "impressions": "count",
+    "click_rate": "clicks per impression",
+    "clicks_per_page": "clicks per page",
+    "coverage": "share of the catalogue",
+    "gini": "0 to 1",
+    "popularity_shown": "percentile of clicks in the log",
+    "popularity_clicked": "percentile of clicks in the log",
+    "overlap": "share of a page",
+    "category_entropy": "bits per user",
+}
+
+
+def lorenz(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Share of items (least shown first) against share of impressions, both from 0 to 1."""
+    x = np.sort(np.asarray(counts, float))
+    return np.linspace(0, 1, len(x) + 1), np.concatenate([[0], np.cumsum(x) / max(x.sum(), 1)])

@@ -1,0 +1,191 @@
+"""The figures. One hue per policy, the same in every figure; titles say the finding; intervals are drawn."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from analysis.load import Run, exposure
+from analysis.loops import lorenz
+from analysis.metrics import METRICS
+from analysis.results import percent
+
+# Okabe and Ito's colours, safe for colour-blind readers; yellow is left out (too pale on white).
+HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+plt.rcParams.update(
+    {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 12,
+     "axes.titlelocation": "left", "figure.dpi": 110, "savefig.dpi": 160, "legend.frameon": False}
+)  # fmt: skip
+
+
+def hue(arm: str, arms: list[str]) -> str:
+    return HUES[arms.index(arm) % len(HUES)]
+
+
+def save(figure: Figure, path: Path) -> None:
+    figure.savefig(path, bbox_inches="tight")
+    plt.close(figure)
+
+
+def forest(results: dict[str, Any], arms: list[str], path: Path) -> str:
+    """One row per metric and contender: dot and interval of the lift, truth as a diamond; returns the caption."""
+    rows = results["effects"]["rows"]
+    outcomes = [row for row in rows if row["role"] != "guardrail" and np.isfinite(row["lift"])]
+    guards = [row for row in rows if row["role"] == "guardrail" and np.isfinite(row["lift"])]
+    ordered = outcomes + guards
+    contenders = list(dict.fromkeys(row["arm"] for row in rows))
+    figure, axis = plt.subplots(figsize=(7.2, 1.4 + 0.42 * len(ordered)))
+    gap = 0.6 if guards and outcomes else 0
+    places = [-(i + (gap if i >= len(outcomes) else 0)) for i in range(len(ordered))]
+    drawn_truth = False
+    for y, row in zip(places, ordered, strict=True):
+        colour = hue(row["arm"], arms)
+        axis.plot([100 * row["low"], 100 * row["high"]], [y, y], color=colour, lw=2.2, solid_capstyle="butt")
+        axis.plot(100 * row["lift"], y, "o", color=colour, ms=7)
+        if row["true_lift"] is not None and np.isfinite(row["true_lift"]):
+            axis.plot(
+                100 * row["true_lift"],
+                y,
+                "D",
+                mfc="white",
+                mec="black",
+                ms=7,
+                mew=1.4,
+                label=None if drawn_truth else "true effect",
+            )
+            drawn_truth = True
+        if row["margin"] is not None:
+            axis.plot([-100 * row["margin"]] * 2, [y - 0.35, y + 0.35], color="#777777", lw=1.2, ls=":")
+    axis.axvline(0, color="black", lw=0.9)
+    several = len(contenders) > 1
+    labels = [METRICS[row["metric"]].label + (f" ({row['arm']})" if several else "") for row in ordered]
+    labels = [
+        f"{label} ★" if row["role"] == "primary" else label
+        for label, row in zip(labels, ordered, strict=True)
+    ]
+    axis.set_yticks(places, labels)
+    axis.set_ylim(min(places, default=0) - 0.7, 0.7)
+    axis.set_xlabel(f"lift over {rows[0]['control'] if rows else 'the control'} [%]")
+    axis.set_title(_forest_title(rows))
+    if guards:
+        axis.axhline(-(len(outcomes) - 0.5 + gap / 2), color="#cccccc", lw=0.8)
+    if drawn_truth:
+        axis.legend(loc="upper left", bbox_to_anchor=(0, -0.9 / figure.get_size_inches()[1]), fontsize=10)
+    save(figure, path)
+    text = "Dots are estimates, bars 95 % intervals, ★ the primary metric"
+    text += ", diamonds the true effect" if drawn_truth else ""
+    return text + (", dotted lines the margin of the guardrails below the grey line." if guards else ".")
+
+
+def _forest_title(rows: list[dict[str, Any]]) -> str:
+    primary = [row for row in rows if row["role"] == "primary" and np.isfinite(row["lift"])]
+    if not primary:
+        return "Nothing to compare"
+    best = max(primary, key=lambda row: row["lift"])
+    return f"{best['arm']}: {percent(best['lift'])} {METRICS[best['metric']].label} against {best['control']}"
+
+
+PANELS = (
+    ("click_rate", "clicks per impression", "Click rate"),
+    ("coverage", "share of the catalogue", "Coverage"),
+    ("gini", "Gini of exposure", "Concentration"),
+    ("overlap", "share of a page", "Overlap of slates between users"),
+    ("popularity", "percentile of clicks in the log", "Popularity, shown and clicked"),
+    ("category_entropy", "bits per user", "Variety of categories within users"),
+)
+
+
+def rounds(results: dict[str, Any], arms: list[str], path: Path) -> str:
+    """Small multiples by round; returns the caption."""
+    loop, lifts = results["rounds"]["loop"], results["rounds"]["lifts"]
+    figure, axes = plt.subplots(4, 2, figsize=(8.4, 11.2), layout="constrained")
+    flat = list(axes.flat)
+    numbers = sorted({row["round"] for row in loop if row["round"] >= 0})
+    _lift_panel(flat[0], lifts, arms, results["manifest"]["control"])
+    for axis, (name, unit, title) in zip(flat[1:], PANELS, strict=False):
+        for arm in arms:
+            rows = [row for row in loop if row["arm"] == arm and row["round"] >= 0]
+            x = [row["round"] + 1 for row in rows]
+            if name == "popularity":
+                axis.plot(x, [row["popularity_shown"] for row in rows], "o-", color=hue(arm, arms))
+                axis.plot(
+                    x, [row["popularity_clicked"] for row in rows], "s--", color=hue(arm, arms), mfc="white"
+                )
+            else:
+                axis.plot(x, [row[name] for row in rows], "o-", color=hue(arm, arms), label=arm)
+        axis.set_title(_with_trend(title, name, loop, arms))
+        axis.set_ylabel(unit)
+    for axis in flat[:7]:
+        axis.set_xticks([n + 1 for n in numbers])
+        axis.set_xlabel("round")
+    flat[7].axis("off")
+    handles = [plt.Line2D([], [], color=hue(arm, arms), marker="o", label=arm) for arm in arms]
+    handles += [
+        plt.Line2D([], [], color="#555555", marker="o", ls="-", label="shown"),
+        plt.Line2D(
+            [], [], color="#555555", marker="s", ls="--", mfc="white", label="clicked (popularity panel)"
+        ),
+    ]
+    flat[7].legend(handles=handles, loc="center left", fontsize=11)
+    save(figure, path)
+    return "Each point is one round, served by one model of each arm; bars of the first panel are 95 % intervals."
+
+
+def _lift_panel(axis: Any, lifts: list[dict[str, Any]], arms: list[str], control: str) -> None:
+    treated = list(dict.fromkeys(row["arm"] for row in lifts))
+    for i, arm in enumerate(treated):
+        rows = [row for row in lifts if row["arm"] == arm and np.isfinite(row["lift"])]
+        x = np.array([row["round"] + 1 for row in rows]) + 0.06 * (i - (len(treated) - 1) / 2)
+        y = 100 * np.array([row["lift"] for row in rows])
+        spread = [
+            y - 100 * np.array([row["low"] for row in rows]),
+            100 * np.array([row["high"] for row in rows]) - y,
+        ]
+        axis.errorbar(x, y, yerr=spread, fmt="o-", color=hue(arm, arms), capsize=3)
+    axis.axhline(0, color="black", lw=0.9)
+    axis.set_title(f"Lift over {control} by round" if lifts else "Lift by round: not estimated in a twin run")
+    axis.set_ylabel("lift of the primary metric [%]")
+
+
+def _with_trend(title: str, name: str, loop: list[dict[str, Any]], arms: list[str]) -> str:
+    """The title and what happened from the first round to the last, for the arm that moved most."""
+    key = "popularity_shown" if name == "popularity" else name
+    moves = {}
+    for arm in arms:
+        values = [row[key] for row in loop if row["arm"] == arm and row["round"] >= 0]
+        if len(values) > 1 and all(np.isfinite(values)):
+            moves[arm] = values[-1] - values[0]
+    if not moves:
+        return title
+    arm = max(moves, key=lambda a: abs(moves[a]))
+    return f"{title}: {arm} {moves[arm]:+.2g}"
+
+
+def lorenz_curves(run: Run, path: Path) -> str:
+    """Exposure of the first round against the last; returns the caption."""
+    counts = exposure(run.path / "impressions")
+    rounds_there = sorted(n for n in counts["round"].unique() if n >= 0)
+    arms = run.arms
+    figure, axis = plt.subplots(figsize=(5.6, 4.6))
+    axis.plot([0, 100], [0, 100], color="#999999", lw=0.9)
+    spread = {}
+    for arm in arms:
+        for number, style in ((rounds_there[0], "--"), (rounds_there[-1], "-")):
+            own = counts[(counts["bucket"] == arm) & (counts["round"] == number)].set_index("item")["shown"]
+            x, y = lorenz(own.reindex(run.items["item"], fill_value=0).to_numpy())
+            axis.plot(100 * x, 100 * y, style, color=hue(arm, arms), label=f"{arm}, round {number + 1}")
+            spread[arm] = 1 - float(np.interp(0.9, x, y))
+            if rounds_there[0] == rounds_there[-1]:
+                break
+    top = max(spread, key=lambda a: spread[a])
+    axis.set_title(f"{top} gives {100 * spread[top]:.0f} % of its impressions to a tenth of the items")
+    axis.set_xlabel("items, least shown first [%]")
+    axis.set_ylabel("impressions [%]")
+    axis.legend(fontsize=9)
+    save(figure, path)
+    return "The further a curve hangs below the diagonal, the fewer items get the impressions; dashed is the first round."

@@ -1,0 +1,1 @@
+"""RecGPT: recommendation as a conversation with items as words (arXiv 2404.08675)."""

@@ -1,0 +1,45 @@
+"""Several interests, one after the other: say the best item of this one, and see what comes to mind next."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gptrec.model import SAID
+from policies.sessions import CHUNK, Wave
+from policies.torch_ranking import best_allowed
+
+
+def quotas(slate_size: int, interests: int, later: int) -> list[int]:
+    """Items per interest, m : n : n ...; the first one gets what the later ones leave, at least one."""
+    rest = [later] * min(interests - 1, (slate_size - 1) // max(later, 1))
+    return [slate_size - sum(rest), *rest]
+
+
+def recall(
+    wave: Wave, vectors: Tensor, exclude: np.ndarray, available: np.ndarray, sizes: list[int]
+) -> np.ndarray:
+    """(rows of the wave, sum of sizes) int32: the recalls of all interests, merged without repeats.
+
+    Args:
+        vectors: (N + 1, D) of unit length.
+        exclude: (rows, W) items that a user may not be shown.
+        sizes: items per interest, from `quotas`.
+    """
+    rows = len(wave.last)
+    slates = np.zeros((rows, sum(sizes)), np.int32)
+    for begin in range(0, rows, CHUNK):
+        here = slice(begin, begin + CHUNK)
+        state = wave.last[here]
+        taken = exclude[here]
+        done = 0
+        for depth, size in enumerate(sizes):
+            scores = F.normalize(state, dim=-1) @ vectors.T
+            best = best_allowed(scores, taken, available, size)
+            slates[here, done : done + size] = best
+            done += size
+            if depth + 1 < len(sizes):
+                taken = np.concatenate([taken, best], axis=1)
+                state = wave.peek(here, torch.from_numpy(best[:, 0].astype(np.int64)), SAID, depth)
+    wave.forget(len(sizes) - 1)
+    return slates

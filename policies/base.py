@@ -1,0 +1,101 @@
+"""The contract between the engine and a policy. A stranger's policy needs this module alone.
+
+Letters: B users in a batch, K slate size, L history length, N items. Item ids are 1..N, 0 is padding.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+
+from policies.catalogue import Catalogue
+from policies.draws import Draws
+from policies.log import Impressions
+
+PAD = 0
+BY_LOG, BY_SELF, BY_OTHER = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """B users who ask for a page now. Histories are oldest first and left-padded with PAD."""
+
+    users: np.ndarray  # (B,)    int32
+    sessions: np.ndarray  # (B,) int32, so that a policy may keep what it computed for this session
+    pages: np.ndarray  # (B,)    int16, page number within the session, from 0
+    now: np.ndarray  # (B,)      float64 seconds since the start of the experiment
+    items: np.ndarray  # (B, L)  int32: impressions or clicks, as the policy's `history_of` says
+    feedback: np.ndarray  # (B, L) float32: 0 = shown and ignored, 1 = clicked
+    said: np.ndarray  # (B, L)   int8, who showed it: 0 the log, 1 this policy, 2 another
+    ages: np.ndarray  # (B, L)   float32 seconds before now
+    turns: np.ndarray  # (B, L)  int16: the page of this session that showed it, -1 before this session
+    exclude: np.ndarray  # (B, W) int32: seen a short while ago, may not be shown again yet; PAD where empty
+    available: np.ndarray  # (N + 1,) bool, items that may be shown now; PAD is never available
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def rows(self, which: np.ndarray | slice) -> "Requests":
+        """The requests of some of the users."""
+        return Requests(
+            users=self.users[which],
+            sessions=self.sessions[which],
+            pages=self.pages[which],
+            now=self.now[which],
+            items=self.items[which],
+            feedback=self.feedback[which],
+            said=self.said[which],
+            ages=self.ages[which],
+            turns=self.turns[which],
+            exclude=self.exclude[which],
+            available=self.available,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Slates:
+    """One page per request."""
+
+    items: np.ndarray  # (B, K) int32, best first, no repeats
+    propensity: np.ndarray | None = None  # (B, K) float32: probability of this item in this slot, where known
+
+
+def plain_requests(contexts: np.ndarray, n_items: int, users: np.ndarray | None = None) -> Requests:
+    """Requests on page 0 of session 0 for users whose last clicks are `contexts` (B, L), left-padded."""
+    b, length = contexts.shape
+    return Requests(
+        users=np.arange(b, dtype=np.int32) if users is None else users.astype(np.int32),
+        sessions=np.zeros(b, np.int32),
+        pages=np.zeros(b, np.int16),
+        now=np.zeros(b),
+        items=contexts.astype(np.int32),
+        feedback=(contexts > 0).astype(np.float32),
+        said=np.zeros((b, length), np.int8),
+        ages=np.zeros((b, length), np.float32),
+        turns=np.full((b, length), -1, np.int16),
+        exclude=np.zeros((b, 0), np.int32),
+        available=np.arange(n_items + 1) > 0,
+    )
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """A recommender. Settings are dataclass fields; weights travel by `state`/`restore`, never by pickle.
+
+    `fit` learns from a log, `update` from the rows that came since; both get their own generator. `recommend`
+    must answer each user as if it were alone: random numbers come from `draws` and nothing else, and no argument
+    is changed. `simulator`-side truths are never handed over.
+    """
+
+    history_length: int
+    history_of: Literal["impressions", "clicks"]
+
+    def fit(self, log: Impressions, catalogue: Catalogue, rng: np.random.Generator) -> None: ...
+
+    def update(self, log: Impressions, catalogue: Catalogue, rng: np.random.Generator) -> None: ...
+
+    def recommend(self, requests: Requests, slate_size: int, draws: Draws) -> Slates: ...
+
+    def state(self) -> dict[str, np.ndarray]: ...
+
+    def restore(self, state: dict[str, np.ndarray]) -> None: ...

@@ -1,0 +1,108 @@
+"""Random numbers as a function of (seed, purpose, user, session, page) and of nothing else.
+
+A draw does not depend on who else is in the batch, on how often somebody drew before, or on the order of calls.
+That is what makes the log independent of the batch size, of the other buckets and of the population. The numbers
+are SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) used as a hash: each key goes through the finaliser once.
+"""
+
+import hashlib
+
+import numpy as np
+from scipy.special import ndtri
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+_S30, _S27, _S31, _S12 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(12)
+_TWO_TO_MINUS_52 = 2.0**-52
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    """SplitMix64's finaliser, in place on a uint64 array."""
+    x ^= x >> _S30
+    x *= _MIX_1
+    x ^= x >> _S27
+    x *= _MIX_2
+    x ^= x >> _S31
+    return x
+
+
+def key_of(*parts: object) -> int:
+    """A 64-bit key from anything that prints the same in every process (no `hash()`, which is salted)."""
+    text = "\x1f".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def generator(*parts: object) -> np.random.Generator:
+    """A generator for training, keyed by what the training is: (seed, settings, round)."""
+    return np.random.default_rng(key_of(*parts))
+
+
+class Draws:
+    """Random numbers of these users on this page.
+
+    Args:
+        key: 64-bit key of the run, from `key_of`.
+        users, sessions, pages: (B,) integers that say whose numbers these are.
+    """
+
+    __slots__ = ("_keys",)
+
+    def __init__(self, key: int, users: np.ndarray, sessions: np.ndarray, pages: np.ndarray | int = 0):
+        keys = np.asarray(users).astype(np.uint64)
+        keys += np.uint64(key)
+        _mix(keys)
+        keys += (np.asarray(sessions).astype(np.uint64) << np.uint64(20)) + np.asarray(pages).astype(
+            np.uint64
+        )
+        keys *= _GOLDEN
+        self._keys = _mix(keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def rows(self, which: np.ndarray | slice) -> "Draws":
+        """The same numbers for some of the users."""
+        part = object.__new__(Draws)
+        part._keys = self._keys[which]
+        return part
+
+    def bits(self, purpose: str, n: int) -> np.ndarray:
+        """(B, n) uint64, all bits uniform."""
+        start = _mix(self._keys ^ np.uint64(key_of(purpose)))
+        steps = np.arange(1, n + 1, dtype=np.uint64) * _GOLDEN
+        return _mix(start[:, None] + steps)
+
+    def uniform(self, purpose: str, n: int) -> np.ndarray:
+        """(B, n) float64 in the open interval (0, 1)."""
+        x = (self.bits(purpose, n) >> _S12).astype(np.float64)
+        x += 0.5
+        x *= _TWO_TO_MINUS_52
+        return x
+
+    def normal(self, purpose: str, n: int) -> np.ndarray:
+        """(B, n) standard normal."""
+        return ndtri(self.uniform(purpose, n))
+
+    def uniform_at(self, purpose: str, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """The entries (rows, columns) of `uniform(purpose, n)` alone, n any number above `columns`."""
+        start = _mix(self._keys ^ np.uint64(key_of(purpose)))
+        x = start[rows] + (columns.astype(np.uint64) + np.uint64(1)) * _GOLDEN
+        out = (_mix(x) >> _S12).astype(np.float64)
+        out += 0.5
+        out *= _TWO_TO_MINUS_52
+        return out
+
+    def derived(self, purpose: str) -> "Draws":
+        """Independent draws for the same users, for a purpose that needs several of everything."""
+        other = object.__new__(Draws)
+        other._keys = _mix(self._keys ^ np.uint64(key_of("derived", purpose)))
+        return other
+
+    def gumbel(self, purpose: str, n: int) -> np.ndarray:
+        """(B, n) standard Gumbel: the arg-max of `log weights + gumbel` is a draw by the weights."""
+        x = self.uniform(purpose, n)
+        np.log(x, out=x)
+        np.negative(x, out=x)
+        np.log(x, out=x)
+        return np.negative(x, out=x)

@@ -1,0 +1,157 @@
+"""Impressions: the one table that everything reads, and the data set that a loader returns."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, replace
+
+import numpy as np
+
+from policies.catalogue import Catalogue
+from policies.errors import InputError
+
+COLUMNS: dict[str, type] = {
+    "bucket": np.int16,  # code of the bucket; -1 = the log or the warm-up
+    "round": np.int16,  # of the model that served it; -1 = the log or the warm-up
+    "time": np.float64,  # s
+    "user": np.int32,
+    "session": np.int32,
+    "page": np.int16,
+    "slot": np.int8,
+    "item": np.int32,
+    "propensity": np.float32,  # NaN = unknown
+    "weight": np.float32,
+    "clicked": np.bool_,
+    "watched": np.float32,  # s
+    "long_view": np.bool_,
+    "liked": np.bool_,
+}
+_DEFAULTS = {
+    "bucket": -1,
+    "round": -1,
+    "session": 0,
+    "page": 0,
+    "slot": 0,
+    "propensity": np.nan,
+    "weight": 1.0,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Impressions:
+    """One row per item shown; every attribute is an array of the same length, typed as `COLUMNS` says.
+
+    A log that holds only what was chosen (no skips) has `clicked` true everywhere.
+    """
+
+    bucket: np.ndarray
+    round: np.ndarray
+    time: np.ndarray
+    user: np.ndarray
+    session: np.ndarray
+    page: np.ndarray
+    slot: np.ndarray
+    item: np.ndarray
+    propensity: np.ndarray
+    weight: np.ndarray
+    clicked: np.ndarray
+    watched: np.ndarray
+    long_view: np.ndarray
+    liked: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.item)
+
+    @staticmethod
+    def of(**columns: np.ndarray) -> "Impressions":
+        """From the columns given; the others get their neutral value. Converts types, checks lengths."""
+        n = len(columns["item"])
+        full = {}
+        for name, dtype in COLUMNS.items():
+            given = columns.pop(name, None)
+            if given is None:
+                full[name] = np.full(n, _DEFAULTS.get(name, 0), dtype)
+            else:
+                full[name] = np.asarray(given, dtype)
+            if len(full[name]) != n:
+                raise InputError(f"column '{name}' has {len(full[name])} rows where 'item' has {n}")
+        if columns:
+            raise InputError(f"impressions have no column '{next(iter(columns))}'")
+        return Impressions(**full)
+
+    @staticmethod
+    def empty() -> "Impressions":
+        return Impressions.of(item=np.zeros(0, np.int32))
+
+    @staticmethod
+    def concat(parts: Iterable["Impressions"]) -> "Impressions":
+        kept = list(parts)
+        if not kept:
+            return Impressions.empty()
+        return Impressions(**{name: np.concatenate([getattr(p, name) for p in kept]) for name in COLUMNS})
+
+    def rows(self, which: np.ndarray | slice) -> "Impressions":
+        """The rows picked by a mask, a slice or indices."""
+        return Impressions(**{f.name: getattr(self, f.name)[which] for f in fields(self)})
+
+    def sorted(self) -> "Impressions":
+        """In the canonical order: time, user, page, slot."""
+        return self.rows(np.lexsort((self.slot, self.page, self.user, self.time)))
+
+    def by_user(self) -> "Impressions":
+        """Grouped by user, each user's rows in order of time, page and slot."""
+        return self.rows(np.lexsort((self.slot, self.page, self.time, self.user)))
+
+    def check(self, n_items: int) -> "Impressions":
+        """Returns itself, or raises InputError with the first thing that is wrong."""
+        if len(self) == 0:
+            raise InputError("the log is empty; give a log with at least one event")
+        if not np.isfinite(self.time).all():
+            bad = int((~np.isfinite(self.time)).sum())
+            raise InputError(
+                f"{bad} of {len(self)} rows have no usable time; give every row a number of seconds"
+            )
+        if self.item.min() < 1 or self.item.max() > n_items:
+            raise InputError(f"item ids must be 1..{n_items}; found {self.item.min()}..{self.item.max()}")
+        if not self.clicked.any():
+            raise InputError("the log has no click at all; check the click column or lower the threshold")
+        if len(np.unique(self.user)) < 2:
+            raise InputError("the log has one user; an A/B test needs at least two")
+        return self
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A log as a loader returns it.
+
+    Attributes:
+        log: what was shown and answered; time 0 is the last event.
+        catalogue: the items.
+        user_ids: (U,) the log's own user ids as strings; `user` columns index it.
+        name: what to call it in the report.
+        has: which of "skips", "slots", "sessions", "watch", "long_view", "likes" the log really tells.
+        calibration: published levels that the log itself cannot tell, name -> (value, source). They are assumed.
+        notes: what the loader decided, one sentence each; printed in the report.
+        history: what users chose before the log begins, order known but times made up. Policies and taste may learn
+            from it; rates may not.
+        hour_zero: hour of the day (UTC of the log) at time 0.
+    """
+
+    log: Impressions
+    catalogue: Catalogue
+    user_ids: np.ndarray
+    name: str
+    has: frozenset[str]
+    calibration: dict[str, tuple[float, str]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    history: Impressions = field(default_factory=Impressions.empty)
+    hour_zero: float = 0.0
+
+    @property
+    def n_users(self) -> int:
+        return len(self.user_ids)
+
+    def for_policies(self) -> Impressions:
+        """What a policy may learn from: the history and the log, in canonical order."""
+        return Impressions.concat([self.history, self.log]).sorted()
+
+    def with_notes(self, *notes: str) -> "Dataset":
+        return replace(self, notes=self.notes + notes)

@@ -1,0 +1,56 @@
+"""The most clicked items of late, the same for everybody but for what one has just seen."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from policies.base import Requests, Slates
+from policies.catalogue import Catalogue
+from policies.draws import Draws
+from policies.log import Impressions
+from policies.ranking import first_allowed
+
+
+@dataclass
+class Popularity:
+    """Clicks per item, each halving in weight every `half_life_days`."""
+
+    half_life_days: float = 7.0
+    history_length: int = 0
+    history_of: Literal["impressions", "clicks"] = "impressions"
+    _counts: np.ndarray = field(default_factory=lambda: np.zeros(0), repr=False)
+    _until: float = field(default=0.0, repr=False)
+
+    def fit(self, log: Impressions, catalogue: Catalogue, rng: np.random.Generator) -> None:
+        self._counts = np.zeros(catalogue.size + 1)
+        self._until = float(log.time.max()) if len(log) else 0.0
+        self._add(log)
+
+    def update(self, log: Impressions, catalogue: Catalogue, rng: np.random.Generator) -> None:
+        if not len(log):
+            return
+        until = max(self._until, float(log.time.max()))
+        self._counts = self._counts * self._decay(until - self._until)
+        self._until = until
+        self._add(log)
+
+    def _decay(self, seconds: np.ndarray | float) -> np.ndarray:
+        return np.exp2(-np.asarray(seconds) / (86_400 * self.half_life_days))
+
+    def _add(self, log: Impressions) -> None:
+        chosen = log.rows(log.clicked)
+        weight = chosen.weight * self._decay(self._until - chosen.time)
+        self._counts = self._counts + np.bincount(chosen.item, weight, minlength=len(self._counts))
+
+    def recommend(self, requests: Requests, slate_size: int, draws: Draws) -> Slates:
+        ranked = np.argsort(-self._counts, kind="stable").astype(np.int32)
+        slates = first_allowed(ranked[requests.available[ranked]], requests, slate_size)
+        return Slates(slates, np.ones(slates.shape, np.float32))
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {"counts": self._counts, "until": np.array([self._until])}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        self._counts = np.array(state["counts"])
+        self._until = float(state["until"][0])

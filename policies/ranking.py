@@ -1,0 +1,58 @@
+"""From scores to slates, for policies that score the whole catalogue."""
+
+import numpy as np
+
+from policies.base import Requests
+
+
+def mask_scores(scores: np.ndarray, requests: Requests) -> np.ndarray:
+    """Sets to -inf, in place, what may not be shown: unavailable items and those in `requests.exclude`.
+
+    Args:
+        scores: (B, N + 1) float.
+    """
+    scores[:, ~requests.available] = -np.inf
+    if requests.exclude.shape[1]:
+        np.put_along_axis(scores, requests.exclude, -np.inf, axis=1)
+    return scores
+
+
+def top_k(scores: np.ndarray, k: int) -> np.ndarray:
+    """(B, k) int32: the best items, best first; ties go to the lower item id.
+
+    Args:
+        scores: (B, N + 1) float32, finite or -inf.
+    """
+    scores = scores.astype(np.float32, copy=False) + np.float32(
+        0
+    )  # + 0 turns -0.0 into 0.0, which ties with it
+    bits = scores.view(np.int32).astype(np.int64)
+    # Floats in the order of integers: flip the magnitude of the negative ones. Then the id breaks ties.
+    ordered = np.where(bits < 0, np.int64(-(2**31)) - bits, bits) << 32
+    ordered -= np.arange(scores.shape[1], dtype=np.int64)
+    best = np.argpartition(-ordered, k - 1, axis=1)[:, :k] if k < scores.shape[1] else None
+    if best is None:
+        best = np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
+    order = np.argsort(-np.take_along_axis(ordered, best, 1), axis=1)
+    return np.take_along_axis(best, order, 1)[:, :k].astype(np.int32)
+
+
+def first_allowed(ranked: np.ndarray, requests: Requests, k: int) -> np.ndarray:
+    """(B, k) int32: the first k items of one ranking, shared by all users, that each user may be shown.
+
+    Looks only at the first k + W items of the ranking, W the width of `exclude`: no user can lose more than W.
+
+    Args:
+        ranked: (N,) int32, best first, available items only.
+    """
+    width = min(len(ranked), k + requests.exclude.shape[1])
+    head = ranked[:width]
+    place = np.full(len(requests.available), width, np.int32)
+    place[head] = np.arange(width, dtype=np.int32)
+    allowed = np.ones((len(requests), width + 1), bool)
+    if requests.exclude.shape[1]:
+        np.put_along_axis(allowed, place[requests.exclude], False, axis=1)
+    allowed[:, width] = False
+    # The first k allowed columns of each row, without sorting: nonzero runs row by row.
+    allowed &= np.cumsum(allowed, axis=1, dtype=np.int32) <= k
+    return head[np.nonzero(allowed)[1].reshape(len(requests), k)]

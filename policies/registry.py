@@ -1,0 +1,104 @@
+"""Policies by name. The registry is a dict of strings; entry points of the group `gptrec.policies` extend it."""
+
+import dataclasses
+import importlib
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from policies.base import Policy
+from policies.errors import InputError, suggestion
+
+BUILT_IN = {
+    "uniform": "policies.uniform:Uniform",
+    "popularity": "policies.popularity:Popularity",
+    "itemknn": "policies.itemknn:ItemKNN",
+    "sasrec": "policies.sasrec:SASRec",
+    "gptrec": "gptrec.policy:GPTRec",
+}
+REFERENCES = frozenset({"uniform", "oracle"})
+_METHODS = ("fit", "update", "recommend", "state", "restore")
+
+
+def known() -> dict[str, str]:
+    """Every name that can be asked for -> "module:Class"."""
+    extra = {point.name: point.value for point in entry_points(group="gptrec.policies")}
+    return {**extra, **BUILT_IN}
+
+
+def base_name(arm: str) -> str:
+    """The policy behind an arm: two arms of one policy are told apart as `sasrec` and `sasrec.2`."""
+    stem, dot, number = arm.rpartition(".")
+    return stem if dot and number.isdigit() and ":" not in number else arm
+
+
+def find(name: str) -> type:
+    """The class behind a name of the registry or `module:Class`.
+
+    Raises:
+        InputError: there is no such name, module or class, or the class is no policy.
+    """
+    target = known().get(name, name)
+    module_name, colon, class_name = target.partition(":")
+    if not colon:
+        raise InputError(f"unknown policy '{name}'{suggestion(name, [*known(), 'oracle'])}")
+    here = str(Path.cwd())
+    if here not in sys.path:  # a file beside the command, as with `python -m`
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise InputError(f"policy '{name}': cannot import '{module_name}' ({error})") from None
+    found = getattr(module, class_name, None)
+    if not isinstance(found, type):
+        classes = [key for key, value in vars(module).items() if isinstance(value, type)]
+        raise InputError(
+            f"policy '{name}': '{module_name}' has no class '{class_name}'{suggestion(class_name, classes)}"
+        )
+    missing = [method for method in _METHODS if not callable(getattr(found, method, None))]
+    if missing:
+        raise InputError(f"policy '{name}' is no policy: it lacks {', '.join(missing)}; see policies/base.py")
+    return found
+
+
+def settings_of(kind: type) -> dict[str, Any]:
+    """The settings of a policy class with their defaults: its public dataclass fields."""
+    if not dataclasses.is_dataclass(kind):
+        return {}
+    return {
+        f.name: f.default if f.default is not dataclasses.MISSING else None
+        for f in dataclasses.fields(kind)
+        if not f.name.startswith("_") and f.init
+    }
+
+
+def make(name: str, settings: dict[str, Any] | None = None) -> Policy:
+    """A fresh policy with these settings; an unknown setting is refused and the nearest one named."""
+    kind = find(name)
+    allowed = settings_of(kind)
+    converted = {}
+    for key, value in (settings or {}).items():
+        if key not in allowed:
+            raise InputError(
+                f"policy '{name}' has no setting '{key}'{suggestion(key, allowed or ['(none)'])}"
+            )
+        converted[key] = _convert(name, key, value, allowed[key])
+    return kind(**converted)
+
+
+def _convert(name: str, key: str, value: Any, default: Any) -> Any:
+    """`value` as the type of the default, so that `--set sasrec.width=64` gives a number."""
+    try:
+        if isinstance(default, bool):
+            if str(value).lower() not in ("true", "false", "1", "0"):
+                raise ValueError
+            return str(value).lower() in ("true", "1")
+        if isinstance(default, int):
+            return int(value)
+        if isinstance(default, float):
+            return float(value)
+        return value
+    except ValueError:
+        wanted = type(default).__name__
+        raise InputError(f"setting '{name}.{key}' wants {wanted}, not '{value}'") from None

@@ -1,0 +1,240 @@
+"""From a table with any column names to a data set: checks, ids, sessions, pages."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from policies.catalogue import Catalogue
+from policies.errors import InputError, suggestion
+from policies.log import Dataset, Impressions
+
+SESSION_GAP_S = 1800.0
+ROLES = (
+    "user",
+    "item",
+    "time",
+    "click",
+    "rating",
+    "session",
+    "page",
+    "slot",
+    "watch",
+    "long_view",
+    "like",
+    "category",
+    "duration",
+    "propensity",
+)
+_RECBOLE = {"user_id": "user", "item_id": "item", "timestamp": "time", "rating": "rating"}
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A .csv, .tsv, .parquet or RecBole .inter file as a frame; .inter types are cut off the column names."""
+    if not path.exists():
+        raise InputError(f"there is no file '{path}'")
+    readers = {".csv": ",", ".tsv": "\t", ".inter": "\t"}
+    try:
+        if path.suffix == ".parquet":
+            frame = pd.read_parquet(path)
+        elif path.suffix in readers:
+            frame = pd.read_csv(path, sep=readers[path.suffix], low_memory=False)
+        else:
+            raise InputError(f"'{path.name}': unknown kind of file; wanted .csv, .tsv, .parquet or .inter")
+    except pd.errors.EmptyDataError:
+        raise InputError(f"'{path}' is empty; give a log with at least one event") from None
+    except (pd.errors.ParserError, UnicodeDecodeError, OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"'{path}' cannot be read: {str(error).splitlines()[0]}") from None
+    if path.suffix == ".inter":
+        frame.columns = [str(name).split(":")[0] for name in frame.columns]
+    return frame
+
+
+def column_map(frame: pd.DataFrame, columns: str | None, is_recbole: bool) -> dict[str, str]:
+    """role -> column name, from `user=u,item=i,...`, or the file's own names where they are the roles."""
+    there = [str(name) for name in frame.columns]
+    if columns is None:
+        own = {role: name for name, role in _RECBOLE.items() if name in there} if is_recbole else {}
+        return own | {role: role for role in ROLES if role in there and role not in own}
+    chosen = {}
+    for part in columns.split(","):
+        role, equals, name = (piece.strip() for piece in part.partition("="))
+        if not equals or role not in ROLES:
+            raise InputError(f"--columns: '{part}' is not role=column{suggestion(role, ROLES)}")
+        if name not in there:
+            raise InputError(f"there is no column '{name}' for {role}; the file has: {', '.join(there)}")
+        chosen[role] = name
+    return chosen
+
+
+def from_table(
+    path: Path,
+    columns: str | None = None,
+    click_threshold: float | None = None,
+) -> Dataset:
+    """Loads any event table. See `from_frame` for what the columns mean."""
+    frame = read_table(path)
+    chosen = column_map(frame, columns, path.suffix == ".inter")
+    missing = [role for role in ("user", "item", "time") if role not in chosen]
+    if missing:
+        raise InputError(
+            f"'{path.name}' needs a column for {', '.join(missing)}: --columns user=...,item=...,time=...; "
+            f"the file has: {', '.join(map(str, frame.columns))}"
+        )
+    renamed = pd.DataFrame({role: frame[name] for role, name in chosen.items()})
+    return from_frame(renamed, path.name, click_threshold)
+
+
+def from_frame(frame: pd.DataFrame, name: str, click_threshold: float | None = None) -> Dataset:
+    """A data set from a frame whose columns are named by `ROLES`.
+
+    Without `click` and `rating` every row counts as a click (a log of choices). A rating becomes a click at
+    `click_threshold` and above. Without `session`, a pause of 30 minutes starts a new one.
+    """
+    if not len(frame):
+        raise InputError(f"'{name}' is empty; give a log with at least one event")
+    for role in ("user", "item"):
+        if frame[role].isna().any():
+            raise InputError(f"'{name}': {int(frame[role].isna().sum())} of {len(frame)} rows have no {role}")
+    notes = []
+    time, hour_zero = seconds(frame["time"], name)
+    clicked, skips, note = _clicks(frame, name, click_threshold)
+    notes.append(note)
+    users, user_ids = encode(frame["user"])
+    items, item_ids = encode(frame["item"])
+    has = {"skips"} if skips else set()
+    parts: dict[str, np.ndarray] = {}
+    for role, column, flag in (
+        ("watch", "watched", "watch"),
+        ("long_view", "long_view", "long_view"),
+        ("like", "liked", "likes"),
+    ):
+        if role in frame:
+            values = _numbers(frame[role], role, name)
+            parts[column] = values if column == "watched" else values > 0
+            has.add(flag)
+    if "propensity" in frame:
+        parts["propensity"] = _numbers(frame["propensity"], "propensity", name)
+    if "session" in frame:
+        session = encode(frame["session"])[0] - 1
+        notes.append("Sessions are the log's own.")
+    else:
+        session = sessions_of(users, time)
+        notes.append("The log has no sessions: a pause of 30 minutes starts a new one.")
+    page, slot = pages_of(users, session, time)
+    if "page" in frame:
+        page = _numbers(frame["page"], "page", name).astype(np.int64)
+    if "slot" in frame:
+        slot = _numbers(frame["slot"], "slot", name).astype(np.int64)
+        slot -= slot.min()
+        if slot.max() > 127:
+            raise InputError(
+                f"'{name}': slots go up to {slot.max()}; the log's pages must have at most 128 slots"
+            )
+        has.add("slots")
+    if whole_sessions(users, session, skips):
+        has.add("sessions")
+    else:
+        notes.append(
+            "Most sessions have one row or show no skips: session length and return times are assumed."
+        )
+    first = pd.Series(np.arange(len(items))).groupby(items).first()
+    per_item = frame.iloc[first.loc[np.arange(1, len(item_ids) + 1)].to_numpy()]
+    catalogue = Catalogue.of(
+        item_ids,
+        per_item["category"].fillna("").astype(str).to_numpy() if "category" in frame else None,
+        _numbers(per_item["duration"], "duration", name) if "duration" in frame else None,
+    )
+    log = Impressions.of(
+        user=users - 1, item=items, time=time, clicked=clicked, session=session,
+        page=np.minimum(page, 32_767), slot=np.minimum(slot, 127), **parts,
+    ).sorted()  # fmt: skip
+    log.check(catalogue.size)
+    return Dataset(log, catalogue, user_ids, name, frozenset(has), notes=tuple(notes), hour_zero=hour_zero)
+
+
+def encode(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Codes 1..n in the order of the sorted ids (numbers as numbers), and the ids as strings."""
+    codes, ids = pd.factorize(values, sort=True)
+    return codes + 1, np.asarray(ids).astype(str)
+
+
+def seconds(values: pd.Series, name: str) -> tuple[np.ndarray, float]:
+    """Seconds before the last event (<= 0), and the hour of the day of that event. Takes seconds or dates."""
+    numbers = pd.to_numeric(values, errors="coerce")
+    if numbers.isna().any():
+        dates = pd.to_datetime(values, errors="coerce", utc=True, format="mixed")
+        if dates.isna().any():
+            bad = values[dates.isna()]
+            shown = "missing" if bad.isna().iloc[0] else f"'{bad.iloc[0]}'"
+            raise InputError(
+                f"'{name}': {len(bad)} of {len(values)} times are missing or no numbers or dates (first: {shown}); "
+                "give seconds or ISO dates"
+            )
+        numbers = dates.astype("datetime64[ns, UTC]").astype("int64") / 1e9
+    raw = numbers.to_numpy(np.float64)
+    if not np.isfinite(raw).all():
+        raise InputError(f"'{name}': {int((~np.isfinite(raw)).sum())} of {len(raw)} times are not finite")
+    last = raw.max()
+    return raw - last, float(last % 86_400 / 3600)
+
+
+def sessions_of(users: np.ndarray, time: np.ndarray) -> np.ndarray:
+    """(rows,) session number within the user: a pause of `SESSION_GAP_S` starts a new one."""
+    order = np.lexsort((time, users))
+    new_user = np.ones(len(order), bool)
+    new_user[1:] = users[order][1:] != users[order][:-1]
+    starts = new_user.copy()
+    starts[1:] |= np.diff(time[order]) >= SESSION_GAP_S
+    number = np.cumsum(starts)
+    first = np.maximum.accumulate(np.where(new_user, number, 0))
+    session = np.empty(len(order), np.int64)
+    session[order] = number - first
+    return session
+
+
+def pages_of(users: np.ndarray, session: np.ndarray, time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Page within the session (rows of one second are one page) and place within the page, both from 0."""
+    frame = pd.DataFrame({"user": users, "session": session, "second": np.floor(time)})
+    page = frame.groupby(["user", "session"])["second"].rank(method="dense").to_numpy().astype(np.int64) - 1
+    slot = frame.groupby(["user", "session", "second"]).cumcount().to_numpy()
+    return page, slot
+
+
+def whole_sessions(users: np.ndarray, session: np.ndarray, skips: bool) -> bool:
+    """Whether session length can be learned: skips are logged and fewer than half of the sessions are one row."""
+    lengths = pd.DataFrame({"user": users, "session": session}).value_counts().to_numpy()
+    return bool(skips and np.mean(lengths == 1) < 0.5)
+
+
+def _numbers(values: pd.Series, role: str, name: str) -> np.ndarray:
+    if values.dtype == bool:
+        return values.to_numpy(np.float64)
+    numbers = pd.to_numeric(values.replace({"True": 1, "False": 0, "true": 1, "false": 0}), errors="coerce")
+    if numbers.isna().any():
+        bad = values[numbers.isna()].iloc[0]
+        raise InputError(
+            f"'{name}': column for {role} has {int(numbers.isna().sum())} values that are no numbers (first: '{bad}')"
+        )
+    return numbers.to_numpy(np.float64)
+
+
+def _clicks(frame: pd.DataFrame, name: str, threshold: float | None) -> tuple[np.ndarray, bool, str]:
+    """(rows,) bool clicks, whether skips are logged, and a sentence that says how a click was made."""
+    if "click" in frame:
+        values = _numbers(frame["click"], "click", name)
+        cut = threshold if threshold is not None else 0.5
+        return values >= cut, True, f"A click is a value of at least {cut:g} in the click column."
+    if "rating" in frame:
+        values = _numbers(frame["rating"], "rating", name)
+        if threshold is None:
+            raise InputError(
+                f"'{name}': ratings from {values.min():g} to {values.max():g} need --click-threshold "
+                "(a rating of at least that counts as a click)"
+            )
+        return values >= threshold, True, f"A rating of at least {threshold:g} counts as a click."
+    if threshold is not None:
+        raise InputError(f"'{name}': --click-threshold needs click=... or rating=... in --columns")
+    return np.ones(len(frame), bool), False, "The log has no skips: every row counts as a click."

@@ -1,0 +1,37 @@
+"""What the transformers share around their scores: ranking on tensors, weights to arrays and back."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from policies.errors import InputError
+
+_PREFIX = "net."
+
+
+def best_allowed(scores: Tensor, exclude: np.ndarray, available: np.ndarray, k: int) -> np.ndarray:
+    """(B, k) int32 best items that may be shown, best first; equal scores go to the lower id. Changes `scores`."""
+    scores[:, torch.from_numpy(~available)] = -torch.inf
+    if exclude.shape[1]:
+        scores.scatter_(1, torch.from_numpy(exclude.astype(np.int64)), -torch.inf)
+    values, items = torch.topk(scores, k, dim=1)
+    by_id = torch.argsort(items, dim=1, stable=True)
+    by_score = torch.argsort(values.gather(1, by_id), dim=1, descending=True, stable=True)
+    return items.gather(1, by_id).gather(1, by_score).numpy().astype(np.int32)
+
+
+def numpy_state(net: nn.Module) -> dict[str, np.ndarray]:
+    """The weights as arrays, under names that cannot collide with a policy's own."""
+    return {_PREFIX + name: value.detach().cpu().numpy().copy() for name, value in net.state_dict().items()}
+
+
+def torch_state(state: dict[str, np.ndarray]) -> dict[str, Tensor]:
+    """The weights of `numpy_state` as tensors."""
+    found = {
+        name[len(_PREFIX) :]: torch.from_numpy(np.array(v))
+        for name, v in state.items()
+        if name.startswith(_PREFIX)
+    }
+    if not found:
+        raise InputError("the stored state holds no weights; it belongs to another policy")
+    return found

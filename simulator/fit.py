@@ -1,0 +1,355 @@
+"""From a log to users: every parameter estimated where the log can tell, assumed with its source where it cannot."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import brentq, root
+from scipy.special import expit, logit
+
+from policies.draws import Draws, generator, key_of
+from policies.errors import InputError
+from policies.log import Dataset
+from policies.uniform import Uniform
+from simulator.appeal import Appeal, choose_appeal
+from simulator.behaviour import (
+    SECONDS_PER_ITEM,
+    churn,
+    enjoyment,
+    hour_profile,
+    logistic,
+    pages_table,
+    returning,
+    staying,
+    visits_table,
+)
+from simulator.config import Experiment
+from simulator.engine import Arm, World
+from simulator.history import Histories
+from simulator.recorder import WARMUP, Recorder
+from simulator.replay import repeats, satiation
+from simulator.users import DAY, RECENT, ChoiceModel, Number
+
+# Defaults for what a log cannot tell; docs/users.md gives the reasoning behind each.
+ASSUMED = {
+    "satiation": (0.03, "mild: ten exposures to a category cost .3 logits"),
+    "satiation_half_life_h": (3.0, "rested by the next day"),
+    "repeat_fatigue": (0.5, "one repeat costs half a logit"),
+    "leave_first_page": (0.0, "no difference"),
+    "leave_satisfaction": (-1.0, "a page of clicks keeps more than a page of none"),
+    "return_satisfaction": (-0.3, "satisfied users come back sooner"),
+    "churn": (0.0, "nobody leaves for good"),
+    "long_view": (0.0, "half of the clicks at even appeal"),
+    "long_view_appeal": (0.5, "more where appeal is higher"),
+    "like": (-3.3, "KuaiRand-Pure: .0174 likes and .45 clicks per exposure"),
+    "like_appeal": (0.3, "more where appeal is higher"),
+    "watch_long": (1.0, "20 s to a minute"),
+    "watch_long_duration": (0.7, "longer for longer videos"),
+    "watch_long_sd": (0.4, "spread of log seconds"),
+    "watch_short": (0.2, "a few seconds"),
+    "watch_short_duration": (0.4, "longer for longer videos"),
+    "watch_short_sd": (0.7, "spread of log seconds"),
+    "seconds_per_item": (SECONDS_PER_ITEM, "time to pass over an item"),
+}
+EXAMINATION_EXPONENT = 0.12
+ACTIVITY_SD = 0.5
+_LEVELS = {
+    "logged_click_rate": (0.451, "KuaiRand-Pure, production policy"),
+    "sessions_per_day": (2.0, "a moderately used application"),
+    "pages_per_session": (4.0, "a moderately used application"),
+    "short_gap_share": (0.4, "between KuaiRand-27K (.54) and none"),
+}
+
+
+def fit_users(
+    data: Dataset, seed: int = 0, slate_size: int = 6, say: Callable[[str], None] = lambda text: None
+) -> ChoiceModel:
+    """Fits the user model to a log.
+
+    Args:
+        slate_size: of the slates to come; levels are calibrated for them.
+        say: told what is being done.
+    """
+    rng = generator("fit users", seed)
+    say("users: appeal, from what was chosen against what could have been")
+    source = "assumed", f"slot ** -{EXAMINATION_EXPONENT:g}; the log has no slots"
+    reach = np.arange(1, 101) ** -EXAMINATION_EXPONENT
+    appeal, chosen = choose_appeal(data, reach, rng)
+    log = data.log
+    score = appeal.score(log.user, log.item)
+    numbers = {name: Number(value, "assumed", why) for name, (value, why) in ASSUMED.items()}
+    if {"slots", "skips"} <= data.has:
+        reach, source = (
+            _examination(data, score),
+            ("estimated", "click rate by slot over the rate that appeal explains"),
+        )
+    say("users: satiation, staying, returning")
+    tired = np.zeros(len(log))
+    if {"sessions", "skips"} <= data.has:
+        tiredness, tired = _tiredness(data, score, reach)
+        numbers |= tiredness
+    reference = _logged_rate(data)
+    numbers["satisfaction_reference"] = reference
+    behaviour, activity, hours, gap_source = _coming_and_going(data, reference.value, numbers, rng)
+    numbers |= behaviour
+    scale, shift = _two_points(data, appeal, reach, tired, reference.value, slate_size, rng)
+    level_source = "logistic factor model: clicks against shown and unshown items"
+    model = ChoiceModel(
+        numbers={**numbers, "scale": scale, "shift": shift},
+        user_level=(scale.value * appeal.user_level).astype(np.float32),
+        activity=activity,
+        user_taste=(scale.value * appeal.user_taste).astype(np.float32),
+        item_level=(scale.value * appeal.item_level).astype(np.float32),
+        item_taste=appeal.item_taste,
+        category=data.catalogue.category,
+        duration=_durations(data),
+        examination=reach,
+        hours=hours,
+        hour_zero=data.hour_zero,
+        provenance={
+            "user_level": ("estimated", level_source),
+            "item_level": ("estimated", level_source),
+            "taste": ("estimated", f"{level_source}, {chosen.width} dimensions, penalty {chosen.penalty:g}"),
+            "examination": source,
+            "activity": gap_source,
+            "hours": ("estimated", "visits of the log by hour"),
+        },
+    )
+    x = shift.value + scale.value * (score - appeal.base) - tired
+    model = model.with_numbers(**enjoyment(log, x, model.duration, data.has))
+    say("users: calibration to the click rate of uniformly random slates")
+    return _settle(model, data, slate_size, seed)
+
+
+def _logged_rate(data: Dataset) -> Number:
+    """Click rate of the log's own slates."""
+    if "logged_click_rate" in data.calibration:
+        value, source = data.calibration["logged_click_rate"]
+        return Number(value, "assumed", source)
+    if "skips" not in data.has:
+        value, why = _LEVELS["logged_click_rate"]
+        return Number(value, "assumed", f"{why}; the log has no skips")
+    rate = float(data.log.clicked.mean())
+    per_user = np.bincount(data.log.user, minlength=data.n_users)
+    clicks = np.bincount(data.log.user, data.log.clicked, minlength=data.n_users)
+    spread = np.sqrt(((clicks - rate * per_user) ** 2).sum()) / per_user.sum()
+    return Number(rate, "estimated", "click rate of the log", float(spread))
+
+
+def _durations(data: Dataset) -> np.ndarray:
+    """(N + 1,) float32 s; 30 s or the catalogue's median where unknown."""
+    seconds = data.catalogue.duration.copy()
+    known = np.isfinite(seconds) & (seconds > 0)
+    seconds[~known] = np.median(seconds[known]) if known.any() else 30.0
+    return seconds
+
+
+def _examination(data: Dataset, score: np.ndarray) -> np.ndarray:
+    """(100,) probability of reaching each slot, relative to the first; falls by construction, flat beyond the log."""
+    slot = data.log.slot.astype(np.int64)
+    first = slot == 0
+    found = logistic(data.log.clicked[first], {"score": score[first]}, "")
+    if "score" not in found:
+        return np.arange(1, 101) ** -EXAMINATION_EXPONENT
+    expected = expit(found[""].value + found["score"].value * score)
+    shown = np.bincount(slot, expected)
+    clicked = np.bincount(slot, data.log.clicked, minlength=len(shown))
+    ratio = np.minimum.accumulate(np.clip(clicked / np.maximum(shown, 1e-9), 0.01, None))
+    ratio = np.minimum(ratio / ratio[0], 1.0)
+    return np.concatenate([ratio, np.full(max(100 - len(ratio), 0), ratio[-1])])
+
+
+def _tiredness(data: Dataset, score: np.ndarray, reach: np.ndarray) -> tuple[dict[str, Number], np.ndarray]:
+    """Satiation and fatigue from exposures in order, given appeal; and the logits they took from each row."""
+    log = data.log
+    first = log.slot == 0 if "slots" in data.has else np.ones(len(log), bool)
+    again = repeats(log, RECENT)
+    y = log.clicked[first]
+    best: tuple[float, float, np.ndarray, dict[str, Number]] | None = None
+    source = "logistic regression of clicks on past exposures, given appeal"
+    for half_life in (1.0, 3.0, 9.0, 24.0):
+        past = satiation(log, data.catalogue.category, reach, half_life)
+        columns = {"score": score[first], "satiation": past[first], "repeat_fatigue": again[first]}
+        found = logistic(y, columns, source)
+        if "satiation" not in found:
+            continue
+        x = found[""].value + sum(
+            found[name].value * column for name, column in columns.items() if name in found
+        )
+        likelihood = float(np.where(y, np.log(expit(x)), np.log(expit(-x))).sum())
+        if best is None or likelihood > best[0]:
+            best = likelihood, half_life, past, found
+    if best is None:
+        return {}, np.zeros(len(log))
+    _, half_life, past, found = best
+    numbers = {
+        "satiation_half_life_h": Number(half_life, "estimated", "best of 1, 3, 9 and 24 hours by likelihood")
+    }
+    tired = np.zeros(len(log))
+    for name, column in (("satiation", past), ("repeat_fatigue", again)):
+        if name in found:
+            # A pull, not a push: more exposure cannot make an item more appealing in this model.
+            numbers[name] = replace(found[name], value=max(-found[name].value, 0.0))
+            tired += numbers[name].value * column
+    return numbers, tired
+
+
+def _coming_and_going(
+    data: Dataset, reference: float, numbers: dict[str, Number], rng: np.random.Generator
+) -> tuple[dict[str, Number], np.ndarray, np.ndarray, tuple[str, str]]:
+    """Staying and returning: numbers, (U,) activity, (24,) hours, and where the activity comes from."""
+    pages = pages_table(data.log)
+    visits = visits_table(pages)
+    hours = hour_profile(visits["start"].to_numpy(), data.hour_zero)
+    found = _assumed_visits(data)
+    activity = (ACTIVITY_SD * Draws(key_of("activity"), np.arange(data.n_users), np.zeros(data.n_users, int)).normal("activity", 1)[:, 0]).astype(np.float32)  # fmt: skip
+    source = ("assumed", f"log-normal factor on the gaps, sd {ACTIVITY_SD:g}; drawn for each user")
+    if "sessions" not in data.has or "sessions_per_day" in data.calibration:
+        return found, activity, hours, source
+    found |= staying(pages, reference)
+    clock = _clock(hours, data.hour_zero)
+    gap = clock(visits["next"].to_numpy()) - clock(visits["end"].to_numpy())
+    gaps, estimated = returning(visits, gap, reference, data.n_users)
+    if not gaps:
+        return found, activity, hours, source
+    gone = churn(visits, float(data.log.time.max()))
+    found |= gaps | ({"churn": gone} if gone is not None else {})
+    return found, estimated, hours, ("estimated", "mean log gap of each user, shrunk by its reliability")
+
+
+def _clock(hours: np.ndarray, hour_zero: float) -> Callable[[np.ndarray], np.ndarray]:
+    """Clock to operational seconds, as the fitted model will have it."""
+    edges = np.concatenate([[0.0], np.cumsum(hours)]) * (DAY / hours.sum())
+
+    def busy(t: np.ndarray) -> np.ndarray:
+        day = np.floor((t + hour_zero * 3600) / DAY)
+        return day * DAY + np.interp(t + hour_zero * 3600 - day * DAY, np.arange(25) * 3600.0, edges)
+
+    return busy
+
+
+def _assumed_visits(data: Dataset) -> dict[str, Number]:
+    """Staying and returning from published levels: pages per session, sessions per day, share of short gaps."""
+
+    def level(name: str) -> tuple[float, str]:
+        return data.calibration.get(name, _LEVELS[name])
+
+    pages, pages_source = level("pages_per_session")
+    per_day, day_source = level("sessions_per_day")
+    short, short_source = level("short_gap_share")
+    if not (pages > 1 and per_day > 0 and 0 <= short < 1):
+        raise InputError(
+            "calibration: pages_per_session above 1, sessions_per_day above 0, short_gap_share in [0, 1)"
+        )
+    # Gaps of 30 to 120 minutes: median 1 h. The long ones fill up the day; the mean factor of the users' activity
+    # lengthens the average gap, and pages take time too (about half a minute each).
+    sd_short, sd_long = 0.35, 0.8
+    spent = pages * 30 / 3600
+    # exp(a), a normal: users visit at rates 1 / exp(a), whose mean is exp(sd^2 / 2).
+    mean_gap = max(24 / per_day * np.exp(ACTIVITY_SD**2 / 2) - spent, 1.2)
+    short_hours = np.exp(sd_short**2 / 2)
+    long_hours = max((mean_gap - short * short_hours) / (1 - short), 1.5)
+    values = {
+        "leave": (float(logit(1 / pages)), f"{pages:g} pages per session: {pages_source}"),
+        "gap_short_share": (short, short_source),
+        "gap_short_mean": (0.0, "median 1 h: gaps of 30 to 120 minutes"),
+        "gap_short_sd": (sd_short, "most short gaps within 30 to 120 minutes"),
+        "gap_long_mean": (
+            float(np.log(long_hours) - sd_long**2 / 2),
+            f"{per_day:g} sessions per day: {day_source}",
+        ),
+        "gap_long_sd": (sd_long, "from a few hours to days"),
+    }
+    return {name: Number(value, "assumed", source) for name, (value, source) in values.items()}
+
+
+def _two_points(
+    data: Dataset,
+    appeal: Appeal,
+    reach: np.ndarray,
+    tired: np.ndarray,
+    logged: float,
+    k: int,
+    rng: np.random.Generator,
+) -> tuple[Number, Number]:
+    """Scale and shift of the appeal so that random slates and the log's slates get their click rates."""
+    target, why = data.calibration["random_click_rate"]
+    if not 0 < target < 1 or not 0 < logged < 1:
+        raise InputError(f"calibration: click rates must lie between 0 and 1, not {target:g} and {logged:g}")
+    n = 100_000
+    active = data.log.user[rng.integers(0, len(data.log), n)]
+    random = appeal.score(active, rng.integers(1, data.catalogue.size + 1, n)) - appeal.base
+    rows = rng.integers(0, len(data.log), n)
+    shown = appeal.score(data.log.user[rows], data.log.item[rows]) - appeal.base
+    at = np.minimum(data.log.slot[rows], len(reach) - 1)
+    seen = reach[at] if "slots" in data.has else np.full(n, reach[:k].mean())
+    mean_reach = reach[:k].mean()
+
+    def gaps(p: np.ndarray) -> list[float]:
+        scale = np.exp(p[0])
+        at_random = mean_reach * expit(p[1] + scale * random).mean() - target
+        return [at_random, (seen * expit(p[1] + scale * shown - tired[rows])).mean() - logged]
+
+    found = root(gaps, [0.0, float(logit(target))])
+    scale = float(np.exp(found.x[0]))
+    if not found.success or not 0.05 <= scale <= 20:
+        # The two rates cannot both be had (the log shows no more than chance): keep the scale, meet the first.
+        scale = 1.0
+        shift = brentq(lambda s: gaps(np.array([0.0, s]))[0], -20, 20)
+        note = f"the log's scale; its click rate of {logged:.3f} could not be met at once"
+    else:
+        shift, note = (
+            float(found.x[1]),
+            f"two points: random slates {target:g} ({why}), logged slates {logged:.3f}",
+        )
+    return Number(scale, "assumed", note), Number(float(shift), "assumed", note)
+
+
+def _settle(model: ChoiceModel, data: Dataset, k: int, seed: int) -> ChoiceModel:
+    """Moves the shift until a simulation of uniformly random slates, satiation and all, clicks at its level."""
+    target, why = data.calibration["random_click_rate"]
+    n = min(model.n_users, 2000)
+    rows = np.argsort(Draws(key_of("settle"), np.arange(model.n_users), np.zeros(model.n_users, int)).uniform("u", 1)[:, 0])[:n]  # fmt: skip
+    small = model.of_users(rows)
+    for _ in range(4):
+        rate = random_rate(small, data, k, seed)
+        step = float(logit(target) - logit(min(max(rate, 1e-4), 1 - 1e-4)))
+        old = small.numbers["shift"]
+        small = small.with_numbers(shift=replace(old, value=old.value + step))
+        if abs(rate - target) < 5e-4:
+            break
+    source = f"uniformly random slates click at {target:g} in simulation ({why})"
+    return model.with_numbers(shift=replace(small.numbers["shift"], source=source))
+
+
+def random_rate(model: ChoiceModel, data: Dataset, k: int, seed: int, days: float = 2.0) -> float:
+    """Mean true click probability of uniformly random slates in a simulation of `days`."""
+    n = model.n_users
+    available = int(data.catalogue.available(0.0).sum())
+    e = Experiment(policies=("uniform",), users=max(n, 2), rounds=1, seed=seed, slate_size=k)
+    ids = np.arange(n, dtype=np.int32)
+    with tempfile.TemporaryDirectory() as folder:
+        recorder = _MeanProbability(Path(folder))
+        world = World(
+            name="calibration", experiment=e, model=model, catalogue=data.catalogue, ids=ids,
+            bucket=np.full(n, -1, np.int16), arms=[Arm(WARMUP, -1, Uniform())],
+            state=model.start(n, 0.0), histories=Histories.of(n, 0, 0, max(min(e.repeat_after, available - k), 0)),
+            due=model.first_visit(ids, 0.0, Draws(key_of("settle", seed), ids, ids * 0)),
+            sessions=np.zeros(n, np.int32), recorder=recorder,
+        )  # fmt: skip
+        world.run(0.0, days * DAY)
+    return recorder.total / max(recorder.rows_seen, 1)
+
+
+class _MeanProbability(Recorder):
+    """Keeps the mean of the true click probabilities instead of rows."""
+
+    def __init__(self, folder: Path):
+        super().__init__(folder, folder)
+        self.total, self.rows_seen = 0.0, 0
+
+    def add(self, bucket: str, round_: int, columns: dict[str, np.ndarray]) -> None:
+        self.total += float(columns["probability"].sum(dtype=np.float64))
+        self.rows_seen += len(columns["probability"])

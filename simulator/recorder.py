@@ -1,0 +1,110 @@
+"""From waves of pages to Parquet parts: `impressions/bucket=NAME/round=NN/part-00000.parquet`, and `truth/` beside."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from policies.log import COLUMNS, Impressions
+
+WARMUP = "warmup"
+_WRITTEN = [name for name in COLUMNS if name not in ("bucket", "round", "weight")]
+_FLUSH_ROWS = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One file: which bucket and round, and the span of its times."""
+
+    bucket: str
+    round: int
+    name: str
+    first: float
+    last: float
+    rows: int
+
+
+class Recorder:
+    """Writes what the engine saw; hands back rows of the past.
+
+    Args:
+        folder: of the impressions; made at the first flush.
+        truth_folder: of the true probabilities, or None not to write them.
+    """
+
+    def __init__(self, folder: Path, truth_folder: Path | None = None):
+        self.folder, self.truth_folder = folder, truth_folder
+        self.parts: list[Part] = []
+        self._waiting: dict[tuple[str, int], list[dict[str, np.ndarray]]] = {}
+        self._rows = 0
+
+    def add(self, bucket: str, round_: int, columns: dict[str, np.ndarray]) -> None:
+        """Rows of one page of a wave: every column of impressions that is written, plus appeal and probability."""
+        self._waiting.setdefault((bucket, round_), []).append(columns)
+        self._rows += len(columns["item"])
+        if self._rows >= _FLUSH_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes what is waiting, one part per bucket and round."""
+        for (bucket, round_), pages in sorted(self._waiting.items()):
+            self._write(bucket, round_, {name: np.concatenate([p[name] for p in pages]) for name in pages[0]})
+        self._waiting.clear()
+        self._rows = 0
+
+    def _write(self, bucket: str, round_: int, columns: dict[str, np.ndarray]) -> None:
+        number = sum(1 for part in self.parts if (part.bucket, part.round) == (bucket, round_))
+        name = f"bucket={bucket}/round={round_:02d}/part-{number:05d}.parquet"
+        kept = {key: columns[key] for key in _WRITTEN}
+        table = pa.table(
+            {key: pa.array(value, from_pandas=key == "propensity") for key, value in kept.items()}
+        )
+        _write_table(table, self.folder / name)
+        if self.truth_folder is not None:
+            keys = ("time", "user", "session", "page", "slot", "item", "appeal", "probability")
+            _write_table(pa.table({key: columns[key] for key in keys}), self.truth_folder / name)
+        time = columns["time"]
+        self.parts.append(Part(bucket, round_, name, float(time.min()), float(time.max()), len(time)))
+
+    def rows(self, buckets: dict[str, int], start: float, end: float) -> Impressions:
+        """The impressions of these buckets with start <= time < end, in canonical order.
+
+        Args:
+            buckets: name -> code to write into the `bucket` column.
+        """
+        self.flush()
+        found = []
+        for part in self.parts:
+            if part.bucket in buckets and part.last >= start and part.first < end:
+                table = pq.read_table(self.folder / part.name, partitioning=None)
+                columns = {name: table[name].to_numpy() for name in _WRITTEN}
+                inside = (columns["time"] >= start) & (columns["time"] < end)
+                columns = {name: value[inside] for name, value in columns.items()}
+                n = int(inside.sum())
+                codes = np.full(n, buckets[part.bucket])
+                found.append(Impressions.of(bucket=codes, round=np.full(n, part.round), **columns))
+        return Impressions.concat(found).sorted()
+
+    def keep_only(self, parts: list[Part]) -> None:
+        """Goes back to these parts: deletes every other file, after an interruption."""
+        self.parts = list(parts)
+        kept = {part.name for part in parts}
+        for folder in (self.folder, self.truth_folder):
+            if folder is None or not folder.exists():
+                continue
+            for file in folder.rglob("*.parquet*"):
+                if file.relative_to(folder).as_posix() not in kept:
+                    file.unlink()
+
+
+def _write_table(table: pa.Table, path: Path) -> None:
+    """Whole or not at all: written beside and renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".parquet.part")
+    pq.write_table(
+        table, beside, compression="zstd", compression_level=1, row_group_size=1 << 20,
+        use_dictionary=["user", "session", "page", "slot", "item", "propensity"], write_statistics=False,
+    )  # fmt: skip
+    beside.replace(path)

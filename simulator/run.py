@@ -1,0 +1,338 @@
+"""The main command: policies compete before simulated users, retrain on their feedback, and a report judges them.
+
+    python -m simulator.run --policies gptrec,sasrec
+    python -m simulator.run --policies gptrec,sasrec --log kuairand:DIR --users 3000 --slate-size 6
+
+The same from Python:
+
+    from simulator import Experiment, run
+    result = run(Experiment(policies=("gptrec", "sasrec")))
+    result.effects          # pandas
+"""
+
+import argparse
+import errno
+import json
+import os
+import resource
+import shlex
+import sys
+import time
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+import torch
+
+from analysis import report
+from policies.errors import InputError
+from policies.log import Dataset
+from simulator.buckets import assign, parse_weights
+from simulator.config import Experiment, build
+from simulator.engine import World
+from simulator.fit import fit_users
+from simulator.progress import Show
+from simulator.stages import (
+    before_warmup,
+    check_importable,
+    first_world,
+    load_data,
+    plan,
+    population,
+    restore_world,
+    save_world,
+    start_world,
+    tables,
+    train_policies,
+)
+from simulator.storage import RunFolder, checksum, load_users, save_users
+from simulator.users import DAY, ChoiceModel
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came out: tables as pandas, all numbers with their units in `results`, files in `path`."""
+
+    path: Path
+    results: dict[str, Any]
+
+    @property
+    def effects(self) -> pd.DataFrame:
+        """One row per contender and metric: lift, interval, p-values, true lift."""
+        return pd.DataFrame(self.results["effects"]["rows"])
+
+    @property
+    def true_effects(self) -> pd.DataFrame:
+        """One row per contender and metric: the effect between worlds in which everybody gets one arm."""
+        return pd.DataFrame(self.results["true_effects"]["rows"])
+
+    @property
+    def arms(self) -> pd.DataFrame:
+        """One row per arm, references included: every metric, clicks per page."""
+        return pd.DataFrame(self.results["arms"]["rows"])
+
+    @property
+    def rounds(self) -> pd.DataFrame:
+        """One row per arm and round: click rate, coverage, Gini, overlap, popularity, entropy."""
+        return pd.DataFrame(self.results["rounds"]["loop"])
+
+    def impressions(self, arm: str) -> pd.DataFrame:
+        """Every impression of an arm in the test, in the order of time, user, page and slot."""
+        folder = self.path / "impressions" / f"bucket={arm}"
+        found = pd.concat([pd.read_parquet(file) for file in sorted(folder.rglob("*.parquet"))])
+        return found.sort_values(["time", "user", "page", "slot"], ignore_index=True)
+
+
+def run(
+    experiment: Experiment | None = None, out: str | None = None, resume: str | None = None,
+    quiet: bool = True, command: str | None = None,
+) -> Result:  # fmt: skip
+    """Runs an experiment, or goes on with an interrupted one, and writes its report.
+
+    Args:
+        experiment: the settings; ignored with `resume`, which has its own.
+        out: the run directory; must not exist. By default runs/<time>-<policies>.
+        resume: an interrupted run.
+        quiet: no progress on standard error.
+
+    Raises:
+        InputError: a setting or the log cannot be used.
+    """
+    began = time.monotonic()
+    folder: RunFolder | None = None
+    if resume is not None:
+        folder, e = RunFolder.reopen(resume)
+    else:
+        e = experiment if experiment is not None else Experiment()
+    check_importable(e)
+    with Show(quiet) as show:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(e.threads)
+        try:
+            if folder is None or folder.manifest["status"] != "complete":
+                folder = _simulate(e, folder, out, show, command, began)
+        finally:
+            torch.set_num_threads(threads)
+        show.say("report")
+        results = report.write(folder.path)
+    return Result(folder.path, results)
+
+
+def _simulate(
+    e: Experiment, folder: RunFolder | None, out: str | None, show: Show, command: str | None, began: float
+) -> RunFolder:
+    """Fit the users, train the policies, warm up, and let the worlds run."""
+    show.say(f"log: {e.log}")
+    raw = load_data(e)
+    if folder is None:
+        folder = RunFolder.create(e, out)
+        _describe(folder, e, raw, command)
+    model = _users(e, raw, folder, show)
+    data = before_warmup(raw, e)
+    ids, people = population(e, model)
+    policies = train_policies(e, data, folder, show.say)
+
+    warm = first_world(e, data, people, ids, policies, folder)
+    _go(warm, -e.warmup_days * DAY, 0.0, folder, show)
+    bucket = (
+        None if e.design == "twin" else assign(ids, parse_weights(e.weights, len(e.policies)), e.bucket_salt)
+    )
+    folder.write_tables(*tables(e, data, ids, bucket))
+    pages = warm.pages_served
+    for name, arms in plan(e):
+        world = start_world(name, arms, e, warm, policies, folder)
+        world.pages_served = 0
+        _go(world, 0.0, e.days * DAY, folder, show)
+        pages += world.pages_served
+
+    folder.manifest |= {
+        "status": "complete",
+        "pages": pages,
+        "seconds": round(time.monotonic() - began, 1),
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+    folder.save()
+    return folder
+
+
+def _describe(folder: RunFolder, e: Experiment, raw: Dataset, command: str | None) -> None:
+    """What the manifest says about where things come from."""
+    default = Experiment().as_dict()
+    folder.manifest |= {
+        "command": command or f"run({e!r})",
+        "changed": {key: value for key, value in e.as_dict().items() if value != default[key]},
+        "log_name": raw.name,
+        "log": {
+            "rows": len(raw.log),
+            "users": raw.n_users,
+            "items": raw.catalogue.size,
+            "has": sorted(raw.has),
+        },
+        "notes": list(raw.notes),
+        "checksum": checksum([raw.log.user, raw.log.item, raw.log.time, raw.log.clicked]),
+        "weights": dict(zip(e.policies, parse_weights(e.weights, len(e.policies)).tolist(), strict=True)),
+    }
+    folder.save()
+
+
+def _users(e: Experiment, raw: Dataset, folder: RunFolder, show: Show) -> ChoiceModel:
+    """The fitted users, with the clock set so that time 0 is the start of the test."""
+    if folder.done("users"):
+        return load_users(folder.path / "users")
+    model = fit_users(raw, e.seed, e.slate_size, show.say)
+    shifted = {f.name: getattr(model, f.name) for f in fields(model)}
+    shifted["hour_zero"] = (model.hour_zero + 24 * e.warmup_days) % 24
+    model = ChoiceModel(**shifted)
+    save_users(folder.path / "users", model)
+    folder.finish("users")
+    return model
+
+
+def _go(world: World, start: float, end: float, folder: RunFolder, show: Show) -> None:
+    """Runs a world from its last checkpoint, or from its start, and remembers that it is done."""
+    about = folder.checkpoint(world.name).with_suffix(".json")
+    first_round = 1
+    length = world.experiment.round_seconds
+    if about.exists():
+        stored = json.loads(about.read_text(encoding="utf-8"))
+        restore_world(world, folder, stored)
+        first_round = stored["next_round"]
+    elif world.name == "split":
+        world.recorder.keep_only([part for part in world.recorder.parts if part.bucket == "warmup"])
+    else:
+        world.recorder.keep_only([])
+    done = f"world {world.name}"
+    if folder.done(done):
+        return
+    begin = (
+        start if first_round == 1 and not about.exists() else (first_round * length if start >= 0 else start)
+    )
+    show.world(world.name, begin, end, world.pages_served)
+    world.on_page = show.page
+    world.on_checkpoint = lambda w, number: save_world(w, number, folder)
+    world.run(begin, end, first_round)
+    save_world(world, -1, folder)
+    folder.finish(done)
+
+
+# -- the command ------------------------------------------------------------------------------------------------------
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags; everything else is a setting of `Experiment`, reachable by --config and --set."""
+    p = argparse.ArgumentParser(
+        prog="python -m simulator.run",
+        description="Rehearse an A/B test: users fitted on a log are served by competing policies that retrain on the "
+        "feedback they get; a report says who won, by how much and how sure that is, with the true effect beside it.",
+        epilog="Examples:\n"
+        "  python -m simulator.run --policies gptrec,sasrec\n"
+        "  python -m simulator.run --policies sasrec,popularity,uniform,oracle --days 14 --rounds 4\n"
+        "  python -m simulator.run --log events.csv --columns user=uid,item=iid,time=ts,click=clicked\n"
+        "  python -m simulator.run --policies my_module:MyPolicy,sasrec --set sasrec.width=32\n"
+        "Every setting of simulator.Experiment can be given by --set or in the TOML file.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument(
+        "--policies",
+        help="arms in order: popularity, itemknn, sasrec, gptrec, module:Class, and the references uniform and oracle (default gptrec,sasrec)",
+    )
+    p.add_argument(
+        "--log",
+        help="world: (built in), kuairand:DIR, movietweetings:DIR, movielens:DIR, or a .csv .tsv .parquet .inter file",
+    )
+    p.add_argument(
+        "--columns",
+        help="for a file: user=...,item=...,time=... and click=... or rating=..., also session, slot, watch, like, category, ...",
+    )
+    p.add_argument(
+        "--click-threshold", type=str, help="a rating (or watch ratio) of at least this counts as a click"
+    )
+    p.add_argument(
+        "--calibrate",
+        help="levels that the log cannot tell: random_click_rate=.176,pages_per_session=13.55,sessions_per_day=4.84, ...",
+    )
+    p.add_argument("--users", help="simulated users, drawn from the fitted ones (default 2000)")
+    p.add_argument("--days", help="length of the test in days (default 7)")
+    p.add_argument(
+        "--warmup-days", help="days before the test in which one policy serves everybody (default 3)"
+    )
+    p.add_argument(
+        "--rounds", help="models per arm; the first learns from the log, the others from feedback (default 3)"
+    )
+    p.add_argument("--slate-size", help="items per page (default 6)")
+    p.add_argument("--seed", help="of everything (default 0)")
+    p.add_argument("--control", help="arm to compare against (default: the last one that is no reference)")
+    p.add_argument(
+        "--weights",
+        help="share of users per arm, such as .1,.1; the rest is held out (default: equal shares)",
+    )
+    p.add_argument("--design", help="split: each user in one arm (default); twin: each user meets every arm")
+    p.add_argument(
+        "--truth",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="with a split, also run a world per arm in which everybody gets it (default on)",
+    )
+    p.add_argument("--learn-from", help="what an arm retrains on: own rows (default), all rows, none")
+    p.add_argument("--primary", help="metric of the verdict (default clicks)")
+    p.add_argument(
+        "--config", metavar="FILE.toml", help="settings in a file; [policy.NAME] holds those of a policy"
+    )
+    p.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="any setting, or POLICY.KEY=VALUE; may be repeated",
+    )
+    p.add_argument("--out", help="run directory, must not exist (default runs/<time>-<policies>)")
+    p.add_argument("--resume", metavar="RUN", help="go on with an interrupted run")
+    p.add_argument("--quiet", action="store_true", help="no progress")
+    return p
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit status: 0 done, 1 failed half-way, 2 bad input, 130 interrupted."""
+    given = vars(parser().parse_args(arguments))
+    file, sets, out, resume, quiet = (given.pop(name) for name in ("config", "set", "out", "resume", "quiet"))
+    words = sys.argv[1:] if arguments is None else arguments
+    command = "python -m simulator.run " + shlex.join(words)
+    try:
+        if resume is not None and (sets or file or out or any(value is not None for value in given.values())):
+            raise InputError("--resume goes on with the settings of the run; give no others with it")
+        e = None if resume is not None else build(file, given, sets)
+        result = run(e, out, resume, quiet, command)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            "interrupted; the run directory says that it is incomplete: go on with --resume", file=sys.stderr
+        )
+        return 130
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        print(
+            f"error: the disk is full ({error.filename or 'while writing'}); make room and go on with --resume",
+            file=sys.stderr,
+        )
+        return 1
+    report.terminal(result.results)
+    print(f"report: {os.path.relpath(result.path / 'report.html')}")
+    return 0
+
+
+class _Callable(ModuleType):
+    """`from simulator import run` gives this module once it was imported by name; calling it runs an experiment."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Result:
+        return run(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _Callable
+
+if __name__ == "__main__":
+    sys.exit(main())

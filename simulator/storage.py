@@ -1,0 +1,191 @@
+"""The run directory: manifest, models, users, checkpoints. Everything is written beside and renamed: whole or not at all."""
+
+import hashlib
+import json
+import platform
+import time
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from policies.errors import InputError
+from simulator.config import Experiment, from_dict
+from simulator.users import ChoiceModel, Number
+
+FORMAT = 1
+_PACKAGES = (
+    "gptrec",
+    "torch",
+    "numpy",
+    "scipy",
+    "pandas",
+    "pyarrow",
+    "simpy",
+    "tea-tasting",
+    "statsmodels",
+    "scikit-learn",
+)
+
+
+def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Safetensors, atomically. Scalars and empty arrays are fine; objects are not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(path.suffix + ".part")
+    save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, beside)
+    beside.replace(path)
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"'{path}' is damaged or missing ({error}); start the run again") from None
+
+
+def save_json(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(path.suffix + ".part")
+    beside.write_text(json.dumps(content, indent=1, default=_plain) + "\n", encoding="utf-8")
+    beside.replace(path)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"cannot store {type(value).__name__}")
+
+
+def save_users(folder: Path, model: ChoiceModel) -> None:
+    """The fitted users: arrays as safetensors, numbers and provenance as JSON."""
+    arrays = (
+        "user_level",
+        "activity",
+        "user_taste",
+        "item_level",
+        "item_taste",
+        "category",
+        "duration",
+        "examination",
+        "hours",
+    )
+    save_arrays(folder / "arrays.safetensors", {name: getattr(model, name) for name in arrays})
+    numbers = {name: asdict(number) for name, number in sorted(model.numbers.items())}
+    save_json(
+        folder / "parameters.json",
+        {"format": FORMAT, "numbers": numbers, "arrays": model.provenance, "hour_zero": model.hour_zero},
+    )
+
+
+def load_users(folder: Path) -> ChoiceModel:
+    stored = json.loads((folder / "parameters.json").read_text(encoding="utf-8"))
+    if stored.get("format") != FORMAT:
+        raise InputError(
+            f"'{folder}' holds users of format {stored.get('format')}, this version reads {FORMAT}; fit again"
+        )
+    numbers = {name: Number(**number) for name, number in stored["numbers"].items()}
+    provenance = {name: (status, source) for name, (status, source) in stored["arrays"].items()}
+    arrays = load_arrays(folder / "arrays.safetensors")
+    return ChoiceModel(numbers=numbers, provenance=provenance, hour_zero=stored["hour_zero"], **arrays)
+
+
+@dataclass
+class RunFolder:
+    """One run on disk. Its manifest says `incomplete` until the last file is written."""
+
+    path: Path
+    manifest: dict[str, Any]
+
+    @staticmethod
+    def create(e: Experiment, out: str | None) -> "RunFolder":
+        """Makes the folder; an explicit one must not exist."""
+        if out is None:
+            stamp = time.strftime("%Y%m%d-%H%M%S")
+            names = "-".join(arm.replace(":", ".") for arm in e.policies)
+            path = Path("runs") / f"{stamp}-{names}"
+            number = 2
+            while path.exists():
+                path = Path("runs") / f"{stamp}-{names}-{number}"
+                number += 1
+        else:
+            path = Path(out)
+            if path.exists():
+                raise InputError(
+                    f"--out '{path}' exists already; name another folder, or go on with --resume '{path}'"
+                )
+        try:
+            path.mkdir(parents=True)
+        except OSError as error:
+            raise InputError(f"--out '{path}' cannot be made: {error.strerror}") from None
+        run = RunFolder(path, {})
+        run.manifest = {
+            "format": FORMAT,
+            "status": "incomplete",
+            "experiment": e.as_dict(),
+            "control": e.control_arm,
+            "contenders": list(e.contenders),
+            "versions": _versions(),
+            "stages": [],
+        }
+        run.save()
+        return run
+
+    @staticmethod
+    def reopen(path: str) -> tuple["RunFolder", Experiment]:
+        """An interrupted run and its settings."""
+        manifest = Path(path) / "manifest.json"
+        if not manifest.is_file():
+            raise InputError(f"--resume '{path}' is no run: there is no manifest.json in it")
+        try:
+            stored = json.loads(manifest.read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise InputError(f"'{manifest}' is damaged: {error}") from None
+        if stored.get("format") != FORMAT:
+            raise InputError(
+                f"'{path}' was written in format {stored.get('format')}, this version reads {FORMAT}"
+            )
+        return RunFolder(Path(path), stored), from_dict(stored["experiment"])
+
+    def save(self) -> None:
+        save_json(self.path / "manifest.json", self.manifest)
+
+    def done(self, stage: str) -> bool:
+        return stage in self.manifest["stages"]
+
+    def finish(self, stage: str) -> None:
+        if not self.done(stage):
+            self.manifest["stages"].append(stage)
+        self.save()
+
+    def checkpoint(self, name: str) -> Path:
+        return self.path / "checkpoint" / f"{name}.safetensors"
+
+    def write_tables(self, users: pd.DataFrame, items: pd.DataFrame) -> None:
+        """Who was in which bucket and what the items are called, for the analysis."""
+        users.to_parquet(self.path / "users.parquet", index=False)
+        items.to_parquet(self.path / "items.parquet", index=False)
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def checksum(log_columns: list[np.ndarray]) -> str:
+    """SHA-256 of the columns of the log that was used."""
+    digest = hashlib.sha256()
+    for column in log_columns:
+        digest.update(np.ascontiguousarray(column).tobytes())
+    return digest.hexdigest()
