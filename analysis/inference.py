@@ -93,9 +93,7 @@ def compare(table: pd.DataFrame, metric: Metric, control: str, arm: str) -> dict
     found, raw = result["adjusted"], result["plain"]
     width = found.effect_size_ci_upper - found.effect_size_ci_lower
     raw_width = raw.effect_size_ci_upper - raw.effect_size_ci_lower
-    spread = (found.rel_effect_size_ci_upper - found.rel_effect_size_ci_lower) / (
-        2 * norm.ppf(0.5 + LEVEL / 2)
-    )
+    spread = (found.rel_effect_size_ci_upper - found.rel_effect_size_ci_lower) / (2 * norm.ppf(0.5 + LEVEL / 2))
     return {
         "control_mean": raw.control,
         "treatment_mean": raw.treatment,

@@ -81,9 +81,7 @@ def open_run(path: str | Path, partial: bool = False) -> Run:
             f"'{folder}' is incomplete (it was interrupted); finish it with `python -m simulator.run --resume {folder}`, "
             "or judge what there is with --partial"
         )
-    missing = [
-        name for name in ("users.parquet", "items.parquet", "impressions") if not (folder / name).exists()
-    ]
+    missing = [name for name in ("users.parquet", "items.parquet", "impressions") if not (folder / name).exists()]
     if missing:
         raise AnalysisError(
             f"'{folder}' was interrupted before there was anything to judge: it lacks {', '.join(missing)}"
@@ -153,7 +151,7 @@ def true_means(run: Run) -> dict[str, pd.DataFrame]:
     found: dict[str, pd.DataFrame] = {}
     if run.twin:
         counts = everyone(run, per_user(run.path / "impressions"))
-        return {arm: rows for arm, rows in counts.groupby("bucket")}
+        return dict(list(counts.groupby("bucket")))
     for arm in run.arms:
         folder = run.path / "truth_worlds" / arm.replace(":", ".") / "impressions"
         if folder.exists() and any(folder.rglob("*.parquet")):

@@ -32,9 +32,7 @@ def overlap(pairs: pd.DataFrame, pages: pd.Series) -> float:
 
 def entropy_within(pairs: pd.DataFrame, category: pd.Series) -> float:
     """Mean over users of the entropy, in bits, of the categories that each was shown."""
-    frame = pd.DataFrame(
-        {"user": pairs["user"], "category": pairs["item"].map(category), "shown": pairs["shown"]}
-    )
+    frame = pd.DataFrame({"user": pairs["user"], "category": pairs["item"].map(category), "shown": pairs["shown"]})
     counts = frame.groupby(["user", "category"])["shown"].sum()
     total = counts.groupby("user").transform("sum")
     share = counts / total

@@ -64,10 +64,7 @@ def forest(results: dict[str, Any], arms: list[str], path: Path) -> str:
     axis.axvline(0, color="black", lw=0.9)
     several = len(contenders) > 1
     labels = [METRICS[row["metric"]].label + (f" ({row['arm']})" if several else "") for row in ordered]
-    labels = [
-        f"{label} ★" if row["role"] == "primary" else label
-        for label, row in zip(labels, ordered, strict=True)
-    ]
+    labels = [f"{label} ★" if row["role"] == "primary" else label for label, row in zip(labels, ordered, strict=True)]
     axis.set_yticks(places, labels)
     axis.set_ylim(min(places, default=0) - 0.7, 0.7)
     axis.set_xlabel(f"lift over {rows[0]['control'] if rows else 'the control'} [%]")
@@ -113,9 +110,7 @@ def rounds(results: dict[str, Any], arms: list[str], path: Path) -> str:
             x = [row["round"] + 1 for row in rows]
             if name == "popularity":
                 axis.plot(x, [row["popularity_shown"] for row in rows], "o-", color=hue(arm, arms))
-                axis.plot(
-                    x, [row["popularity_clicked"] for row in rows], "s--", color=hue(arm, arms), mfc="white"
-                )
+                axis.plot(x, [row["popularity_clicked"] for row in rows], "s--", color=hue(arm, arms), mfc="white")
             else:
                 axis.plot(x, [row[name] for row in rows], "o-", color=hue(arm, arms), label=arm)
         axis.set_title(_with_trend(title, name, loop, arms))
@@ -127,9 +122,7 @@ def rounds(results: dict[str, Any], arms: list[str], path: Path) -> str:
     handles = [plt.Line2D([], [], color=hue(arm, arms), marker="o", label=arm) for arm in arms]
     handles += [
         plt.Line2D([], [], color="#555555", marker="o", ls="-", label="shown"),
-        plt.Line2D(
-            [], [], color="#555555", marker="s", ls="--", mfc="white", label="clicked (popularity panel)"
-        ),
+        plt.Line2D([], [], color="#555555", marker="s", ls="--", mfc="white", label="clicked (popularity panel)"),
     ]
     flat[7].legend(handles=handles, loc="center left", fontsize=11)
     save(figure, path)
@@ -188,4 +181,6 @@ def lorenz_curves(run: Run, path: Path) -> str:
     axis.set_ylabel("impressions [%]")
     axis.legend(fontsize=9)
     save(figure, path)
-    return "The further a curve hangs below the diagonal, the fewer items get the impressions; dashed is the first round."
+    return (
+        "The further a curve hangs below the diagonal, the fewer items get the impressions; dashed is the first round."
+    )

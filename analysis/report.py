@@ -60,8 +60,7 @@ def _figures(run: Run, results: dict[str, Any]) -> dict[str, dict[str, str]]:
     return {
         name: {
             "caption": caption,
-            "data": "data:image/png;base64,"
-            + base64.b64encode((folder / f"{name}.png").read_bytes()).decode(),
+            "data": "data:image/png;base64," + base64.b64encode((folder / f"{name}.png").read_bytes()).decode(),
         }
         for name, caption in captions.items()
     }
@@ -112,7 +111,9 @@ def effect_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
         star = " ★" if row["role"] == "primary" else ""
         guard = ""
         if row["margin"] is not None and math.isfinite(row["lift"]):
-            guard = f" (guardrail: {'not worse' if row['not_worse'] else 'may be worse'} by {percent(row['margin'], 0)})"
+            guard = (
+                f" (guardrail: {'not worse' if row['not_worse'] else 'may be worse'} by {percent(row['margin'], 0)})"
+            )
         line = [
             METRICS[row["metric"]].label + star + guard, row["arm"], number(row["control_mean"]), number(row["treatment_mean"]),
             percent(row["lift"]), f"{percent(row['low'])} to {percent(row['high'])}", pvalue(row["pvalue_adjusted"]),
@@ -145,9 +146,7 @@ def arm_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
     for row in results["arms"]["rows"]:
         name = row["arm"] + ("" if row["arm"] in judged else " (reference)")
         name += " (control)" if row["arm"] == results["manifest"]["control"] else ""
-        body.append(
-            [name, number(row["users"]), number(row["clicks_per_page"]), *(number(row[m]) for m in METRICS)]
-        )
+        body.append([name, number(row["users"]), number(row["clicks_per_page"]), *(number(row[m]) for m in METRICS)])
     return head, body
 
 
@@ -174,9 +173,7 @@ def round_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
         "popularity_clicked",
         "category_entropy",
     )
-    body = [
-        [r["arm"], str(r["round"] + 1), *(number(r[key]) for key in keys)] for r in results["rounds"]["loop"]
-    ]
+    body = [[r["arm"], str(r["round"] + 1), *(number(r[key]) for key in keys)] for r in results["rounds"]["loop"]]
     return head, body
 
 
@@ -184,8 +181,7 @@ def user_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
     head = ["parameter", "value", "standard error", "status", "source"]
     numbers = results["users"].get("numbers", {})
     body = [
-        [name, number(n["value"]), number(n["error"]), n["status"], n["source"]]
-        for name, n in sorted(numbers.items())
+        [name, number(n["value"]), number(n["error"]), n["status"], n["source"]] for name, n in sorted(numbers.items())
     ]
     arrays = results["users"].get("arrays", {})
     body += [[name, "array", "–", status, source] for name, (status, source) in sorted(arrays.items())]
@@ -195,8 +191,7 @@ def user_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
 def item_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
     head = ["arm", "item", "share of impressions", "click rate"]
     return head, [
-        [r["arm"], r["item_id"], percent(r["share"]), number(r["click_rate"])]
-        for r in results["top_items"]["rows"]
+        [r["arm"], r["item_id"], percent(r["share"]), number(r["click_rate"])] for r in results["top_items"]["rows"]
     ]
 
 
@@ -268,16 +263,13 @@ def html(results: dict[str, Any], figures: dict[str, dict[str, str]]) -> str:
 
 def command_of(manifest: dict[str, Any]) -> str:
     return str(
-        manifest.get(
-            "command", "python -m simulator.run --policies " + ",".join(manifest["experiment"]["policies"])
-        )
+        manifest.get("command", "python -m simulator.run --policies " + ",".join(manifest["experiment"]["policies"]))
     )
 
 
 def _machine(manifest: dict[str, Any]) -> dict[str, Any]:
     return {
-        key: manifest.get(key)
-        for key in ("versions", "checksum", "training", "seconds", "peak_memory_mib", "pages")
+        key: manifest.get(key) for key in ("versions", "checksum", "training", "seconds", "peak_memory_mib", "pages")
     }
 
 
@@ -290,14 +282,10 @@ def markdown(results: dict[str, Any]) -> str:
 
     parts = [f"# {title_of(results)}"]
     parts += (
-        ["**Incomplete run**: it was interrupted; the figures cover what was recorded."]
-        if results["partial"]
-        else []
+        ["**Incomplete run**: it was interrupted; the figures cover what was recorded."] if results["partial"] else []
     )
     parts += [f"**{sentence}**" for sentence in results["verdicts"] or results["true_verdicts"]]
-    parts += [
-        "\n".join(f"- {light['name']} ({light['colour']}): {light['text']}." for light in results["lights"])
-    ]
+    parts += ["\n".join(f"- {light['name']} ({light['colour']}): {light['text']}." for light in results["lights"])]
     if results["effects"]["rows"]:
         parts.append(table(*effect_rows(results)))
     elif results["true_effects"]["rows"]:

@@ -43,11 +43,7 @@ def compute(run: Run) -> dict[str, Any]:
     effects = [] if run.twin else judge(full, control, contenders, primary, run.settings["margin"], truth)
     twin_truth = _true_effects(truth, control, contenders) if truth else []
     ratio = _ratio(run)
-    before = (
-        None
-        if run.twin or pre is None
-        else _before(full, control, contenders, primary, run.settings["margin"])
-    )
+    before = None if run.twin or pre is None else _before(full, control, contenders, primary, run.settings["margin"])
     results = {
         "verdicts": [] if run.twin else [verdict(e) for e in effects if e.metric == primary],
         "true_verdicts": [true_verdict(row) for row in twin_truth if row["metric"] == primary],
@@ -79,9 +75,7 @@ def _arm(table: pd.DataFrame, arm: str) -> dict[str, Any]:
     }
 
 
-def _true_effects(
-    truth: dict[str, pd.DataFrame], control: str, contenders: list[str]
-) -> list[dict[str, Any]]:
+def _true_effects(truth: dict[str, pd.DataFrame], control: str, contenders: list[str]) -> list[dict[str, Any]]:
     """The true lift of every contender on every metric."""
     rows = []
     for arm in contenders:
@@ -104,9 +98,7 @@ def _ratio(run: Run) -> dict[str, Any] | None:
     return sample_ratio({arm: int(sizes.get(arm, 0)) for arm in run.arms}, weights)
 
 
-def _before(
-    full: pd.DataFrame, control: str, contenders: list[str], primary: str, margin: float
-) -> dict[str, Any]:
+def _before(full: pd.DataFrame, control: str, contenders: list[str], primary: str, margin: float) -> dict[str, Any]:
     """An A/A check that costs nothing: the buckets compared on the warm-up, in which all got the same policy."""
     past = full[["user", "bucket"]].copy()
     for name in MEASURES:
@@ -114,15 +106,12 @@ def _before(
     found = [e for e in judge(past, control, contenders, primary, margin, {}) if e.metric == primary]
     return {
         "rows": [
-            {"arm": e.arm, "lift": e.lift, "low": e.low, "high": e.high, "pvalue": e.pvalue_adjusted}
-            for e in found
+            {"arm": e.arm, "lift": e.lift, "low": e.low, "high": e.high, "pvalue": e.pvalue_adjusted} for e in found
         ]
     }
 
 
-def _rounds(
-    run: Run, control: str, contenders: list[str], primary: str, pre: pd.DataFrame | None
-) -> dict[str, Any]:
+def _rounds(run: Run, control: str, contenders: list[str], primary: str, pre: pd.DataFrame | None) -> dict[str, Any]:
     folder = run.path / "impressions"
     users = per_user(folder, by_round=True)
     loop = by_round(exposure(folder), pair_counts(folder), users, run.items)
@@ -148,11 +137,7 @@ def _rounds(
 
 def _top_items(run: Run, most: int = 5) -> list[dict[str, Any]]:
     """The items that each arm showed most, by the log's own ids."""
-    counts = (
-        exposure(run.path / "impressions")
-        .groupby(["bucket", "item"], as_index=False)[["shown", "clicked"]]
-        .sum()
-    )
+    counts = exposure(run.path / "impressions").groupby(["bucket", "item"], as_index=False)[["shown", "clicked"]].sum()
     names = run.items.set_index("item")["item_id"]
     rows = []
     for arm in run.arms:
@@ -235,9 +220,7 @@ def lights(results: dict[str, Any]) -> list[dict[str, str]]:
         assumed = sorted(name for name, number in numbers.items() if number["status"] == "assumed")
         returns = any(name.startswith("gap_") for name in assumed)
         text = f"{len(numbers) - len(assumed)} of {len(numbers)} numbers estimated; "
-        text += (
-            "session length and return times assumed" if returns else "sessions and return times estimated"
-        )
+        text += "session length and return times assumed" if returns else "sessions and return times estimated"
         text += "; not yet held against held-out days"
         found.append({"name": "Fidelity of the users", "colour": "amber", "text": text})
     return found

@@ -16,9 +16,7 @@ def quotas(slate_size: int, interests: int, later: int) -> list[int]:
     return [slate_size - sum(rest), *rest]
 
 
-def recall(
-    wave: Wave, vectors: Tensor, exclude: np.ndarray, available: np.ndarray, sizes: list[int]
-) -> np.ndarray:
+def recall(wave: Wave, vectors: Tensor, exclude: np.ndarray, available: np.ndarray, sizes: list[int]) -> np.ndarray:
     """(rows of the wave, sum of sizes) int32: the recalls of all interests, merged without repeats.
 
     Args:

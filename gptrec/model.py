@@ -34,9 +34,7 @@ class Layer(nn.Module):
 
     def heads_of(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         batch, length, width = x.shape
-        qkv = self.query_key_value(self.before_attention(x)).view(
-            batch, length, 3, self.heads, width // self.heads
-        )
+        qkv = self.query_key_value(self.before_attention(x)).view(batch, length, 3, self.heads, width // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         return q, k, v
 
@@ -120,8 +118,6 @@ class RecGPT(nn.Module):
         for layer, key, value in zip(self.decoder, keys, values, strict=True):
             q, k, v = layer.heads_of(x)  # type: ignore[operator]
             key[:, :, base:end], value[:, :, base:end] = k, v
-            mixed = F.scaled_dot_product_attention(
-                q, key[:, :, :end], value[:, :, :end], attn_mask=seen[:, None]
-            )
+            mixed = F.scaled_dot_product_attention(q, key[:, :, :end], value[:, :, :end], attn_mask=seen[:, None])
             x = layer.close(x, mixed)  # type: ignore[operator]
         return self.final(x)

@@ -40,8 +40,8 @@ class GPTRec:
     user_module: bool = True
     prompt_share: float = 0.25  # positions that get a generated prompt in fine-tuning; 0 = none
     dialogues: bool = True  # fine-tune on what was shown and answered
-    epochs: int = 6
-    prompt_epochs: int = 2
+    epochs: int = 4
+    prompt_epochs: int = 1
     update_epochs: int = 2
     rate: float = 2e-3
     prompt_rate: float = 1e-3
@@ -99,9 +99,7 @@ class GPTRec:
         self.scores_ += self._train(
             lambda: self._stage_two(clicks, talks, rng), self.prompt_epochs, self.prompt_rate, rng, held_out
         )
-        self._memory = Memory.empty(self.length).after(
-            dialogues_of(log, Memory.empty(self.length), self.skips)
-        )
+        self._memory = Memory.empty(self.length).after(dialogues_of(log, Memory.empty(self.length), self.skips))
 
     def update(self, log: Impressions, catalogue: Catalogue, rng: np.random.Generator) -> None:
         """Fine-tunes on the dialogues since: what was shown, by whom, and what was answered."""
@@ -109,12 +107,8 @@ class GPTRec:
             return
         talks = dialogues_of(log, self._memory, self.skips)
         clicks = Sequences.of(log)
-        self._popularity = self._popularity + np.bincount(
-            log.item[log.clicked], minlength=len(self._popularity)
-        )
-        self._train(
-            lambda: self._stage_two(clicks, talks, rng), self.update_epochs, self.update_rate, rng, None
-        )
+        self._popularity = self._popularity + np.bincount(log.item[log.clicked], minlength=len(self._popularity))
+        self._train(lambda: self._stage_two(clicks, talks, rng), self.update_epochs, self.update_rate, rng, None)
         self._memory = self._memory.after(talks)
         self._store.wave = None
 

@@ -21,9 +21,7 @@ from policies.sequences import Batch, by_length, grown, windows
 def segments_of(clicked: np.ndarray, said: np.ndarray) -> np.ndarray:
     """The segment of each shown item, from the user's answer and from who showed it."""
     mine = said == BY_SELF
-    return np.where(
-        clicked, np.where(mine, SAID_CLICKED, ORGANIC), np.where(mine, SAID_SKIPPED, OTHER_SKIPPED)
-    )
+    return np.where(clicked, np.where(mine, SAID_CLICKED, ORGANIC), np.where(mine, SAID_SKIPPED, OTHER_SKIPPED))
 
 
 def skip_rank(page: np.ndarray, clicked: np.ndarray) -> np.ndarray:
@@ -121,9 +119,7 @@ def dialogues_of(log: Impressions, memory: Memory, skips: int) -> Dialogues:
     )  # fmt: skip
 
 
-def _skipped_of(
-    page: np.ndarray, item: np.ndarray, clicked: np.ndarray, rank: np.ndarray, most: int = 8
-) -> np.ndarray:
+def _skipped_of(page: np.ndarray, item: np.ndarray, clicked: np.ndarray, rank: np.ndarray, most: int = 8) -> np.ndarray:
     """(pages, S) int32: the first skipped items of each page, 0 where there are fewer."""
     n_pages = int(page[-1]) + 1 if len(page) else 0
     usable = ~clicked & (rank < most)
@@ -187,11 +183,7 @@ def with_generated(net: RecGPT, batch: Batch, share: float, rng: np.random.Gener
     with torch.no_grad():
         vectors = F.normalize(net.item_vectors(), dim=-1)
         states = F.normalize(net.states(batch), dim=-1)
-        said = (
-            torch.cat([(part @ vectors[1:].T).argmax(1) + 1 for part in states.split(256)])
-            .numpy()
-            .reshape(b, t)
-        )
+        said = torch.cat([(part @ vectors[1:].T).argmax(1) + 1 for part in states.split(256)]).numpy().reshape(b, t)
     net.train()
     spoken = (rng.random((b, t)) < share) & (target > 0)
     place = np.arange(t) + np.cumsum(spoken, axis=1) - spoken  # where each token goes

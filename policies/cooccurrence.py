@@ -36,9 +36,7 @@ def ppmi_vectors(sequences: Sequences, n_items: int, width: int, rng: np.random.
     margin = np.asarray(counts.sum(axis=1)).ravel()
     pmi = np.log(counts.data * counts.data.sum() / (margin[counts.row] * margin[counts.col]))
     positive = pmi > 0
-    matrix = sparse.csr_matrix(
-        (pmi[positive], (counts.row[positive], counts.col[positive])), shape=counts.shape
-    )
+    matrix = sparse.csr_matrix((pmi[positive], (counts.row[positive], counts.col[positive])), shape=counts.shape)
     if matrix.nnz <= rank:
         return noise.astype(np.float32)
     left, values, _ = svds(matrix, k=rank, v0=rng.normal(size=n_items + 1))

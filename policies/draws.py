@@ -6,6 +6,7 @@ are SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) used as a hash: each key goe
 """
 
 import hashlib
+from functools import lru_cache
 
 import numpy as np
 from scipy.special import ndtri
@@ -27,6 +28,7 @@ def _mix(x: np.ndarray) -> np.ndarray:
     return x
 
 
+@lru_cache(maxsize=4096)
 def key_of(*parts: object) -> int:
     """A 64-bit key from anything that prints the same in every process (no `hash()`, which is salted)."""
     text = "\x1f".join(str(part) for part in parts)
@@ -52,9 +54,7 @@ class Draws:
         keys = np.asarray(users).astype(np.uint64)
         keys += np.uint64(key)
         _mix(keys)
-        keys += (np.asarray(sessions).astype(np.uint64) << np.uint64(20)) + np.asarray(pages).astype(
-            np.uint64
-        )
+        keys += (np.asarray(sessions).astype(np.uint64) << np.uint64(20)) + np.asarray(pages).astype(np.uint64)
         keys *= _GOLDEN
         self._keys = _mix(keys)
 

@@ -41,9 +41,7 @@ class ItemKNN:
         old = self._clicks.tocoo()
         shape = (rows, catalogue.size + 1)
         self._clicks = sparse.csr_matrix((old.data, (old.row, old.col)), shape=shape, dtype=np.float32)
-        self._clicks += sparse.csr_matrix(
-            (chosen.weight, (chosen.user, chosen.item)), shape=shape, dtype=np.float32
-        )
+        self._clicks += sparse.csr_matrix((chosen.weight, (chosen.user, chosen.item)), shape=shape, dtype=np.float32)
         self._similar = _neighbours(self._clicks, self.neighbours)
         counts = np.asarray(self._clicks.sum(axis=0)).ravel()
         self._prior = (1e-6 * counts / max(counts.max(), 1.0)).astype(np.float32)
@@ -53,13 +51,9 @@ class ItemKNN:
             raise RuntimeError("fit comes before recommend")
         n, length = requests.items.shape
         clicked = (requests.feedback > 0) & (requests.items > 0)
-        weight = np.where(clicked, np.float32(self.decay) ** np.arange(length - 1, -1, -1), 0).astype(
-            np.float32
-        )
+        weight = np.where(clicked, np.float32(self.decay) ** np.arange(length - 1, -1, -1), 0).astype(np.float32)
         user = np.repeat(np.arange(n), length)
-        recent = sparse.csr_matrix(
-            (weight.ravel(), (user, requests.items.ravel())), shape=(n, len(requests.available))
-        )
+        recent = sparse.csr_matrix((weight.ravel(), (user, requests.items.ravel())), shape=(n, len(requests.available)))
         scores = (recent @ self._similar).toarray() + self._prior
         slates = top_k(mask_scores(scores, requests), slate_size)
         return Slates(slates, np.ones(slates.shape, np.float32))
@@ -85,13 +79,11 @@ class ItemKNN:
 
 def _neighbours(clicks: sparse.csr_matrix, most: int) -> sparse.csr_matrix:
     """(N + 1, N + 1) float32: for each item its `most` nearest others, by cosine over TF-IDF weighted users."""
-    n_users, n_items = clicks.shape
+    n_items = clicks.shape[1]
     weighted = clicks.astype(np.float64)
     weighted.data = np.log1p(weighted.data)
     active = np.maximum(np.diff(weighted.indptr), 1)
-    weighted = (
-        sparse.diags(np.log((n_items + 1) / active)) @ weighted
-    )  # users who click everything say little
+    weighted = sparse.diags(np.log((n_items + 1) / active)) @ weighted  # users who click everything say little
     length = np.sqrt(np.asarray(weighted.multiply(weighted).sum(axis=0)).ravel())
     unit = (weighted @ sparse.diags(1 / np.maximum(length, 1e-12))).tocsc()
     parts = []

@@ -106,9 +106,7 @@ class Impressions:
             raise InputError("the log is empty; give a log with at least one event")
         if not np.isfinite(self.time).all():
             bad = int((~np.isfinite(self.time)).sum())
-            raise InputError(
-                f"{bad} of {len(self)} rows have no usable time; give every row a number of seconds"
-            )
+            raise InputError(f"{bad} of {len(self)} rows have no usable time; give every row a number of seconds")
         if self.item.min() < 1 or self.item.max() > n_items:
             raise InputError(f"item ids must be 1..{n_items}; found {self.item.min()}..{self.item.max()}")
         if not self.clicked.any():

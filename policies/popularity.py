@@ -21,6 +21,7 @@ class Popularity:
     history_of: Literal["impressions", "clicks"] = "impressions"
     _counts: np.ndarray = field(default_factory=lambda: np.zeros(0), repr=False)
     _until: float = field(default=0.0, repr=False)
+    _ranked: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32), repr=False)
 
     def fit(self, log: Impressions, catalogue: Catalogue, rng: np.random.Generator) -> None:
         self._counts = np.zeros(catalogue.size + 1)
@@ -42,10 +43,11 @@ class Popularity:
         chosen = log.rows(log.clicked)
         weight = chosen.weight * self._decay(self._until - chosen.time)
         self._counts = self._counts + np.bincount(chosen.item, weight, minlength=len(self._counts))
+        self._ranked = np.argsort(-self._counts, kind="stable").astype(np.int32)
 
     def recommend(self, requests: Requests, slate_size: int, draws: Draws) -> Slates:
-        ranked = np.argsort(-self._counts, kind="stable").astype(np.int32)
-        slates = first_allowed(ranked[requests.available[ranked]], requests, slate_size)
+        ranked = self._ranked[requests.available[self._ranked]]
+        slates = first_allowed(ranked, requests, slate_size)
         return Slates(slates, np.ones(slates.shape, np.float32))
 
     def state(self) -> dict[str, np.ndarray]:
@@ -54,3 +56,4 @@ class Popularity:
     def restore(self, state: dict[str, np.ndarray]) -> None:
         self._counts = np.array(state["counts"])
         self._until = float(state["until"][0])
+        self._ranked = np.argsort(-self._counts, kind="stable").astype(np.int32)

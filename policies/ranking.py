@@ -23,9 +23,7 @@ def top_k(scores: np.ndarray, k: int) -> np.ndarray:
     Args:
         scores: (B, N + 1) float32, finite or -inf.
     """
-    scores = scores.astype(np.float32, copy=False) + np.float32(
-        0
-    )  # + 0 turns -0.0 into 0.0, which ties with it
+    scores = scores.astype(np.float32, copy=False) + np.float32(0)  # + 0 turns -0.0 into 0.0, which ties with it
     bits = scores.view(np.int32).astype(np.int64)
     # Floats in the order of integers: flip the magnitude of the negative ones. Then the id breaks ties.
     ordered = np.where(bits < 0, np.int64(-(2**31)) - bits, bits) << 32

@@ -80,9 +80,7 @@ def make(name: str, settings: dict[str, Any] | None = None) -> Policy:
     converted = {}
     for key, value in (settings or {}).items():
         if key not in allowed:
-            raise InputError(
-                f"policy '{name}' has no setting '{key}'{suggestion(key, allowed or ['(none)'])}"
-            )
+            raise InputError(f"policy '{name}' has no setting '{key}'{suggestion(key, allowed or ['(none)'])}")
         converted[key] = _convert(name, key, value, allowed[key])
     return kind(**converted)
 

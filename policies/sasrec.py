@@ -107,9 +107,7 @@ class SASRecNet(nn.Module):
             q, k, v = block.split(x)  # type: ignore[operator]
             key[:, :, base : base + width], value[:, :, base : base + width] = k, v
             end = base + width
-            attended = F.scaled_dot_product_attention(
-                q, key[:, :, :end], value[:, :, :end], attn_mask=seen[:, None]
-            )
+            attended = F.scaled_dot_product_attention(q, key[:, :, :end], value[:, :, :end], attn_mask=seen[:, None])
             x = block.finish(x, attended)  # type: ignore[operator]
         return self.norm(x)
 
@@ -124,7 +122,7 @@ class SASRec:
     length: int = 50  # clicks of context at the start of a session
     room: int = 48  # further clicks before the context is rebuilt
     dropout: float = 0.2
-    epochs: int = 8
+    epochs: int = 5
     update_epochs: int = 2
     rate: float = 2e-3
     update_rate: float = 5e-4
@@ -161,17 +159,13 @@ class SASRec:
         if not log.clicked.any():
             return
         sequences = joined(self._memory, log)
-        self._popularity = self._popularity + np.bincount(
-            log.item[log.clicked], minlength=len(self._popularity)
-        )
+        self._popularity = self._popularity + np.bincount(log.item[log.clicked], minlength=len(self._popularity))
         self._train(sequences, self.update_epochs, self.update_rate, rng, None)
         self._memory = remember(self._memory, log)
         self._store.wave = None
 
     def _make(self, n_items: int) -> SASRecNet:
-        return SASRecNet(
-            n_items, self.width, self.layers, self.heads, 1 + self.length + self.room, self.dropout
-        ).eval()
+        return SASRecNet(n_items, self.width, self.layers, self.heads, 1 + self.length + self.room, self.dropout).eval()
 
     def _train(self, sequences: Sequences, epochs: int, rate: float, rng: np.random.Generator, validate) -> list[float]:  # type: ignore[no-untyped-def]  # fmt: skip
         net = self.net

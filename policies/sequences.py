@@ -63,9 +63,7 @@ class Batch:
     skipped: np.ndarray
 
 
-def windows(
-    lengths: np.ndarray, longest: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def windows(lengths: np.ndarray, longest: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cuts sequences into windows of at most `longest`, at a random phase.
 
     Args:
@@ -162,9 +160,7 @@ def last_items(sequences: Sequences, users: np.ndarray, length: int) -> np.ndarr
     """(V, length) int32: each user's last clicks, oldest first, left-padded with 0."""
     at = np.searchsorted(sequences.users, users)
     at_safe = np.minimum(at, len(sequences.users) - 1)
-    known = (
-        (at < len(sequences.users)) & (sequences.users[at_safe] == users) if len(sequences.users) else at < 0
-    )
+    known = (at < len(sequences.users)) & (sequences.users[at_safe] == users) if len(sequences.users) else at < 0
     if not known.any():
         return np.zeros((len(users), length), np.int32)
     index = sequences.starts[at_safe + 1][:, None] - length + np.arange(length)

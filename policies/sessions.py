@@ -197,9 +197,7 @@ class SessionStore:
             wave = wave.narrowed(np.sort(at))
             at = np.searchsorted(wave.users, requests.users)
         for turn in range(wave.page + 1 if wave.page >= page - phase else page - phase, page):
-            block = left_aligned(
-                entries.items, entries.segments, entries.keep & (entries.turns == turn), slate_size
-            )
+            block = left_aligned(entries.items, entries.segments, entries.keep & (entries.turns == turn), slate_size)
             wave.append(at, *block)
         wave.page = page
         self.wave = wave

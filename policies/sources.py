@@ -139,9 +139,7 @@ def _kuairand_csv(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return events, pd.read_csv(basics[0])
 
 
-def _kuairand_history(
-    past: pd.DataFrame, user_ids: np.ndarray, known: np.ndarray, start: float
-) -> Impressions:
+def _kuairand_history(past: pd.DataFrame, user_ids: np.ndarray, known: np.ndarray, start: float) -> Impressions:
     """Long views before the log as clicks, a minute apart, the last one a minute before the log begins."""
     past = past[["user_id", "long_watch_seq"]].explode("long_watch_seq").dropna()
     item = past["long_watch_seq"].to_numpy(np.int64)
@@ -169,14 +167,8 @@ def movietweetings(folder: Path, click_threshold: float | None = None) -> Datase
 def movielens(folder: Path, click_threshold: float | None = None) -> Dataset:
     """MovieLens: `ratings.csv` and `movies.csv`, `ratings.dat` and `movies.dat`, or `u.data` and `u.item`."""
     if (folder / "ratings.csv").exists():
-        events = pd.read_csv(folder / "ratings.csv").rename(
-            columns={"userId": "user_id", "movieId": "item_id"}
-        )
-        films = (
-            pd.read_csv(folder / "movies.csv").set_index("movieId")
-            if (folder / "movies.csv").exists()
-            else None
-        )
+        events = pd.read_csv(folder / "ratings.csv").rename(columns={"userId": "user_id", "movieId": "item_id"})
+        films = pd.read_csv(folder / "movies.csv").set_index("movieId") if (folder / "movies.csv").exists() else None
         genres = None if films is None else films["genres"].str.split("|").str[0]
     elif (folder / "u.data").exists():
         names = ["user_id", "item_id", "rating", "timestamp"]

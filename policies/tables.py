@@ -130,16 +130,12 @@ def from_frame(frame: pd.DataFrame, name: str, click_threshold: float | None = N
         slot = _numbers(frame["slot"], "slot", name).astype(np.int64)
         slot -= slot.min()
         if slot.max() > 127:
-            raise InputError(
-                f"'{name}': slots go up to {slot.max()}; the log's pages must have at most 128 slots"
-            )
+            raise InputError(f"'{name}': slots go up to {slot.max()}; the log's pages must have at most 128 slots")
         has.add("slots")
     if whole_sessions(users, session, skips):
         has.add("sessions")
     else:
-        notes.append(
-            "Most sessions have one row or show no skips: session length and return times are assumed."
-        )
+        notes.append("Most sessions have one row or show no skips: session length and return times are assumed.")
     first = pd.Series(np.arange(len(items))).groupby(items).first()
     per_item = frame.iloc[first.loc[np.arange(1, len(item_ids) + 1)].to_numpy()]
     catalogue = Catalogue.of(

@@ -21,9 +21,7 @@ def small_log(n_users: int = 60, n_items: int = 40, rows: int = 6000) -> tuple[I
         user=user, item=item, time=np.sort(rng.random(rows) * -86_400 * 7), clicked=liked, watched=liked * 30.0,
         session=np.arange(rows) // 6, page=np.zeros(rows), slot=np.arange(rows) % 6,
     )  # fmt: skip
-    catalogue = Catalogue.of(
-        np.array([f"item-{i}" for i in range(1, n_items + 1)]), duration=np.full(n_items, 60.0)
-    )
+    catalogue = Catalogue.of(np.array([f"item-{i}" for i in range(1, n_items + 1)]), duration=np.full(n_items, 60.0))
     return log.sorted(), catalogue
 
 
@@ -87,9 +85,7 @@ def _check_shape_of(policy: Policy) -> None:
         if not callable(getattr(policy, name, None)):
             raise PolicyError(f"the policy has no method '{name}'; see policies/base.py:Policy")
     if getattr(policy, "history_of", None) not in ("impressions", "clicks"):
-        raise PolicyError(
-            "history_of must be 'impressions' or 'clicks'; set it as a class or instance attribute"
-        )
+        raise PolicyError("history_of must be 'impressions' or 'clicks'; set it as a class or instance attribute")
     length = getattr(policy, "history_length", None)
     if not isinstance(length, int | np.integer) or length < 0:
         raise PolicyError(f"history_length must be an integer >= 0, not {length!r}")
@@ -110,21 +106,21 @@ def _check_page(policy: Policy, requests: Requests, k: int) -> Slates:
     return slates
 
 
-def check_slates(slates: Slates, requests: Requests, k: int) -> None:
-    """Raises PolicyError unless these slates are a valid answer to these requests."""
+def check_slates(slates: Slates, requests: Requests, k: int, excluded: bool = True) -> None:
+    """Raises PolicyError unless these slates are a valid answer to these requests.
+
+    Args:
+        excluded: also look for items of `requests.exclude`, which costs more than all the rest.
+    """
     items = np.asarray(slates.items)
     n_items = len(requests.available) - 1
     if items.shape != (len(requests), k):
-        raise PolicyError(
-            f"slates have shape {items.shape}, wanted {(len(requests), k)}: one row per request, K items"
-        )
+        raise PolicyError(f"slates have shape {items.shape}, wanted {(len(requests), k)}: one row per request, K items")
     if items.dtype.kind not in "iu":
         raise PolicyError(f"slates hold {items.dtype}, wanted integers: return item ids, not scores")
     if items.min() < 1 or items.max() > n_items:
         bad = items[(items < 1) | (items > n_items)][0]
-        raise PolicyError(
-            f"item {bad} is out of range: ids are 1..{n_items}, and 0 (padding) may not be shown"
-        )
+        raise PolicyError(f"item {bad} is out of range: ids are 1..{n_items}, and 0 (padding) may not be shown")
     ordered = np.sort(items, axis=1)
     repeats = (ordered[:, 1:] == ordered[:, :-1]).any(axis=1)
     if repeats.any():
@@ -135,10 +131,8 @@ def check_slates(slates: Slates, requests: Requests, k: int) -> None:
     if not requests.available[items].all():
         bad = items[~requests.available[items]][0]
         raise PolicyError(f"item {bad} is unavailable now; keep to requests.available")
-    if requests.exclude.shape[1] and (items[:, :, None] == requests.exclude[:, None, :]).any():
-        raise PolicyError(
-            "a slate shows an item of requests.exclude (seen a short while ago); leave those out"
-        )
+    if excluded and requests.exclude.shape[1] and (items[:, :, None] == requests.exclude[:, None, :]).any():
+        raise PolicyError("a slate shows an item of requests.exclude (seen a short while ago); leave those out")
     if slates.propensity is not None:
         p = np.asarray(slates.propensity)
         if p.shape != items.shape:
@@ -199,6 +193,4 @@ def _check_state(policy: Policy, fresh: Policy, requests: Requests, k: int) -> N
     fresh.restore({name: value.copy() for name, value in state.items()})
     before = policy.recommend(requests, k, _draws(requests)).items
     if not np.array_equal(fresh.recommend(requests, k, _draws(requests)).items, before):
-        raise PolicyError(
-            "a policy restored from state() gives other slates; put everything that matters into state()"
-        )
+        raise PolicyError("a policy restored from state() gives other slates; put everything that matters into state()")

@@ -28,9 +28,7 @@ def numpy_state(net: nn.Module) -> dict[str, np.ndarray]:
 def torch_state(state: dict[str, np.ndarray]) -> dict[str, Tensor]:
     """The weights of `numpy_state` as tensors."""
     found = {
-        name[len(_PREFIX) :]: torch.from_numpy(np.array(v))
-        for name, v in state.items()
-        if name.startswith(_PREFIX)
+        name[len(_PREFIX) :]: torch.from_numpy(np.array(v)) for name, v in state.items() if name.startswith(_PREFIX)
     }
     if not found:
         raise InputError("the stored state holds no weights; it belongs to another policy")

@@ -56,9 +56,7 @@ def loss_of(
     n_items = len(vectors) - 1
     if 0 < schedule.sampled < n_items:
         chance = log_popularity[1:].exp().cpu().numpy().astype(np.float64)
-        drawn = torch.from_numpy(rng.choice(n_items, schedule.sampled, p=chance / chance.sum()) + 1).to(
-            device
-        )
+        drawn = torch.from_numpy(rng.choice(n_items, schedule.sampled, p=chance / chance.sum()) + 1).to(device)
         negatives = states @ vectors[drawn].T / schedule.temperature
         # A sampled item stands for all that might have been drawn: subtract log(draws * chance).
         negatives = negatives - (log_popularity[drawn] + float(np.log(schedule.sampled)))

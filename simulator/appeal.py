@@ -58,9 +58,7 @@ class Appeal:
         return self.base + self.user_level[users] + self.item_level[items] + taste
 
 
-def choose_appeal(
-    data: Dataset, reach: np.ndarray, rng: np.random.Generator
-) -> tuple[Appeal, AppealSettings]:
+def choose_appeal(data: Dataset, reach: np.ndarray, rng: np.random.Generator) -> tuple[Appeal, AppealSettings]:
     """The fit whose penalty does best on held-out rows, and its settings.
 
     Unshown items are part of the contrast: among shown items alone the logging policy has already selected what
@@ -70,9 +68,7 @@ def choose_appeal(
     tried = []
     for penalty in PENALTIES:
         settings = AppealSettings(penalty=penalty)
-        tried.append(
-            (fit_appeal(data, reach, np.random.Generator(np.random.PCG64(seed)), settings), settings)
-        )
+        tried.append((fit_appeal(data, reach, np.random.Generator(np.random.PCG64(seed)), settings), settings))
     return min(tried, key=lambda pair: min(pair[0].losses))
 
 
@@ -114,17 +110,11 @@ def fit_appeal(data: Dataset, reach: np.ndarray, rng: np.random.Generator, s: Ap
         for begin in range(0, len(shuffled), s.batch):
             pick = shuffled[begin : begin + s.batch]
             optimiser.zero_grad(set_to_none=True)
-            loss = _loss(model.logits(u[pick], i[pick]), y[pick], examined[pick]) + model.penalty(
-                u[pick], i[pick]
-            )
+            loss = _loss(model.logits(u[pick], i[pick]), y[pick], examined[pick]) + model.penalty(u[pick], i[pick])
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
         with torch.inference_mode():
-            held_loss = (
-                float(_loss(model.logits(u[held], i[held]), y[held], examined[held]))
-                if n_held
-                else float(loss)
-            )
+            held_loss = float(_loss(model.logits(u[held], i[held]), y[held], examined[held])) if n_held else float(loss)
         losses.append(held_loss)
         if held_loss < best_loss:
             best, best_loss = model.copies(), held_loss
@@ -145,9 +135,7 @@ def _loss(logits: Tensor, y: Tensor, examined: Tensor) -> Tensor:
 class _Factors:
     """The tensors of the model."""
 
-    def __init__(
-        self, n_users: int, n_items: int, s: AppealSettings, rate: float, generator: torch.Generator
-    ):
+    def __init__(self, n_users: int, n_items: int, s: AppealSettings, rate: float, generator: torch.Generator):
         self.settings = s
         rate = min(max(rate, 0.01), 0.99)
         spread = 0.1 / np.sqrt(s.width)
@@ -161,12 +149,7 @@ class _Factors:
             parameter.requires_grad_(True)
 
     def logits(self, u: Tensor, i: Tensor) -> Tensor:
-        return (
-            self.base
-            + self.user_level[u]
-            + self.item_level[i]
-            + (self.user_taste[u] * self.item_taste[i]).sum(1)
-        )
+        return self.base + self.user_level[u] + self.item_level[i] + (self.user_taste[u] * self.item_taste[i]).sum(1)
 
     def penalty(self, u: Tensor, i: Tensor) -> Tensor:
         """Per observation, so that rare users and items are not shrunk more than others by the batch size."""

@@ -124,9 +124,9 @@ def returning(
 
 def _mixture(y: np.ndarray) -> dict[str, Number]:
     """Two normals, by EM; standard errors from the numerical Hessian of the log-likelihood at the optimum."""
-    fitted = GaussianMixture(
-        2, random_state=0, means_init=[[np.quantile(y, 0.15)], [np.quantile(y, 0.7)]]
-    ).fit(y[:, None])
+    fitted = GaussianMixture(2, random_state=0, means_init=[[np.quantile(y, 0.15)], [np.quantile(y, 0.7)]]).fit(
+        y[:, None]
+    )
     order = np.argsort(fitted.means_[:, 0])
     mean, sd = fitted.means_[order, 0], np.sqrt(fitted.covariances_[order, 0, 0])
     share = fitted.weights_[order][0]
@@ -134,18 +134,14 @@ def _mixture(y: np.ndarray) -> dict[str, Number]:
 
     def log_likelihood(p: np.ndarray) -> float:
         parts = [
-            np.log(w) - np.log(s) - 0.5 * ((y - m) / s) ** 2
-            for w, m, s in ((p[0], p[1], p[2]), (1 - p[0], p[3], p[4]))
+            np.log(w) - np.log(s) - 0.5 * ((y - m) / s) ** 2 for w, m, s in ((p[0], p[1], p[2]), (1 - p[0], p[3], p[4]))
         ]
         return float(logsumexp(parts, axis=0).sum())
 
     errors = np.sqrt(np.maximum(np.diag(np.linalg.pinv(-_hessian(log_likelihood, best))), 0))
     names = ("gap_short_share", "gap_short_mean", "gap_short_sd", "gap_long_mean", "gap_long_sd")
     source = "mixture of two log-normals (hours between visits, in operational time)"
-    return {
-        n: Number(float(v), "estimated", source, float(e))
-        for n, v, e in zip(names, best, errors, strict=True)
-    }
+    return {n: Number(float(v), "estimated", source, float(e)) for n, v, e in zip(names, best, errors, strict=True)}
 
 
 def _hessian(f, x: np.ndarray) -> np.ndarray:  # type: ignore[no-untyped-def]
@@ -177,9 +173,7 @@ def churn(visits: pd.DataFrame, end: float, silence: float = 4 * DAY) -> Number 
     return Number(rate, "estimated", f"no return within {2 * silence / DAY:.0f} days of a visit", error)
 
 
-def enjoyment(
-    log: Impressions, appeal: np.ndarray, duration: np.ndarray, has: frozenset[str]
-) -> dict[str, Number]:
+def enjoyment(log: Impressions, appeal: np.ndarray, duration: np.ndarray, has: frozenset[str]) -> dict[str, Number]:
     """Long views, likes and watch time of what was clicked, given its appeal (rows,)."""
     c = log.clicked
     x = appeal[c]
@@ -205,9 +199,7 @@ def _watch(kind: str, watched: np.ndarray, duration: np.ndarray) -> dict[str, Nu
     fitted = sm.OLS(np.log(watched[usable].astype(float)), design).fit()
     source = "regression of log seconds on log duration, given a click"
     values = zip(("", "_duration"), fitted.params, fitted.bse, strict=True)
-    numbers = {
-        kind + part: Number(float(value), "estimated", source, float(error)) for part, value, error in values
-    }
+    numbers = {kind + part: Number(float(value), "estimated", source, float(error)) for part, value, error in values}
     sd = float(np.sqrt(fitted.scale))
     numbers[kind + "_sd"] = Number(sd, "estimated", source, sd / np.sqrt(2 * usable.sum()))
     return numbers

@@ -15,17 +15,13 @@ def parse_weights(text: str | None, arms: int) -> np.ndarray:
     try:
         weights = np.array([float(part) for part in text.split(",")])
     except ValueError:
-        raise InputError(
-            f"--weights '{text}': wanted numbers with commas between them, such as 0.5,0.5"
-        ) from None
+        raise InputError(f"--weights '{text}': wanted numbers with commas between them, such as 0.5,0.5") from None
     if len(weights) != arms:
         raise InputError(f"--weights '{text}' has {len(weights)} numbers for {arms} policies; give one each")
     if weights.sum() > 1 + 1e-9:
         weights = weights / 100
     if not (np.isfinite(weights).all() and (weights > 0).all() and weights.sum() <= 1 + 1e-9):
-        raise InputError(
-            f"--weights '{text}': wanted positive shares that sum to at most 1 (or 100 for per cent)"
-        )
+        raise InputError(f"--weights '{text}': wanted positive shares that sum to at most 1 (or 100 for per cent)")
     return weights
 
 

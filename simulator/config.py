@@ -147,9 +147,7 @@ def _check(e: Experiment) -> None:
         )
     for name, allowed in CHOICES.items():
         if getattr(e, name) not in allowed:
-            raise InputError(
-                f"--{name.replace('_', '-')} '{getattr(e, name)}'{suggestion(getattr(e, name), allowed)}"
-            )
+            raise InputError(f"--{name.replace('_', '-')} '{getattr(e, name)}'{suggestion(getattr(e, name), allowed)}")
     parse_weights(e.weights, len(e.policies))
     if e.control is not None and e.control not in e.contenders:
         raise InputError(f"--control '{e.control}' is no contender{suggestion(e.control, e.contenders)}")
@@ -159,9 +157,7 @@ def _check(e: Experiment) -> None:
         allowed = [] if base_name(arm) == "oracle" else [*settings_of(find(base_name(arm))), *_ARM_SETTINGS]
         for key in settings:
             if key not in allowed:
-                raise InputError(
-                    f"policy '{arm}' has no setting '{key}'{suggestion(key, allowed or ['(none)'])}"
-                )
+                raise InputError(f"policy '{arm}' has no setting '{key}'{suggestion(key, allowed or ['(none)'])}")
 
 
 def build(file: str | None, flags: dict[str, Any], sets: list[str]) -> Experiment:

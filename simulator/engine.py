@@ -35,6 +35,7 @@ class Arm:
     policy: Policy
     round: int = 0
     repeats: bool = False
+    unchecked: bool = True  # no page of this model has been looked at in full yet
 
     @property
     def bucket(self) -> str:
@@ -111,7 +112,7 @@ class World:
             yield env.timeout(self.experiment.training_delay_hours * 3600)
             self._serve_all(env.now)
             for arm, policy in zip(self.arms, trained, strict=True):
-                arm.policy, arm.round = policy, number
+                arm.policy, arm.round, arm.unchecked = policy, number, True
 
     def _retrained(self, arm: Arm, number: int, cut: float) -> Policy:
         """A copy of the arm's policy that has learned from the rows since the last time, none of them after the cut."""
@@ -177,7 +178,8 @@ class World:
         requests = self._requests(arm, users, session, pages, now)
         size = self.experiment.slate_size
         slates = arm.policy.recommend(requests, size, draws.derived("policy"))
-        check_slates(slates, requests, size)
+        check_slates(slates, requests, size, excluded=arm.unchecked)
+        arm.unchecked = False
         items = slates.items
         feedback = self.model.respond(self.state, users, items, pages, now, draws)
         self.histories.record(users, items, feedback.clicked, arm.code + 1, now, session, pages)

@@ -175,18 +175,14 @@ def _tiredness(data: Dataset, score: np.ndarray, reach: np.ndarray) -> tuple[dic
         found = logistic(y, columns, source)
         if "satiation" not in found:
             continue
-        x = found[""].value + sum(
-            found[name].value * column for name, column in columns.items() if name in found
-        )
+        x = found[""].value + sum(found[name].value * column for name, column in columns.items() if name in found)
         likelihood = float(np.where(y, np.log(expit(x)), np.log(expit(-x))).sum())
         if best is None or likelihood > best[0]:
             best = likelihood, half_life, past, found
     if best is None:
         return {}, np.zeros(len(log))
     _, half_life, past, found = best
-    numbers = {
-        "satiation_half_life_h": Number(half_life, "estimated", "best of 1, 3, 9 and 24 hours by likelihood")
-    }
+    numbers = {"satiation_half_life_h": Number(half_life, "estimated", "best of 1, 3, 9 and 24 hours by likelihood")}
     tired = np.zeros(len(log))
     for name, column in (("satiation", past), ("repeat_fatigue", again)):
         if name in found:
@@ -240,9 +236,7 @@ def _assumed_visits(data: Dataset) -> dict[str, Number]:
     per_day, day_source = level("sessions_per_day")
     short, short_source = level("short_gap_share")
     if not (pages > 1 and per_day > 0 and 0 <= short < 1):
-        raise InputError(
-            "calibration: pages_per_session above 1, sessions_per_day above 0, short_gap_share in [0, 1)"
-        )
+        raise InputError("calibration: pages_per_session above 1, sessions_per_day above 0, short_gap_share in [0, 1)")
     # Gaps of 30 to 120 minutes: median 1 h. The long ones fill up the day; the mean factor of the users' activity
     # lengthens the average gap, and pages take time too (about half a minute each).
     sd_short, sd_long = 0.35, 0.8

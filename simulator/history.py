@@ -82,9 +82,7 @@ class Histories:
         )  # fmt: skip
 
     def copy(self) -> "Histories":
-        return Histories(
-            self.impressions.copy(), self.clicks.copy(), self.seen.copy(), self.seen_count.copy()
-        )
+        return Histories(self.impressions.copy(), self.clicks.copy(), self.seen.copy(), self.seen_count.copy())
 
     def load(self, log: Impressions, place_of: np.ndarray) -> None:
         """Starts the histories from a log. `place_of` (U,) is each log user's place in the population, or -1."""
@@ -109,9 +107,7 @@ class Histories:
             self.seen_count[users] += k
         if self.impressions.items.shape[1]:
             row = np.repeat(np.arange(len(users)), k)
-            self.impressions.append(
-                users, row, items.ravel(), clicked.ravel(), by, now[row], session[row], page[row]
-            )
+            self.impressions.append(users, row, items.ravel(), clicked.ravel(), by, now[row], session[row], page[row])
         if self.clicks.items.shape[1]:
             row, slot = np.nonzero(clicked)
             ones = np.ones(len(row), np.float32)

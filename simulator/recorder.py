@@ -58,9 +58,7 @@ class Recorder:
         number = sum(1 for part in self.parts if (part.bucket, part.round) == (bucket, round_))
         name = f"bucket={bucket}/round={round_:02d}/part-{number:05d}.parquet"
         kept = {key: columns[key] for key in _WRITTEN}
-        table = pa.table(
-            {key: pa.array(value, from_pandas=key == "propensity") for key, value in kept.items()}
-        )
+        table = pa.table({key: pa.array(value, from_pandas=key == "propensity") for key, value in kept.items()})
         _write_table(table, self.folder / name)
         if self.truth_folder is not None:
             keys = ("time", "user", "session", "page", "slot", "item", "appeal", "probability")

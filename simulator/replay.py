@@ -14,9 +14,7 @@ def satiation(log: Impressions, category: np.ndarray, reach: np.ndarray, half_li
     # One line per user, category and page; a stretch longer than 500 half-lives starts afresh (float64 would overflow).
     since = log.time - log.time.min()
     stretch = np.floor(since / (500 * scale)).astype(np.int64)
-    frame = pd.DataFrame(
-        {"user": log.user, "kind": kind, "stretch": stretch, "time": since, "weight": weight}
-    )
+    frame = pd.DataFrame({"user": log.user, "kind": kind, "stretch": stretch, "time": since, "weight": weight})
     pages = frame.groupby(["user", "kind", "stretch", "time"], sort=True)["weight"].sum().reset_index()
     local = pages["time"] - pages["stretch"] * 500 * scale
     grown = pages["weight"] * np.exp2(local / scale)

@@ -136,9 +136,7 @@ def _simulate(
 
     warm = first_world(e, data, people, ids, policies, folder)
     _go(warm, -e.warmup_days * DAY, 0.0, folder, show)
-    bucket = (
-        None if e.design == "twin" else assign(ids, parse_weights(e.weights, len(e.policies)), e.bucket_salt)
-    )
+    bucket = None if e.design == "twin" else assign(ids, parse_weights(e.weights, len(e.policies)), e.bucket_salt)
     folder.write_tables(*tables(e, data, ids, bucket))
     pages = warm.pages_served
     for name, arms in plan(e):
@@ -206,9 +204,7 @@ def _go(world: World, start: float, end: float, folder: RunFolder, show: Show) -
     done = f"world {world.name}"
     if folder.done(done):
         return
-    begin = (
-        start if first_round == 1 and not about.exists() else (first_round * length if start >= 0 else start)
-    )
+    begin = start if first_round == 1 and not about.exists() else (first_round * length if start >= 0 else start)
     show.world(world.name, begin, end, world.pages_served)
     world.on_page = show.page
     world.on_checkpoint = lambda w, number: save_world(w, number, folder)
@@ -246,18 +242,14 @@ def parser() -> argparse.ArgumentParser:
         "--columns",
         help="for a file: user=...,item=...,time=... and click=... or rating=..., also session, slot, watch, like, category, ...",
     )
-    p.add_argument(
-        "--click-threshold", type=str, help="a rating (or watch ratio) of at least this counts as a click"
-    )
+    p.add_argument("--click-threshold", type=str, help="a rating (or watch ratio) of at least this counts as a click")
     p.add_argument(
         "--calibrate",
         help="levels that the log cannot tell: random_click_rate=.176,pages_per_session=13.55,sessions_per_day=4.84, ...",
     )
     p.add_argument("--users", help="simulated users, drawn from the fitted ones (default 2000)")
     p.add_argument("--days", help="length of the test in days (default 7)")
-    p.add_argument(
-        "--warmup-days", help="days before the test in which one policy serves everybody (default 3)"
-    )
+    p.add_argument("--warmup-days", help="days before the test in which one policy serves everybody (default 3)")
     p.add_argument(
         "--rounds", help="models per arm; the first learns from the log, the others from feedback (default 3)"
     )
@@ -277,9 +269,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--learn-from", help="what an arm retrains on: own rows (default), all rows, none")
     p.add_argument("--primary", help="metric of the verdict (default clicks)")
-    p.add_argument(
-        "--config", metavar="FILE.toml", help="settings in a file; [policy.NAME] holds those of a policy"
-    )
+    p.add_argument("--config", metavar="FILE.toml", help="settings in a file; [policy.NAME] holds those of a policy")
     p.add_argument(
         "--set",
         action="append",
@@ -308,9 +298,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(
-            "interrupted; the run directory says that it is incomplete: go on with --resume", file=sys.stderr
-        )
+        print("interrupted; the run directory says that it is incomplete: go on with --resume", file=sys.stderr)
         return 130
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):

@@ -28,9 +28,7 @@ def load_data(e: Experiment) -> Dataset:
     """The log of an experiment, checked against its settings."""
     if e.log.startswith("world:"):
         if e.columns is not None or e.click_threshold is not None:
-            raise InputError(
-                "--columns and --click-threshold are for logs in files; the built-in world needs neither"
-            )
+            raise InputError("--columns and --click-threshold are for logs in files; the built-in world needs neither")
         seed = e.log.removeprefix("world:") or "0"
         if not seed.isdigit():
             raise InputError(f"--log '{e.log}': wanted world: or world:SEED, such as world:7")
@@ -59,9 +57,7 @@ def calibration_of(e: Experiment) -> dict[str, float]:
             continue
         name, _, value = pair.partition("=")
         if name not in LEVEL_NAMES:
-            raise InputError(
-                f"--calibrate '{pair}': wanted name=value with a name of {', '.join(LEVEL_NAMES)}"
-            )
+            raise InputError(f"--calibrate '{pair}': wanted name=value with a name of {', '.join(LEVEL_NAMES)}")
         try:
             found[name] = float(value)
         except ValueError:
@@ -91,9 +87,7 @@ def population(e: Experiment, model: ChoiceModel) -> tuple[np.ndarray, ChoiceMod
     return ids, model.of_users(rows)
 
 
-def train_policies(
-    e: Experiment, data: Dataset, run: RunFolder, say: Callable[[str], None]
-) -> dict[str, Policy]:
+def train_policies(e: Experiment, data: Dataset, run: RunFolder, say: Callable[[str], None]) -> dict[str, Policy]:
     """Every arm's policy, trained on the log; arms with the same policy and settings share the training."""
     log = data.for_policies()
     trained: dict[tuple[str, str], Policy] = {}
@@ -262,9 +256,7 @@ def restore_world(world: World, run: RunFolder, about: dict) -> None:  # type: i
     for arm, number in zip(world.arms, about["rounds"], strict=True):
         arm.round = number
         prefix = f"policy.{arm.code}."
-        state = {
-            name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)
-        }
+        state = {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
         if not isinstance(arm.policy, Oracle):
             arm.policy.restore(state)
     world.pages_served = about["pages"]
@@ -281,9 +273,7 @@ def tables(
     known = np.where(ids < data.n_users, ids, 0)
     names = np.where(ids < data.n_users, data.user_ids[known], [f"new-{i}" for i in ids])
     arm = np.array([*e.policies, None], dtype=object)
-    users = pd.DataFrame(
-        {"user": ids, "user_id": names, "bucket": arm[bucket] if bucket is not None else None}
-    )
+    users = pd.DataFrame({"user": ids, "user_id": names, "bucket": arm[bucket] if bucket is not None else None})
     clicks = np.bincount(data.log.item[data.log.clicked], minlength=data.catalogue.size + 1)[1:]
     percentile = pd.Series(clicks).rank(method="average", pct=True).to_numpy()
     items = pd.DataFrame(

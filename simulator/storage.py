@@ -117,9 +117,7 @@ class RunFolder:
         else:
             path = Path(out)
             if path.exists():
-                raise InputError(
-                    f"--out '{path}' exists already; name another folder, or go on with --resume '{path}'"
-                )
+                raise InputError(f"--out '{path}' exists already; name another folder, or go on with --resume '{path}'")
         try:
             path.mkdir(parents=True)
         except OSError as error:
@@ -148,9 +146,7 @@ class RunFolder:
         except json.JSONDecodeError as error:
             raise InputError(f"'{manifest}' is damaged: {error}") from None
         if stored.get("format") != FORMAT:
-            raise InputError(
-                f"'{path}' was written in format {stored.get('format')}, this version reads {FORMAT}"
-            )
+            raise InputError(f"'{path}' was written in format {stored.get('format')}, this version reads {FORMAT}")
         return RunFolder(Path(path), stored), from_dict(stored["experiment"])
 
     def save(self) -> None:

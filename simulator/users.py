@@ -165,9 +165,7 @@ class ChoiceModel:
         state.refreshed[users] = now
         return satiation
 
-    def _tiredness(
-        self, state: State, users: np.ndarray, satiation: np.ndarray, items: np.ndarray
-    ) -> np.ndarray:
+    def _tiredness(self, state: State, users: np.ndarray, satiation: np.ndarray, items: np.ndarray) -> np.ndarray:
         """(B, K) float32 logits that satiation and repetition take away."""
         tired = np.take_along_axis(satiation, self.category[items].astype(np.int64), axis=1)
         tired *= np.float32(self["satiation"])
@@ -191,7 +189,7 @@ class ChoiceModel:
         Satiation and fatigue act from the next page on; within a page each item is judged on its own, so that the
         best page is the one sorted by click probability.
         """
-        n, k = items.shape
+        k = items.shape[1]
         satiation = self._refresh(state, users, now)
         appeal = self.appeal(users, items)
         appeal -= self._tiredness(state, users, satiation, items)
@@ -221,9 +219,7 @@ class ChoiceModel:
         long_view, liked = np.zeros(items.shape, bool), np.zeros(items.shape, bool)
         row, slot = np.nonzero(clicked)
         x = appeal[row, slot]
-        is_long = draws.uniform_at("long view", row, slot) < expit(
-            self["long_view"] + self["long_view_appeal"] * x
-        )
+        is_long = draws.uniform_at("long view", row, slot) < expit(self["long_view"] + self["long_view_appeal"] * x)
         long_view[row, slot] = is_long
         length = np.log(self.duration[items[row, slot]])
         at = np.where(is_long, self["watch_long"], self["watch_short"])
@@ -260,11 +256,7 @@ class ChoiceModel:
             here = users[begin : begin + block]
             padded = np.resize(here, block)
             x = self.user_taste[padded] @ self.item_taste.T
-            x = (
-                x[: len(here)]
-                + self.item_level
-                + (self.user_level[here] + np.float32(self["shift"]))[:, None]
-            )
+            x = x[: len(here)] + self.item_level + (self.user_level[here] + np.float32(self["shift"]))[:, None]
             x -= tired[begin : begin + block][:, self.category]
             row = np.repeat(np.arange(len(here)), RECENT)
             np.subtract.at(x, (row, state.recent[here].ravel()), np.float32(self["repeat_fatigue"]))

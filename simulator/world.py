@@ -95,9 +95,7 @@ class WorldParameters:
 
 
 # Visits by hour of the day: a trough at night, a peak in the evening (KuaiRand's counts, rounded; mean 1).
-HOURS = np.array(
-    [10, 6, 4, 3, 3, 4, 7, 10, 12, 13, 14, 15, 17, 17, 15, 16, 17, 18, 19, 20, 21, 22, 22, 17], float
-)
+HOURS = np.array([10, 6, 4, 3, 3, 4, 7, 10, 12, 13, 14, 15, 17, 17, 15, 16, 17, 18, 19, 20, 21, 22, 22, 17], float)
 
 
 def truth(p: WorldParameters, seed: int = 0) -> tuple[ChoiceModel, Catalogue]:
@@ -108,7 +106,7 @@ def truth(p: WorldParameters, seed: int = 0) -> tuple[ChoiceModel, Catalogue]:
     within = rng.normal(size=(p.items, p.taste_width))
     item_taste = np.sqrt(p.category_share) * centres[category] + np.sqrt(1 - p.category_share) * within
     user_taste = rng.normal(size=(p.users, p.taste_width))
-    raw = user_taste @ item_taste.T
+    raw = user_taste[:2000] @ item_taste.T  # enough to know its spread
     user_taste *= p.taste_sd / (raw - raw.mean(0) - raw.mean(1, keepdims=True) + raw.mean()).std()
     item_level = rng.exponential(size=p.items)
     item_level = p.item_level_sd * (item_level - item_level.mean()) / item_level.std()
@@ -149,9 +147,7 @@ class LoggingPolicy:
     def __init__(self, model: ChoiceModel, p: WorldParameters, seed: int):
         rng = generator("world", "logging", seed)
         error = rng.normal(size=(p.users, p.items + 1)).astype(np.float32) * p.logging_noise_sd
-        self.scores = (
-            model.user_taste @ model.item_taste.T + model.item_level + error
-        ) / p.logging_temperature
+        self.scores = (model.user_taste @ model.item_taste.T + model.item_level + error) / p.logging_temperature
 
     def recommend(self, requests: Requests, slate_size: int, draws: Draws) -> Slates:
         scores = self.scores[requests.users] + draws.gumbel("logging", self.scores.shape[1])

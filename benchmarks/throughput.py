@@ -1,0 +1,128 @@
+"""How fast the simulator is: impressions per second with popularity, pages per second with the transformers.
+
+    python benchmarks/throughput.py            all of it (about two minutes)
+    python benchmarks/throughput.py --quick    smaller, for a first look
+
+Each figure is the median of several runs in this process on one core, unless the line says otherwise.
+"""
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from policies.catalogue import Catalogue
+from policies.draws import Draws, generator, key_of
+from policies.log import Impressions
+from policies.popularity import Popularity
+from policies.registry import make
+from simulator.config import Experiment
+from simulator.engine import Arm, World
+from simulator.history import Histories
+from simulator.recorder import Recorder
+from simulator.users import DAY
+from simulator.world import WorldParameters, truth
+
+
+def world_of(p: WorldParameters, policy: object, folder: Path, slate: int, record_truth: bool) -> World:
+    """The true users of a synthetic world, served by one policy."""
+    model, catalogue = truth(p)
+    ids = np.arange(p.users, dtype=np.int32)
+    lengths = {"impressions": 0, "clicks": 0}
+    lengths[policy.history_of] = policy.history_length
+    e = Experiment(policies=("uniform",), users=p.users, rounds=1, slate_size=slate)
+    return World(
+        name="bench", experiment=e, model=model, catalogue=catalogue, ids=ids, bucket=np.zeros(p.users, np.int16),
+        arms=[Arm("uniform", 0, policy)], state=model.start(p.users, 0.0),
+        histories=Histories.of(p.users, lengths["impressions"], lengths["clicks"], e.repeat_after),
+        due=model.first_visit(ids, 0.0, Draws(key_of("bench"), ids, ids * 0)), sessions=np.zeros(p.users, np.int32),
+        recorder=Recorder(folder / "impressions", folder / "truth" if record_truth else None),
+    )  # fmt: skip
+
+
+def clicks_at_random(p: WorldParameters, rows: int) -> Impressions:
+    """A log to train on; what it says does not matter for speed."""
+    rng = generator("bench log")
+    return Impressions.of(
+        user=rng.integers(0, p.users, rows), item=rng.integers(1, p.items + 1, rows),
+        time=np.sort(rng.random(rows)) * -DAY, clicked=np.ones(rows, bool),
+    )  # fmt: skip
+
+
+def popularity(users: int, days: float, repeats: int, record_truth: bool) -> None:
+    """Impressions per second, full user model, impressions recorded to Parquet (and the truth too, if asked)."""
+    p = WorldParameters(users=users, items=5000)
+    rates = []
+    for _ in range(repeats):
+        with tempfile.TemporaryDirectory() as folder:
+            policy = Popularity()
+            policy.fit(clicks_at_random(p, 100_000), _catalogue(p), generator("bench"))
+            world = world_of(p, policy, Path(folder), 10, record_truth)
+            began = time.perf_counter()
+            world.run(0.0, days * DAY)
+            rates.append(world.pages_served * 10 / (time.perf_counter() - began))
+    what = "impressions and truth" if record_truth else "impressions"
+    print(f"popularity, {users} users, 5000 items, slate 10, recording {what}: {np.median(rates):,.0f} impressions/s")
+
+
+def _catalogue(p: WorldParameters) -> Catalogue:
+    return truth(p)[1]
+
+
+def transformers(users: int, days: float, repeats: int) -> None:
+    """Pages per second of sasrec and gptrec, with keys and values kept from page to page and without."""
+    p = WorldParameters(users=users, items=1000, leave=-2.5)
+    log = clicks_at_random(p, 20 * users)
+    for name in ("sasrec", "gptrec"):
+        rates: dict[bool, list[float]] = {True: [], False: []}
+        stages = {"epochs": 1, "update_epochs": 1} | ({"prompt_epochs": 1} if name == "gptrec" else {})
+        trained = make(name, stages)
+        trained.fit(log, _catalogue(p), generator("bench"))
+        for _ in range(repeats):
+            for cache in (True, False):
+                policy = make(name, {"cache": cache})
+                policy.restore(trained.state())
+                with tempfile.TemporaryDirectory() as folder:
+                    world = world_of(p, policy, Path(folder), 6, False)
+                    began = time.perf_counter()
+                    world.run(0.0, days * DAY)
+                    rates[cache].append(world.pages_served / (time.perf_counter() - began))
+        ratio = np.median(np.array(rates[True]) / np.array(rates[False]))
+        print(
+            f"{name}, {users} users, 1000 items, slate 6, {torch.get_num_threads()} threads: "
+            f"{np.median(rates[True]):,.0f} pages/s cached, {np.median(rates[False]):,.0f} without, {ratio:.1f} times"
+        )
+
+
+def memory(users: int) -> None:
+    """Peak memory of one day of many users, in a process of its own."""
+    code = f"import benchmarks.throughput as b; b.popularity({users}, 1.0, 1, False); b.say_memory()"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent.parent)
+
+
+def say_memory() -> None:
+    print(f"  peak memory of that process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MiB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    quick = parser.parse_args().quick
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    torch.set_num_threads(1)
+    popularity(10_000, 2.0 if quick else 6.0, 1 if quick else 5, False)
+    popularity(10_000, 2.0 if quick else 6.0, 1 if quick else 5, True)
+    memory(100_000)
+    transformers(500, 1.0 if quick else 3.0, 1 if quick else 3)
+
+
+if __name__ == "__main__":
+    main()
