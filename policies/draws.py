@@ -28,10 +28,13 @@ def _mix(x: np.ndarray) -> np.ndarray:
     return x
 
 
-@lru_cache(maxsize=4096)
 def key_of(*parts: object) -> int:
     """A 64-bit key from anything that prints the same in every process (no `hash()`, which is salted)."""
-    text = "\x1f".join(str(part) for part in parts)
+    return _key_of_text("\x1f".join(map(str, parts)))
+
+
+@lru_cache(maxsize=4096)
+def _key_of_text(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
@@ -52,7 +55,8 @@ class Draws:
 
     def __init__(self, key: int, users: np.ndarray, sessions: np.ndarray, pages: np.ndarray | int = 0):
         keys = np.asarray(users).astype(np.uint64)
-        keys += np.uint64(key)
+        keys *= _GOLDEN
+        keys ^= np.uint64(key)
         _mix(keys)
         keys += (np.asarray(sessions).astype(np.uint64) << np.uint64(20)) + np.asarray(pages).astype(np.uint64)
         keys *= _GOLDEN

@@ -1,0 +1,81 @@
+"""A small log that every test can afford, and real logs where they are there."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from policies.log import Dataset
+from simulator import Experiment
+from simulator.users import ChoiceModel
+from simulator.world import WorldParameters, load_world
+
+SMALL = WorldParameters(users=240, items=120, categories=8, log_days=6.0)
+TINY_MODELS = {
+    "sasrec": {"width": 16, "epochs": 1, "update_epochs": 1, "length": 20, "room": 18},
+    "gptrec": {
+        "width": 16, "epochs": 1, "prompt_epochs": 1, "update_epochs": 1, "length": 20, "window": 40, "room": 18,
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _two_threads() -> None:
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def small_world() -> tuple[Dataset, ChoiceModel]:
+    """The log of a small built-in world and the truth behind it."""
+    return load_world(0, SMALL)
+
+
+@pytest.fixture(scope="session")
+def small_log(small_world: tuple[Dataset, ChoiceModel], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same log as a Parquet file with string ids."""
+    data, _ = small_world
+    log, catalogue = data.log, data.catalogue
+    frame = pd.DataFrame(
+        {
+            "user": data.user_ids[log.user], "item": catalogue.ids[log.item],
+            "time": 1_700_000_000.0 + log.time, "click": log.clicked.astype(int), "page": log.page, "slot": log.slot,
+            "session": log.user.astype(np.int64) * 10_000 + log.session, "watch": log.watched,
+            "long_view": log.long_view.astype(int), "like": log.liked.astype(int),
+            "category": np.array(catalogue.categories)[catalogue.category[log.item]],
+            "duration": catalogue.duration[log.item],
+        }
+    )  # fmt: skip
+    path = tmp_path_factory.mktemp("log") / "small.parquet"
+    frame.to_parquet(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def experiment(small_log: Path):
+    """Makes small experiments: `experiment(policies=("sasrec",), days=2)`."""
+
+    def make(**settings: object) -> Experiment:
+        base: dict = {
+            "policies": ("sasrec", "popularity"), "log": str(small_log), "users": 120, "days": 2.0, "warmup_days": 1.0,
+            "rounds": 2, "repeat_after": 20, "policy_settings": {}, "truth": False,
+        }  # fmt: skip
+        base |= settings
+        arms = {arm.split(".")[0] for arm in base["policies"]}
+        models = {arm: dict(TINY_MODELS[arm]) for arm in arms if arm in TINY_MODELS}
+        for arm, extra in base["policy_settings"].items():
+            models.setdefault(arm, {}).update(extra)
+        base["policy_settings"] = models
+        return Experiment(**base)
+
+    return make
+
+
+def shared_data(name: str) -> Path:
+    """The folder of a real log, or the test is skipped. GPTREC_DATA says where the logs are."""
+    root = Path(os.environ.get("GPTREC_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
+    if not (root / name).is_dir():
+        pytest.skip(f"no {name} in {root}; set GPTREC_DATA to the folder that holds it")
+    return root / name

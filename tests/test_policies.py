@@ -1,0 +1,188 @@
+"""The contract of a policy: ours keep it, and each way of breaking it is caught with advice."""
+
+import dataclasses
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import chisquare
+
+from policies.base import plain_requests
+from policies.draws import Draws, generator
+from policies.errors import InputError
+from policies.log import Impressions
+from policies.popularity import Popularity
+from policies.ranking import first_allowed, top_k
+from policies.registry import base_name, find, make
+from policies.testing import PolicyError, check_policy, sample_requests, small_log
+from policies.uniform import Uniform
+
+SMALL = {"sasrec": {"epochs": 1, "width": 16}, "gptrec": {"epochs": 1, "prompt_epochs": 1, "width": 16}}
+
+THIRD_PARTY = '''
+    from dataclasses import dataclass, field
+
+    import numpy as np
+
+    from policies.base import Slates
+    from policies.ranking import mask_scores, top_k
+
+
+    @dataclass
+    class MostWatched:
+        history_length: int = 0
+        history_of: str = "impressions"
+        seconds: np.ndarray = field(init=False, default_factory=lambda: np.zeros(0))
+
+        def fit(self, log, catalogue, rng):
+            self.seconds = np.bincount(log.item, log.watched, minlength=catalogue.size + 1)
+
+        def update(self, log, catalogue, rng):
+            self.seconds = self.seconds + np.bincount(log.item, log.watched, minlength=len(self.seconds))
+
+        def recommend(self, requests, slate_size, draws):
+            scores = np.tile(self.seconds.astype(np.float32), (len(requests), 1))
+            return Slates(top_k(mask_scores(scores, requests), slate_size))
+
+        def state(self):
+            return {"seconds": self.seconds}
+
+        def restore(self, state):
+            self.seconds = state["seconds"]
+'''
+
+
+@pytest.mark.parametrize("name", ["uniform", "popularity", "itemknn", "sasrec", "gptrec"])
+def test_ours_keep_the_contract(name: str) -> None:
+    check_policy(lambda: make(name, SMALL.get(name)))
+
+
+def test_a_third_partys_policy_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, experiment) -> None:  # type: ignore[no-untyped-def]
+    from simulator import run
+
+    (tmp_path / "my_module.py").write_text(textwrap.dedent(THIRD_PARTY), encoding="utf-8")
+    assert len([line for line in textwrap.dedent(THIRD_PARTY).splitlines() if line.strip()]) <= 25
+    monkeypatch.chdir(tmp_path)
+    check_policy(find("my_module:MostWatched"))
+    result = run(experiment(policies=("my_module:MostWatched", "popularity"), rounds=2), out=str(tmp_path / "run"))
+    assert set(result.arms["arm"]) == {"my_module:MostWatched", "popularity"}
+    sys.modules.pop("my_module")
+
+
+class Broken(Uniform):
+    """Breaks the contract in one way, named by `how`."""
+
+    def __init__(self, how: str):
+        super().__init__()
+        self.how = how
+        self.calls = 0
+
+    def recommend(self, requests, slate_size, draws):  # type: ignore[no-untyped-def]
+        self.calls += 1
+        good = super().recommend(requests, slate_size, draws)
+        items, propensity = good.items.copy(), None if good.propensity is None else good.propensity.copy()
+        if self.how == "repeats":
+            items[2, 1] = items[2, 0]
+        elif self.how == "out of range":
+            items[0, 0] = len(requests.available)
+        elif self.how == "unavailable":
+            items[0, 0] = 3
+        elif self.how == "excluded":
+            items[1, 0] = next(int(i) for i in requests.exclude[1] if i and requests.available[i])
+            items[1, 1:] = [i for i in good.items[1, 1:] if i != items[1, 0]][: slate_size - 1]
+        elif self.how == "batch-dependent":
+            items = np.roll(items, len(requests) % slate_size, axis=1)
+        elif self.how == "own randomness":
+            items = np.roll(items, self.calls % slate_size, axis=1)
+        elif self.how == "mutates":
+            requests.items[:] = 1
+            requests.exclude[:] = 0
+        elif self.how == "false propensities":
+            propensity = propensity * 0.5
+        elif self.how == "shape":
+            items = items[:, :-1]
+        elif self.how == "scores":
+            items = items.astype(np.float32)
+        return dataclasses.replace(good, items=items, propensity=propensity)
+
+
+@pytest.mark.parametrize(
+    ("how", "advice"),
+    [
+        ("repeats", "without replacement"), ("out of range", "ids are 1..40"), ("unavailable", "requests.available"),
+        ("excluded", "requests.exclude"), ("batch-dependent", "own row alone"), ("own randomness", "take random numbers from"),
+        ("mutates", "work on a copy"), ("false propensities", "marginal probability"), ("shape", "one row per request"),
+        ("scores", "return item ids"),
+    ],
+)  # fmt: skip
+def test_each_mistake_is_caught_with_advice(how: str, advice: str) -> None:
+    with pytest.raises(PolicyError, match=advice):
+        check_policy(lambda: Broken(how))
+
+
+class Forgetful(Popularity):
+    def state(self) -> dict[str, np.ndarray]:
+        return {"counts": np.zeros_like(self._counts), "until": np.zeros(1)}
+
+
+def test_a_policy_that_forgets_its_state_is_caught() -> None:
+    with pytest.raises(PolicyError, match="put everything that matters into state"):
+        check_policy(Forgetful)
+
+
+def test_uniform_is_uniform_over_what_is_allowed() -> None:
+    one = sample_requests(Uniform()).rows(np.ones(20_000, np.int64))
+    n = len(one)
+    slates = Uniform().recommend(one, 5, Draws(7, np.zeros(n, int), np.arange(n)))
+    allowed = np.flatnonzero(one.available & ~np.isin(np.arange(41), one.exclude[0]))
+    counts = np.bincount(slates.items[:, 3], minlength=41)
+    assert counts[allowed].sum() == n
+    assert chisquare(counts[allowed]).pvalue > 0.001
+    assert np.allclose(slates.propensity, 1 / len(allowed))
+
+
+def test_popularity_ranks_by_decayed_clicks() -> None:
+    log, catalogue = small_log()
+    recent = Impressions.of(item=np.full(50, 9), user=np.zeros(50), time=np.zeros(50), clicked=np.ones(50, bool))
+    policy = Popularity(half_life_days=1.0)
+    policy.fit(log, catalogue, generator(0))
+    policy.update(recent, catalogue, generator(0))
+    request = plain_requests(np.zeros((1, 0), np.int32), 40)
+    assert policy.recommend(request, 3, Draws(0, request.users, request.sessions)).items[0, 0] == 9
+    days = -log.time[log.clicked] / 86_400
+    expected = np.bincount(log.item[log.clicked], 0.5**days, minlength=41)
+    expected[9] += 50
+    assert np.allclose(policy.state()["counts"], expected, rtol=1e-6)
+
+
+def test_top_k_breaks_ties_by_the_lower_id() -> None:
+    scores = np.array([[-np.inf, 1.0, 2.0, 2.0, -1.0, 2.0, 0.0, -0.0]], np.float32)
+    assert top_k(scores, 4).tolist() == [[2, 3, 5, 1]]
+    assert top_k(scores, 6).tolist() == [[2, 3, 5, 1, 6, 7]]
+    rng = np.random.default_rng(0)
+    many = rng.integers(-3, 3, (50, 200)).astype(np.float32)
+    expected = np.lexsort((np.broadcast_to(np.arange(200), many.shape), -many), axis=1)[:, :20]
+    assert np.array_equal(top_k(many, 20), expected)
+
+
+def test_first_allowed_equals_the_plain_loop() -> None:
+    requests = sample_requests(Uniform())
+    ranked = np.random.default_rng(0).permutation(np.flatnonzero(requests.available)).astype(np.int32)
+    got = first_allowed(ranked, requests, 5)
+    for row, excluded in zip(got, requests.exclude, strict=True):
+        assert row.tolist() == [i for i in ranked if i not in set(excluded)][:5]
+
+
+def test_names_suggestions_and_arms() -> None:
+    assert base_name("sasrec.2") == "sasrec"
+    assert base_name("my.module:Policy") == "my.module:Policy"
+    with pytest.raises(InputError, match="did you mean 'sasrec'"):
+        find("sasrek")
+    with pytest.raises(InputError, match="did you mean 'width'"):
+        make("sasrec", {"widht": 3})
+    with pytest.raises(InputError, match="wants int"):
+        make("sasrec", {"width": "wide"})
+    with pytest.raises(InputError, match="lacks fit"):
+        find("policies.draws:Draws")
