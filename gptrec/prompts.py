@@ -179,12 +179,13 @@ def with_generated(net: RecGPT, batch: Batch, share: float, rng: np.random.Gener
     target = np.zeros(b * t, np.int64)
     target[batch.where] = batch.targets
     target = target.reshape(b, t)
+    was_training = net.training
     net.eval()
     with torch.no_grad():
         vectors = F.normalize(net.item_vectors(), dim=-1)
         states = F.normalize(net.states(batch), dim=-1)
         said = torch.cat([(part @ vectors[1:].T).argmax(1) + 1 for part in states.split(256)]).numpy().reshape(b, t)
-    net.train()
+    net.train(was_training)
     spoken = (rng.random((b, t)) < share) & (target > 0)
     place = np.arange(t) + np.cumsum(spoken, axis=1) - spoken  # where each token goes
     width = t + int(spoken.sum(axis=1).max(initial=0))

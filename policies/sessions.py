@@ -87,7 +87,7 @@ class Wave:
         self.rows = torch.zeros(size, dtype=torch.int64)  # which user embedding; 0 = the shared row
         self.rows[: len(users)] = torch.from_numpy(rows)
         self.base = 0
-        self.page = -1
+        self.page = 0  # the context holds the pages before this one
 
     def find(self, users: np.ndarray, sessions: np.ndarray) -> np.ndarray | None:
         """Where these users stand, or None unless all are here with these sessions. `self.users` ascends."""
@@ -196,7 +196,7 @@ class SessionStore:
         elif len(at) < 0.6 * len(wave.users):
             wave = wave.narrowed(np.sort(at))
             at = np.searchsorted(wave.users, requests.users)
-        for turn in range(wave.page + 1 if wave.page >= page - phase else page - phase, page):
+        for turn in range(wave.page, page):
             block = left_aligned(entries.items, entries.segments, entries.keep & (entries.turns == turn), slate_size)
             wave.append(at, *block)
         wave.page = page
@@ -221,5 +221,5 @@ class SessionStore:
         items = np.concatenate([np.full((len(items), 1), start), items], axis=1)
         segments = np.concatenate([np.zeros((len(items), 1), np.int64), segments], axis=1)
         wave.append(at, items, segments)
-        wave.page = first_page - 1
+        wave.page = first_page
         return wave, at

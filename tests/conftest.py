@@ -23,8 +23,8 @@ TINY_MODELS = {
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _two_threads() -> None:
-    torch.set_num_threads(2)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +60,7 @@ def experiment(small_log: Path):
     def make(**settings: object) -> Experiment:
         base: dict = {
             "policies": ("sasrec", "popularity"), "log": str(small_log), "users": 120, "days": 2.0, "warmup_days": 1.0,
-            "rounds": 2, "repeat_after": 20, "policy_settings": {}, "truth": False,
+            "rounds": 2, "repeat_after": 20, "policy_settings": {}, "truth": False, "threads": 1,
         }  # fmt: skip
         base |= settings
         arms = {arm.split(".")[0] for arm in base["policies"]}

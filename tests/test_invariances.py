@@ -1,0 +1,123 @@
+"""What must not change the log does not change it, with torch policies and retraining on."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import simulator.run as command
+from simulator import run
+from simulator.run import Result
+from simulator.stages import save_world
+
+BOTH = ("gptrec", "sasrec")
+
+
+def same(a: pd.DataFrame, b: pd.DataFrame) -> None:
+    pd.testing.assert_frame_equal(a, b, check_exact=True)
+
+
+@pytest.fixture(scope="module")
+def plain(experiment, tmp_path_factory: pytest.TempPathFactory) -> Result:  # type: ignore[no-untyped-def]
+    """Two torch policies, two rounds, retraining on their own rows."""
+    return run(experiment(policies=BOTH, weights="0.4,0.4"), out=str(tmp_path_factory.mktemp("runs") / "plain"))
+
+
+def test_the_plain_run_retrains(plain: Result) -> None:
+    rows = plain.impressions("sasrec")
+    assert len(rows) > 1500
+    assert set(plain.rounds["round"]) == {0, 1}
+    assert (rows["time"] >= 0).all()
+
+
+@pytest.mark.parametrize("hours", [5 / 60, 3.0])
+def test_batch_every_changes_speed_never_results(plain: Result, experiment, tmp_path: Path, hours: float) -> None:  # type: ignore[no-untyped-def]
+    other = run(experiment(policies=BOTH, weights="0.4,0.4", batch_hours=hours), out=str(tmp_path / "run"))
+    for arm in BOTH:
+        same(plain.impressions(arm), other.impressions(arm))
+
+
+@pytest.mark.parametrize("learn_from", ["own", "none"])
+def test_one_more_bucket_changes_no_other(plain: Result, experiment, tmp_path: Path, learn_from: str) -> None:  # type: ignore[no-untyped-def]
+    settings = {"learn_from": learn_from}
+    if learn_from == "own":
+        before = plain
+    else:
+        before = run(experiment(policies=BOTH, weights="0.4,0.4", **settings), out=str(tmp_path / "two"))
+    three = experiment(policies=(*BOTH, "itemknn"), weights="0.4,0.4,0.2", control="sasrec", **settings)
+    after = run(three, out=str(tmp_path / "three"))
+    assert len(after.impressions("itemknn")) > 0
+    for arm in BOTH:
+        same(before.impressions(arm), after.impressions(arm))
+
+
+def test_half_the_population_changes_no_remaining_user(experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    settings = {"policies": BOTH, "learn_from": "none"}
+    whole = run(experiment(users=120, **settings), out=str(tmp_path / "whole"))
+    half = run(experiment(users=60, **settings), out=str(tmp_path / "half"))
+    for arm in BOTH:
+        few, many = half.impressions(arm), whole.impressions(arm)
+        assert few["user"].nunique() > 15
+        same(few, many[many["user"].isin(few["user"])].reset_index(drop=True))
+
+
+def test_another_process_writes_the_same_files(plain: Result, tmp_path: Path) -> None:
+    settings = json.loads((plain.path / "manifest.json").read_text())["experiment"]
+    code = (
+        "import json, sys; from simulator import run; from simulator.config import from_dict;"
+        f"run(from_dict(json.loads(sys.stdin.read())), out={str(tmp_path / 'again')!r})"
+    )
+    subprocess.run([sys.executable, "-c", code], input=json.dumps(settings), text=True, check=True)
+    files = sorted(p.relative_to(plain.path) for p in plain.path.rglob("*.parquet"))
+    assert len(files) >= 8
+    for file in files:
+        same(pd.read_parquet(plain.path / file), pd.read_parquet(tmp_path / "again" / file))
+
+
+def test_another_seed_differs(plain: Result, experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    other = run(experiment(policies=BOTH, weights="0.4,0.4", seed=1), out=str(tmp_path / "run"))
+    a, b = plain.impressions("sasrec"), other.impressions("sasrec")
+    assert len(a) != len(b) or not np.array_equal(a["item"], b["item"])
+
+
+class Stop(Exception):
+    """Stands for a power cut."""
+
+
+@pytest.mark.parametrize("when", ["after the cut", "in the middle of a round", "in the warm-up"])
+def test_interrupted_and_resumed_equals_uninterrupted(  # type: ignore[no-untyped-def]
+    plain: Result, experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    e = dataclasses.replace(experiment(policies=BOTH, weights="0.4,0.4"), batch_hours=6.0)
+    folder = tmp_path / "run"
+    calls = {"n": 0}
+
+    def save_then_stop(world, next_round, folder_):  # type: ignore[no-untyped-def]
+        save_world(world, next_round, folder_)
+        if next_round == 1 and when == "after the cut":
+            raise Stop
+
+    original = command.Show.page
+
+    def stop_on_page(self, now, pages):  # type: ignore[no-untyped-def]
+        original(self, now, pages)
+        calls["n"] += 1
+        if (when == "in the middle of a round" and now > 1.6 * 86_400) or (when == "in the warm-up" and calls["n"] == 3):
+            raise Stop
+
+    monkeypatch.setattr(command, "save_world", save_then_stop)
+    monkeypatch.setattr(command.Show, "page", stop_on_page)
+    with pytest.raises(Stop):
+        run(e, out=str(folder))
+    monkeypatch.undo()
+    assert json.loads((folder / "manifest.json").read_text())["status"] == "incomplete"
+    resumed = run(resume=str(folder))
+    assert json.loads((folder / "manifest.json").read_text())["status"] == "complete"
+    for arm in BOTH:
+        same(plain.impressions(arm), resumed.impressions(arm))
+    assert resumed.effects["lift"].tolist() == plain.effects["lift"].tolist()
