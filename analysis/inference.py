@@ -7,6 +7,7 @@ import pandas as pd
 import tea_tasting as tt
 from scipy.stats import chisquare, norm
 from statsmodels.stats.multitest import multipletests
+from tea_tasting.aggr import Aggregates
 
 from analysis.metrics import METRICS, Metric
 
@@ -73,24 +74,18 @@ def compare(table: pd.DataFrame, metric: Metric, control: str, arm: str) -> dict
         table: one row per user: `bucket`, the metric's columns, and with a warm-up the same with `_pre` and
             `came_before`.
     """
-    rows = table[table["bucket"].isin([control, arm])].copy()
-    has_pre = f"{metric.column}_pre" in rows and float(rows[f"{metric.column}_pre"].var()) > 0
+    groups = [table[table["bucket"] == name] for name in (control, arm)]
+    columns = [metric.column] + ([metric.denominator] if metric.denominator is not None else [])
+    values = [{name: rows[name].to_numpy(float) for name in columns} for rows in groups]
+    pre: list[str] = []
+    if f"{metric.column}_pre" in table and all(np.ptp(rows[f"{metric.column}_pre"]) > 0 for rows in groups):
+        values, pre = _with_covariates(groups, values, metric)
     if metric.denominator is None:
-        use = None
-        if has_pre:
-            group = (rows["bucket"] == arm).to_numpy()
-            y, pre = rows[metric.column].to_numpy(), rows[f"{metric.column}_pre"].to_numpy()
-            rows["_covariate"] = covariate(y, pre, rows["came_before"].to_numpy(), group)
-            use = "_covariate" if float(rows["_covariate"].var()) > 0 else None
-        adjusted, plain = tt.Mean(metric.column, use), tt.Mean(metric.column)
+        adjusted, plain = tt.Mean(metric.column, *pre), tt.Mean(metric.column)
     else:
-        pre = (f"{metric.column}_pre", f"{metric.denominator}_pre") if has_pre else (None, None)
-        adjusted = tt.RatioOfMeans(metric.column, metric.denominator, *pre)
-        plain = tt.RatioOfMeans(metric.column, metric.denominator)
-    result = tt.Experiment({"adjusted": adjusted, "plain": plain}, variant="bucket").analyze(
-        rows[_columns(rows)], control=control
-    )
-    found, raw = result["adjusted"], result["plain"]
+        adjusted, plain = tt.RatioOfMeans(*columns, *pre), tt.RatioOfMeans(*columns)
+    base, other = (aggregates(part) for part in values)
+    found, raw = adjusted.analyze_aggregates(base, other), plain.analyze_aggregates(base, other)
     width = found.effect_size_ci_upper - found.effect_size_ci_lower
     raw_width = raw.effect_size_ci_upper - raw.effect_size_ci_lower
     spread = (found.rel_effect_size_ci_upper - found.rel_effect_size_ci_lower) / (2 * norm.ppf(0.5 + LEVEL / 2))
@@ -106,8 +101,34 @@ def compare(table: pd.DataFrame, metric: Metric, control: str, arm: str) -> dict
     }
 
 
-def _columns(rows: pd.DataFrame) -> pd.Series:
-    return rows.columns[[name == "bucket" or rows[name].dtype.kind == "f" for name in rows.columns]]
+def _with_covariates(
+    groups: list[pd.DataFrame], values: list[dict[str, np.ndarray]], metric: Metric
+) -> tuple[list[dict[str, np.ndarray]], list[str]]:
+    """The columns and the names of the warm-up's: of a mean one, of a ratio its two totals."""
+    if metric.denominator is not None:
+        pre = [f"{metric.column}_pre", f"{metric.denominator}_pre"]
+        columns = [{name: rows[name].to_numpy(float) for name in pre} for rows in groups]
+        return [{**a, **b} for a, b in zip(values, columns, strict=True)], pre
+    both = pd.concat(groups)
+    group = np.repeat([0, 1], [len(rows) for rows in groups])
+    y, before, came = (both[name].to_numpy(float) for name in (metric.column, f"{metric.column}_pre", "came_before"))
+    combined = covariate(y, before, came, group)
+    if np.ptp(combined) == 0:
+        return values, []
+    return [{**part, "_before": combined[group == g]} for g, part in enumerate(values)], ["_before"]
+
+
+def aggregates(columns: dict[str, np.ndarray]) -> Aggregates:
+    """What tea-tasting needs of one group: count, means, variances and covariances of its columns."""
+    names = sorted(columns)
+    table = np.stack([columns[name] for name in names])
+    spread = np.atleast_2d(np.cov(table))
+    return Aggregates(
+        count_=table.shape[1],
+        mean_={name: float(value) for name, value in zip(names, table.mean(axis=1), strict=True)},
+        var_={name: float(spread[i, i]) for i, name in enumerate(names)},
+        cov_={(a, b): float(spread[i, j]) for i, a in enumerate(names) for j, b in enumerate(names) if a < b},
+    )
 
 
 def judge(

@@ -1,6 +1,6 @@
 """How near the fitted taste comes to the true one on the built-in world, with and without unshown items.
 
-    python benchmarks/appeal.py
+python benchmarks/appeal.py
 """
 
 import numpy as np

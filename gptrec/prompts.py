@@ -179,14 +179,9 @@ def with_generated(net: RecGPT, batch: Batch, share: float, rng: np.random.Gener
     target = np.zeros(b * t, np.int64)
     target[batch.where] = batch.targets
     target = target.reshape(b, t)
-    was_training = net.training
-    net.eval()
-    with torch.no_grad():
-        vectors = F.normalize(net.item_vectors(), dim=-1)
-        states = F.normalize(net.states(batch), dim=-1)
-        said = torch.cat([(part @ vectors[1:].T).argmax(1) + 1 for part in states.split(256)]).numpy().reshape(b, t)
-    net.train(was_training)
     spoken = (rng.random((b, t)) < share) & (target > 0)
+    said = np.zeros((b, t), np.int64)
+    said[spoken] = _greedy(net, batch, np.flatnonzero(spoken))
     place = np.arange(t) + np.cumsum(spoken, axis=1) - spoken  # where each token goes
     width = t + int(spoken.sum(axis=1).max(initial=0))
     items, segments = np.zeros((b, width), np.int32), np.zeros((b, width), np.int8)
@@ -200,3 +195,15 @@ def with_generated(net: RecGPT, batch: Batch, share: float, rng: np.random.Gener
         batch.users, items, segments, np.zeros(b, np.int64), where, targets,
         np.ones(len(where), np.float32), np.zeros((len(where), 0), np.int32),
     )  # fmt: skip
+
+
+@torch.no_grad()
+def _greedy(net: RecGPT, batch: Batch, where: np.ndarray) -> np.ndarray:
+    """(P,) the best item at each of these states, from the model as it is, without dropout."""
+    was_training = net.training
+    net.eval()
+    vectors = F.normalize(net.item_vectors()[1:], dim=-1)
+    states = F.normalize(net.states(batch)[torch.from_numpy(where).to(vectors.device)], dim=-1)
+    best = [(part @ vectors.T).argmax(1) + 1 for part in states.split(256)]
+    net.train(was_training)
+    return torch.cat(best).cpu().numpy() if best else np.zeros(0, np.int64)

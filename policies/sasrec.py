@@ -127,7 +127,7 @@ class SASRec:
     rate: float = 2e-3
     update_rate: float = 5e-4
     temperature: float = 0.07
-    sampled: int = 0  # negatives per batch; 0 = softmax over all items
+    sampled: int = 1024  # negatives per batch where the catalogue is larger; 0 = softmax over all items
     batch_tokens: int = 2048
     validation_share: float = 0.1  # the last part of the log's clicks, by time
     validation_users: int = 1000

@@ -85,16 +85,17 @@ class Recorder:
                 found.append(Impressions.of(bucket=codes, round=np.full(n, part.round), **columns))
         return Impressions.concat(found).sorted()
 
-    def keep_only(self, parts: list[Part]) -> None:
-        """Goes back to these parts: deletes every other file, after an interruption."""
+    def keep_only(self, parts: list[Part], buckets: list[str]) -> None:
+        """Goes back to these parts: deletes every other file of these buckets, after an interruption."""
         self.parts = list(parts)
         kept = {part.name for part in parts}
         for folder in (self.folder, self.truth_folder):
-            if folder is None or not folder.exists():
+            if folder is None:
                 continue
-            for file in folder.rglob("*.parquet*"):
-                if file.relative_to(folder).as_posix() not in kept:
-                    file.unlink()
+            for bucket in buckets:
+                for file in (folder / f"bucket={bucket}").rglob("*.parquet*"):
+                    if file.relative_to(folder).as_posix() not in kept:
+                        file.unlink()
 
 
 def _write_table(table: pa.Table, path: Path) -> None:

@@ -197,10 +197,8 @@ def _go(world: World, start: float, end: float, folder: RunFolder, show: Show) -
         stored = json.loads(about.read_text(encoding="utf-8"))
         restore_world(world, folder, stored)
         first_round = stored["next_round"]
-    elif world.name == "split":
-        world.recorder.keep_only([part for part in world.recorder.parts if part.bucket == "warmup"])
     else:
-        world.recorder.keep_only([])
+        world.recorder.keep_only(world.recorder.parts, [arm.bucket for arm in world.arms])
     done = f"world {world.name}"
     if folder.done(done):
         return

@@ -260,7 +260,7 @@ def restore_world(world: World, run: RunFolder, about: dict) -> None:  # type: i
         if not isinstance(arm.policy, Oracle):
             arm.policy.restore(state)
     world.pages_served = about["pages"]
-    world.recorder.keep_only([Part(**part) for part in about["parts"]])
+    world.recorder.keep_only([Part(**part) for part in about["parts"]], [arm.bucket for arm in world.arms])
 
 
 # -- what the analysis needs ----------------------------------------------------------------------------------------

@@ -26,7 +26,9 @@ def trained() -> GPTRec:
     return policy
 
 
-def pages(n: int, k: int, clicked: list[int], item0: int = 1, user: int = 0, time0: float = 0.0, by: int = BY_SELF) -> Impressions:
+def pages(
+    n: int, k: int, clicked: list[int], item0: int = 1, user: int = 0, time0: float = 0.0, by: int = BY_SELF
+) -> Impressions:
     """n pages of k different items; `clicked` are indices into all rows."""
     rows = np.arange(n * k)
     return Impressions.of(
@@ -157,7 +159,9 @@ def test_cache_equals_recomputation_over_the_same_context(kind: str, trained: GP
             for policy in (cached, fresh):
                 if not policy.cache:
                     policy._store.wave = None
-                wave, at = policy._advance(request, k) if kind == "gptrec" else policy._advance(policy._store, request, k)
+                wave, at = (
+                    policy._advance(request, k) if kind == "gptrec" else policy._advance(policy._store, request, k)
+                )
                 states.append(F.normalize(wave.last[at], dim=-1))
             assert torch.allclose(states[0], states[1], atol=1e-5), f"page {request.pages[0]}"
 

@@ -74,7 +74,9 @@ def test_fitted_appeal_is_near_the_true_one() -> None:
     assert fitted["satiation"] > 0.03
 
 
-def test_uniform_slates_get_their_level_in_simulation(small_world: tuple[Dataset, ChoiceModel], experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_uniform_slates_get_their_level_in_simulation(
+    small_world: tuple[Dataset, ChoiceModel], experiment, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
     """Satiation on, all users: the click rate's 99 % interval, by user, holds .176."""
     result = run(experiment(policies=("uniform",), rounds=1, users=240, days=4.0), out=str(tmp_path / "run"))
     rows = result.impressions("uniform")

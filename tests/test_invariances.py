@@ -107,7 +107,9 @@ def test_interrupted_and_resumed_equals_uninterrupted(  # type: ignore[no-untype
     def stop_on_page(self, now, pages):  # type: ignore[no-untyped-def]
         original(self, now, pages)
         calls["n"] += 1
-        if (when == "in the middle of a round" and now > 1.6 * 86_400) or (when == "in the warm-up" and calls["n"] == 3):
+        if (when == "in the middle of a round" and now > 1.6 * 86_400) or (
+            when == "in the warm-up" and calls["n"] == 3
+        ):
             raise Stop
 
     monkeypatch.setattr(command, "save_world", save_then_stop)

@@ -21,7 +21,7 @@ from policies.uniform import Uniform
 
 SMALL = {"sasrec": {"epochs": 1, "width": 16}, "gptrec": {"epochs": 1, "prompt_epochs": 1, "width": 16}}
 
-THIRD_PARTY = '''
+THIRD_PARTY = """
     from dataclasses import dataclass, field
 
     import numpy as np
@@ -51,7 +51,7 @@ THIRD_PARTY = '''
 
         def restore(self, state):
             self.seconds = state["seconds"]
-'''
+"""
 
 
 @pytest.mark.parametrize("name", ["uniform", "popularity", "itemknn", "sasrec", "gptrec"])
