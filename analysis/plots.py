@@ -18,7 +18,7 @@ from analysis.results import percent
 # Okabe and Ito's colours, safe for colour-blind readers; yellow is left out (too pale on white).
 HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 plt.rcParams.update(
-    {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 12,
+    {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 11.5,
      "axes.titlelocation": "left", "figure.dpi": 110, "savefig.dpi": 160, "legend.frameon": False}
 )  # fmt: skip
 
@@ -39,7 +39,7 @@ def forest(results: dict[str, Any], arms: list[str], path: Path) -> str:
     guards = [row for row in rows if row["role"] == "guardrail" and np.isfinite(row["lift"])]
     ordered = outcomes + guards
     contenders = list(dict.fromkeys(row["arm"] for row in rows))
-    figure, axis = plt.subplots(figsize=(7.2, 1.4 + 0.42 * len(ordered)))
+    figure, axis = plt.subplots(figsize=(7.2, 1.5 + 0.42 * len(ordered)), layout="constrained")
     gap = 0.6 if guards and outcomes else 0
     places = [-(i + (gap if i >= len(outcomes) else 0)) for i in range(len(ordered))]
     drawn_truth = False
@@ -72,7 +72,7 @@ def forest(results: dict[str, Any], arms: list[str], path: Path) -> str:
     if guards:
         axis.axhline(-(len(outcomes) - 0.5 + gap / 2), color="#cccccc", lw=0.8)
     if drawn_truth:
-        axis.legend(loc="upper left", bbox_to_anchor=(0, -0.9 / figure.get_size_inches()[1]), fontsize=10)
+        figure.legend(loc="outside lower right", fontsize=10)
     save(figure, path)
     text = "Dots are estimates, bars 95 % intervals, ★ the primary metric"
     text += ", diamonds the true effect" if drawn_truth else ""
@@ -88,45 +88,48 @@ def _forest_title(rows: list[dict[str, Any]]) -> str:
 
 
 PANELS = (
-    ("click_rate", "clicks per impression", "Click rate"),
-    ("coverage", "share of the catalogue", "Coverage"),
-    ("gini", "Gini of exposure", "Concentration"),
-    ("overlap", "share of a page", "Overlap of slates between users"),
-    ("popularity", "percentile of clicks in the log", "Popularity, shown and clicked"),
-    ("category_entropy", "bits per user", "Variety of categories within users"),
+    ("click_rate", "clicks per impression", "Click rate", "Clicks over impressions, each round served by one model of each arm."),
+    ("coverage", "share of the catalogue", "Coverage", "Items shown at least once in the round."),
+    ("gini", "Gini of exposure", "Concentration", "0: all items shown equally often; 1: one item gets everything."),
+    ("overlap", "share of a page", "Overlap between users", "How much of a page another user's random page shows too."),
+    ("popularity", "percentile", "Popularity in the log", "Rank by clicks in the log: shown items (solid) and clicked ones (dashed)."),
+    ("category_entropy", "bits per user", "Category variety", "Entropy of the categories that a user was shown, averaged over users."),
 )
 
 
-def rounds(results: dict[str, Any], arms: list[str], path: Path) -> str:
-    """Small multiples by round; returns the caption."""
+def rounds(results: dict[str, Any], arms: list[str], folder: Path) -> dict[str, str]:
+    """Small multiples by round, a file each so that they reflow on a phone; returns name -> caption."""
     loop, lifts = results["rounds"]["loop"], results["rounds"]["lifts"]
-    figure, axes = plt.subplots(4, 2, figsize=(8.4, 11.2), layout="constrained")
-    flat = list(axes.flat)
     numbers = sorted({row["round"] for row in loop if row["round"] >= 0})
-    _lift_panel(flat[0], lifts, arms, results["manifest"]["control"])
-    for axis, (name, unit, title) in zip(flat[1:], PANELS, strict=False):
+    captions = {}
+    if lifts:
+        figure, axis = plt.subplots(figsize=(5.2, 3.4), layout="constrained")
+        _lift_panel(axis, lifts, arms, results["manifest"]["control"])
+        captions["round_lift"] = "Lift of the primary metric in each round, with 95 % intervals."
+        _finish_panel(axis, numbers, len({row["arm"] for row in lifts}) > 1)
+        save(figure, folder / "round_lift.png")
+    for name, unit, title, caption in PANELS:
+        figure, axis = plt.subplots(figsize=(5.2, 3.4), layout="constrained")
         for arm in arms:
             rows = [row for row in loop if row["arm"] == arm and row["round"] >= 0]
             x = [row["round"] + 1 for row in rows]
+            key = "popularity_shown" if name == "popularity" else name
+            axis.plot(x, [row[key] for row in rows], "o-", color=hue(arm, arms), label=arm)
             if name == "popularity":
-                axis.plot(x, [row["popularity_shown"] for row in rows], "o-", color=hue(arm, arms))
                 axis.plot(x, [row["popularity_clicked"] for row in rows], "s--", color=hue(arm, arms), mfc="white")
-            else:
-                axis.plot(x, [row[name] for row in rows], "o-", color=hue(arm, arms), label=arm)
         axis.set_title(_with_trend(title, name, loop, arms))
         axis.set_ylabel(unit)
-    for axis in flat[:7]:
-        axis.set_xticks([n + 1 for n in numbers])
-        axis.set_xlabel("round")
-    flat[7].axis("off")
-    handles = [plt.Line2D([], [], color=hue(arm, arms), marker="o", label=arm) for arm in arms]
-    handles += [
-        plt.Line2D([], [], color="#555555", marker="o", ls="-", label="shown"),
-        plt.Line2D([], [], color="#555555", marker="s", ls="--", mfc="white", label="clicked (popularity panel)"),
-    ]
-    flat[7].legend(handles=handles, loc="center left", fontsize=11)
-    save(figure, path)
-    return "Each point is one round, served by one model of each arm; bars of the first panel are 95 % intervals."
+        _finish_panel(axis, numbers, True)
+        captions[f"round_{name}"] = caption
+        save(figure, folder / f"round_{name}.png")
+    return captions
+
+
+def _finish_panel(axis: Any, numbers: list[int], legend: bool) -> None:
+    axis.set_xticks([n + 1 for n in numbers])
+    axis.set_xlabel("round")
+    if legend:
+        axis.legend(fontsize=9, loc="best")
 
 
 def _lift_panel(axis: Any, lifts: list[dict[str, Any]], arms: list[str], control: str) -> None:
@@ -139,9 +142,10 @@ def _lift_panel(axis: Any, lifts: list[dict[str, Any]], arms: list[str], control
             y - 100 * np.array([row["low"] for row in rows]),
             100 * np.array([row["high"] for row in rows]) - y,
         ]
-        axis.errorbar(x, y, yerr=spread, fmt="o-", color=hue(arm, arms), capsize=3)
+        axis.errorbar(x, y, yerr=spread, fmt="o-", color=hue(arm, arms), capsize=3, label=arm)
     axis.axhline(0, color="black", lw=0.9)
-    axis.set_title(f"Lift over {control} by round" if lifts else "Lift by round: not estimated in a twin run")
+    last = max(lifts, key=lambda row: row["round"])
+    axis.set_title(f"{last['arm']}: lift over {control} {percent(last['lift'])} in the last round")
     axis.set_ylabel("lift of the primary metric [%]")
 
 

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from analysis import plots
 from analysis.errors import AnalysisError
@@ -55,7 +57,7 @@ def _figures(run: Run, results: dict[str, Any]) -> dict[str, dict[str, str]]:
     captions = {}
     if any(row["lift"] is not None and math.isfinite(row["lift"]) for row in results["effects"]["rows"]):
         captions["forest"] = plots.forest(results, run.arms, folder / "forest.png")
-    captions["rounds"] = plots.rounds(results, run.arms, folder / "rounds.png")
+    captions |= plots.rounds(results, run.arms, folder)
     captions["lorenz"] = plots.lorenz_curves(run, folder / "lorenz.png")
     return {
         name: {
@@ -91,35 +93,21 @@ def pvalue(x: float | None) -> str:
 
 def effect_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
     """The main table: outcomes first, guardrails after them."""
-    has_truth = any(row["true_lift"] is not None for row in results["effects"]["rows"])
-    head = [
-        "metric",
-        "contender",
-        "control",
-        "contender mean",
-        "lift",
-        "95 % interval",
-        "adjusted p",
-        "detectable",
-        "CUPED saved",
-    ]
-    head[2] = "control mean"
-    head += ["true lift"] if has_truth else []
-    body = []
     rows = sorted(results["effects"]["rows"], key=lambda row: row["role"] == "guardrail")
+    has_truth = any(row["true_lift"] is not None for row in rows)
+    several = len({row["arm"] for row in rows}) > 1
+    head = ["metric", *(["contender"] if several else []), "control mean", "contender mean", "lift", "95 % interval"]
+    head += [*(["true lift"] if has_truth else []), "adjusted p", "detectable", "CUPED saved"]
+    body = []
     for row in rows:
-        star = " ★" if row["role"] == "primary" else ""
-        guard = ""
+        name = METRICS[row["metric"]].label + (" ★" if row["role"] == "primary" else "")
         if row["margin"] is not None and math.isfinite(row["lift"]):
-            guard = (
-                f" (guardrail: {'not worse' if row['not_worse'] else 'may be worse'} by {percent(row['margin'], 0)})"
-            )
-        line = [
-            METRICS[row["metric"]].label + star + guard, row["arm"], number(row["control_mean"]), number(row["treatment_mean"]),
-            percent(row["lift"]), f"{percent(row['low'])} to {percent(row['high'])}", pvalue(row["pvalue_adjusted"]),
-            percent(row["detectable"]), percent(row["variance_saved"], 0),
-        ]  # fmt: skip
-        body.append(line + ([percent(row["true_lift"])] if has_truth else []))
+            words = "not worse" if row["not_worse"] else "may be worse"
+            name += f" (guardrail: {words} by {percent(row['margin'], 0)})"
+        line = [name, *([row["arm"]] if several else []), number(row["control_mean"]), number(row["treatment_mean"])]
+        line += [percent(row["lift"]), f"{percent(row['low'])} to {percent(row['high'])}"]
+        line += [percent(row["true_lift"])] if has_truth else []
+        body.append([*line, pvalue(row["pvalue_adjusted"]), percent(row["detectable"]), percent(row["variance_saved"], 0)])
     return head, body
 
 
@@ -140,14 +128,13 @@ def true_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
 
 
 def arm_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
-    head = ["arm", "users", "clicks per page", *(f"{m.label} [{m.unit}]" for m in METRICS.values())]
-    judged = {*results["manifest"]["contenders"]}
-    body = []
-    for row in results["arms"]["rows"]:
-        name = row["arm"] + ("" if row["arm"] in judged else " (reference)")
-        name += " (control)" if row["arm"] == results["manifest"]["control"] else ""
-        body.append([name, number(row["users"]), number(row["clicks_per_page"]), *(number(row[m]) for m in METRICS)])
-    return head, body
+    """One column per arm, references included."""
+    judged, control = {*results["manifest"]["contenders"]}, results["manifest"]["control"]
+    rows = results["arms"]["rows"]
+    notes = {row["arm"]: " (control)" if row["arm"] == control else "" if row["arm"] in judged else " (reference)" for row in rows}
+    head = ["per arm", *(row["arm"] + notes[row["arm"]] for row in rows)]
+    lines = [("users", "users"), ("clicks per page", "clicks_per_page"), *((f"{m.label} [{m.unit}]", m.name) for m in METRICS.values())]
+    return head, [[label, *(number(row[key]) for row in rows)] for label, key in lines]
 
 
 def round_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
@@ -302,22 +289,47 @@ def markdown(results: dict[str, Any]) -> str:
 
 
 def terminal(results: dict[str, Any], console: Console | None = None) -> None:
-    """Screen 1, in the terminal."""
+    """Screen 1, in the terminal: the verdict and a table that fits 80 columns."""
     console = console if console is not None else Console()
     for sentence in results["verdicts"] or results["true_verdicts"]:
         console.print(sentence, style="bold", highlight=False)
-    chosen = effect_rows(results) if results["effects"]["rows"] else true_rows(results)
-    for head, body in (chosen, arm_rows(results)):
-        if not body:
-            continue
-        table = Table(show_edge=False, pad_edge=False)
-        for i, name in enumerate(head):
-            table.add_column(name.split(" [")[0], justify="left" if i == 0 else "right", overflow="fold")
-        for row in body:
-            table.add_row(*row)
-        console.print(table)
+    if results["effects"]["rows"]:
+        console.print(_terminal_table(*_short_rows(results)))
+    elif results["true_effects"]["rows"]:
+        console.print(_terminal_table(*true_rows(results)))
+    else:
+        console.print(_terminal_table(*arm_rows(results)))
     for light in results["lights"]:
         console.print(f"{light['name']} ({light['colour']}): {light['text']}", highlight=False)
+
+
+def _short_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
+    """The main table without what only the page has room for."""
+    rows = results["effects"]["rows"]
+    several = len({row["arm"] for row in rows}) > 1
+    has_truth = any(row["true_lift"] is not None for row in rows)
+    head = [*(["contender"] if several else []), "metric", "control", "contender" if not several else "mean"]
+    head += ["lift [%]", "95 % interval", "adj. p", *(["true [%]"] if has_truth else [])]
+    body = []
+    for row in rows:
+        name = METRICS[row["metric"]].label + (" ★" if row["role"] == "primary" else "")
+        line = [*([row["arm"]] if several else []), name, number(row["control_mean"]), number(row["treatment_mean"])]
+        line += [_bare(row["lift"]), f"{_bare(row['low'])} to {_bare(row['high'])}", pvalue(row["pvalue_adjusted"])]
+        body.append(line + ([_bare(row["true_lift"])] if has_truth else []))
+    return head, body
+
+
+def _bare(x: float | None) -> str:
+    return percent(x).removesuffix(" %")
+
+
+def _terminal_table(head: list[str], body: Rows) -> Table:
+    table = Table(show_edge=False, pad_edge=False, box=SIMPLE_HEAD, collapse_padding=True)
+    for i, name in enumerate(head):
+        table.add_column(Text(name), justify="left" if i == 0 else "right", overflow="fold")
+    for row in body:
+        table.add_row(*map(Text, row))
+    return table
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -15,8 +15,9 @@ import simpy
 from policies.base import BY_LOG, BY_OTHER, BY_SELF, Policy, Requests
 from policies.catalogue import Catalogue
 from policies.draws import Draws, generator, key_of
+from policies.errors import InputError
 from policies.registry import base_name, make
-from policies.testing import check_slates
+from policies.testing import PolicyError, check_slates
 from simulator.config import Experiment
 from simulator.history import Histories
 from simulator.oracle import Oracle
@@ -178,7 +179,10 @@ class World:
         requests = self._requests(arm, users, session, pages, now)
         size = self.experiment.slate_size
         slates = arm.policy.recommend(requests, size, draws.derived("policy"))
-        check_slates(slates, requests, size, excluded=arm.unchecked)
+        try:
+            check_slates(slates, requests, size, excluded=arm.unchecked)
+        except PolicyError as error:
+            raise InputError(f"policy '{arm.name}' breaks the contract: {error}") from None
         arm.unchecked = False
         items = slates.items
         feedback = self.model.respond(self.state, users, items, pages, now, draws)

@@ -26,7 +26,8 @@ from typing import Any
 import pandas as pd
 import torch
 
-from analysis import report
+from analysis import metrics, report
+from analysis.errors import AnalysisError
 from policies.errors import InputError
 from policies.log import Dataset
 from simulator.buckets import assign, parse_weights
@@ -106,6 +107,12 @@ def run(
         folder, e = RunFolder.reopen(resume)
     else:
         e = experiment if experiment is not None else Experiment()
+    try:
+        metrics.find(e.primary)
+    except AnalysisError as error:
+        raise InputError(f"--primary: {error}") from None
+    if out is not None and Path(out).exists():
+        raise InputError(f"--out '{out}' exists already; name another folder, or go on with --resume '{out}'")
     check_importable(e)
     with Show(quiet) as show:
         threads = torch.get_num_threads()

@@ -105,7 +105,7 @@ class RunFolder:
 
     @staticmethod
     def create(e: Experiment, out: str | None) -> "RunFolder":
-        """Makes the folder; an explicit one must not exist."""
+        """Makes the folder; an explicit one must not exist (the caller has looked before the work began)."""
         if out is None:
             stamp = time.strftime("%Y%m%d-%H%M%S")
             names = "-".join(arm.replace(":", ".") for arm in e.policies)
@@ -116,12 +116,10 @@ class RunFolder:
                 number += 1
         else:
             path = Path(out)
-            if path.exists():
-                raise InputError(f"--out '{path}' exists already; name another folder, or go on with --resume '{path}'")
         try:
             path.mkdir(parents=True)
         except OSError as error:
-            raise InputError(f"--out '{path}' cannot be made: {error.strerror}") from None
+            raise InputError(f"the run directory '{path}' cannot be made: {error.strerror}") from None
         run = RunFolder(path, {})
         run.manifest = {
             "format": FORMAT,
