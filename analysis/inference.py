@@ -140,7 +140,7 @@ def judge(
     The primary metric is corrected over arms by Holm, all others over metrics and arms by Benjamini-Hochberg.
     """
     sizes = table["bucket"].value_counts()
-    found: list[dict] = []  # type: ignore[type-arg]
+    found: list[dict] = []
     for arm in contenders:
         if arm == control:
             continue

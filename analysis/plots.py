@@ -88,12 +88,27 @@ def _forest_title(rows: list[dict[str, Any]]) -> str:
 
 
 PANELS = (
-    ("click_rate", "clicks per impression", "Click rate", "Clicks over impressions, each round served by one model of each arm."),
+    (
+        "click_rate",
+        "clicks per impression",
+        "Click rate",
+        "Clicks over impressions, each round served by one model of each arm.",
+    ),
     ("coverage", "share of the catalogue", "Coverage", "Items shown at least once in the round."),
     ("gini", "Gini of exposure", "Concentration", "0: all items shown equally often; 1: one item gets everything."),
     ("overlap", "share of a page", "Overlap between users", "How much of a page another user's random page shows too."),
-    ("popularity", "percentile", "Popularity in the log", "Rank by clicks in the log: shown items (solid) and clicked ones (dashed)."),
-    ("category_entropy", "bits per user", "Category variety", "Entropy of the categories that a user was shown, averaged over users."),
+    (
+        "popularity",
+        "percentile",
+        "Popularity in the log",
+        "Rank by clicks in the log: shown items (solid) and clicked ones (dashed).",
+    ),
+    (
+        "category_entropy",
+        "bits per user",
+        "Category variety",
+        "Entropy of the categories that a user was shown, averaged over users.",
+    ),
 )
 
 

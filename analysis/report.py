@@ -107,7 +107,9 @@ def effect_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
         line = [name, *([row["arm"]] if several else []), number(row["control_mean"]), number(row["treatment_mean"])]
         line += [percent(row["lift"]), f"{percent(row['low'])} to {percent(row['high'])}"]
         line += [percent(row["true_lift"])] if has_truth else []
-        body.append([*line, pvalue(row["pvalue_adjusted"]), percent(row["detectable"]), percent(row["variance_saved"], 0)])
+        body.append(
+            [*line, pvalue(row["pvalue_adjusted"]), percent(row["detectable"]), percent(row["variance_saved"], 0)]
+        )
     return head, body
 
 
@@ -131,9 +133,16 @@ def arm_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
     """One column per arm, references included."""
     judged, control = {*results["manifest"]["contenders"]}, results["manifest"]["control"]
     rows = results["arms"]["rows"]
-    notes = {row["arm"]: " (control)" if row["arm"] == control else "" if row["arm"] in judged else " (reference)" for row in rows}
+    notes = {
+        row["arm"]: " (control)" if row["arm"] == control else "" if row["arm"] in judged else " (reference)"
+        for row in rows
+    }
     head = ["per arm", *(row["arm"] + notes[row["arm"]] for row in rows)]
-    lines = [("users", "users"), ("clicks per page", "clicks_per_page"), *((f"{m.label} [{m.unit}]", m.name) for m in METRICS.values())]
+    lines = [
+        ("users", "users"),
+        ("clicks per page", "clicks_per_page"),
+        *((f"{m.label} [{m.unit}]", m.name) for m in METRICS.values()),
+    ]
     return head, [[label, *(number(row[key]) for row in rows)] for label, key in lines]
 
 
@@ -226,7 +235,8 @@ def _html_table(head: list[str], body: Rows, text_columns: int = 1) -> str:
 
 def title_of(results: dict[str, Any]) -> str:
     e = results["manifest"]["experiment"]
-    return f"{' against '.join(e['policies'])}: {e['users']} users, {e['days']:g} days, {e['rounds']} rounds, log {results['manifest'].get('log_name', e['log'])}"
+    log = results["manifest"].get("log_name", e["log"])
+    return f"{' against '.join(e['policies'])}: {e['users']} users, {e['days']:g} days, {e['rounds']} rounds, log {log}"
 
 
 def html(results: dict[str, Any], figures: dict[str, dict[str, str]]) -> str:

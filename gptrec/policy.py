@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -43,6 +44,7 @@ class GPTRec:
     epochs: int = 4
     prompt_epochs: int = 1
     update_epochs: int = 2
+    update_batches: int = 200  # of an epoch of an update, at most; a random part of the rows where there are more
     rate: float = 2e-3
     prompt_rate: float = 1e-3
     update_rate: float = 5e-4
@@ -108,16 +110,23 @@ class GPTRec:
         talks = dialogues_of(log, self._memory, self.skips)
         clicks = Sequences.of(log)
         self._popularity = self._popularity + np.bincount(log.item[log.clicked], minlength=len(self._popularity))
-        self._train(lambda: self._stage_two(clicks, talks, rng), self.update_epochs, self.update_rate, rng, None)
+
+        def epoch() -> Iterator[Batch]:
+            return self._stage_two(clicks, talks, rng, self.update_batches)
+
+        self._train(epoch, self.update_epochs, self.update_rate, rng, None)
         self._memory = self._memory.after(talks)
         self._store.wave = None
 
-    def _stage_two(self, clicks: Sequences, talks: Dialogues, rng: np.random.Generator) -> Iterator[Batch]:
-        """Dialogues, and generated prompts in turn with them; whatever is switched off is replaced by plain clicks."""
+    def _stage_two(
+        self, clicks: Sequences, talks: Dialogues, rng: np.random.Generator, most: int | None = None
+    ) -> Iterator[Batch]:
+        """Dialogues, then generated prompts, half of the batches each; what is switched off leaves the other alone."""
         n_items = len(self._popularity) - 1
-        plain = autoregressive(clicks, n_items, self.length, self.batch_tokens, rng, self.room)
+        half = None if most is None else -(-most // 2)
+        plain = islice(autoregressive(clicks, n_items, self.length, self.batch_tokens, rng, self.room), half)
         if self.dialogues:
-            yield from turns(talks, n_items, self.length + self.room, self.batch_tokens, rng, self.room)
+            yield from islice(turns(talks, n_items, self.length + self.room, self.batch_tokens, rng, self.room), half)
         if self.prompt_share > 0:
             for batch in plain:
                 yield with_generated(self.net, batch, self.prompt_share, rng)

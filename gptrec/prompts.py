@@ -110,7 +110,7 @@ def dialogues_of(log: Impressions, memory: Memory, skips: int) -> Dialogues:
     items[place], segments[place] = memory.items[users][r, c], memory.segments[users][r, c]
     place = (starts[row] + n_old[row] + total - 1 - before_user[row])[kept]
     items[place], segments[place] = log.item[kept], segments_of(log.clicked, log.bucket)[kept]
-    at_page = (total - kept)[new_page][page]  # tokens of all users before the page
+    at_page: np.ndarray = (total - kept)[new_page][page]  # tokens of all users before the page
     click = np.flatnonzero(log.clicked)
     return Dialogues(
         users, starts, items, segments,

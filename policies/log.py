@@ -64,7 +64,7 @@ class Impressions:
     def of(**columns: np.ndarray) -> "Impressions":
         """From the columns given; the others get their neutral value. Converts types, checks lengths."""
         n = len(columns["item"])
-        full = {}
+        full: dict[str, np.ndarray] = {}
         for name, dtype in COLUMNS.items():
             given = columns.pop(name, None)
             if given is None:

@@ -7,6 +7,7 @@ embeddings started from the co-occurrence of items, a learning rate that falls t
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -79,7 +80,7 @@ class SASRecNet(nn.Module):
                 if weight.ndim > 1:
                     weight.normal_(0.0, 0.02, generator=generator)
             for block in self.blocks:
-                for linear in (block.qkv, block.out, block.up, block.down):  # type: ignore[union-attr]
+                for linear in (block.qkv, block.out, block.up, block.down):
                     linear.bias.zero_()  # type: ignore[union-attr, operator]
             self.items.weight[: len(vectors)] = torch.from_numpy(vectors)
 
@@ -124,6 +125,7 @@ class SASRec:
     dropout: float = 0.2
     epochs: int = 5
     update_epochs: int = 2
+    update_batches: int = 200  # of an epoch of an update, at most; a random part of the rows where there are more
     rate: float = 2e-3
     update_rate: float = 5e-4
     temperature: float = 0.07
@@ -160,20 +162,21 @@ class SASRec:
             return
         sequences = joined(self._memory, log)
         self._popularity = self._popularity + np.bincount(log.item[log.clicked], minlength=len(self._popularity))
-        self._train(sequences, self.update_epochs, self.update_rate, rng, None)
+        self._train(sequences, self.update_epochs, self.update_rate, rng, None, self.update_batches)
         self._memory = remember(self._memory, log)
         self._store.wave = None
 
     def _make(self, n_items: int) -> SASRecNet:
         return SASRecNet(n_items, self.width, self.layers, self.heads, 1 + self.length + self.room, self.dropout).eval()
 
-    def _train(self, sequences: Sequences, epochs: int, rate: float, rng: np.random.Generator, validate) -> list[float]:  # type: ignore[no-untyped-def]  # fmt: skip
+    def _train(self, sequences: Sequences, epochs: int, rate: float, rng: np.random.Generator, validate, most: int | None = None) -> list[float]:  # type: ignore[no-untyped-def]  # fmt: skip
         net = self.net
         net.dropout.generator = seeded(rng)
         n_items = len(self._popularity) - 1
 
         def epoch() -> Iterator[Batch]:
-            return autoregressive(sequences, n_items, self.length, self.batch_tokens, rng, self.room)
+            batches = autoregressive(sequences, n_items, self.length, self.batch_tokens, rng, self.room)
+            return islice(batches, most)
 
         schedule = Schedule(epochs, rate, temperature=self.temperature, sampled=self.sampled)
         return train(net, epoch, schedule, self._popularity, rng, validate)

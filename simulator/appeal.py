@@ -111,7 +111,7 @@ def fit_appeal(data: Dataset, reach: np.ndarray, rng: np.random.Generator, s: Ap
             pick = shuffled[begin : begin + s.batch]
             optimiser.zero_grad(set_to_none=True)
             loss = _loss(model.logits(u[pick], i[pick]), y[pick], examined[pick]) + model.penalty(u[pick], i[pick])
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
         with torch.inference_mode():
             held_loss = float(_loss(model.logits(u[held], i[held]), y[held], examined[held])) if n_held else float(loss)

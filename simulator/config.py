@@ -145,16 +145,18 @@ def _check(e: Experiment) -> None:
             f"a round of {hours:.3g} h is no longer than the training delay of {e.training_delay_hours:g} h; "
             "use fewer rounds, more days or a shorter training_delay_hours"
         )
-    for name, allowed in CHOICES.items():
-        if getattr(e, name) not in allowed:
-            raise InputError(f"--{name.replace('_', '-')} '{getattr(e, name)}'{suggestion(getattr(e, name), allowed)}")
+    for name, choices in CHOICES.items():
+        if getattr(e, name) not in choices:
+            raise InputError(f"--{name.replace('_', '-')} '{getattr(e, name)}'{suggestion(getattr(e, name), choices)}")
     parse_weights(e.weights, len(e.policies))
     if e.control is not None and e.control not in e.contenders:
         raise InputError(f"--control '{e.control}' is no contender{suggestion(e.control, e.contenders)}")
     for arm, settings in e.policy_settings.items():
+        allowed: list[str] = []
         if arm not in (*e.policies, e.warmup_policy, *map(base_name, e.policies)):
             raise InputError(f"settings for '{arm}', which takes no part{suggestion(arm, e.policies)}")
-        allowed = [] if base_name(arm) == "oracle" else [*settings_of(find(base_name(arm))), *_ARM_SETTINGS]
+        if base_name(arm) != "oracle":
+            allowed = [*settings_of(find(base_name(arm))), *_ARM_SETTINGS]
         for key in settings:
             if key not in allowed:
                 raise InputError(f"policy '{arm}' has no setting '{key}'{suggestion(key, allowed or ['(none)'])}")

@@ -200,7 +200,9 @@ def _coming_and_going(
     visits = visits_table(pages)
     hours = hour_profile(visits["start"].to_numpy(), data.hour_zero)
     found = _assumed_visits(data)
-    activity = (ACTIVITY_SD * Draws(key_of("activity"), np.arange(data.n_users), np.zeros(data.n_users, int)).normal("activity", 1)[:, 0]).astype(np.float32)  # fmt: skip
+    everyone = np.arange(data.n_users)
+    spread = Draws(key_of("activity"), everyone, everyone * 0).normal("activity", 1)[:, 0]
+    activity = (ACTIVITY_SD * spread).astype(np.float32)
     source = ("assumed", f"log-normal factor on the gaps, sd {ACTIVITY_SD:g}; drawn for each user")
     if "sessions" not in data.has or "sessions_per_day" in data.calibration:
         return found, activity, hours, source
@@ -305,7 +307,8 @@ def _settle(model: ChoiceModel, data: Dataset, k: int, seed: int) -> ChoiceModel
     """Moves the shift until a simulation of uniformly random slates, satiation and all, clicks at its level."""
     target, why = data.calibration["random_click_rate"]
     n = min(model.n_users, 2000)
-    rows = np.argsort(Draws(key_of("settle"), np.arange(model.n_users), np.zeros(model.n_users, int)).uniform("u", 1)[:, 0])[:n]  # fmt: skip
+    everyone = np.arange(model.n_users)
+    rows = np.argsort(Draws(key_of("settle"), everyone, everyone * 0).uniform("u", 1)[:, 0])[:n]
     small = model.of_users(rows)
     for _ in range(4):
         rate = random_rate(small, data, k, seed)

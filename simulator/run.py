@@ -237,7 +237,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument(
         "--policies",
-        help="arms in order: popularity, itemknn, sasrec, gptrec, module:Class, and the references uniform and oracle (default gptrec,sasrec)",
+        help="arms: popularity, itemknn, sasrec, gptrec, module:Class; references uniform and oracle (default gptrec,sasrec)",
     )
     p.add_argument(
         "--log",

@@ -243,7 +243,7 @@ def save_world(world: World, next_round: int, run: RunFolder) -> None:
     save_json(run.checkpoint(world.name).with_suffix(".json"), about)
 
 
-def restore_world(world: World, run: RunFolder, about: dict) -> None:  # type: ignore[type-arg]
+def restore_world(world: World, run: RunFolder, about: dict) -> None:
     """Puts a checkpoint back into a freshly made world and deletes rows that were written after it."""
     arrays = load_arrays(run.checkpoint(f"{world.name}-{about['next_round']}"))
     for name in State.__slots__:

@@ -38,7 +38,10 @@ def test_imports_follow_the_arrows(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_global_randomness_and_no_pickle(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    forbidden = r"np\.random\.(seed|rand|randn|randint|choice|shuffle|permutation)\(|\brandom\.seed\(|torch\.manual_seed\(|import pickle|torch\.load\("
+    forbidden = (
+        r"np\.random\.(seed|rand|randn|randint|choice|shuffle|permutation)\(|\brandom\.seed\("
+        r"|torch\.manual_seed\(|import pickle|torch\.load\("
+    )
     assert not re.search(forbidden, text)
     assert len(text.splitlines()) <= 420
 

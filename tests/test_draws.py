@@ -57,7 +57,10 @@ def test_neighbouring_sessions_and_pages_are_independent() -> None:
 
 
 def test_the_same_in_another_process() -> None:
-    code = "from policies.draws import *; import numpy as np; print(repr(Draws(key_of('s', 3), np.arange(3), np.arange(3)).uniform('x', 2).tolist()))"
+    code = (
+        "from policies.draws import *; import numpy as np;"
+        "print(repr(Draws(key_of('s', 3), np.arange(3), np.arange(3)).uniform('x', 2).tolist()))"
+    )
     texts = {
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
         for _ in range(2)
