@@ -169,7 +169,9 @@ class SASRec:
     def _make(self, n_items: int) -> SASRecNet:
         return SASRecNet(n_items, self.width, self.layers, self.heads, 1 + self.length + self.room, self.dropout).eval()
 
-    def _train(self, sequences: Sequences, epochs: int, rate: float, rng: np.random.Generator, validate, most: int | None = None) -> list[float]:  # type: ignore[no-untyped-def]  # fmt: skip
+    def _train(  # type: ignore[no-untyped-def]
+        self, sequences: Sequences, epochs: int, rate: float, rng: np.random.Generator, validate, most: int | None = None
+    ) -> list[float]:  # fmt: skip
         net = self.net
         net.dropout.generator = seeded(rng)
         n_items = len(self._popularity) - 1

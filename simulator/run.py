@@ -131,8 +131,8 @@ def _simulate(
     e: Experiment, folder: RunFolder | None, out: str | None, show: Show, command: str | None, began: float
 ) -> RunFolder:
     """Fit the users, train the policies, warm up, and let the worlds run."""
-    show.say(f"log: {e.log}")
     raw = load_data(e)
+    show.say(f"log: {e.log}, {len(raw.log)} rows")
     if folder is None:
         folder = RunFolder.create(e, out)
         _describe(folder, e, raw, command)

@@ -26,6 +26,7 @@ from simulator.world import load_world
 
 def load_data(e: Experiment) -> Dataset:
     """The log of an experiment, checked against its settings."""
+    levels = calibration_of(e)
     if e.log.startswith("world:"):
         if e.columns is not None or e.click_threshold is not None:
             raise InputError("--columns and --click-threshold are for logs in files; the built-in world needs neither")
@@ -33,9 +34,9 @@ def load_data(e: Experiment) -> Dataset:
         if not seed.isdigit():
             raise InputError(f"--log '{e.log}': wanted world: or world:SEED, such as world:7")
         data = load_world(int(seed))[0]
-        data.calibration.update({k: (v, "given on the command line") for k, v in calibration_of(e).items()})
+        data.calibration.update({k: (v, "given on the command line") for k, v in levels.items()})
     else:
-        data = load(e.log, e.columns, e.click_threshold, calibration_of(e))
+        data = load(e.log, e.columns, e.click_threshold, levels)
     available = int(data.catalogue.available(0.0).sum())
     if available < e.slate_size:
         raise InputError(

@@ -1,0 +1,44 @@
+"""How often an A/A test rejects when both arms retrain on their own rows: a warning, not a calibration.
+
+    python benchmarks/aa_own.py --runs 40
+
+Two arms of one policy start from the same weights. From the first retraining on they are different models, shared by
+all users of an arm, so that the difference between the arms is no longer a difference between users alone.
+"""
+
+import argparse
+import dataclasses
+import tempfile
+
+from scipy.stats import binomtest
+
+from simulator import Experiment, run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=40, help="salts (default 40)")
+    parser.add_argument("--policy", default="itemknn", help="both arms' policy (default itemknn)")
+    given = parser.parse_args()
+    arms = (given.policy, f"{given.policy}.2")
+    rejected = {"own": 0, "none": 0}
+    for learn_from in rejected:
+        e = Experiment(
+            policies=arms, users=1000, days=4.0, rounds=4, truth=False, learn_from=learn_from, record_truth=False
+        )
+        for salt in range(given.runs):
+            with tempfile.TemporaryDirectory() as folder:
+                result = run(dataclasses.replace(e, salt=f"aa {salt}"), out=f"{folder}/run")
+            clicks = result.effects.set_index("metric").loc["click_rate"]
+            rejected[learn_from] += int(clicks["pvalue"] < 0.05)
+        test = binomtest(rejected[learn_from], given.runs)
+        low, high = test.proportion_ci(0.95)
+        print(
+            f"{given.policy} against itself, learn_from={learn_from}: {rejected[learn_from]} of {given.runs} rejected at .05 "
+            f"on click rate (95 % interval {low:.3f} to {high:.3f})",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

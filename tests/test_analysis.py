@@ -1,0 +1,107 @@
+"""The statistics against independent libraries, the loop's measures by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+from scipy import stats
+
+from analysis.inference import compare, covariate, judge, sample_ratio
+from analysis.loops import entropy_within, gini, lorenz, overlap
+from analysis.metrics import METRICS
+
+
+def users_table(n: int = 400, seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    taste = rng.gamma(2.0, 1.0, n)
+    frame = pd.DataFrame({"user": np.arange(n), "bucket": np.where(rng.random(n) < 0.5, "a", "b")})
+    for suffix in ("", "_pre"):
+        shown = rng.poisson(20, n) + 1.0
+        frame[f"impressions{suffix}"] = shown
+        frame[f"clicks{suffix}"] = rng.poisson(taste * shown / 10) * 1.0
+        for name in ("pages", "watch_seconds", "long_views", "likes", "sessions", "days_active"):
+            frame[f"{name}{suffix}"] = rng.poisson(5 * taste) + 1.0
+    frame["came_before"] = 1.0
+    return frame
+
+
+def test_a_plain_mean_is_welchs_test() -> None:
+    table = users_table().drop(columns=["clicks_pre"])
+    found = compare(table, METRICS["clicks"], "a", "b")
+    a, b = (table.loc[table["bucket"] == g, "clicks"] for g in "ab")
+    assert found["pvalue"] == pytest.approx(stats.ttest_ind(b, a, equal_var=False).pvalue, rel=1e-6)
+    assert found["lift"] == pytest.approx(b.mean() / a.mean() - 1, rel=1e-9)
+
+
+def test_a_ratio_is_the_delta_method() -> None:
+    table = users_table().drop(columns=["clicks_pre", "impressions_pre"])
+    found = compare(table, METRICS["click_rate"], "a", "b")
+    rates, variances = [], []
+    for g in "ab":
+        rows = table[table["bucket"] == g]
+        rate = rows["clicks"].sum() / rows["impressions"].sum()
+        residual = (rows["clicks"] - rate * rows["impressions"]) / rows["impressions"].mean()
+        rates.append(rate)
+        variances.append(residual.var(ddof=1) / len(rows))
+    z = (rates[1] - rates[0]) / np.sqrt(sum(variances))
+    assert found["pvalue"] == pytest.approx(2 * stats.norm.sf(abs(z)), rel=0.01)  # a t distribution there
+
+
+def test_cuped_is_regression_adjustment() -> None:
+    table = users_table(4000)
+    found = compare(table, METRICS["clicks"], "a", "b")
+    treated = (table["bucket"] == "b").astype(float)
+    design = sm.add_constant(np.column_stack([treated, table["clicks_pre"]]))
+    fitted = sm.OLS(table["clicks"], design).fit()
+    assert found["pvalue"] == pytest.approx(fitted.pvalues.iloc[1], abs=0.01)
+    share = np.corrcoef(table["clicks"], table["clicks_pre"])[0, 1] ** 2
+    assert found["variance_saved"] == pytest.approx(share, abs=0.02)
+
+
+def test_users_without_a_warmup_get_an_indicator_and_the_mean() -> None:
+    rng = np.random.default_rng(0)
+    pre, came, group = rng.normal(5, 1, 2000), (rng.random(2000) < 0.6) * 1.0, rng.integers(0, 2, 2000)
+    y = 2 * pre * came + 30 * (1 - came) + rng.normal(size=2000)
+    combined = covariate(y, np.where(came > 0, pre, 0.0), came, group)
+    filled = np.where(came > 0, pre, pre[came > 0].mean())
+    design = np.column_stack([np.ones(2000), group, filled, 1 - came])
+    weights = np.linalg.lstsq(design, y, rcond=None)[0]
+    expected = weights[2] * filled + weights[3] * (1 - came)
+    assert np.allclose(combined - combined.mean(), expected - expected.mean())
+
+
+def test_holm_for_the_primary_benjamini_hochberg_for_the_rest() -> None:
+    table = pd.concat([users_table(300, s).assign(bucket=f"arm{s}") for s in range(4)])
+    effects = judge(table, "arm0", ["arm0", "arm1", "arm2", "arm3"], "clicks", 0.02, {})
+    primary = [e for e in effects if e.metric == "clicks"]
+    raw = np.array([e.pvalue for e in primary])
+    order = np.argsort(raw)
+    holm = np.minimum(np.maximum.accumulate(raw[order] * [3, 2, 1]), 1)
+    assert np.allclose(np.array([e.pvalue_adjusted for e in primary])[order], holm)
+    rest = [e for e in effects if e.metric != "clicks"]
+    adjusted = stats.false_discovery_control([e.pvalue for e in rest])
+    assert np.allclose([e.pvalue_adjusted for e in rest], adjusted)
+    assert all((e.low > -0.02) == e.not_worse for e in effects if e.role == "guardrail")
+
+
+def test_sample_ratio_is_chi_square() -> None:
+    found = sample_ratio({"a": 520, "b": 480}, {"a": 0.5, "b": 0.5})
+    assert found["pvalue"] == pytest.approx(stats.chisquare([520, 480]).pvalue)
+
+
+def test_gini_and_lorenz_by_hand() -> None:
+    assert gini(np.array([5, 5, 5, 5])) == pytest.approx(0)
+    assert gini(np.array([0, 0, 0, 8])) == pytest.approx(0.75)
+    x = np.array([1, 2, 3, 10])
+    pairs = np.abs(x[:, None] - x).sum() / (2 * len(x) ** 2 * x.mean())
+    assert gini(x) == pytest.approx(pairs)
+    assert lorenz(np.array([1, 3]))[1].tolist() == [0, 0.25, 1]
+
+
+def test_overlap_and_entropy_by_hand() -> None:
+    # Two users, one page of two items each, one item in common: half of a page.
+    pairs = pd.DataFrame({"user": [1, 1, 2, 2], "item": [1, 2, 2, 3], "shown": [1.0, 1.0, 1.0, 1.0]})
+    assert overlap(pairs, pd.Series({1: 1, 2: 1})) == pytest.approx(0.5)
+    many = pd.DataFrame({"user": [1, 1], "item": [1, 2], "shown": [8.0, 8.0]})
+    assert entropy_within(many, pd.Series({1: "x", 2: "y"})) == pytest.approx(1.0)
+    assert entropy_within(many, pd.Series({1: "x", 2: "x"})) == pytest.approx(0.0)

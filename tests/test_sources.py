@@ -1,0 +1,148 @@
+"""Loaders: the layouts, string ids, thresholds, and one clear line for what cannot be used."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from policies.errors import InputError
+from policies.sources import load
+from tests.conftest import shared_data
+
+GOOD = pd.DataFrame(
+    {
+        "uid": ["bob", "ann", "bob", "ann", "cy"], "iid": ["x9", "x1", "x1", "x9", "x1"],
+        "ts": [100, 200, 4000, 260, 300], "clicked": [1, 0, 0, 1, 1], "stars": [5, 2, 1, 4, 5],
+    }
+)  # fmt: skip
+COLUMNS = "user=uid,item=iid,time=ts,click=clicked"
+
+
+def csv(frame: pd.DataFrame, folder: Path, name: str = "log.csv", sep: str = ",") -> str:
+    frame.to_csv(folder / name, index=False, sep=sep)
+    return str(folder / name)
+
+
+def test_string_ids_times_and_sessions(tmp_path: Path) -> None:
+    data = load(csv(GOOD, tmp_path), COLUMNS)
+    assert data.user_ids.tolist() == ["ann", "bob", "cy"]
+    assert data.catalogue.ids.tolist() == ["", "x1", "x9"]
+    assert data.log.time.tolist() == [-3900, -3800, -3740, -3700, 0]
+    bob = data.log.rows(data.log.user == 1)
+    assert bob.session.tolist() == [0, 1]  # a pause of more than 30 minutes
+    assert data.catalogue.ids[bob.item].tolist() == ["x9", "x1"]
+
+
+@pytest.mark.parametrize(("name", "sep"), [("a.tsv", "\t"), ("a.csv", ",")])
+def test_ratings_become_clicks_by_a_stated_threshold(tmp_path: Path, name: str, sep: str) -> None:
+    path = csv(GOOD, tmp_path, name, sep)
+    data = load(path, "user=uid,item=iid,time=ts,rating=stars", click_threshold=4)
+    assert data.log.clicked.sum() == 3
+    assert any("at least 4" in note for note in data.notes)
+    with pytest.raises(InputError, match="need --click-threshold"):
+        load(path, "user=uid,item=iid,time=ts,rating=stars")
+
+
+def test_parquet_and_recbole_inter_hold_the_same(tmp_path: Path) -> None:
+    GOOD.to_parquet(tmp_path / "log.parquet")
+    inter = GOOD.rename(
+        columns={"uid": "user_id:token", "iid": "item_id:token", "ts": "timestamp:float", "stars": "rating:float"}
+    )
+    path = csv(inter.drop(columns="clicked"), tmp_path, "log.inter", "\t")
+    a, b = load(str(tmp_path / "log.parquet"), COLUMNS), load(path, click_threshold=4)
+    assert np.array_equal(a.log.item, b.log.item)
+    assert np.array_equal(a.log.clicked, b.log.clicked)
+
+
+def test_iso_dates_are_times(tmp_path: Path) -> None:
+    dated = GOOD.assign(ts=pd.to_datetime(GOOD["ts"], unit="s").astype(str))
+    assert (
+        load(csv(dated, tmp_path), COLUMNS).log.time.tolist()
+        == load(csv(GOOD, tmp_path, "b.csv"), COLUMNS).log.time.tolist()
+    )
+
+
+def test_kuairand_official_csv(tmp_path: Path) -> None:
+    n = 40
+    rng = np.random.default_rng(0)
+    log = pd.DataFrame(
+        {
+            "user_id": rng.integers(0, 5, n), "video_id": rng.integers(0, 9, n), "date": 20220422, "hourmin": 100,
+            "time_ms": 1_650_000_000_000 + np.arange(n) * 1000, "is_click": np.arange(n) % 2, "is_like": 0,
+            "long_view": np.arange(n) % 2, "play_time_ms": 5000, "duration_ms": 20_000, "is_rand": 0, "tab": 1,
+        }
+    )  # fmt: skip
+    csv(log, tmp_path, "log_standard_4_22_to_5_08_pure.csv")
+    csv(log.assign(is_click=1), tmp_path, "log_random_4_22_to_5_08_pure.csv")
+    features = pd.DataFrame({"video_id": np.arange(9), "tag": ["1,2"] * 9, "video_duration": [20_000.0] * 9})
+    csv(features, tmp_path, "video_features_basic_pure.csv")
+    data = load(f"kuairand:{tmp_path}")
+    assert len(data.log) == n
+    assert data.log.clicked.mean() == 0.5
+    assert data.calibration["random_click_rate"][0] == 0.176
+
+
+def test_movielens_layouts_agree(tmp_path: Path) -> None:
+    ratings = pd.DataFrame(
+        {"userId": [1, 1, 2], "movieId": [10, 20, 10], "rating": [4.0, 3.5, 5.0], "timestamp": [1, 2, 3]}
+    )
+    for name in ("csv", "dat"):
+        (tmp_path / name).mkdir()
+    csv(ratings, tmp_path / "csv", "ratings.csv")
+    csv(
+        pd.DataFrame({"movieId": [10, 20], "title": ["A", "B"], "genres": ["Drama|Crime", "Comedy"]}),
+        tmp_path / "csv",
+        "movies.csv",
+    )
+    lines = ["::".join(map(str, row)) for row in ratings.itertuples(index=False)]
+    (tmp_path / "dat" / "ratings.dat").write_text("\n".join(lines))
+    a, b = load(f"movielens:{tmp_path / 'csv'}"), load(f"movielens:{tmp_path / 'dat'}")
+    assert np.array_equal(a.log.clicked, b.log.clicked)
+    assert a.log.clicked.sum() == 2
+    assert a.catalogue.categories == ("none", "Comedy", "Drama")
+
+
+@pytest.mark.parametrize(
+    ("change", "columns", "message"),
+    [
+        ({}, "user=uid,item=iid,time=when,click=clicked", "the file has: uid, iid, ts"),
+        ({}, "user=uid,itm=iid,time=ts", "did you mean 'item'"),
+        ({}, None, "needs a column for user, item, time"),
+        ({"ts": ["a", "b", "c", "d", "e"]}, COLUMNS, "no numbers or dates"),
+        ({"ts": [1, None, 3, 4, 5]}, COLUMNS, "1 of 5 times are missing"),
+        ({"clicked": 0}, COLUMNS, "no click at all"),
+        ({"uid": "ann"}, COLUMNS, "one user"),
+        ({"clicked": ["yes", "no", "yes", "no", "no"]}, COLUMNS, "no numbers"),
+    ],
+)
+def test_what_cannot_be_used_is_said_in_one_line(
+    tmp_path: Path, change: dict, columns: str | None, message: str
+) -> None:  # type: ignore[type-arg]
+    with pytest.raises(InputError, match=message) as caught:
+        load(csv(GOOD.assign(**change), tmp_path), columns)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_and_empty_files(tmp_path: Path) -> None:
+    (tmp_path / "empty.csv").write_text("")
+    for spec, message in (
+        ("nowhere.csv", "there is no file"), (str(tmp_path / "empty.csv"), "is empty"), ("kuairand:nowhere", "no folder"),
+        (f"kuairand:{tmp_path}", "holds neither"), ("movielnes:x", "did you mean 'movielens'"),
+        (csv(GOOD[:0], tmp_path, "none.csv"), "is empty"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=message):
+            load(spec, COLUMNS if spec.endswith(".csv") else None)
+
+
+def test_the_real_kuairand_log() -> None:
+    data = load(f"kuairand:{shared_data('kuairand_pure')}")
+    assert (len(data.log), data.catalogue.size) == (222_457, 7583)
+    assert data.log.clicked.mean() == pytest.approx(0.44961, abs=1e-5)
+    assert "sessions" not in data.has
+
+
+def test_the_real_movietweetings_log() -> None:
+    data = load(f"movietweetings:{shared_data('movietweetings_100k')}")
+    assert (len(data.log), data.n_users, data.catalogue.size) == (100_000, 16_554, 10_506)
+    assert data.log.clicked.mean() == pytest.approx(0.50542)
