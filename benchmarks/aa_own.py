@@ -9,10 +9,26 @@ all users of an arm, so that the difference between the arms is no longer a diff
 import argparse
 import dataclasses
 import tempfile
+from pathlib import Path
 
+import pandas as pd
 from scipy.stats import binomtest
 
 from simulator import Experiment, run
+from simulator.world import WorldParameters, load_world
+
+
+def small_log(folder: Path) -> str:
+    """A small built-in world as a file, so that a run takes seconds."""
+    data, _ = load_world(0, WorldParameters(users=400, items=150, log_days=5.0))
+    log = data.log
+    frame = pd.DataFrame(
+        {"user": log.user, "item": log.item, "time": log.time + 1e9, "click": log.clicked.astype(int), "page": log.page,
+         "slot": log.slot, "session": log.user.astype("int64") * 10_000 + log.session,
+         "category": data.catalogue.category[log.item].astype(str)}
+    )  # fmt: skip
+    frame.to_parquet(folder / "small.parquet")
+    return str(folder / "small.parquet")
 
 
 def main() -> None:
