@@ -321,8 +321,11 @@ def _settle(model: ChoiceModel, data: Dataset, k: int, seed: int) -> ChoiceModel
     return model.with_numbers(shift=replace(small.numbers["shift"], source=source))
 
 
-def random_rate(model: ChoiceModel, data: Dataset, k: int, seed: int, days: float = 2.0) -> float:
-    """Mean true click probability of uniformly random slates in a simulation of `days`."""
+def random_rate(model: ChoiceModel, data: Dataset, k: int, seed: int, days: float = 3.0) -> float:
+    """Mean true click probability of uniformly random slates in a simulation of `days`, its first day left out.
+
+    Minds start rested, so that the first day clicks more than those to come.
+    """
     n = model.n_users
     available = int(data.catalogue.available(0.0).sum())
     e = Experiment(policies=("uniform",), users=max(n, 2), rounds=1, seed=seed, slate_size=k)
@@ -348,5 +351,6 @@ class _MeanProbability(Recorder):
         self.total, self.rows_seen = 0.0, 0
 
     def add(self, bucket: str, round_: int, columns: dict[str, np.ndarray]) -> None:
-        self.total += float(columns["probability"].sum(dtype=np.float64))
-        self.rows_seen += len(columns["probability"])
+        settled = columns["time"] >= DAY
+        self.total += float(columns["probability"][settled].sum(dtype=np.float64))
+        self.rows_seen += int(settled.sum())
