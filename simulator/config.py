@@ -149,6 +149,8 @@ def _check(e: Experiment) -> None:
         if getattr(e, name) not in choices:
             raise InputError(f"--{name.replace('_', '-')} '{getattr(e, name)}'{suggestion(getattr(e, name), choices)}")
     parse_weights(e.weights, len(e.policies))
+    if e.design == "twin" and e.weights is not None:
+        raise InputError("--weights is for --design split: in a twin run every user meets every arm")
     if e.control is not None and e.control not in e.contenders:
         raise InputError(f"--control '{e.control}' is no contender{suggestion(e.control, e.contenders)}")
     for arm, settings in e.policy_settings.items():

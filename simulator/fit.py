@@ -204,7 +204,8 @@ def _coming_and_going(
     spread = Draws(key_of("activity"), everyone, everyone * 0).normal("activity", 1)[:, 0]
     activity = (ACTIVITY_SD * spread).astype(np.float32)
     source = ("assumed", f"log-normal factor on the gaps, sd {ACTIVITY_SD:g}; drawn for each user")
-    if "sessions" not in data.has or "sessions_per_day" in data.calibration:
+    given = {"sessions_per_day", "pages_per_session", "short_gap_share"} & set(data.calibration)
+    if "sessions" not in data.has or given:
         return found, activity, hours, source
     found |= staying(pages, reference)
     clock = _clock(hours, data.hour_zero)

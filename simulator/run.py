@@ -136,6 +136,10 @@ def _simulate(
     if folder is None:
         folder = RunFolder.create(e, out)
         _describe(folder, e, raw, command)
+    elif folder.manifest.get("checksum", _checksum(raw)) != _checksum(raw):
+        raise InputError(
+            f"--resume '{folder.path}': the log '{e.log}' has changed since the run began; start a new run"
+        )
     model = _users(e, raw, folder, show)
     data = before_warmup(raw, e)
     ids, people = population(e, model)
@@ -162,6 +166,10 @@ def _simulate(
     return folder
 
 
+def _checksum(raw: Dataset) -> str:
+    return checksum([raw.log.user, raw.log.item, raw.log.time, raw.log.clicked])
+
+
 def _describe(folder: RunFolder, e: Experiment, raw: Dataset, command: str | None) -> None:
     """What the manifest says about where things come from."""
     default = Experiment().as_dict()
@@ -176,7 +184,7 @@ def _describe(folder: RunFolder, e: Experiment, raw: Dataset, command: str | Non
             "has": sorted(raw.has),
         },
         "notes": list(raw.notes),
-        "checksum": checksum([raw.log.user, raw.log.item, raw.log.time, raw.log.clicked]),
+        "checksum": _checksum(raw),
         "weights": dict(zip(e.policies, parse_weights(e.weights, len(e.policies)).tolist(), strict=True)),
     }
     folder.save()
@@ -204,6 +212,8 @@ def _go(world: World, start: float, end: float, folder: RunFolder, show: Show) -
         stored = json.loads(about.read_text(encoding="utf-8"))
         restore_world(world, folder, stored)
         first_round = stored["next_round"]
+        if first_round < 0:  # it had ended; the interruption came before that was written down
+            folder.finish(f"world {world.name}")
     else:
         world.recorder.keep_only(world.recorder.parts, [arm.bucket for arm in world.arms])
     done = f"world {world.name}"

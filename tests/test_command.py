@@ -45,6 +45,7 @@ def bad(
         (["--weights", "0.5,x"], "wanted numbers"),
         (["--weights", "80,80"], "sum to at most 1"),
         (["--control", "itemknn"], "is no contender"),
+        (["--design", "twin", "--weights", ".5,.5"], "is for --design split"),
         (["--design", "spilt"], "did you mean 'split'"),
         (["--primary", "revenue"], "unknown metric"),
         (["--rounds", "100"], "training delay"),
@@ -146,3 +147,28 @@ def test_partial_judges_what_there_is(tmp_path: Path, small_log: Path, capsys: p
 def test_the_default_control_is_the_last_contender() -> None:
     assert Experiment(policies=("gptrec", "sasrec", "uniform", "oracle")).control_arm == "sasrec"
     assert Experiment(policies=("uniform",)).control_arm == "uniform"
+
+
+def test_a_run_is_not_resumed_on_another_log(tmp_path, small_log, capsys) -> None:  # type: ignore[no-untyped-def]
+    copy = tmp_path / "log.parquet"
+    frame = pd.read_parquet(small_log)
+    frame.to_parquet(copy)
+    out = tmp_path / "run"
+    assert command.main([*FAST, "--log", str(copy), "--out", str(out)]) == 0
+    manifest = json.loads((out / "manifest.json").read_text())
+    (out / "manifest.json").write_text(json.dumps(manifest | {"status": "incomplete"}))
+    frame[:-100].to_parquet(copy)
+    assert command.main(["--resume", str(out), "--quiet"]) == 2
+    assert "has changed since the run began" in capsys.readouterr().err
+
+
+def test_a_world_that_had_ended_is_not_run_again(tmp_path, small_log) -> None:  # type: ignore[no-untyped-def]
+    """Interrupted between the last checkpoint of a world and the note that it is done."""
+    out = tmp_path / "run"
+    assert command.main([*FAST, "--log", str(small_log), "--out", str(out)]) == 0
+    manifest = json.loads((out / "manifest.json").read_text())
+    before = (out / "results.json").read_text()
+    stages = [stage for stage in manifest["stages"] if stage != "world split"]
+    (out / "manifest.json").write_text(json.dumps(manifest | {"status": "incomplete", "stages": stages}))
+    assert command.main(["--resume", str(out), "--quiet"]) == 0
+    assert json.loads((out / "results.json").read_text())["effects"] == json.loads(before)["effects"]
