@@ -42,7 +42,8 @@ class Dialogues:
         users: (U,) ids. starts: (U + 1,) where each one's tokens begin.
         items, segments: (M,) tokens, oldest first.
         row: (P,) whose target. before: (P,) how many of its tokens came before the target's page.
-        targets: (P,) int32 clicked items. skipped: (P, S) int32 skipped items of the same page, 0 where none.
+        targets: (P,) int32 clicked items. weights: (P,) float32.
+        skipped: (P, S) int32 skipped items of the same page, 0 where none.
     """
 
     users: np.ndarray
@@ -52,6 +53,7 @@ class Dialogues:
     row: np.ndarray
     before: np.ndarray
     targets: np.ndarray
+    weights: np.ndarray
     skipped: np.ndarray
 
 
@@ -115,7 +117,7 @@ def dialogues_of(log: Impressions, memory: Memory, skips: int) -> Dialogues:
     return Dialogues(
         users, starts, items, segments,
         row=row[click], before=(n_old[row] + at_page - before_user[row])[click], targets=log.item[click],
-        skipped=_skipped_of(page, log.item, log.clicked, rank)[page[click]],
+        weights=log.weight[click], skipped=_skipped_of(page, log.item, log.clicked, rank)[page[click]],
     )  # fmt: skip
 
 
@@ -162,7 +164,7 @@ def turns(
             offset=rng.integers(0, room + 1, len(pick)) * (rng.random(len(pick)) < 0.5),
             where=whose * (width + 1) + dialogues.before[target] - begin[pick][whose],
             targets=dialogues.targets[target],
-            weights=np.ones(len(target), np.float32),
+            weights=dialogues.weights[target],
             skipped=dialogues.skipped[target],
         )
 
@@ -179,6 +181,9 @@ def with_generated(net: RecGPT, batch: Batch, share: float, rng: np.random.Gener
     target = np.zeros(b * t, np.int64)
     target[batch.where] = batch.targets
     target = target.reshape(b, t)
+    weight = np.zeros(b * t, np.float32)
+    weight[batch.where] = batch.weights
+    weight = weight.reshape(b, t)
     spoken = (rng.random((b, t)) < share) & (target > 0)
     said = np.zeros((b, t), np.int64)
     said[spoken] = _greedy(net, batch, np.flatnonzero(spoken))
@@ -193,7 +198,7 @@ def with_generated(net: RecGPT, batch: Batch, share: float, rng: np.random.Gener
     targets = np.concatenate([target[learn], target[spoken]]).astype(np.int32)
     return Batch(
         batch.users, items, segments, np.zeros(b, np.int64), where, targets,
-        np.ones(len(where), np.float32), np.zeros((len(where), 0), np.int32),
+        np.concatenate([weight[learn], weight[spoken]]), np.zeros((len(where), 0), np.int32),
     )  # fmt: skip
 
 

@@ -20,18 +20,20 @@ class Sequences:
         users: (U,) user ids that have at least one click, ascending.
         items: (M,) int32 all clicks, grouped by user.
         starts: (U + 1,) where each user's clicks begin in `items`.
+        weights: (M,) float32 how much each click counts as a target.
     """
 
     users: np.ndarray
     items: np.ndarray
     starts: np.ndarray
+    weights: np.ndarray
 
     @staticmethod
     def of(log: Impressions) -> "Sequences":
         """From the clicked rows of a log in any order."""
         chosen = log.rows(log.clicked).by_user()
         users, first = np.unique(chosen.user, return_index=True)
-        return Sequences(users, chosen.item, np.append(first, len(chosen)))
+        return Sequences(users, chosen.item, np.append(first, len(chosen)), chosen.weight)
 
     @property
     def lengths(self) -> np.ndarray:
@@ -115,7 +117,8 @@ def autoregressive(
         width = int(size[pick].max())
         index = (sequences.starts[row[pick]] + begin[pick])[:, None] + np.arange(width)
         inside = np.arange(width) < size[pick][:, None]
-        clicks = np.where(inside, sequences.items[np.minimum(index, len(sequences.items) - 1)], 0)
+        index = np.minimum(index, len(sequences.items) - 1)
+        clicks = np.where(inside, sequences.items[index], 0)
         items = np.zeros((len(pick), width), np.int32)
         items[:, 0] = n_items + 1
         items[:, 1:] = np.where(inside[:, 1:], clicks[:, :-1], 0)
@@ -127,7 +130,7 @@ def autoregressive(
             offset=rng.integers(0, room + 1, len(pick)) * (rng.random(len(pick)) < 0.5),
             where=where,
             targets=clicks.ravel()[where],
-            weights=np.ones(len(where), np.float32),
+            weights=sequences.weights[index.ravel()[where]],
             skipped=np.zeros((len(where), 0), np.int32),
         )
 
@@ -200,8 +203,10 @@ def joined(memory: np.ndarray, log: Impressions) -> Sequences:
     counts = (old > 0).sum(1)
     starts = np.concatenate([[0], np.cumsum(counts + new.lengths)])
     items = np.zeros(starts[-1], np.int32)
+    weights = np.ones(starts[-1], np.float32)  # what is remembered counts as it is
     rank = np.cumsum(old > 0, axis=1)[rows, columns] - 1
     items[starts[rows] + rank] = old[rows, columns]
     row = np.repeat(np.arange(len(new.users)), new.lengths)
-    items[starts[row] + counts[row] + np.arange(len(new.items)) - new.starts[row]] = new.items
-    return Sequences(new.users, items, starts)
+    place = starts[row] + counts[row] + np.arange(len(new.items)) - new.starts[row]
+    items[place], weights[place] = new.items, new.weights
+    return Sequences(new.users, items, starts, weights)

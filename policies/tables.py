@@ -98,13 +98,29 @@ def from_frame(frame: pd.DataFrame, name: str, click_threshold: float | None = N
     for role in ("user", "item"):
         if frame[role].isna().any():
             raise InputError(f"'{name}': {int(frame[role].isna().sum())} of {len(frame)} rows have no {role}")
-    notes = []
     time, hour_zero = seconds(frame["time"], name)
     clicked, skips, note = _clicks(frame, name, click_threshold)
-    notes.append(note)
     users, user_ids = encode(frame["user"])
     items, item_ids = encode(frame["item"])
     has = {"skips"} if skips else set()
+    parts = _answers(frame, name, has)
+    session, page, slot, of_sessions = _visits(frame, name, users, time, has)
+    notes = [note, of_sessions]
+    if whole_sessions(users, session, skips):
+        has.add("sessions")
+    else:
+        notes.append("Most sessions have one row or show no skips: session length and return times are assumed.")
+    log = Impressions.of(
+        user=users - 1, item=items, time=time, clicked=clicked, session=session,
+        page=np.minimum(page, 32_767), slot=np.minimum(slot, 127), **parts,
+    ).sorted()  # fmt: skip
+    catalogue = _described(frame, name, items, item_ids)
+    log.check(catalogue.size)
+    return Dataset(log, catalogue, user_ids, name, frozenset(has), notes=tuple(notes), hour_zero=hour_zero)
+
+
+def _answers(frame: pd.DataFrame, name: str, has: set[str]) -> dict[str, np.ndarray]:
+    """The columns of an impression beyond the click that the frame tells; adds them to `has`."""
     parts: dict[str, np.ndarray] = {}
     for role, column, flag in (
         ("watch", "watched", "watch"),
@@ -117,12 +133,17 @@ def from_frame(frame: pd.DataFrame, name: str, click_threshold: float | None = N
             has.add(flag)
     if "propensity" in frame:
         parts["propensity"] = _numbers(frame["propensity"], "propensity", name)
+    return parts
+
+
+def _visits(
+    frame: pd.DataFrame, name: str, users: np.ndarray, time: np.ndarray, has: set[str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+    """(rows,) session, page and slot, the frame's own or made up, and a sentence on sessions; slots go into `has`."""
     if "session" in frame:
-        session = encode(frame["session"])[0] - 1
-        notes.append("Sessions are the log's own.")
+        session, note = encode(frame["session"])[0] - 1, "Sessions are the log's own."
     else:
-        session = sessions_of(users, time)
-        notes.append("The log has no sessions: a pause of 30 minutes starts a new one.")
+        session, note = sessions_of(users, time), "The log has no sessions: a pause of 30 minutes starts a new one."
     page, slot = pages_of(users, session, time)
     if "page" in frame:
         page = _numbers(frame["page"], "page", name).astype(np.int64)
@@ -132,23 +153,17 @@ def from_frame(frame: pd.DataFrame, name: str, click_threshold: float | None = N
         if slot.max() > 127:
             raise InputError(f"'{name}': slots go up to {slot.max()}; the log's pages must have at most 128 slots")
         has.add("slots")
-    if whole_sessions(users, session, skips):
-        has.add("sessions")
-    else:
-        notes.append("Most sessions have one row or show no skips: session length and return times are assumed.")
-    first = pd.Series(np.arange(len(items))).groupby(items).first()
-    per_item = frame.iloc[first.loc[np.arange(1, len(item_ids) + 1)].to_numpy()]
-    catalogue = Catalogue.of(
+    return session, page, slot, note
+
+
+def _described(frame: pd.DataFrame, name: str, items: np.ndarray, item_ids: np.ndarray) -> Catalogue:
+    """The catalogue, each item described by its first row."""
+    per_item = frame.iloc[np.unique(items, return_index=True)[1]]
+    return Catalogue.of(
         item_ids,
         per_item["category"].fillna("").astype(str).to_numpy() if "category" in frame else None,
         _numbers(per_item["duration"], "duration", name) if "duration" in frame else None,
     )
-    log = Impressions.of(
-        user=users - 1, item=items, time=time, clicked=clicked, session=session,
-        page=np.minimum(page, 32_767), slot=np.minimum(slot, 127), **parts,
-    ).sorted()  # fmt: skip
-    log.check(catalogue.size)
-    return Dataset(log, catalogue, user_ids, name, frozenset(has), notes=tuple(notes), hour_zero=hour_zero)
 
 
 def encode(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:

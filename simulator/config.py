@@ -104,7 +104,7 @@ class Experiment:
     def repeats(self, arm: str) -> bool:
         """Whether this arm may show again at once what a user has just seen."""
         merged = {**self.policy_settings.get(base_name(arm), {}), **self.policy_settings.get(arm, {})}
-        return str(merged.get("repeat", "false")).lower() in ("true", "1")
+        return bool(_convert(f"set {arm}.repeat", merged.get("repeat", False), "bool"))
 
     def as_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -153,6 +153,8 @@ def _check(e: Experiment) -> None:
         raise InputError("--weights is for --design split: in a twin run every user meets every arm")
     if e.control is not None and e.control not in e.contenders:
         raise InputError(f"--control '{e.control}' is no contender{suggestion(e.control, e.contenders)}")
+    for arm in e.policies:
+        e.repeats(arm)
     for arm, settings in e.policy_settings.items():
         allowed: list[str] = []
         if arm not in (*e.policies, e.warmup_policy, *map(base_name, e.policies)):

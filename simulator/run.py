@@ -245,45 +245,14 @@ def parser() -> argparse.ArgumentParser:
         "Every setting of simulator.Experiment can be given by --set or in the TOML file.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument(
-        "--policies",
-        help="arms: popularity, itemknn, sasrec, gptrec, module:Class; references uniform and oracle (default gptrec,sasrec)",
-    )
-    p.add_argument(
-        "--log",
-        help="world: (built in), kuairand:DIR, movietweetings:DIR, movielens:DIR, or a .csv .tsv .parquet .inter file",
-    )
-    p.add_argument(
-        "--columns",
-        help="for a file: user=...,item=...,time=... and click=... or rating=..., also session, slot, watch, like, category, ...",
-    )
-    p.add_argument("--click-threshold", type=str, help="a rating (or watch ratio) of at least this counts as a click")
-    p.add_argument(
-        "--calibrate",
-        help="levels that the log cannot tell: random_click_rate=.176,pages_per_session=13.55,sessions_per_day=4.84, ...",
-    )
-    p.add_argument("--users", help="simulated users, drawn from the fitted ones (default 2000)")
-    p.add_argument("--days", help="length of the test in days (default 7)")
-    p.add_argument("--warmup-days", help="days before the test in which one policy serves everybody (default 3)")
-    p.add_argument(
-        "--rounds", help="models per arm; the first learns from the log, the others from feedback (default 3)"
-    )
-    p.add_argument("--slate-size", help="items per page (default 6)")
-    p.add_argument("--seed", help="of everything (default 0)")
-    p.add_argument("--control", help="arm to compare against (default: the last one that is no reference)")
-    p.add_argument(
-        "--weights",
-        help="share of users per arm, such as .1,.1; the rest is held out (default: equal shares)",
-    )
-    p.add_argument("--design", help="split: each user in one arm (default); twin: each user meets every arm")
+    for flag, text in FLAGS.items():
+        p.add_argument(f"--{flag}", help=text)
     p.add_argument(
         "--truth",
         action=argparse.BooleanOptionalAction,
         default=None,
         help="with a split, also run a world per arm in which everybody gets it (default on)",
     )
-    p.add_argument("--learn-from", help="what an arm retrains on: own rows (default), all rows, none")
-    p.add_argument("--primary", help="metric of the verdict (default clicks)")
     p.add_argument("--config", metavar="FILE.toml", help="settings in a file; [policy.NAME] holds those of a policy")
     p.add_argument(
         "--set",
@@ -296,6 +265,29 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--resume", metavar="RUN", help="go on with an interrupted run")
     p.add_argument("--quiet", action="store_true", help="no progress")
     return p
+
+
+FLAGS = {
+    "policies": "arms: popularity, itemknn, sasrec, gptrec, module:Class; references uniform and oracle "
+    "(default gptrec,sasrec)",
+    "log": "world: (built in), kuairand:DIR, movietweetings:DIR, movielens:DIR, or a .csv .tsv .parquet .inter file",
+    "columns": "for a file: user=...,item=...,time=... and click=... or rating=..., also session, slot, watch, like, "
+    "category, ...",
+    "click-threshold": "a rating (or watch ratio) of at least this counts as a click",
+    "calibrate": "levels that the log cannot tell: random_click_rate=.176,pages_per_session=13.55,"
+    "sessions_per_day=4.84, ...",
+    "users": "simulated users, drawn from the fitted ones (default 2000)",
+    "days": "length of the test in days (default 7)",
+    "warmup-days": "days before the test in which one policy serves everybody (default 3)",
+    "rounds": "models per arm; the first learns from the log, the others from feedback (default 3)",
+    "slate-size": "items per page (default 6)",
+    "seed": "of everything (default 0)",
+    "control": "arm to compare against (default: the last one that is no reference)",
+    "weights": "share of users per arm, such as .1,.1; the rest is held out (default: equal shares)",
+    "design": "split: each user in one arm (default); twin: each user meets every arm",
+    "learn-from": "what an arm retrains on: own rows (default), all rows, none",
+    "primary": "metric of the verdict (default clicks)",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -54,6 +54,7 @@ def bad(
         (["--resume", "nowhere"], "is no run"),
         (["--log", "world:x"], "world:SEED"),
         (["--calibrate", "random_click_rate=x"], "is no number"),
+        (["--set", "sasrec.repeat=perhaps"], "wants true or false"),
     ],
 )
 def test_bad_settings(arguments, message, capsys, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]

@@ -86,6 +86,16 @@ def test_every_click_is_a_target_once_whatever_the_windows() -> None:
     assert np.array_equal(np.bincount(targets, minlength=41), np.bincount(log.item[log.clicked], minlength=41))
 
 
+def test_a_clicks_weight_goes_with_it_into_dialogues_and_generated_prompts(trained: GPTRec) -> None:
+    rng = np.random.default_rng(0)
+    log, _ = small_log()
+    weighted = Impressions.of(**{name: getattr(log, name) for name in log.__slots__} | {"weight": log.item / 10.0})
+    batches = list(turns(dialogues_of(weighted, Memory.empty(8), skips=2), 40, 9, 300, rng, 5))
+    woven = [with_generated(trained.net, b, 0.5, rng) for b in autoregressive(Sequences.of(weighted), 40, 9, 300, rng)]
+    for batch in (*batches, *woven):
+        assert np.allclose(batch.weights, batch.targets / 10.0)
+
+
 def test_memory_goes_on_where_the_last_round_ended() -> None:
     first, second = pages(2, 3, [0, 4]), pages(2, 3, [1, 5], item0=11, time0=1000.0)
     memory = Memory.empty(10).after(dialogues_of(first, Memory.empty(10), 1))

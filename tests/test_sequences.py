@@ -110,3 +110,16 @@ def test_ppmi_vectors_put_companions_together() -> None:
     close = unit @ unit.T
     same = (np.arange(20)[:, None] - np.arange(20)) % 2 == 0
     assert close[same].mean() > close[~same].mean() + 0.2
+
+
+def test_a_clicks_weight_goes_with_it_as_a_target() -> None:
+    rng = np.random.default_rng(0)
+    log = log_of([0] * 12 + [1] * 3, list(range(1, 16)))
+    weighted = Impressions.of(user=log.user, item=log.item, time=log.time, clicked=log.clicked, weight=log.item / 10.0)
+    memory = np.full((2, 4), 20, np.int32)
+    for sequences, at_least in ((Sequences.of(weighted), 15), (joined(memory, weighted), 23)):
+        batches = list(autoregressive(sequences, 20, 5, 32, rng))
+        targets = np.concatenate([b.targets for b in batches])
+        weights = np.concatenate([b.weights for b in batches])
+        assert len(targets) == at_least
+        assert np.allclose(weights, np.where(targets == 20, 1.0, targets / 10.0))
