@@ -38,10 +38,13 @@ def main() -> None:
     given = parser.parse_args()
     arms = (given.policy, f"{given.policy}.2")
     rejected = {"own": 0, "none": 0}
+    scratch = tempfile.TemporaryDirectory()
+    log = small_log(Path(scratch.name))
     for learn_from in rejected:
         e = Experiment(
-            policies=arms, users=1000, days=4.0, rounds=4, truth=False, learn_from=learn_from, record_truth=False
-        )
+            policies=arms, log=log, users=1000, days=4.0, rounds=4, truth=False, learn_from=learn_from,
+            record_truth=False, repeat_after=20,
+        )  # fmt: skip
         for salt in range(given.runs):
             with tempfile.TemporaryDirectory() as folder:
                 result = run(dataclasses.replace(e, salt=f"aa {salt}"), out=f"{folder}/run")

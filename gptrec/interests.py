@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from gptrec.model import SAID
 from policies.sessions import CHUNK, Wave
@@ -20,7 +19,7 @@ def recall(wave: Wave, vectors: Tensor, exclude: np.ndarray, available: np.ndarr
     """(rows of the wave, sum of sizes) int32: the recalls of all interests, merged without repeats.
 
     Args:
-        vectors: (N + 1, D) of unit length.
+        vectors: (N + 1, D) as they are scored.
         exclude: (rows, W) items that a user may not be shown.
         sizes: items per interest, from `quotas`.
     """
@@ -32,7 +31,7 @@ def recall(wave: Wave, vectors: Tensor, exclude: np.ndarray, available: np.ndarr
         taken = exclude[here]
         done = 0
         for depth, size in enumerate(sizes):
-            scores = F.normalize(state, dim=-1) @ vectors.T
+            scores = wave.net.scale(state) @ vectors.T
             best = best_allowed(scores, taken, available, size)
             slates[here, done : done + size] = best
             done += size

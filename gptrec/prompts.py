@@ -6,11 +6,10 @@ feedback: the current model says its next item, and the user's true next click i
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from gptrec.model import ORGANIC, OTHER_SKIPPED, SAID, SAID_CLICKED, SAID_SKIPPED, RecGPT
 from policies.base import BY_SELF
@@ -166,49 +165,74 @@ def turns(
             targets=dialogues.targets[target],
             weights=dialogues.weights[target],
             skipped=dialogues.skipped[target],
+            shown=True,
         )
 
 
-def with_generated(net: RecGPT, batch: Batch, share: float, rng: np.random.Generator) -> Batch:
+def with_generated(
+    net: RecGPT, batch: Batch, share: float, rng: np.random.Generator,
+    placement: str = "random", per_prompt: int = 1, heat: float = 0.0, hard: bool = False,
+) -> Batch:  # fmt: skip
     """Weaves what the model would say next into an autoregressive batch: x1 x2 [g2] x3 x4 [g4] x5 ...
 
-    The loss stands at x2 -> x3 and at [g2] -> x3, never on predicting g. Greedy, without gradient.
+    The loss stands at x2 -> x3 and at [g2] -> x3, never on predicting g. Without gradient.
 
     Args:
-        share: of the positions that get a prompt.
+        share: of the positions that get a prompt, with placement `random`.
+        placement: `random`, `every` position, or before the `last` target of a window only (the paper's n-1).
+        per_prompt: items said at once, the best first.
+        heat: temperature at which they are drawn without repeats; 0 = the best ones.
+        hard: items said that were not the answer are hard negatives at both states.
     """
     b, t = batch.items.shape
-    target = np.zeros(b * t, np.int64)
-    target[batch.where] = batch.targets
-    target = target.reshape(b, t)
-    weight = np.zeros(b * t, np.float32)
-    weight[batch.where] = batch.weights
-    weight = weight.reshape(b, t)
-    spoken = (rng.random((b, t)) < share) & (target > 0)
-    said = np.zeros((b, t), np.int64)
-    said[spoken] = _greedy(net, batch, np.flatnonzero(spoken))
-    place = np.arange(t) + np.cumsum(spoken, axis=1) - spoken  # where each token goes
-    width = t + int(spoken.sum(axis=1).max(initial=0))
+    target, weight = np.zeros(b * t, np.int64), np.zeros(b * t, np.float32)
+    target[batch.where], weight[batch.where] = batch.targets, batch.weights
+    target, weight = target.reshape(b, t), weight.reshape(b, t)
+    learn = target > 0
+    spoken = learn & _placed(learn, share, placement, rng)
+    said = np.zeros((b, t, per_prompt), np.int64)
+    said[spoken] = _say(net, batch, np.flatnonzero(spoken), per_prompt, heat, rng)
+    place = np.arange(t) + per_prompt * (np.cumsum(spoken, axis=1) - spoken)  # where each token goes
+    width = t + per_prompt * int(spoken.sum(axis=1).max(initial=0))
     items, segments = np.zeros((b, width), np.int32), np.zeros((b, width), np.int8)
     rows = np.repeat(np.arange(b), t).reshape(b, t)
     items[rows, place], segments[rows, place] = batch.items, batch.segments
-    items[rows[spoken], place[spoken] + 1], segments[rows[spoken], place[spoken] + 1] = said[spoken], SAID
-    learn = target > 0
-    where = np.concatenate([rows[learn] * width + place[learn], rows[spoken] * width + place[spoken] + 1])
+    for i in range(per_prompt):
+        items[rows[spoken], place[spoken] + 1 + i] = said[spoken, i]
+        segments[rows[spoken], place[spoken] + 1 + i] = SAID
+    end = rows[spoken] * width + place[spoken] + per_prompt
     targets = np.concatenate([target[learn], target[spoken]]).astype(np.int32)
-    return Batch(
-        batch.users, items, segments, np.zeros(b, np.int64), where, targets,
-        np.concatenate([weight[learn], weight[spoken]]), np.zeros((len(where), 0), np.int32),
+    wrong = np.where(said == target[..., None], 0, said) if hard else said[..., :0]
+    return replace(
+        batch, items=items, segments=segments, offset=np.zeros(b, np.int64),
+        where=np.concatenate([rows[learn] * width + place[learn], end]), targets=targets,
+        weights=np.concatenate([weight[learn], weight[spoken]]),
+        skipped=np.concatenate([wrong[learn], wrong[spoken]]).astype(np.int32),
     )  # fmt: skip
 
 
+def _placed(learn: np.ndarray, share: float, placement: str, rng: np.random.Generator) -> np.ndarray:
+    if placement == "every":
+        return learn
+    if placement == "last":
+        return np.cumsum(learn, axis=1) == learn.sum(axis=1, keepdims=True)
+    return rng.random(learn.shape) < share
+
+
 @torch.no_grad()
-def _greedy(net: RecGPT, batch: Batch, where: np.ndarray) -> np.ndarray:
-    """(P,) the best item at each of these states, from the model as it is, without dropout."""
+def _say(net: RecGPT, batch: Batch, where: np.ndarray, n: int, heat: float, rng: np.random.Generator) -> np.ndarray:
+    """(P, n) items at each of these states, from the model as it is, without dropout."""
     was_training = net.training
     net.eval()
-    vectors = F.normalize(net.item_vectors()[1:], dim=-1)
-    states = F.normalize(net.states(batch)[torch.from_numpy(where).to(vectors.device)], dim=-1)
-    best = [(part @ vectors.T).argmax(1) + 1 for part in states.split(256)]
+    vectors = net.scale(net.item_vectors()[1:])
+    states = net.scale(net.states(batch)[torch.from_numpy(where).to(vectors.device)])
+    found = []
+    for part in states.split(256):
+        scores = part @ vectors.T
+        if heat > 0:
+            # Gumbel's trick: the best of perturbed scores are draws without replacement.
+            noise = torch.from_numpy(rng.gumbel(size=tuple(scores.shape)).astype(np.float32)).to(scores.device)
+            scores = scores / heat + noise
+        found.append(scores.topk(n, dim=1).indices + 1)
     net.train(was_training)
-    return torch.cat(best).cpu().numpy() if best else np.zeros(0, np.int64)
+    return torch.cat(found).cpu().numpy() if found else np.zeros((0, n), np.int64)

@@ -60,7 +60,9 @@ class Slates:
     propensity: np.ndarray | None = None  # (B, K) float32: probability of this item in this slot, where known
 
 
-def plain_requests(contexts: np.ndarray, n_items: int, users: np.ndarray | None = None) -> Requests:
+def plain_requests(
+    contexts: np.ndarray, n_items: int, users: np.ndarray | None = None, exclude: np.ndarray | None = None
+) -> Requests:
     """Requests on page 0 of session 0 for users whose last clicks are `contexts` (B, L), left-padded."""
     b, length = contexts.shape
     return Requests(
@@ -73,7 +75,7 @@ def plain_requests(contexts: np.ndarray, n_items: int, users: np.ndarray | None 
         said=np.zeros((b, length), np.int8),
         ages=np.zeros((b, length), np.float32),
         turns=np.full((b, length), -1, np.int16),
-        exclude=np.zeros((b, 0), np.int32),
+        exclude=np.zeros((b, 0), np.int32) if exclude is None else exclude,
         available=np.arange(n_items + 1) > 0,
     )
 

@@ -14,6 +14,9 @@ BUILT_IN = {
     "uniform": "policies.uniform:Uniform",
     "popularity": "policies.popularity:Popularity",
     "itemknn": "policies.itemknn:ItemKNN",
+    "bprmf": "policies.bprmf:BPRMF",
+    "gru4rec": "policies.gru4rec:GRU4Rec",
+    "bert4rec": "policies.bert4rec:BERT4Rec",
     "sasrec": "policies.sasrec:SASRec",
     "gptrec": "gptrec.policy:GPTRec",
 }

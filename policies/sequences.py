@@ -53,6 +53,7 @@ class Batch:
         targets: (P,) int32 the item to predict.
         weights: (P,) float32.
         skipped: (P, S) int32 items of the target's page that were shown and ignored, 0 where none; S may be 0.
+        shown: whether these are pages as they were shown; then several targets may share a state.
     """
 
     users: np.ndarray
@@ -63,6 +64,7 @@ class Batch:
     targets: np.ndarray
     weights: np.ndarray
     skipped: np.ndarray
+    shown: bool = False
 
 
 def windows(lengths: np.ndarray, longest: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

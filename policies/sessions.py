@@ -34,6 +34,8 @@ class CachedNet(Protocol):
     heads: int
     width: int
 
+    def scale(self, vectors: Tensor) -> Tensor: ...
+
     def extend(
         self, tokens: Tokens, first: Tensor, keys: list[Tensor], values: list[Tensor], base: int, seen: Tensor
     ) -> Tensor:

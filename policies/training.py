@@ -1,39 +1,66 @@
-"""The one training loop and the one loss of the transformers, so that they differ in the model alone."""
+"""The one training loop and the losses of the neural policies, so that they differ in the model alone."""
 
+import json
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from policies.errors import InputError
+from policies.networks import KeyedDropout
 from policies.sequences import Batch
+
+LOSSES = ("softmax", "bce")
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """How long and how fast.
+class Recipe:
+    """What is minimised.
 
     Attributes:
-        epochs: passes over the data at most; the learning rate falls to zero over them.
-        rate: the first learning rate.
-        patience: stop after so many epochs without a better validation score.
+        loss: `softmax` over cosine scores, or `bce`: as SASRec was published, dot products against one uniformly
+            drawn negative per target.
         temperature: of the cosine softmax.
         sampled: negatives shared by a batch; 0 = all items. Drawn by popularity, with the log-Q correction
             (Bengio and Senecal, 2008).
+        decay: weight decay of AdamW.
     """
 
-    epochs: int
-    rate: float
-    patience: int = 2
+    loss: str = "softmax"
     temperature: float = 0.07
     sampled: int = 0
+    decay: float = 0.01
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of a training.
+
+    Attributes:
+        batches: makes one epoch.
+        rate: the first learning rate; it falls to zero over the stage.
+        epochs: length of the stage where no budget is given.
+        weave: changes a batch just before it is used, with the model as it then is; None = as it is.
+        share: of the time, where a budget is given.
+    """
+
+    name: str
+    batches: Callable[[np.random.Generator], Iterable[Batch]]
+    rate: float
+    epochs: int
+    weave: Callable[[Batch, np.random.Generator], Batch] | None = None
+    share: float = 1.0
 
 
 class Scores(Protocol):
     """A model as the loop sees it."""
+
+    cosine: bool
 
     def states(self, batch: Batch) -> Tensor: ...  # (B * T, D)
 
@@ -45,100 +72,245 @@ def seeded(rng: np.random.Generator) -> torch.Generator:
     return torch.Generator().manual_seed(int(rng.integers(2**62)))
 
 
-def loss_of(
-    model: Scores, batch: Batch, schedule: Schedule, log_popularity: Tensor, rng: np.random.Generator
-) -> Tensor:
-    """Mean cross-entropy of the targets; a page's skipped items enter the denominator once more, as hard negatives."""
-    device = log_popularity.device
-    states = F.normalize(model.states(batch)[torch.from_numpy(batch.where).to(device)], dim=-1)
-    vectors = F.normalize(model.item_vectors(), dim=-1)
-    targets = torch.from_numpy(batch.targets.astype(np.int64)).to(device)
-    n_items = len(vectors) - 1
-    if 0 < schedule.sampled < n_items:
-        chance = log_popularity[1:].exp().cpu().numpy().astype(np.float64)
-        drawn = torch.from_numpy(rng.choice(n_items, schedule.sampled, p=chance / chance.sum()) + 1).to(device)
-        negatives = states @ vectors[drawn].T / schedule.temperature
-        # A sampled item stands for all that might have been drawn: subtract log(draws * chance).
-        negatives = negatives - (log_popularity[drawn] + float(np.log(schedule.sampled)))
-        negatives = negatives.masked_fill(drawn[None, :] == targets[:, None], -torch.inf)
-        own = (states * vectors[targets]).sum(-1, keepdim=True) / schedule.temperature
-        logits = torch.cat([own, negatives], dim=1)
-        answer = torch.zeros_like(targets)
-    else:
-        logits = states @ vectors[1:].T / schedule.temperature
-        answer = targets - 1
-    if batch.skipped.shape[1]:
-        skipped = torch.from_numpy(batch.skipped.astype(np.int64)).to(device)
-        hard = torch.einsum("pd,psd->ps", states, vectors[skipped]) / schedule.temperature
-        logits = torch.cat([logits, hard.masked_fill(skipped == 0, -torch.inf)], dim=1)
-    weights = torch.from_numpy(batch.weights).to(device)
-    return (F.cross_entropy(logits, answer, reduction="none") * weights).sum() / weights.sum()
-
-
-def train(
-    model: nn.Module,
-    epoch: Callable[[], Iterable[Batch]],
-    schedule: Schedule,
-    popularity: np.ndarray,
-    rng: np.random.Generator,
-    validate: Callable[[], float] | None = None,
-) -> list[float]:
-    """Trains in place and leaves the weights of the best validation score; returns the scores, one per epoch.
+class Negatives:
+    """Items to score against, drawn by smoothed popularity.
 
     Args:
-        epoch: makes the batches of one epoch.
-        popularity: (N + 1,) clicks per item, for the sampling of negatives.
+        popularity: (N + 1,) clicks per item.
     """
-    device = next(model.parameters()).device
-    smoothed = torch.from_numpy(np.log((popularity + 1.0) / (popularity[1:] + 1.0).sum())).float().to(device)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=schedule.rate, weight_decay=0.01, foreach=True)
-    scores: list[float] = []
-    best: dict[str, Tensor] = {}
-    for number in range(schedule.epochs):
-        model.train()
-        batches = list(epoch())
-        for step, batch in enumerate(batches):
-            if not len(batch.where):
-                continue
-            left = 1 - (number + step / len(batches)) / schedule.epochs
-            for group in optimiser.param_groups:
-                group["lr"] = schedule.rate * left
-            optimiser.zero_grad(set_to_none=True)
-            loss = loss_of(model, batch, schedule, smoothed, rng)  # type: ignore[arg-type]
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-            optimiser.step()
-        model.eval()
-        if validate is None:
-            continue
-        scores.append(validate())
-        if scores[-1] >= max(scores):
-            best = {name: value.detach().clone() for name, value in model.state_dict().items()}
-        elif len(scores) - 1 - int(np.argmax(scores)) >= schedule.patience:
-            break
-    if best:
-        model.load_state_dict(best)
-    return scores
+
+    def __init__(self, popularity: np.ndarray):
+        chance = popularity[1:] + 1.0
+        chance = chance / chance.sum()
+        self.log_chance = torch.from_numpy(np.concatenate([[0.0], np.log(chance)])).float()
+        self._edges = np.cumsum(chance)
+
+    def draw(self, n: int, rng: np.random.Generator) -> Tensor:
+        """(n,) items, with repeats."""
+        found = np.searchsorted(self._edges, rng.random(n) * self._edges[-1], side="right")
+        return torch.from_numpy(np.minimum(found, len(self._edges) - 1) + 1)
 
 
-def ndcg(scores: np.ndarray, targets: np.ndarray, k: int = 10) -> float:
-    """Mean NDCG@k of one relevant item per row, all items ranked, ties counted against the target."""
-    own = scores[np.arange(len(targets)), targets]
-    rank = (scores >= own[:, None]).sum(axis=1) - 1
-    return float(np.mean(np.where(rank < k, 1 / np.log2(rank + 2), 0.0))) if len(targets) else 0.0
+def loss_of(model: Scores, batch: Batch, recipe: Recipe, negatives: Negatives, rng: np.random.Generator) -> Tensor:
+    """Mean loss of the targets; a page's skipped items count as hard negatives."""
+    vectors = model.item_vectors()
+    device = vectors.device
+    states = model.states(batch)[torch.from_numpy(batch.where).to(device)]
+    targets = torch.from_numpy(batch.targets.astype(np.int64)).to(device)
+    skipped = torch.from_numpy(batch.skipped.astype(np.int64)).to(device)
+    weights = torch.from_numpy(batch.weights).to(device)
+    if recipe.loss == "bce":
+        losses = _binary(states, vectors, targets, skipped, rng)
+    else:
+        unit, units = F.normalize(states, dim=-1), F.normalize(vectors, dim=-1)
+        losses = _softmax(unit, units, targets, skipped, recipe, negatives, rng)
+    return (losses * weights).sum() / weights.sum().clamp(min=1e-9)
 
 
-class KeyedDropout(nn.Module):
-    """Dropout from an explicit generator: the same seed gives the same weights, whatever else ran before."""
+def _softmax(
+    states: Tensor, vectors: Tensor, targets: Tensor, skipped: Tensor,
+    recipe: Recipe, negatives: Negatives, rng: np.random.Generator,
+) -> Tensor:  # fmt: skip
+    n_items = len(vectors) - 1
+    if 0 < recipe.sampled < n_items:
+        drawn = negatives.draw(recipe.sampled, rng).to(targets.device)
+        others = states @ vectors[drawn].T / recipe.temperature
+        # A sampled item stands for all that might have been drawn: subtract log(draws * chance).
+        others = others - (negatives.log_chance.to(targets.device)[drawn] + float(np.log(recipe.sampled)))
+        others = others.masked_fill(drawn[None, :] == targets[:, None], -torch.inf)
+        own = (states * vectors[targets]).sum(-1, keepdim=True) / recipe.temperature
+        logits, answer = torch.cat([own, others], dim=1), torch.zeros_like(targets)
+    else:
+        logits, answer = states @ vectors[1:].T / recipe.temperature, targets - 1
+    if skipped.shape[1]:
+        # Each skipped item enters the denominator once more.
+        hard = torch.einsum("pd,psd->ps", states, vectors[skipped]) / recipe.temperature
+        logits = torch.cat([logits, hard.masked_fill(skipped == 0, -torch.inf)], dim=1)
+    return F.cross_entropy(logits, answer, reduction="none")
 
-    def __init__(self, p: float):
-        super().__init__()
-        self.p = p
-        self.generator: torch.Generator | None = None
 
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.p == 0:
-            return x
-        # NOTE the CPU generator serves any device: masks are then the same on all of them.
-        keep = torch.rand(x.shape, generator=self.generator).to(x.device) >= self.p
-        return x * keep / (1 - self.p)
+def _binary(states: Tensor, vectors: Tensor, targets: Tensor, skipped: Tensor, rng: np.random.Generator) -> Tensor:
+    drawn = torch.from_numpy(rng.integers(1, len(vectors), len(targets))).to(targets.device)
+    own, other = (states * vectors[targets]).sum(-1), (states * vectors[drawn]).sum(-1)
+    losses = -F.logsigmoid(own) - F.logsigmoid(-other)
+    if skipped.shape[1]:
+        hard = F.logsigmoid(-torch.einsum("pd,psd->ps", states, vectors[skipped])) * (skipped > 0)
+        losses = losses - hard.sum(1)
+    return losses
+
+
+class Trainer:
+    """Trains a network through its stages, step by step, so that it can stop at any step and go on the same.
+
+    Args:
+        net: moved to CUDA for the time of the training where there is one.
+        stages: one after the other.
+        steps: length of each stage in steps; None = its epochs.
+        validate: scores the network as it is; the weights of the best score are kept, whatever the stage.
+        evaluations: how often to validate in a stage that has `steps`; otherwise once per epoch.
+        patience: end a stage after so many scores without a better one.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        stages: list[Stage],
+        recipe: Recipe,
+        popularity: np.ndarray,
+        rng: np.random.Generator,
+        validate: Callable[[], float] | None = None,
+        steps: list[int] | None = None,
+        evaluations: int = 10,
+        patience: int = 3,
+    ):
+        self.net, self.stages, self.recipe, self.rng = net, stages, recipe, rng
+        self.negatives = Negatives(popularity)
+        self.validate, self.evaluations, self.patience = validate, evaluations, patience
+        self.steps = list(steps) if steps is not None else [0] * len(stages)  # 0 = epochs, known once one is made
+        self.every = [max(1, n // evaluations) for n in self.steps]
+        self.generator = seeded(rng)
+        self.stage, self.step, self.place = 0, 0, 0
+        self.scores: list[float] = []
+        self.first_score = 0  # index into `scores` of this stage's first one
+        self.best: dict[str, Tensor] = {}
+        self.tokens = 0  # positions computed so far, padding included
+        self._epoch: list[Batch] = []
+        self._epoch_start: Any = rng.bit_generator.state
+        self._home = next(net.parameters()).device
+        self.device = torch.device("cuda") if torch.cuda.is_available() else self._home
+        self._optimiser = self._fresh_optimiser()
+
+    # -- running --------------------------------------------------------------------------------------------------
+
+    @property
+    def done(self) -> bool:
+        return self.stage >= len(self.stages)
+
+    def run(self, after: Callable[["Trainer", bool], None] | None = None) -> list[float]:
+        """Trains to the end and leaves the best weights in the network; returns the validation scores.
+
+        Args:
+            after: called after each step with this trainer and whether it has just validated.
+        """
+        while not self.done:
+            validated = self.advance()
+            if after is not None:
+                after(self, validated)
+        self.net.to(self._home).eval()
+        if self.best:
+            self.net.load_state_dict(self.best)
+        return self.scores
+
+    def advance(self) -> bool:
+        """One step; at the due ones also validates (True) and goes to the next stage."""
+        stage = self.stages[self.stage]
+        if self.place >= len(self._epoch):
+            self._begin_epoch(stage)
+        batch = self._epoch[self.place] if self._epoch else None
+        if batch is not None and len(batch.where):
+            self._learn(batch, stage)
+        self.place += 1
+        self.step += 1
+        last = self.step >= self.steps[self.stage]
+        validated = False
+        if self.validate is not None and (last or self.step % self.every[self.stage] == 0):
+            validated = True
+            last |= self._judge()
+        if last:
+            self.stage, self.step, self.place, self._epoch = self.stage + 1, 0, 0, []
+            self.first_score = len(self.scores)
+            self._optimiser = self._fresh_optimiser()
+        return validated
+
+    def _begin_epoch(self, stage: Stage) -> None:
+        self._epoch_start = self.rng.bit_generator.state
+        self._epoch, self.place = list(stage.batches(self.rng)), 0
+        if not self.steps[self.stage]:
+            self.every[self.stage] = max(1, len(self._epoch))
+            self.steps[self.stage] = stage.epochs * self.every[self.stage]
+
+    def _fresh_optimiser(self) -> torch.optim.Optimizer:
+        self.net.to(self.device)
+        return torch.optim.AdamW(self.net.parameters(), lr=1e-3, weight_decay=self.recipe.decay, fused=True)
+
+    def _learn(self, batch: Batch, stage: Stage) -> None:
+        self.net.train()
+        for module in self.net.modules():
+            if isinstance(module, KeyedDropout):
+                module.generator = self.generator
+        if stage.weave is not None:
+            batch = stage.weave(batch, self.rng)
+        for group in self._optimiser.param_groups:
+            group["lr"] = stage.rate * (1 - self.step / self.steps[self.stage])
+        self._optimiser.zero_grad(set_to_none=True)
+        with torch.autocast("cuda", torch.bfloat16) if self.device.type == "cuda" else nullcontext():
+            loss = loss_of(self.net, batch, self.recipe, self.negatives, self.rng)  # type: ignore[arg-type]
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
+        self._optimiser.step()
+        self.tokens += batch.items.size
+
+    def _judge(self) -> bool:
+        """Validates; True if the stage should end early."""
+        assert self.validate is not None
+        self.net.to(self._home).eval()
+        self.scores.append(self.validate())
+        if self.scores[-1] >= max(self.scores):
+            self.best = {name: value.detach().clone() for name, value in self.net.state_dict().items()}
+        self.net.to(self.device)
+        here = self.scores[self.first_score :]
+        return len(here) - 1 - int(np.argmax(here)) >= self.patience
+
+    # -- stopping and going on ------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything that decides how the training goes on, as arrays."""
+        arrays = {f"net.{k}": v.detach().cpu().numpy().copy() for k, v in self.net.state_dict().items()}
+        arrays |= {f"best.{k}": v.cpu().numpy().copy() for k, v in self.best.items()}
+        for i, values in self._optimiser.state_dict()["state"].items():
+            arrays |= {f"optimiser.{i}.{k}": v.cpu().numpy().copy() for k, v in values.items()}
+        words = {
+            "rng": self.rng.bit_generator.state, "epoch_start": self._epoch_start, "stage": self.stage,
+            "step": self.step, "place": self.place if self._epoch else -1, "steps": self.steps, "every": self.every,
+            "scores": self.scores, "first_score": self.first_score, "tokens": self.tokens,
+        }  # fmt: skip
+        arrays["torch_generator"] = self.generator.get_state().numpy().copy()
+        arrays["words"] = np.frombuffer(json.dumps(words).encode(), np.uint8).copy()
+        return arrays
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """Goes on from what `state` gave; the arguments must be those of the trainer that gave it."""
+        words = json.loads(arrays["words"].tobytes().decode())
+        try:
+            self.net.load_state_dict(_part(arrays, "net."))
+        except RuntimeError as error:
+            raise InputError(f"the checkpoint is of another model: {str(error).splitlines()[-1].strip()}") from None
+        self.best = _part(arrays, "best.")
+        self.stage, self.step, self.steps, self.every = (words[k] for k in ("stage", "step", "steps", "every"))
+        self.scores, self.first_score, self.tokens = words["scores"], words["first_score"], words["tokens"]
+        self._optimiser = self._fresh_optimiser()
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in _part(arrays, "optimiser.").items():
+            index, _, key = name.partition(".")
+            moments.setdefault(int(index), {})[key] = value
+        groups = self._optimiser.state_dict()["param_groups"]
+        self._optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        self._epoch, self.place, self._epoch_start = [], 0, words["epoch_start"]
+        if words["place"] >= 0:
+            self.rng.bit_generator.state = words["epoch_start"]
+            self._epoch, self.place = list(self.stages[self.stage].batches(self.rng)), words["place"]
+        self.rng.bit_generator.state = words["rng"]
+        self.generator.set_state(torch.from_numpy(arrays["torch_generator"].copy()))
+
+
+def _part(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with this, without it."""
+    return {k[len(prefix) :]: torch.from_numpy(v.copy()) for k, v in arrays.items() if k.startswith(prefix)}
+
+
+def ndcg_of(slates: np.ndarray, targets: np.ndarray) -> float:
+    """Mean NDCG of one relevant item per row, cut at the width of the slates (V, K)."""
+    if not len(targets):
+        return 0.0
+    hit = slates == targets[:, None]
+    return float((hit / np.log2(np.arange(slates.shape[1]) + 2)).sum(axis=1).mean())

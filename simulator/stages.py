@@ -10,6 +10,7 @@ import pandas as pd
 from policies.base import Policy
 from policies.draws import Draws, generator, key_of
 from policies.errors import InputError
+from policies.files import load_arrays, save_arrays, save_json
 from policies.log import Dataset
 from policies.registry import base_name, find, make
 from policies.sources import LEVEL_NAMES, load
@@ -19,7 +20,7 @@ from simulator.engine import Arm, World
 from simulator.history import Histories, Ring
 from simulator.oracle import Oracle
 from simulator.recorder import WARMUP, Part, Recorder
-from simulator.storage import RunFolder, load_arrays, save_arrays, save_json
+from simulator.storage import RunFolder
 from simulator.users import DAY, ChoiceModel, State
 from simulator.world import load_world
 

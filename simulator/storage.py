@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 from policies.errors import InputError
+from policies.files import load_arrays, save_arrays, save_json
 from simulator.config import Experiment, from_dict
 from simulator.users import ChoiceModel, Number
 
@@ -31,36 +30,6 @@ _PACKAGES = (
     "statsmodels",
     "scikit-learn",
 )
-
-
-def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Safetensors, atomically. Scalars and empty arrays are fine; objects are not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(path.suffix + ".part")
-    save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, beside)
-    beside.replace(path)
-
-
-def load_arrays(path: Path) -> dict[str, np.ndarray]:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"'{path}' is damaged or missing ({error}); start the run again") from None
-
-
-def save_json(path: Path, content: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(path.suffix + ".part")
-    beside.write_text(json.dumps(content, indent=1, default=_plain) + "\n", encoding="utf-8")
-    beside.replace(path)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, Path):
-        return str(value)
-    raise TypeError(f"cannot store {type(value).__name__}")
 
 
 def save_users(folder: Path, model: ChoiceModel) -> None:

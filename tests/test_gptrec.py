@@ -169,9 +169,7 @@ def test_cache_equals_recomputation_over_the_same_context(kind: str, trained: GP
             for policy in (cached, fresh):
                 if not policy.cache:
                     policy._store.wave = None
-                wave, at = (
-                    policy._advance(request, k) if kind == "gptrec" else policy._advance(policy._store, request, k)
-                )
+                wave, at = policy._advance(request, k, policy._store)
                 states.append(F.normalize(wave.last[at], dim=-1))
             assert torch.allclose(states[0], states[1], atol=1e-5), f"page {request.pages[0]}"
 
@@ -193,7 +191,7 @@ def test_interests_with_caching_equal_interests_from_scratch(trained: GPTRec) ->
     assert sizes == [4, 1, 1]
     net, start = trained.net, 41
     vectors = F.normalize(net.item_vectors(), dim=-1)
-    entries = trained._entries(request, 6)
+    entries = trained._entries(request, trained._store, 6)
     for row in range(12):
         keep = np.flatnonzero(entries.keep[row])[-trained.length :]
         items, segments = [start, *entries.items[row, keep]], [0, *entries.segments[row, keep]]
@@ -204,10 +202,9 @@ def test_interests_with_caching_equal_interests_from_scratch(trained: GPTRec) ->
             user = torch.from_numpy(net.user_rows(request.users[row : row + 1]))
             with torch.no_grad():
                 x = net.embed(*tokens, user, torch.arange(len(items))[None])
-                for layer in net.decoder:
-                    q, key, value = layer.heads_of(x)
-                    x = layer.close(x, F.scaled_dot_product_attention(q, key, value, is_causal=True))
-                scores = (F.normalize(net.final(x)[0, -1], dim=-1) @ vectors.T).clone()
+                for block in net.blocks:
+                    x = block(x)
+                scores = (F.normalize(net.norm(x)[0, -1], dim=-1) @ vectors.T).clone()
             scores[[int(i) for i in {*taken, *slate}]] = -torch.inf
             best = scores.topk(size).indices.tolist()
             slate += best

@@ -13,6 +13,8 @@ from policies.registry import make
 N_USERS, N_ITEMS, LENGTH = 300, 30, 20
 MODELS = {
     "sasrec": {"width": 32, "epochs": 12, "layers": 1, "batch_tokens": 512},
+    "gru4rec": {"width": 32, "epochs": 12, "batch_tokens": 512},
+    "bert4rec": {"width": 32, "epochs": 100, "patience": 100, "rate": 4e-3, "batch_tokens": 512},
     "gptrec": {"width": 32, "epochs": 12, "prompt_epochs": 4, "layers": 1, "interests": 1, "batch_tokens": 512},
 }
 

@@ -19,7 +19,13 @@ from policies.registry import base_name, find, make
 from policies.testing import PolicyError, check_policy, sample_requests, small_log
 from policies.uniform import Uniform
 
-SMALL = {"sasrec": {"epochs": 1, "width": 16}, "gptrec": {"epochs": 1, "prompt_epochs": 1, "width": 16}}
+SMALL = {
+    "bprmf": {"factors": 8, "iterations": 20},
+    "gru4rec": {"epochs": 1, "width": 16},
+    "bert4rec": {"epochs": 1, "width": 16},
+    "sasrec": {"epochs": 1, "width": 16},
+    "gptrec": {"epochs": 1, "prompt_epochs": 1, "width": 16},
+}
 
 THIRD_PARTY = """
     from dataclasses import dataclass, field
@@ -54,7 +60,9 @@ THIRD_PARTY = """
 """
 
 
-@pytest.mark.parametrize("name", ["uniform", "popularity", "itemknn", "sasrec", "gptrec"])
+@pytest.mark.parametrize(
+    "name", ["uniform", "popularity", "itemknn", "bprmf", "gru4rec", "bert4rec", "sasrec", "gptrec"]
+)
 def test_ours_keep_the_contract(name: str) -> None:
     check_policy(lambda: make(name, SMALL.get(name)))
 

@@ -1,0 +1,280 @@
+"""`python -m gptrec.evaluate`: models against each other offline, by the protocol of the paper.
+
+`python -m gptrec.evaluate tune` chooses settings on the validation part alone.
+"""
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import shlex
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from gptrec import trials, tuning
+from gptrec.offline import LeaveOneOut, read
+from gptrec.tables import summary, to_terminal, write
+from gptrec.trials import ABLATIONS, MODELS, Task
+from policies.errors import InputError, suggestion
+from policies.files import save_json
+from policies.registry import find, settings_of
+
+EPILOG = """Examples:
+  python -m gptrec.evaluate --data Beauty.txt --models sasrec,gptrec --budget 2m
+  python -m gptrec.evaluate --data events.csv --columns user=uid,item=iid,time=ts --models itemknn,sasrec
+  python -m gptrec.evaluate --data Beauty.txt --models gptrec --ablate user,prompts,interests --budget 3m
+  python -m gptrec.evaluate tune --data Beauty.txt --models sasrec,gptrec --out tuned
+  python -m gptrec.evaluate --data Beauty.txt --models sasrec,gptrec --settings tuned/best.json
+
+A budget in minutes becomes a number of steps once, from a timed warm-up; it is stored, so that a run that was
+interrupted goes on with --resume DIR to the same weights. Weights, stopping and the number of interests are chosen on
+validation; the test part is opened once per trial."""
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="python -m gptrec.evaluate",
+        description="Leave-one-out evaluation: rank all items for each user, history excluded; HR and NDCG at 5, 10 and 20 "
+        "with intervals over training seeds, and differences with intervals over users and seeds.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument("what", nargs="?", choices=["evaluate", "tune"], default="evaluate", help="tune: see below")
+    p.add_argument(
+        "--data",
+        help='a .txt of "user item item ..." lines, or any log of simulator.run (kuairand:DIR, events.csv, ...)',
+    )
+    p.add_argument("--columns", help="for an event table: user=...,item=...,time=... and click=... or rating=...")
+    p.add_argument("--click-threshold", type=float, help="a rating of at least this counts as a click")
+    p.add_argument("--models", default=",".join(MODELS), help=f"with commas between (default {','.join(MODELS)})")
+    p.add_argument("--seeds", type=int, default=5, help="training runs per model (default 5)")
+    p.add_argument("--budget", default="2m", help="training time per network and seed: 90s, 2m (default), 10m")
+    p.add_argument("--steps", type=int, help="training steps per network instead of a budget of time")
+    p.add_argument("--ablate", default="", help="also gptrec without: user, prompts, interests (with commas between)")
+    p.add_argument("--settings", type=Path, help="settings per model, best.json of a tuning")
+    p.add_argument("--set", action="append", default=[], metavar="MODEL.KEY=VALUE", help="a setting of a model")
+    p.add_argument("--trials", type=int, default=12, help="tune: configurations per network (default 12)")
+    p.add_argument("--out", type=Path, help="folder for the results, must not exist (default runs/offline-<time>)")
+    p.add_argument("--resume", type=Path, metavar="DIR", help="go on with an interrupted evaluation or tuning")
+    return p
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit status: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    words = sys.argv[1:] if arguments is None else arguments
+    given = parser().parse_args(words)
+    try:
+        if given.resume is not None:
+            out, words = given.resume, _stored(given.resume)["words"]
+            given = parser().parse_args(words)
+        else:
+            out = given.out or Path("runs") / time.strftime("offline-%Y%m%d-%H%M%S")
+            if out.exists():
+                raise InputError(f"'{out}' exists already; choose another --out, or go on with --resume {out}")
+        command = "python -m gptrec.evaluate " + shlex.join(words)
+        if given.what == "tune":
+            return _tune(given, words, out)
+        return _evaluate(given, words, command, out)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"interrupted; go on with: python -m gptrec.evaluate --resume {out}", file=sys.stderr)
+        return 130
+
+
+def _evaluate(given: argparse.Namespace, words: list[str], command: str, out: Path) -> int:
+    settings = _settings(given)
+    wanted = _labels(given, settings)
+    seconds = _seconds(given.budget)
+    if given.seeds < 1 or (given.steps is not None and given.steps < 1):
+        raise InputError("--seeds and --steps must be at least 1")
+    split = _open(given, words, out)
+    records = []
+    with _bar() as bar:
+        planned = _planned(wanted, split, seconds, given.steps, out, bar)
+        everything = [replace(task, seed=seed) for seed in range(given.seeds) for task in planned]
+        for task in everything:
+            records.append(_apart(task, given, out, bar))
+    pairs = [(label, "gptrec") for label, _, _ in wanted if label.startswith("gptrec -")]
+    found = summary(records, out, "sasrec", pairs)
+    to_terminal(found)
+    write(found, split, command, out)
+    print(f"results: {out}/results.md")
+    return 0
+
+
+def _labels(given: argparse.Namespace, settings: dict[str, dict[str, Any]]) -> list[tuple[str, str, dict[str, Any]]]:
+    """Label, model and settings of everything to be run."""
+    models = [name.strip() for name in given.models.split(",") if name.strip()]
+    if not models:
+        raise InputError(f"--models is empty; wanted some of {', '.join(MODELS)}")
+    for name in models:
+        find(name)
+    wanted = [(name, name, settings.get(name, {})) for name in models]
+    for part in [part.strip() for part in given.ablate.split(",") if part.strip()]:
+        if part not in ABLATIONS:
+            raise InputError(f"--ablate '{part}'{suggestion(part, ABLATIONS)}")
+        wanted.append((f"gptrec - {part}", "gptrec", {**settings.get("gptrec", {}), **ABLATIONS[part]}))
+    for label, model, chosen in wanted:
+        trials.policy_of(Task(label, model, 0, chosen))  # refuses bad values before anything is written
+    return wanted
+
+
+def _settings(given: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Of --settings, then --set."""
+    found: dict[str, dict[str, Any]] = {}
+    if given.settings is not None:
+        try:
+            found = json.loads(given.settings.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"--settings '{given.settings}' cannot be read: {error}") from None
+    for pair in given.set:
+        name, equals, value = pair.partition("=")
+        model, dot, key = name.rpartition(".")
+        if not equals or not dot:
+            raise InputError(f"--set '{pair}': wanted MODEL.KEY=VALUE, such as sasrec.width=128")
+        allowed = settings_of(find(model))
+        if key not in allowed:
+            raise InputError(f"model '{model}' has no setting '{key}'{suggestion(key, allowed)}")
+        found.setdefault(model, {})[key] = value
+    return found
+
+
+def _planned(
+    wanted: list[tuple[str, str, dict[str, Any]]], split: LeaveOneOut, seconds: float, steps: int | None, out: Path,
+    bar: Progress,
+) -> list[Task]:  # fmt: skip
+    """The tasks with their steps; what the warm-up gave is stored once."""
+    stored = out / "steps.json"
+    known: dict[str, list[int]] = json.loads(stored.read_text()) if stored.exists() else {}
+    tasks = []
+    for label, model, settings in wanted:
+        task = Task(label, model, 0, settings)
+        if trials.is_network(model) and label not in known:
+            if steps is not None:
+                shares = [stage.share for stage in trials.begun(task, split)[0].stages(split.train)]
+                known[label] = [max(1, round(steps * share)) for share in shares]
+            else:
+                bar.console.print(f"timing {label}", style="dim", highlight=False)
+                known[label] = list(_in_a_fresh_process(trials.steps_within, task, split, seconds))
+            save_json(stored, known)
+        tasks.append(replace(task, steps=tuple(known.get(label, ()))))
+    return tasks
+
+
+def _apart(task: Task, given: argparse.Namespace, out: Path, bar: Progress) -> dict[str, Any]:
+    """Runs a trial in a process of its own, so that its memory is its own; shows how far it is."""
+    name = f"{task.label}, seed {task.seed}"
+    row = bar.add_task(name, total=1.0, note="")
+    with multiprocessing.get_context("spawn").Manager() as manager:
+        told = manager.dict()
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            future = pool.submit(_work, task, (given.data, given.columns, given.click_threshold), out, told)
+            while not future.done():
+                time.sleep(0.2)
+                if "done" in told:
+                    bar.update(row, completed=told["done"], note=f"validation NDCG@10 {told['score']:.4f}")
+            try:
+                record = future.result()
+            except BrokenProcessPool:
+                raise InputError(
+                    f"{name}: the process was killed (out of memory?); go on with --resume {out}"
+                ) from None
+    last = f"validation NDCG@10 {record['valid']['ndcg@10']:.4f}"
+    bar.update(row, completed=1.0, note=last)
+    if not bar.console.is_terminal:
+        bar.console.print(f"{name}: {last}, {record['seconds']:.0f} s", highlight=False)
+    return record
+
+
+def _work(task: Task, data: tuple[str, str | None, float | None], out: Path, told: Any) -> dict[str, Any]:
+    def show(label: str, done: float, score: float) -> None:
+        told["score"] = score
+        told["done"] = done
+
+    return trials.run(task, read(*data), out, show)
+
+
+def _in_a_fresh_process(function: Any, *arguments: Any) -> Any:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def _tune(given: argparse.Namespace, words: list[str], out: Path) -> int:
+    wanted = _labels(given, _settings(given))
+    seconds = _seconds(given.budget)
+    split = _open(given, words, out)
+    results: list[dict[str, Any]] = []
+    with _bar() as bar:
+        for label, model, settings in wanted:
+            if not trials.is_network(model):
+                continue
+            tasks = [
+                Task(f"{label}.{i}", model, 0, {**settings, **choice}, test=False)
+                for i, choice in enumerate(tuning.choices(model, given.trials))
+            ]
+            for task in tasks:
+                planned = _planned([(task.label, model, task.settings)], split, seconds, given.steps, out, bar)[0]
+                record = _apart(replace(planned, test=False), given, out, bar)
+                results.append({"model": model, **record})
+                tuning.keep(results, out)
+    for line in tuning.best_lines(results):
+        print(line)
+    print(f"every trial: {out}/tuning.jsonl; use the best with --settings {out}/best.json")
+    return 0
+
+
+def _open(given: argparse.Namespace, words: list[str], out: Path) -> LeaveOneOut:
+    """Reads the data, and makes the folder or checks that it is of the same data."""
+    if not given.data:
+        raise InputError('--data is missing; give a .txt of "user item item ..." lines or any log of simulator.run')
+    split = read(given.data, given.columns, given.click_threshold)
+    digest = hashlib.sha256(split.train.items.tobytes() + split.valid.tobytes() + split.test.tobytes()).hexdigest()
+    manifest = {"format": trials.FORMAT, "words": words, "data": split.name, "checksum": digest}
+    if (out / "evaluation.json").exists():
+        if _stored(out)["checksum"] != digest:
+            raise InputError(f"'{given.data}' has changed since '{out}' was begun; start a new evaluation")
+    else:
+        save_json(out / "evaluation.json", manifest)
+    return split
+
+
+def _stored(out: Path) -> dict[str, Any]:
+    path = out / "evaluation.json"
+    if not path.is_file():
+        raise InputError(f"'{out}' is no evaluation: it has no evaluation.json")
+    stored = json.loads(path.read_text())
+    if stored.get("format") != trials.FORMAT:
+        raise InputError(f"'{out}' has format {stored.get('format')}, wanted {trials.FORMAT}; start a new evaluation")
+    return stored
+
+
+def _seconds(text: str) -> float:
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
+    try:
+        found = float(text[:-1]) * units[text[-1:]]
+    except (ValueError, KeyError):
+        found = -1.0
+    if not 0 < found < 1e6:
+        raise InputError(f"--budget '{text}': wanted a time such as 90s, 10m or 1h")
+    return found
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn(),
+        TimeRemainingColumn(), console=Console(stderr=True),
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+"""One trial: one model, one seed, trained within a budget, chosen on validation, ranked once on the test part.
+
+A trial can be killed at any moment and goes on from its last checkpoint to the same weights.
+"""
+
+import json
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gptrec.offline import LeaveOneOut, gains, metrics, ranks
+from policies.draws import generator
+from policies.files import load_arrays, save_arrays, save_json
+from policies.registry import make
+from policies.sequential import Sequential
+from policies.training import Trainer
+
+FORMAT = "1"
+WARM_UP = 12  # timed steps per stage
+VALIDATION_USERS = 5000
+MODELS = ("popularity", "itemknn", "bprmf", "gru4rec", "bert4rec", "sasrec", "gptrec")
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "user": {"user_module": False},
+    "prompts": {"prompt_share": 0.0},
+    "interests": {"interests": 1},
+}
+# Settings of the offline protocol, the same for all networks: fewer, larger batches and more negatives than in the
+# simulator's short retrainings, and no room for sessions.
+COMMON: dict[str, Any] = {"room": 0, "batch_tokens": 1024, "sampled": 2048, "rate": 3e-3, "dropout": 0.3}
+OFFLINE: dict[str, dict[str, Any]] = {
+    "popularity": {"half_life_days": 1e9},
+    "itemknn": {},
+    "bprmf": {"iterations": 200},
+    "gru4rec": COMMON,
+    "bert4rec": COMMON,
+    "sasrec": COMMON,
+    "gptrec": COMMON,
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a trial is to do.
+
+    Attributes:
+        label: how tables call it; `gptrec - user` for an ablation.
+        settings: of the policy, on top of `OFFLINE`.
+        steps: per stage, for a network.
+        test: whether to open the test part; tuning never does.
+    """
+
+    label: str
+    model: str
+    seed: int
+    settings: dict[str, Any] = field(default_factory=dict)
+    steps: tuple[int, ...] = ()
+    test: bool = True
+
+    @property
+    def file(self) -> str:
+        return f"{self.label.replace(' ', '_').replace(':', '_')}.seed{self.seed}"
+
+
+def is_network(model: str) -> bool:
+    return isinstance(make(model), Sequential)
+
+
+def policy_of(task: Task) -> Any:
+    known = {f for f in asdict(make(task.model)) if not f.startswith("_")}  # type: ignore[call-overload]
+    defaults = {key: value for key, value in OFFLINE.get(task.model, COMMON).items() if key in known}
+    return make(task.model, {**defaults, **task.settings})
+
+
+def begun(task: Task, split: LeaveOneOut) -> tuple[Sequential, Callable[..., Trainer]]:
+    """A network before its first step, and what makes its trainer."""
+    policy = policy_of(task)
+    rng = generator("offline", task.model, task.seed)
+    policy.begin(split.train, split.n_items, split.n_users, rng)
+
+    def trainer(validate: Callable[[], float] | None, **limits: Any) -> Trainer:
+        return policy.trainer(policy.stages(split.train), rng, validate, **limits)
+
+    return policy, trainer
+
+
+def steps_within(task: Task, split: LeaveOneOut, seconds: float) -> tuple[int, ...]:
+    """Steps of each stage that fit into so much training time on this machine, from a timed warm-up."""
+    policy, make_trainer = begun(task, split)
+    shares = [stage.share for stage in policy.stages(split.train)]
+    trainer = make_trainer(None, steps=[WARM_UP] * len(shares))
+    taken: list[list[float]] = [[] for _ in shares]
+    while not trainer.done:
+        stage, start = trainer.stage, time.perf_counter()
+        trainer.advance()
+        taken[stage].append(time.perf_counter() - start)
+    # The first steps pay for making the epoch and for memory; batches differ in width, so the mean of the rest counts.
+    return tuple(
+        max(1, int(seconds * share / float(np.mean(times[2:])))) for share, times in zip(shares, taken, strict=True)
+    )
+
+
+def run(task: Task, split: LeaveOneOut, out: Path, show: Callable[[str, float, float], None]) -> dict[str, Any]:
+    """Runs a trial, or goes on with it; returns and writes its record.
+
+    Args:
+        show: called with the label, the share that is done and the last validation score.
+    """
+    record = out / "trials" / f"{task.file}.json"
+    if record.exists():
+        return json.loads(record.read_text())
+    began = time.perf_counter()
+    found: dict[str, Any] = {"task": asdict(task), "label": task.label, "seed": task.seed}
+    if is_network(task.model):
+        policy, fitted = _train(task, split, out, show)
+        found |= fitted
+        if hasattr(policy, "interests") and "interests" not in task.settings:
+            found["interests"] = _choose_interests(policy, split)
+    else:
+        policy = policy_of(task)
+        policy.fit(*split.log(), generator("offline", task.model, task.seed))
+        found |= {"train_seconds": time.perf_counter() - began, "curve": []}
+    valid = ranks(policy, split, "valid")
+    arrays = {"valid": valid}
+    found["valid"] = metrics(valid)
+    if task.test:
+        start = time.perf_counter()
+        arrays["test"] = ranks(policy, split, "test")
+        found["test"] = metrics(arrays["test"])
+        found["users_per_second"] = len(split.users) / (time.perf_counter() - start)
+    found["seconds"] = time.perf_counter() - began
+    found["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    save_arrays(out / "trials" / f"{task.file}.safetensors", arrays)
+    save_json(record, found)
+    return found
+
+
+def validation_users(split: LeaveOneOut) -> np.ndarray:
+    """Rows of `split.users` that are looked at while training; the same for every model and seed."""
+    n = min(VALIDATION_USERS, len(split.users))
+    return np.sort(generator("offline", "validation users").choice(len(split.users), n, replace=False))
+
+
+def _train(
+    task: Task, split: LeaveOneOut, out: Path, show: Callable[[str, float, float], None]
+) -> tuple[Sequential, dict[str, Any]]:
+    policy, make_trainer = begun(task, split)
+    some = validation_users(split)
+    timing = {"validate": 0.0}
+
+    def validate() -> float:
+        start = time.perf_counter()
+        score = float(gains(ranks(policy, split, "valid", some, k=10), 10).mean())
+        timing["validate"] += time.perf_counter() - start
+        return score
+
+    trainer = make_trainer(validate, steps=list(task.steps))
+    checkpoint = out / "checkpoints" / f"{task.file}.safetensors"
+    about = {
+        "format": FORMAT, "model": task.model, "items": str(split.n_items), "users": str(split.n_users),
+        "settings": json.dumps(task.settings, sort_keys=True), "steps": str(list(task.steps)),
+    }  # fmt: skip
+    before, curve = 0.0, []
+    if checkpoint.exists():
+        arrays = load_arrays(checkpoint, about)
+        trainer.restore(arrays)
+        curve = json.loads(arrays["curve"].tobytes().decode())
+        before = float(arrays["seconds"][0])
+    total, start, saved = sum(task.steps), time.perf_counter(), time.perf_counter()
+
+    def trained() -> float:
+        return before + time.perf_counter() - start - timing["validate"]
+
+    def after(now: Trainer, validated: bool) -> None:
+        nonlocal saved
+        done = sum(task.steps[: now.stage]) + now.step
+        if validated:
+            curve.append([trained(), now.scores[-1]])
+        if validated or now.step % 20 == 0:
+            show(task.label, done / total, now.scores[-1] if now.scores else float("nan"))
+        if time.perf_counter() - saved > 30 or now.done:
+            words = np.frombuffer(json.dumps(curve).encode(), np.uint8)
+            save_arrays(checkpoint, {**now.state(), "curve": words, "seconds": np.array([trained()])}, about)
+            saved = time.perf_counter()
+
+    trainer.run(after)
+    fitted = {"train_seconds": trained(), "validate_seconds": timing["validate"], "curve": curve,
+              "best": max(trainer.scores), "tokens": trainer.tokens}  # fmt: skip
+    return policy, fitted
+
+
+def _choose_interests(policy: Any, split: LeaveOneOut) -> dict[str, Any]:
+    """Sets J and m : n to the best NDCG@20 on validation; returns what was tried."""
+    tried, some = {}, validation_users(split)
+    for interests, later in ((1, 1), (2, 1), (2, 2), (2, 4), (3, 1), (3, 2), (4, 1), (4, 2)):
+        policy.interests, policy.later = interests, later
+        tried[f"{interests} x {later}"] = float(gains(ranks(policy, split, "valid", some), 20).mean())
+    best = max(tried, key=lambda key: tried[key])  # of equal ones the first: fewer interests
+    policy.interests, policy.later = (int(part) for part in best.split(" x "))
+    return {"chosen": best, "valid_ndcg@20": tried}

@@ -1,0 +1,66 @@
+"""Choosing settings on the validation part: the same number of tries, over the same ranges, for every network."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from policies.draws import generator
+from policies.files import save_json
+
+# What all networks share, and what only some have. The first choice is always the defaults.
+SHARED: dict[str, list[Any]] = {
+    "dropout": [0.1, 0.2, 0.3, 0.4, 0.5],
+    "rate": [1e-3, 2e-3, 3e-3, 5e-3],
+    "width": [64, 96, 128],
+    "layers": [1, 2, 3],
+    "temperature": [0.05, 0.06, 0.07, 0.09],
+    "sampled": [1024, 2048, 4096],
+    "batch_tokens": [512, 1024, 2048],
+}
+OWN: dict[str, dict[str, list[Any]]] = {
+    "bert4rec": {"hidden": [0.2, 0.4, 0.6], "last_only": [0.1, 0.3, 0.5]},
+    "gptrec": {
+        "user_dropout": [0.1, 0.3, 0.6, 0.9],
+        "prompt_budget": [0.2, 0.4],
+        "placement": ["random", "every", "last"],
+        "hard_negatives": [False, True],
+    },
+}
+
+
+def choices(model: str, n: int) -> list[dict[str, Any]]:
+    """n settings: the defaults, then random draws; networks share the draws of what they share."""
+    shared = generator("tuning", "shared")
+    own = generator("tuning", model)
+    found: list[dict[str, Any]] = [{}]
+    for _ in range(n - 1):
+        choice = {key: values[int(shared.integers(len(values)))] for key, values in SHARED.items()}
+        choice |= {key: values[int(own.integers(len(values)))] for key, values in OWN.get(model, {}).items()}
+        found.append(choice)
+    return found
+
+
+def keep(results: list[dict[str, Any]], out: Path) -> None:
+    """Writes every trial to tuning.jsonl and the best settings per model to best.json."""
+    lines = [
+        json.dumps(
+            {"model": r["model"], "settings": r["task"]["settings"], "steps": r["task"]["steps"], "valid": r["valid"],
+             "train_seconds": r["train_seconds"]}
+        )
+        for r in results
+    ]  # fmt: skip
+    (out / "tuning.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    save_json(out / "best.json", {model: r["task"]["settings"] for model, r in _best(results).items()})
+
+
+def best_lines(results: list[dict[str, Any]]) -> list[str]:
+    """A sentence per model."""
+    return [
+        f"{model}: validation NDCG@10 {r['valid']['ndcg@10']:.4f} with {json.dumps(r['task']['settings'])}"
+        for model, r in _best(results).items()
+    ]
+
+
+def _best(results: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    models = dict.fromkeys(r["model"] for r in results)
+    return {m: max((r for r in results if r["model"] == m), key=lambda r: r["valid"]["ndcg@10"]) for m in models}

@@ -1,0 +1,54 @@
+"""Files written beside and renamed: whole or not at all. Arrays as safetensors, never pickle."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from policies.errors import InputError
+
+
+def save_arrays(path: Path, arrays: dict[str, np.ndarray], about: dict[str, str] | None = None) -> None:
+    """Safetensors, atomically. Scalars and empty arrays are fine; objects are not.
+
+    Args:
+        about: words stored in the header.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(path.suffix + ".part")
+    save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, beside, metadata=about)
+    beside.replace(path)
+
+
+def load_arrays(path: Path, about: dict[str, str] | None = None) -> dict[str, np.ndarray]:
+    """The arrays of a file, if its header says all of `about`; otherwise InputError names the first difference."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            found = file.metadata() or {}
+            for key, wanted in (about or {}).items():
+                if found.get(key) != wanted:
+                    raise InputError(
+                        f"'{path}' has {key} {found.get(key, '(none)')}, wanted {wanted}; give the file of this run"
+                    )
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"'{path}' is damaged or missing ({error}); start the run again") from None
+
+
+def save_json(path: Path, content: Any) -> None:
+    """JSON, atomically; numpy scalars and paths are made plain."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(path.suffix + ".part")
+    beside.write_text(json.dumps(content, indent=1, default=_plain) + "\n", encoding="utf-8")
+    beside.replace(path)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"cannot store {type(value).__name__}")

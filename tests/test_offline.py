@@ -1,0 +1,263 @@
+"""The offline protocol: the split, the exclusion, the metrics, and trials that can be killed."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gptrec import evaluate, trials, tuning
+from gptrec.compare import over_seeds, two_way_bootstrap
+from gptrec.offline import best, gains, metrics, ranks, read
+from gptrec.trials import Task
+from policies.draws import generator
+from policies.errors import InputError
+from policies.files import load_arrays, save_arrays
+from policies.popularity import Popularity
+from policies.registry import make
+from policies.training import Trainer
+
+NETWORKS = ("gru4rec", "bert4rec", "sasrec", "gptrec")
+SMALL = {"width": 16, "length": 10, "batch_tokens": 256, "sampled": 20, "layers": 1}
+
+
+@pytest.fixture(scope="module")
+def lines(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Users who walk along a ring of 40 items, some clicks at random."""
+    rng = np.random.default_rng(0)
+    text = []
+    for user in range(80):
+        step = np.cumsum(np.where(rng.random(int(rng.integers(3, 25))) < 0.8, 1, rng.integers(1, 40)))
+        text.append(" ".join([f"u{user}", *(f"i{(i + user) % 40}" for i in step)]))
+    path = tmp_path_factory.mktemp("data") / "ring.txt"
+    path.write_text("\n".join(text) + "\n")
+    return path
+
+
+def test_the_last_two_clicks_are_targets_and_nothing_else_is_lost(lines: Path) -> None:
+    split = read(str(lines))
+    raw = [line.split() for line in lines.read_text().splitlines()]
+    assert split.n_users == 80
+    assert len(split.train.items) == sum(len(line) - 1 for line in raw) - 2 * 80
+    names = {}
+    for row, words in enumerate(raw):
+        here = split.train.items[split.train.starts[row] : split.train.starts[row + 1]]
+        got = [*here, split.valid[row], split.test[row]]
+        for word, item in zip(words[1:], got, strict=True):
+            assert names.setdefault(word, item) == item  # one id per item
+    with_valid, without = split.history(True), split.history(False)
+    for row in range(80):
+        full = with_valid.items[with_valid.starts[row] : with_valid.starts[row + 1]]
+        assert full[-1] == split.valid[row]
+        assert np.array_equal(full[:-1], without.items[without.starts[row] : without.starts[row + 1]])
+
+
+def test_history_is_excluded_and_a_repeated_target_is_a_miss(lines: Path) -> None:
+    split = read(str(lines))
+    policy = Popularity()
+    policy.fit(*split.log(), generator("x"))
+    history = split.history(True)
+    slates = best(policy, split.n_items, split.users, history, 20)
+    in_history = np.zeros(80, bool)
+    for row in range(80):
+        seen = history.items[history.starts[row] : history.starts[row + 1]]
+        assert not np.isin(slates[row], seen).any()
+        in_history[row] = split.test[row] in seen
+    assert in_history.sum() == split.repeated()
+    assert (ranks(policy, split, "test")[in_history] == 0).all()
+
+
+def test_metrics_are_those_of_scikit_learn() -> None:
+    from sklearn.metrics import ndcg_score
+
+    rng = np.random.default_rng(0)
+    scores = rng.random((200, 50))
+    targets = rng.integers(0, 50, 200)
+    order = np.argsort(-scores, axis=1)[:, :20]
+    hit = order == targets[:, None]
+    rank = np.where(hit.any(1), hit.argmax(1) + 1, 0)
+    truth = np.eye(50)[targets]
+    found = metrics(rank)
+    for k in (5, 10, 20):
+        assert found[f"ndcg@{k}"] == pytest.approx(ndcg_score(truth, scores, k=k), rel=1e-12)
+        assert found[f"hr@{k}"] == pytest.approx(hit[:, :k].any(1).mean())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_batch_equals_its_users_one_by_one_and_padding_changes_nothing(name: str, lines: Path) -> None:
+    split = read(str(lines))
+    policy = make(name, {**SMALL, "epochs": 1})
+    policy.begin(split.train, split.n_items, split.n_users, generator("x"))
+    history = split.history(True)
+    together = best(policy, split.n_items, split.users, history, 20)
+    for row in range(0, 80, 7):
+        here = slice(row, row + 1)
+        items = history.items[history.starts[row] : history.starts[row + 1]][-policy.length :]
+        for padding in (0, 5):
+            context = np.concatenate([np.zeros(padding, np.int32), items])[None]
+            alone = policy.top(split.users[here], context, 30)[0]
+            allowed = alone[~np.isin(alone, history.items[history.starts[row] : history.starts[row + 1]])]
+            n = min(20, len(allowed), (together[row] > 0).sum())
+            assert len(set(together[row][:n]) ^ set(allowed[:n])) <= 2 * (name == "gptrec")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_killed_at_a_random_moment_and_resumed_gives_the_same_weights(name: str, lines: Path) -> None:
+    split = read(str(lines))
+    settings = {**SMALL, **({"prompt_budget": 0.5} if name == "gptrec" else {})}
+
+    def trainer_of() -> tuple[Trainer, object]:
+        policy, make_trainer = trials.begun(Task(name, name, 3, settings), split)
+        score = lambda: float(gains(ranks(policy, split, "valid", k=10), 10).mean())  # noqa: E731
+        n = len(policy.stages(split.train))
+        return make_trainer(score, steps=[12] * n, evaluations=4), policy
+
+    whole, _ = trainer_of()
+    whole.run()
+    for stop in np.random.default_rng(sum(map(ord, name))).integers(1, 12 * len(whole.stages), 3):
+        first, _ = trainer_of()
+        for _ in range(stop):
+            if not first.done:
+                first.advance()
+        second, _ = trainer_of()
+        second.restore({key: value.copy() for key, value in first.state().items()})
+        second.run()
+        assert second.scores == whole.scores
+        for a, b in zip(whole.net.state_dict().values(), second.net.state_dict().values(), strict=True):
+            assert (a == b).all(), f"stopped after {stop} steps"
+
+
+def test_a_trial_goes_on_from_its_checkpoint_and_is_not_run_twice(lines: Path, tmp_path: Path) -> None:
+    split = read(str(lines))
+    task = Task("sasrec", "sasrec", 0, SMALL, (25,))
+    shown: list[float] = []
+    found = trials.run(task, split, tmp_path, lambda label, done, score: shown.append(done))
+    assert shown[-1] == 1.0
+    assert trials.run(task, split, tmp_path, lambda *_: pytest.fail("run twice")) == json.loads(json.dumps(found))
+    (tmp_path / "trials" / "sasrec.seed0.json").unlink()
+    again = trials.run(task, split, tmp_path, lambda *_: None)
+    assert again["test"] == found["test"]
+
+
+def test_damaged_and_foreign_checkpoints_are_refused_in_one_line(lines: Path, tmp_path: Path) -> None:
+    split = read(str(lines))
+    task = Task("sasrec", "sasrec", 0, SMALL, (5,))
+    trials.run(task, split, tmp_path, lambda *_: None)
+    record, file = tmp_path / "trials" / "sasrec.seed0.json", tmp_path / "checkpoints" / "sasrec.seed0.safetensors"
+    record.unlink()
+    arrays = load_arrays(file)
+    for about, message in (
+        ({"format": "0"}, "has format 0, wanted 1"),
+        ({"format": "1", "model": "sasrec", "items": "99"}, "has items 99, wanted 40"),
+    ):
+        save_arrays(file, arrays, about)
+        with pytest.raises(InputError, match=message):
+            trials.run(task, split, tmp_path, lambda *_: None)
+    file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(InputError, match="damaged"):
+        trials.run(task, split, tmp_path, lambda *_: None)
+
+
+def test_two_way_bootstrap_covers_and_tells_the_parts_apart() -> None:
+    rng = np.random.default_rng(0)
+    covered, worlds = 0, 120
+    for _ in range(worlds):
+        base = rng.random(400)
+        effects = rng.normal(0, 0.02, (2, 5))
+        a, b = (base + effect[:, None] + rng.normal(0, 0.2, (5, 400)) for effect in effects)
+        found = two_way_bootstrap(a + 0.03, b, rng, resamples=300)
+        covered += found.low <= 0.03 <= found.high
+    assert 0.88 <= covered / worlds <= 1.0
+    noiseless = two_way_bootstrap(np.tile(rng.random(300), (4, 1)), np.zeros((3, 300)), rng, resamples=300)
+    assert noiseless.sd_seeds == pytest.approx(0)
+    assert noiseless.sd_users == pytest.approx(np.sqrt(1 / 12 / 300), rel=0.2)
+    levels = np.array([0.0, 0.1, 0.2, 0.3])[:, None] + np.zeros((4, 300))
+    uneven = two_way_bootstrap(levels, np.zeros((4, 300)), rng, resamples=4000)
+    assert uneven.sd_users == pytest.approx(0, abs=1e-9)
+    assert uneven.sd_seeds == pytest.approx(np.std([0, 0.1, 0.2, 0.3], ddof=1) / 2, rel=0.1)
+
+
+def test_interval_over_seeds_is_students() -> None:
+    mean, low, high = over_seeds(np.array([1.0, 2.0, 3.0]))
+    assert (mean, round(low, 3), round(high, 3)) == (2.0, -0.484, 4.484)
+
+
+def test_the_command_evaluates_resumes_and_tunes(
+    lines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = [part for k, v in SMALL.items() for part in ("--set", f"gptrec.{k}={v}")]
+    words = ["--data", str(lines), "--models", "itemknn,gptrec", "--seeds", "2", "--steps", "20", "--out", "ev", *small]
+    assert evaluate.main([*words, "--ablate", "prompts"]) == 0
+    out = capsys.readouterr().out
+    assert "gptrec - prompts minus gptrec" in out
+    found = json.loads(Path("ev/results.json").read_text())
+    assert found["models"]["gptrec"]["seeds"] == 2
+    assert Path("ev/quality.png").stat().st_size > 5000
+    assert "history excluded" in Path("ev/results.md").read_text()
+    Path("ev/trials/gptrec.seed1.json").unlink()
+    assert evaluate.main(["--resume", "ev"]) == 0
+    assert (
+        json.loads(Path("ev/results.json").read_text())["models"]["gptrec"]["test ndcg@10"]
+        == (found["models"]["gptrec"]["test ndcg@10"])
+    )
+    tune = [
+        "tune",
+        "--data",
+        str(lines),
+        "--models",
+        "gptrec",
+        "--trials",
+        "2",
+        "--steps",
+        "6",
+        "--out",
+        "tuned",
+        *small,
+    ]
+    assert evaluate.main(tune) == 0
+    kept = [json.loads(line) for line in Path("tuned/tuning.jsonl").read_text().splitlines()]
+    assert len(kept) == 2
+    assert all("test" not in line for line in kept)
+    assert json.loads(Path("tuned/best.json").read_text())["gptrec"]
+
+
+def test_every_network_is_tuned_over_the_same_ranges_as_often() -> None:
+    first, second = tuning.choices("sasrec", 12), tuning.choices("gptrec", 12)
+    assert len(first) == len(second) == 12
+    for a, b in zip(first, second, strict=True):
+        assert {key: b.get(key) for key in a} == a
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--models", "sasrec"], "--data is missing"),
+        (["--data", "nowhere.txt"], "there is no file"),
+        (["--data", "LINES", "--models", "sasrek"], "did you mean 'sasrec'"),
+        (["--data", "LINES", "--budget", "soon"], "wanted a time"),
+        (["--data", "LINES", "--ablate", "promts"], "did you mean 'prompts'"),
+        (["--data", "LINES", "--set", "sasrec.widht=3"], "did you mean 'width'"),
+        (["--data", "LINES", "--set", "width=3"], "MODEL.KEY=VALUE"),
+        (["--data", "LINES", "--seeds", "0"], "at least 1"),
+        (["--data", "LINES", "--models", "sasrec", "--set", "sasrec.loss=hinge"], "wanted one of"),
+        (["--data", "twice.txt"], "on two lines"),
+        (["--data", "short.txt"], "at least two such users"),
+        (["--resume", "nowhere"], "is no evaluation"),
+        (["--data", "LINES", "--out", "there"], "exists already"),
+        (["--data", "LINES", "--settings", "nowhere.json"], "cannot be read"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(
+    words: list[str], message: str, lines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    Path("twice.txt").write_text("1 2 3 4\n1 5 6 7\n")
+    Path("short.txt").write_text("1 2 3\n2 5\n")
+    Path("there").mkdir()
+    assert evaluate.main([str(lines) if word == "LINES" else word for word in words]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert message in said
+    assert said.count("\n") == 1
