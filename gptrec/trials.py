@@ -189,7 +189,7 @@ def _train(
 
     trainer.run(after)
     fitted = {"train_seconds": trained(), "validate_seconds": timing["validate"], "curve": curve,
-              "best": max(trainer.scores), "tokens": trainer.tokens}  # fmt: skip
+              "best": max(trainer.scores), "sequences": trainer.sequences}  # fmt: skip
     return policy, fitted
 
 

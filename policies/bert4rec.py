@@ -54,7 +54,7 @@ class BERT4Rec(Recomputing):
 
     def batches(self, clicks: Sequences, rng: np.random.Generator) -> Iterator[Batch]:
         """One epoch: every window once, some of its clicks hidden, at least one."""
-        for batch in autoregressive(clicks, self.n_items, self.length, self.batch_tokens, rng):
+        for batch in autoregressive(clicks, self.n_items, self.length + 1, self.batch_tokens, rng):
             yield masked(batch, self.n_items + 1, self.hidden, self.last_only, rng)
 
     def _last_states(self, contexts: Tensor) -> Tensor:

@@ -87,8 +87,8 @@ class Sequential:
         self._popularity = np.bincount(clicks.items, minlength=n_items + 1).astype(np.float64)
 
     def batches(self, clicks: Sequences, rng: np.random.Generator) -> Iterator[Batch]:
-        """One epoch: predict each click from the ones before it."""
-        return autoregressive(clicks, self.n_items, self.length, self.batch_tokens, rng, self.room)
+        """One epoch: predict each click from the ones before it; windows are as long as what serving sees, and a target."""
+        return autoregressive(clicks, self.n_items, self.length + 1, self.batch_tokens, rng, self.room)
 
     def stages(self, clicks: Sequences) -> list[Stage]:
         """How a network is trained from its first weights."""

@@ -7,17 +7,35 @@ from torch import Tensor, nn
 from policies.errors import InputError
 
 _PREFIX = "net."
+GROUP = 64  # columns whose peak is looked at first
 
 
 def best_allowed(scores: Tensor, exclude: np.ndarray, available: np.ndarray, k: int) -> np.ndarray:
     """(B, k) int32 best items that may be shown, best first; equal scores go to the lower id. Changes `scores`."""
-    scores[:, torch.from_numpy(~available)] = -torch.inf
+    scores.index_fill_(1, torch.from_numpy(np.flatnonzero(~available)), -torch.inf)
     if exclude.shape[1]:
         scores.scatter_(1, torch.from_numpy(exclude.astype(np.int64)), -torch.inf)
-    values, items = torch.topk(scores, k, dim=1)
+    values, items = _top(scores, k)
     by_id = torch.argsort(items, dim=1, stable=True)
     by_score = torch.argsort(values.gather(1, by_id), dim=1, descending=True, stable=True)
     return items.gather(1, by_id).gather(1, by_score).numpy().astype(np.int32)
+
+
+def _top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k best values of each row and where they are, in no certain order among equals.
+
+    In wide rows the best k lie in the k groups with the highest peaks, and finding peaks is much cheaper than sorting.
+    """
+    rows, width = scores.shape
+    groups = width // GROUP
+    if groups < 4 * k:
+        return torch.topk(scores, k, dim=1)
+    peaks = scores[:, : groups * GROUP].view(rows, groups, GROUP).amax(dim=2)
+    chosen = peaks.topk(k, dim=1).indices[:, :, None] * GROUP + torch.arange(GROUP)
+    rest = torch.arange(groups * GROUP, width).expand(rows, -1)
+    columns = torch.cat([chosen.flatten(1), rest], dim=1)
+    values, place = torch.topk(scores.gather(1, columns), k, dim=1)
+    return values, columns.gather(1, place)
 
 
 def numpy_state(net: nn.Module) -> dict[str, np.ndarray]:

@@ -173,7 +173,7 @@ class Trainer:
         self.scores: list[float] = []
         self.first_score = 0  # index into `scores` of this stage's first one
         self.best: dict[str, Tensor] = {}
-        self.tokens = 0  # positions computed so far, padding included
+        self.sequences = 0  # windows learned from so far
         self._epoch: list[Batch] = []
         self._epoch_start: Any = rng.bit_generator.state
         self._home = next(net.parameters()).device
@@ -248,7 +248,7 @@ class Trainer:
         loss.backward()
         nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
         self._optimiser.step()
-        self.tokens += batch.items.size
+        self.sequences += len(batch.users)
 
     def _judge(self) -> bool:
         """Validates; True if the stage should end early."""
@@ -272,7 +272,7 @@ class Trainer:
         words = {
             "rng": self.rng.bit_generator.state, "epoch_start": self._epoch_start, "stage": self.stage,
             "step": self.step, "place": self.place if self._epoch else -1, "steps": self.steps, "every": self.every,
-            "scores": self.scores, "first_score": self.first_score, "tokens": self.tokens,
+            "scores": self.scores, "first_score": self.first_score, "sequences": self.sequences,
         }  # fmt: skip
         arrays["torch_generator"] = self.generator.get_state().numpy().copy()
         arrays["words"] = np.frombuffer(json.dumps(words).encode(), np.uint8).copy()
@@ -287,7 +287,7 @@ class Trainer:
             raise InputError(f"the checkpoint is of another model: {str(error).splitlines()[-1].strip()}") from None
         self.best = _part(arrays, "best.")
         self.stage, self.step, self.steps, self.every = (words[k] for k in ("stage", "step", "steps", "every"))
-        self.scores, self.first_score, self.tokens = words["scores"], words["first_score"], words["tokens"]
+        self.scores, self.first_score, self.sequences = words["scores"], words["first_score"], words["sequences"]
         self._optimiser = self._fresh_optimiser()
         moments: dict[int, dict[str, Tensor]] = {}
         for name, value in _part(arrays, "optimiser.").items():

@@ -212,6 +212,30 @@ def test_interests_with_caching_equal_interests_from_scratch(trained: GPTRec) ->
         assert got[row].tolist() == slate
 
 
+@pytest.mark.parametrize("placement", ["every", "last"])
+@pytest.mark.parametrize("per_prompt", [1, 3])
+def test_prompts_stand_where_they_were_asked_for(trained: GPTRec, placement: str, per_prompt: int) -> None:
+    log, _ = small_log()
+    rng = np.random.default_rng(0)
+    for batch in autoregressive(Sequences.of(log), 40, 9, 300, rng):
+        woven = with_generated(
+            trained.net, batch, 0.0, rng, placement=placement, per_prompt=per_prompt, heat=1.0, hard=True
+        )
+        clicks = (batch.items > 0).sum(axis=1)  # with the start token: as many as targets
+        prompts = (woven.segments == SAID).sum(axis=1)
+        assert np.array_equal(prompts, per_prompt * (clicks if placement == "every" else np.ones_like(clicks)))
+        spoken = woven.segments == SAID
+        for row in range(len(spoken)):
+            assert np.array_equal(woven.items[row][~spoken[row]][: clicks[row]], batch.items[row][: clicks[row]])
+        n = len(batch.targets)
+        behind = woven.targets[n:]
+        assert len(behind) == prompts.sum() // per_prompt
+        said = woven.items.ravel()[woven.where[n:][:, None] - np.arange(per_prompt)[::-1]]
+        assert (woven.segments.ravel()[woven.where[n:]] == SAID).all()
+        assert np.array_equal(woven.skipped[n:], np.where(said == behind[:, None], 0, said))
+        assert all(len(set(row)) == per_prompt for row in said)
+
+
 def test_unknown_users_share_a_trained_row(trained: GPTRec) -> None:
     assert trained.net.user_rows(np.array([0, 59, 60, 10_000])).tolist() == [1, 60, NEW_USER, NEW_USER]
     fresh = GPTRec(**TINY)._make(40, 60)

@@ -85,3 +85,56 @@ def test_sampled_softmax_learns_too() -> None:
     policy = make("sasrec", {**MODELS["sasrec"], "sampled": 10, "epochs": 16})
     policy.fit(log, Catalogue.of(np.arange(1, N_ITEMS + 1).astype(str)), generator("markov"))
     assert hit_rate(policy, items, (7 * (items[:, -1] - 1) + 3) % N_ITEMS + 1) > 0.7
+
+
+def test_the_published_loss_learns_too() -> None:
+    log, items = markov_log(False)
+    policy = make(
+        "sasrec", {**MODELS["sasrec"], "loss": "bce", "start": False, "epochs": 60, "patience": 60, "rate": 4e-3}
+    )
+    policy.fit(log, Catalogue.of(np.arange(1, N_ITEMS + 1).astype(str)), generator("markov"))
+    assert hit_rate(policy, items, (7 * (items[:, -1] - 1) + 3) % N_ITEMS + 1) > 0.8
+
+
+def two_kinds() -> tuple[Impressions, np.ndarray, np.ndarray]:
+    """Users of two kinds who go to opposite items from wherever they are; (users, clicks) and where each goes next."""
+    rng = np.random.default_rng(0)
+    kind = np.arange(N_USERS) % 2
+    walk = np.zeros((N_USERS, LENGTH + 1), np.int64)
+    walk[:, 0] = rng.integers(0, N_ITEMS, N_USERS)
+    for t in range(1, LENGTH + 1):
+        jump = rng.random(N_USERS) < 0.1
+        step = np.where(kind == 0, 7 * walk[:, t - 1] + 3, 7 * walk[:, t - 1] + 18) % N_ITEMS
+        walk[:, t] = np.where(jump, rng.integers(0, N_ITEMS, N_USERS), step)
+    answers = np.where(kind == 0, 7 * walk[:, LENGTH - 1] + 3, 7 * walk[:, LENGTH - 1] + 18) % N_ITEMS + 1
+    items = walk[:, :LENGTH] + 1
+    log = Impressions.of(
+        user=np.repeat(np.arange(N_USERS), LENGTH), item=items.ravel(), clicked=np.ones(items.size, bool),
+        time=(np.arange(LENGTH) * 60.0 + rng.random(N_USERS)[:, None] * 1e4).ravel(),
+    )  # fmt: skip
+    return log.sorted(), items, answers
+
+
+def first_place(name: str, length: int, settings: dict, users: np.ndarray | None = None) -> float:
+    log, items, answers = two_kinds()
+    catalogue = Catalogue.of(np.arange(1, N_ITEMS + 1).astype(str))
+    policy = make(name, {**MODELS[name], "layers": 2, "epochs": 40, "patience": 40, "length": length, **settings})
+    policy.fit(log, catalogue, generator("two kinds"))
+    known = np.arange(N_USERS) if users is None else users
+    return float((policy.top(known, items[:, -length:].astype(np.int32), 1)[:, 0] == answers).mean())
+
+
+def test_the_user_module_knows_what_one_click_cannot_tell() -> None:
+    plain = {"prompt_share": 0.0, "dialogues": False, "prompt_epochs": 1}
+    assert first_place("gptrec", 1, {**plain, "epochs": 60, "patience": 60}) > 0.8
+    assert first_place("sasrec", 1, {}) < 0.6  # the last click fits both kinds
+    strangers = np.arange(N_USERS) + 10_000
+    without = first_place("gptrec", 1, {**plain, "user_module": False}, strangers)
+    assert first_place("gptrec", 1, plain, strangers) > without - 0.08
+
+
+def test_with_a_long_history_the_user_module_ties() -> None:
+    plain = {"prompt_share": 0.0, "dialogues": False, "prompt_epochs": 1}
+    gptrec, sasrec = first_place("gptrec", 50, plain), first_place("sasrec", 50, {})
+    assert min(gptrec, sasrec) > 0.8
+    assert abs(gptrec - sasrec) < 0.1

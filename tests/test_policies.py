@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import chisquare
 
 from policies.base import plain_requests
@@ -17,6 +18,7 @@ from policies.popularity import Popularity
 from policies.ranking import first_allowed, top_k
 from policies.registry import base_name, find, make
 from policies.testing import PolicyError, check_policy, sample_requests, small_log
+from policies.torch_ranking import best_allowed
 from policies.uniform import Uniform
 
 SMALL = {
@@ -194,3 +196,16 @@ def test_names_suggestions_and_arms() -> None:
         make("sasrec", {"width": "wide"})
     with pytest.raises(InputError, match="lacks fit"):
         find("policies.draws:Draws")
+
+
+def test_the_best_of_wide_rows_are_those_of_a_full_sort() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(64, 12_101)).astype(np.float32)
+    exclude = np.argsort(-scores, axis=1)[:, 1:40:2].astype(np.int32)
+    available = np.ones(12_101, bool)
+    available[[0, 500, 12_100]] = False
+    allowed = scores.copy()
+    allowed[:, ~available] = -np.inf
+    np.put_along_axis(allowed, exclude, -np.inf, axis=1)
+    got = best_allowed(torch.from_numpy(scores.copy()), exclude, available, 20)
+    assert np.array_equal(got, np.argsort(-allowed, axis=1)[:, :20])
