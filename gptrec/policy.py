@@ -1,7 +1,7 @@
 """RecGPT as a policy: pre-trained on clicks, fine-tuned on dialogues, speaking several interests ahead."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from gptrec.interests import quotas, recall
 from gptrec.model import RecGPT
 from gptrec.prompts import Dialogues, Memory, dialogues_of, segments_of, skip_rank, turns, with_generated
-from policies.base import Requests, plain_requests
+from policies.base import BY_LOG, Requests, plain_requests
 from policies.catalogue import Catalogue
 from policies.log import Impressions
 from policies.sequences import Batch, Sequences, split_by_time
@@ -37,7 +37,7 @@ class GPTRec(Sequential):
     prompt_items: int = 1  # items per generated prompt
     prompt_sampling: float = 0.0  # temperature at which prompts are drawn; 0 = greedy
     hard_negatives: bool = False  # a generated item that was not the answer counts as a hard negative
-    dialogues: bool = True  # fine-tune on what was shown and answered
+    dialogues: bool = True  # read and fine-tune on what was shown and answered; False = clicks alone, as sasrec does
     epochs: int = 4
     prompt_epochs: int = 1
     prompt_budget: float = 0.2  # share of a budget that goes to prompts
@@ -101,26 +101,32 @@ class GPTRec(Sequential):
         early, late = split_by_time(log, self.validation_share)
         clicks = Sequences.of(early)
         self.begin(clicks, catalogue.size, int(log.user.max()) + 1, rng)
-        talks = dialogues_of(early, Memory.empty(self.length), self.skips)
+        talks = self._talks(early, Memory.empty(self.length))
         pretraining = self.stages(clicks)[0]
         prompting = self._prompting(clicks, talks, self.prompt_rate, self.prompt_epochs)
         validate = self._validation(talks, late, rng)
         self.scores_ = self.trainer([pretraining, prompting], rng, validate, patience=self.patience).run()
-        self._talk = Memory.empty(self.length).after(dialogues_of(log, Memory.empty(self.length), self.skips))
+        self._talk = Memory.empty(self.length).after(self._talks(log, Memory.empty(self.length)))
         self._store = self._new_store()
 
     def update(self, log: Impressions, catalogue: Catalogue, rng: np.random.Generator) -> None:
         """Fine-tunes on the dialogues since: what was shown, by whom, and what was answered."""
         if not len(log):
             return
-        talks = dialogues_of(log, self._talk, self.skips)
+        talks = self._talks(log, self._talk)
         self._count(log)
         stage = self._prompting(
             Sequences.of(log), talks, self.update_rate, self.update_epochs, most=self.update_batches
         )
-        self.trainer([stage], rng).run()
+        self.trainer([stage], rng, steps=self._update_steps()).run()
         self._talk = self._talk.after(talks)
         self._forget_sessions()
+
+    def _talks(self, log: Impressions, memory: Memory) -> Dialogues:
+        """Dialogues as this policy reads them: without `dialogues` clicks alone, whoever showed them."""
+        if self.dialogues:
+            return dialogues_of(log, memory, self.skips)
+        return dialogues_of(replace(log, bucket=np.full_like(log.bucket, BY_LOG)), memory, 0)
 
     def _forget_sessions(self) -> None:
         self._store.wave = None
@@ -159,8 +165,12 @@ class GPTRec(Sequential):
         there &= column >= requests.items.shape[1] - since - self.window
         # A page is what was shown at one moment; what stands before the window does not count.
         page = np.where(there, requests.ages, np.float32(-1))
-        keep = there & (clicked | (skip_rank(page, clicked | ~there) < self.skips))
-        return Entries(requests.items, segments_of(clicked, requests.said), requests.turns, keep)
+        keep = there & clicked
+        said = np.full_like(requests.said, BY_LOG)
+        if self.dialogues:
+            keep |= there & (skip_rank(page, clicked | ~there) < self.skips)
+            said = requests.said
+        return Entries(requests.items, segments_of(clicked, said), requests.turns, keep)
 
     def _slates(self, requests: Requests, k: int, vectors: Tensor, width: int | None = None) -> np.ndarray:
         wave, at = self._advance(requests, k, self._store if width is None else self._passing_store(width))

@@ -31,7 +31,9 @@ ABLATIONS: dict[str, dict[str, Any]] = {
 }
 # Settings of the offline protocol, the same for all networks: fewer, larger batches and more negatives than in the
 # simulator's short retrainings, and no room for sessions.
-COMMON: dict[str, Any] = {"room": 0, "batch_tokens": 1024, "sampled": 2048, "rate": 3e-3, "dropout": 0.3}
+COMMON: dict[str, Any] = {
+    "room": 0, "batch_tokens": 1024, "sampled": 2048, "rate": 3e-3, "width": 128, "layers": 1, "dropout": 0.4,
+}  # fmt: skip
 OFFLINE: dict[str, dict[str, Any]] = {
     "popularity": {"half_life_days": 1e9},
     "itemknn": {},
@@ -39,7 +41,7 @@ OFFLINE: dict[str, dict[str, Any]] = {
     "gru4rec": COMMON,
     "bert4rec": COMMON,
     "sasrec": COMMON,
-    "gptrec": COMMON,
+    "gptrec": {**COMMON, "user_dropout": 0.9},
 }
 
 

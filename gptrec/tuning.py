@@ -20,7 +20,7 @@ SHARED: dict[str, list[Any]] = {
 OWN: dict[str, dict[str, list[Any]]] = {
     "bert4rec": {"hidden": [0.2, 0.4, 0.6], "last_only": [0.1, 0.3, 0.5]},
     "gptrec": {
-        "user_dropout": [0.1, 0.3, 0.6, 0.9],
+        "user_dropout": [0.3, 0.6, 0.9, 0.97],
         "prompt_budget": [0.2, 0.4],
         "placement": ["random", "every", "last"],
         "hard_negatives": [False, True],

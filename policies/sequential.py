@@ -38,6 +38,7 @@ class Sequential:
     patience: int = 2  # a stage ends after so many validations without a better score
     update_epochs: int = 2
     update_batches: int = 200  # of an epoch of an update, at most; a random part of the rows where there are more
+    update_steps: int = 0  # exactly so many steps per update; 0 = update_epochs
     rate: float = 2e-3
     update_rate: float = 5e-4
     loss: str = "softmax"  # or bce: dot products against one drawn negative per click
@@ -124,9 +125,12 @@ class Sequential:
             self.update_rate,
             self.update_epochs,
         )
-        self.trainer([stage], rng).run()
+        self.trainer([stage], rng, steps=self._update_steps()).run()
         self._memory = remember(self._memory, log)
         self._forget_sessions()
+
+    def _update_steps(self) -> list[int] | None:
+        return [self.update_steps] if self.update_steps > 0 else None
 
     def _count(self, log: Impressions) -> None:
         self._popularity = self._popularity + np.bincount(log.item[log.clicked], minlength=len(self._popularity))

@@ -268,7 +268,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 FLAGS = {
-    "policies": "arms: popularity, itemknn, sasrec, gptrec, module:Class; references uniform and oracle "
+    "policies": "arms: popularity, itemknn, bprmf, gru4rec, bert4rec, sasrec, gptrec, module:Class; references uniform and oracle "
     "(default gptrec,sasrec)",
     "log": "world: (built in), kuairand:DIR, movietweetings:DIR, movielens:DIR, or a .csv .tsv .parquet .inter file",
     "columns": "for a file: user=...,item=...,time=... and click=... or rating=..., also session, slot, watch, like, "
