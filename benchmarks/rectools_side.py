@@ -1,4 +1,4 @@
-"""RecTools' half of `benchmarks/rectools.py`; runs in an environment of its own and imports nothing of this project."""
+"""RecTools' half of `benchmarks/beside_rectools.py`; runs in an environment of its own and imports nothing of this project."""
 
 import json
 import sys

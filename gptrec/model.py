@@ -73,7 +73,7 @@ class RecGPT(ItemNet):
         return self.norm(x).flatten(0, 1)
 
     def extend(
-        self, tokens: Tokens, first: Tensor, keys: list[Tensor], values: list[Tensor], base: int, seen: Tensor
+        self, tokens: Tokens, first: Tensor, keys: list[Tensor], values: list[Tensor], base: int, seen: Tensor | None
     ) -> Tensor:
         """See `policies.sessions.CachedNet`: goes on from cached keys and values."""
         positions = (first[:, None] + torch.arange(tokens.items.shape[1])).clamp(max=self.position.num_embeddings - 1)

@@ -52,11 +52,13 @@ class Block(nn.Module):
         q, k, v = self.split(x)
         return self.finish(x, F.scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=seen is None))
 
-    def extend(self, x: Tensor, key: Tensor, value: Tensor, base: int, seen: Tensor) -> Tensor:
+    def extend(self, x: Tensor, key: Tensor, value: Tensor, base: int, seen: Tensor | None) -> Tensor:
         """Goes on from cached keys and values; writes the new ones from slot `base` on. See `policies.sessions`."""
         end = base + x.shape[1]
         q, k, v = self.split(x)
         key[:, :, base:end], value[:, :, base:end] = k, v
+        if seen is None:
+            return self.finish(x, F.scaled_dot_product_attention(q, k, v, is_causal=True))
         mixed = F.scaled_dot_product_attention(q, key[:, :, :end], value[:, :, :end], attn_mask=seen[:, None])
         return self.finish(x, mixed)
 

@@ -43,7 +43,7 @@ class SASRecNet(ItemNet):
         return self.norm(x).flatten(0, 1)
 
     def extend(
-        self, tokens: Tokens, first: Tensor, keys: list[Tensor], values: list[Tensor], base: int, seen: Tensor
+        self, tokens: Tokens, first: Tensor, keys: list[Tensor], values: list[Tensor], base: int, seen: Tensor | None
     ) -> Tensor:
         """See `policies.sessions.CachedNet`."""
         at = first[:, None] + torch.arange(tokens.items.shape[1])

@@ -37,14 +37,14 @@ class CachedNet(Protocol):
     def scale(self, vectors: Tensor) -> Tensor: ...
 
     def extend(
-        self, tokens: Tokens, first: Tensor, keys: list[Tensor], values: list[Tensor], base: int, seen: Tensor
+        self, tokens: Tokens, first: Tensor, keys: list[Tensor], values: list[Tensor], base: int, seen: Tensor | None
     ) -> Tensor:
         """(B, T, D) states of the new tokens.
 
         Args:
             first: (B,) position of the first new token.
             keys, values: per layer (B, heads, slots, D / heads); the new ones are written from slot `base` on.
-            seen: (B, T, base + T) bool, the slots that each new token attends to.
+            seen: (B, T, base + T) bool, the slots that each new token attends to; None = itself and all before it.
         """
         ...
 
@@ -118,13 +118,15 @@ class Wave:
         self.base += width
 
     def _states(self, here: slice, items: Tensor, segments: Tensor) -> Tensor:
+        tokens = Tokens(items, segments, self.rows[here])
+        keys, values = [k[here] for k in self.keys], [v[here] for v in self.values]
+        if not self.base:  # left-aligned: what pads a row comes after all of its tokens
+            return self.net.extend(tokens, self.count[here], keys, values, 0, None)
         width = items.shape[1]
         end = self.base + width
         causal = torch.ones((width, end), dtype=torch.bool).tril(self.base)
         seen = causal & self.valid[here, None, :end]
         seen = seen | torch.eye(width, end, dtype=torch.bool).roll(self.base, 1)  # no row may see nothing
-        tokens = Tokens(items, segments, self.rows[here])
-        keys, values = [k[here] for k in self.keys], [v[here] for v in self.values]
         return self.net.extend(tokens, self.count[here], keys, values, self.base, seen)
 
     def peek(self, here: slice, items: Tensor, segment: int, depth: int) -> Tensor:

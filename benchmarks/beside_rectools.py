@@ -1,6 +1,6 @@
 """Training and ranking speed beside RecTools' SASRec, one after the other on the same machine and data.
 
-    python benchmarks/rectools.py --data Beauty.txt
+    python benchmarks/beside_rectools.py --data Beauty.txt
 
 RecTools is installed into an environment of its own (kept in ~/.cache for the next time). Same size on both sides:
 two layers, width 64, context 50. Prints training sequences per second, users per second for the top 10 with the
@@ -47,7 +47,7 @@ def rectools(data: Path, epochs: int) -> dict[str, float]:
 
 def ours(model: str, split: LeaveOneOut, seconds: float, goal: float) -> dict[str, float]:
     """Trains within so many seconds; the clock counts everything from the first weights on, co-occurrence included."""
-    settings = {"prompt_share": 0.0} if model == "gptrec" else {}
+    settings = {"width": 64, "layers": 2, "dropout": 0.2, **({"prompt_share": 0.0} if model == "gptrec" else {})}
     task = Task(model, model, 0, settings)
     steps = trials.steps_within(task, split, seconds)
     began = time.perf_counter()
@@ -77,6 +77,10 @@ def ours(model: str, split: LeaveOneOut, seconds: float, goal: float) -> dict[st
             "test_ndcg@10": float(gains(ranks(policy, split, "test", k=10), 10).mean())}  # fmt: skip
 
 
+def say(name: str, figures: dict[str, float]) -> None:
+    print(f"{name}: " + ", ".join(f"{key} {value:,.4g}" for key, value in figures.items()), flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help='a .txt of "user item item ..." lines')
@@ -86,14 +90,13 @@ def main() -> None:
     given = parser.parse_args()
     split = read(str(given.data))
     found = {name: ours(name, split, given.seconds, 0.040) for name in ("sasrec", "gptrec")}
+    for name in found:
+        say(name, found[name])
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    if not given.without_rectools:
-        found["RecTools SASRec"] = rectools(given.data.resolve(), given.epochs)
-    for name, figures in found.items():
-        print(f"{name}: " + ", ".join(f"{key} {value:,.4g}" for key, value in figures.items()))
     print(f"peak memory of our side, training and ranking: {memory:,.0f} MiB")
-    if "RecTools SASRec" in found:
-        other = found["RecTools SASRec"]
+    if not given.without_rectools:
+        other = rectools(given.data.resolve(), given.epochs)
+        say("RecTools SASRec", other)
         for name in ("sasrec", "gptrec"):
             for key in ("sequences_per_second", "users_per_second"):
                 print(f"{name} against RecTools, {key}: {found[name][key] / other[key]:.1f} times")
