@@ -8,6 +8,7 @@ from scipy import sparse
 
 from policies.base import Requests, Slates
 from policies.catalogue import Catalogue
+from policies.clicks import added, as_arrays, from_arrays, none_yet
 from policies.draws import Draws
 from policies.log import Impressions
 from policies.ranking import mask_scores, top_k
@@ -30,18 +31,18 @@ class ItemKNN:
     _prior: np.ndarray = field(default_factory=lambda: np.zeros(0), repr=False)
 
     def fit(self, log: Impressions, catalogue: Catalogue, rng: np.random.Generator) -> None:
-        self._clicks = sparse.csr_matrix((0, catalogue.size + 1), dtype=np.float32)
+        self._clicks = none_yet(catalogue.size)
         self.update(log, catalogue, rng)
 
     def update(self, log: Impressions, catalogue: Catalogue, rng: np.random.Generator) -> None:
         if self._clicks is None:
             raise RuntimeError("fit comes before update")
-        chosen = log.rows(log.clicked)
-        rows = max(self._clicks.shape[0], int(chosen.user.max()) + 1 if len(chosen) else 0)
-        old = self._clicks.tocoo()
-        shape = (rows, catalogue.size + 1)
-        self._clicks = sparse.csr_matrix((old.data, (old.row, old.col)), shape=shape, dtype=np.float32)
-        self._clicks += sparse.csr_matrix((chosen.weight, (chosen.user, chosen.item)), shape=shape, dtype=np.float32)
+        self._clicks = added(self._clicks, log)
+        self._compare()
+
+    def _compare(self) -> None:
+        if self._clicks is None:
+            raise RuntimeError("fit comes before this")
         self._similar = _neighbours(self._clicks, self.neighbours)
         counts = np.asarray(self._clicks.sum(axis=0)).ravel()
         self._prior = (1e-6 * counts / max(counts.max(), 1.0)).astype(np.float32)
@@ -61,20 +62,11 @@ class ItemKNN:
     def state(self) -> dict[str, np.ndarray]:
         if self._clicks is None:
             return {}
-        clicks = self._clicks.tocoo()
-        return {
-            "row": clicks.row.astype(np.int32),
-            "column": clicks.col.astype(np.int32),
-            "value": clicks.data,
-            "shape": np.array(clicks.shape),
-        }
+        return as_arrays(self._clicks)
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
-        shape = tuple(int(n) for n in state["shape"])
-        self._clicks = sparse.csr_matrix((state["value"], (state["row"], state["column"])), shape=shape)
-        self._similar = _neighbours(self._clicks, self.neighbours)
-        counts = np.asarray(self._clicks.sum(axis=0)).ravel()
-        self._prior = (1e-6 * counts / max(counts.max(), 1.0)).astype(np.float32)
+        self._clicks = from_arrays(state)
+        self._compare()
 
 
 def _neighbours(clicks: sparse.csr_matrix, most: int) -> sparse.csr_matrix:
