@@ -4,7 +4,7 @@
 
 Both arms have the same network, the same steps of retraining and no generated prompts; they differ in what they read
 and learn from: pages with their answers, or clicks. Every user meets both (twin worlds), three rounds. Each seed is a
-population, a world and a pair of trainings of its own; the interval is Student's over seeds.
+population and a pair of trainings of its own (and, built in, a world); the interval is Student's over seeds.
 """
 
 import argparse
@@ -27,8 +27,9 @@ def main() -> None:
     shared = {"prompt_share": 0.0, "update_steps": given.steps}
     lifts = []
     for seed in range(given.seeds):
+        log = f"world:{seed}" if given.log == "world:" else given.log
         e = Experiment(
-            policies=("gptrec", "gptrec.2"), log=given.log, users=given.users, days=given.days, rounds=3, seed=seed,
+            policies=("gptrec", "gptrec.2"), log=log, users=given.users, days=given.days, rounds=3, seed=seed,
             warmup_days=1.0, design="twin", truth=False, record_truth=False, primary="click_rate",
             policy_settings={"gptrec": shared, "gptrec.2": {"dialogues": False}},
         )  # fmt: skip

@@ -19,7 +19,7 @@ def main() -> None:
     with open(path, encoding="utf-8") as file:
         for line in file:
             user, *items = line.split()
-            rows += [(user, item, 1.0, i) for i, item in enumerate(items[:-1])]
+            rows += [(user, item, 1.0, i) for i, item in enumerate(items[:-2])]
             targets[user] = items[-1]
     frame = pd.DataFrame(rows, columns=[Columns.User, Columns.Item, Columns.Weight, Columns.Datetime])
     frame[Columns.Datetime] = pd.to_datetime(frame[Columns.Datetime], unit="s")

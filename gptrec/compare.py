@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import norm, t
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,10 @@ def two_way_bootstrap(
 ) -> Difference:
     """Resamples users, the same for both models, and the seeds of each model for itself (Owen, 2007, pigeonhole).
 
-    Seeds are few, and resampling S of them understates their variance by (S - 1) / S: their deviations are widened
-    by sqrt(S / (S - 1)). With one seed the interval is about users alone, and `sd_seeds` is NaN.
+    Seeds are few: resampling S of them understates their variance by (S - 1) / S, and the normal tail is too thin.
+    Their deviations are widened by sqrt(S / (S - 1)) and, for the interval, by Student's quantile over the normal
+    one, with the seeds of both models less two as degrees of freedom. With one seed the interval is about users
+    alone, and `sd_seeds` is NaN.
 
     Args:
         a, b: (seeds, users) gains, such as NDCG@10 per user.
@@ -37,22 +40,24 @@ def two_way_bootstrap(
     n_users = a.shape[1]
     if b.shape[1] != n_users:
         raise ValueError(f"a has {n_users} users and b {b.shape[1]}; compare models on the same users")
+    spare = len(a) + len(b) - 2
+    thick = float(t.ppf((1 + level) / 2, spare) / norm.ppf((1 + level) / 2)) if spare else 0.0
     both, full = np.zeros(resamples), np.zeros(resamples)
     seeds = np.zeros(resamples)
     for model, sign in ((a, 1.0), (b, -1.0)):
         widen = np.sqrt(len(model) / (len(model) - 1)) if len(model) > 1 else 0.0
         pick = rng.integers(0, len(model), (resamples, len(model)))
         share = np.stack([(pick == s).mean(axis=1) for s in range(len(model))], axis=1)  # (resamples, S)
-        share = 1 / len(model) + widen * (share - 1 / len(model))
+        deviation = widen * (share - 1 / len(model))
         model_users = np.zeros((resamples, len(model)))
         users = np.random.Generator(np.random.PCG64(12345))  # the same users for both models
         for begin in range(0, resamples, 100):
             n = min(100, resamples - begin)
             counts = np.stack([np.bincount(users.integers(0, n_users, n_users), minlength=n_users) for _ in range(n)])
             model_users[begin : begin + n] = counts @ model.T / n_users
-        both += sign * (share * model_users).sum(axis=1)
+        both += sign * ((1 / len(model) + thick * deviation) * model_users).sum(axis=1)
         full += sign * model_users.mean(axis=1)
-        seeds += sign * (share * model.mean(axis=1)).sum(axis=1)
+        seeds += sign * (deviation * model.mean(axis=1)).sum(axis=1)
     tail = (1 - level) / 2
     low, high = np.quantile(both, [tail, 1 - tail])
     few = min(len(a), len(b)) < 2
@@ -64,8 +69,6 @@ def two_way_bootstrap(
 
 def over_seeds(values: np.ndarray) -> tuple[float, float, float]:
     """Mean of one number per seed, and its 95 % interval by Student's t; NaN bounds with one seed."""
-    from scipy.stats import t
-
     mean = float(np.mean(values))
     if len(values) < 2:
         return mean, float("nan"), float("nan")

@@ -7,6 +7,7 @@ import argparse
 import hashlib
 import json
 import multiprocessing
+import os
 import shlex
 import sys
 import time
@@ -16,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -73,31 +75,41 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser().parse_args(words)
     try:
         if given.resume is not None:
-            out, words = given.resume, _stored(given.resume)["words"]
+            if [word for word in words if word.startswith("--")] != ["--resume"]:
+                raise InputError("--resume goes on with the settings of the evaluation; give no others with it")
+            out, stored = given.resume, _stored(given.resume)
+            words, chosen = stored["words"], stored["settings"]
+            torch.set_num_threads(stored["threads"])
             given = parser().parse_args(words)
         else:
             out = given.out or Path("runs") / time.strftime("offline-%Y%m%d-%H%M%S")
             if out.exists():
                 raise InputError(f"'{out}' exists already; choose another --out, or go on with --resume {out}")
+            chosen = _settings(given)
         command = "python -m gptrec.evaluate " + shlex.join(words)
         if given.what == "tune":
-            return _tune(given, words, out)
-        return _evaluate(given, words, command, out)
+            return _tune(given, words, chosen, out)
+        return _evaluate(given, words, chosen, command, out)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenProcessPool:
+        print(f"error: a training was killed (out of memory?); go on with --resume {out}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"error: {error}; what was finished is kept, go on with --resume {out}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(f"interrupted; go on with: python -m gptrec.evaluate --resume {out}", file=sys.stderr)
         return 130
 
 
-def _evaluate(given: argparse.Namespace, words: list[str], command: str, out: Path) -> int:
-    settings = _settings(given)
+def _evaluate(
+    given: argparse.Namespace, words: list[str], settings: dict[str, dict[str, Any]], command: str, out: Path
+) -> int:
     wanted = _labels(given, settings)
     seconds = _seconds(given.budget)
-    if given.seeds < 1 or (given.steps is not None and given.steps < 1):
-        raise InputError("--seeds and --steps must be at least 1")
-    split = _open(given, words, out)
+    split = _open(given, words, settings, out)
     records = []
     with _bar() as bar:
         planned = _planned(wanted, split, seconds, given.steps, out, bar)
@@ -117,13 +129,26 @@ def _labels(given: argparse.Namespace, settings: dict[str, dict[str, Any]]) -> l
     models = [name.strip() for name in given.models.split(",") if name.strip()]
     if not models:
         raise InputError(f"--models is empty; wanted some of {', '.join(MODELS)}")
+    for name in ("seeds", "steps", "trials"):
+        if getattr(given, name) is not None and getattr(given, name) < 1:
+            raise InputError(f"--{name} must be at least 1, not {getattr(given, name)}")
     for name in models:
         find(name)
+    for name in settings:
+        if name not in models and given.settings is None:
+            raise InputError(f"settings for '{name}', which takes no part{suggestion(name, models)}")
+    if given.ablate and "gptrec" not in models:
+        raise InputError("--ablate compares with gptrec; add it to --models")
     wanted = [(name, name, settings.get(name, {})) for name in models]
     for part in [part.strip() for part in given.ablate.split(",") if part.strip()]:
         if part not in ABLATIONS:
             raise InputError(f"--ablate '{part}'{suggestion(part, ABLATIONS)}")
-        wanted.append((f"gptrec - {part}", "gptrec", {**settings.get("gptrec", {}), **ABLATIONS[part]}))
+        if ABLATIONS[part]:
+            wanted.append((f"gptrec - {part}", "gptrec", {**settings.get("gptrec", {}), **ABLATIONS[part]}))
+    labels = [label for label, _, _ in wanted]
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice:
+        raise InputError(f"'{twice}' is named twice; for more training runs of one model use --seeds")
     for label, model, chosen in wanted:
         trials.policy_of(Task(label, model, 0, chosen))  # refuses bad values before anything is written
     return wanted
@@ -137,6 +162,8 @@ def _settings(given: argparse.Namespace) -> dict[str, dict[str, Any]]:
             found = json.loads(given.settings.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(f"--settings '{given.settings}' cannot be read: {error}") from None
+        if not isinstance(found, dict) or not all(isinstance(part, dict) for part in found.values()):
+            raise InputError(f"--settings '{given.settings}': wanted an object of objects, model -> setting -> value")
     for pair in given.set:
         name, equals, value = pair.partition("=")
         model, dot, key = name.rpartition(".")
@@ -145,6 +172,8 @@ def _settings(given: argparse.Namespace) -> dict[str, dict[str, Any]]:
         allowed = settings_of(find(model))
         if key not in allowed:
             raise InputError(f"model '{model}' has no setting '{key}'{suggestion(key, allowed)}")
+        if key.startswith(trials.WITHOUT_EFFECT):
+            raise InputError(f"setting '{model}.{key}' has no effect here: --budget or --steps say how long to train")
         found.setdefault(model, {})[key] = value
     return found
 
@@ -178,17 +207,13 @@ def _apart(task: Task, given: argparse.Namespace, out: Path, bar: Progress) -> d
     with multiprocessing.get_context("spawn").Manager() as manager:
         told = manager.dict()
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            future = pool.submit(_work, task, (given.data, given.columns, given.click_threshold), out, told)
+            data = (given.data, given.columns, given.click_threshold)
+            future = pool.submit(_work, task, data, out, told, torch.get_num_threads())
             while not future.done():
                 time.sleep(0.2)
                 if "done" in told:
                     bar.update(row, completed=told["done"], note=f"validation NDCG@10 {told['score']:.4f}")
-            try:
-                record = future.result()
-            except BrokenProcessPool:
-                raise InputError(
-                    f"{name}: the process was killed (out of memory?); go on with --resume {out}"
-                ) from None
+            record = future.result()
     last = f"validation NDCG@10 {record['valid']['ndcg@10']:.4f}"
     bar.update(row, completed=1.0, note=last)
     if not bar.console.is_terminal:
@@ -196,8 +221,13 @@ def _apart(task: Task, given: argparse.Namespace, out: Path, bar: Progress) -> d
     return record
 
 
-def _work(task: Task, data: tuple[str, str | None, float | None], out: Path, told: Any) -> dict[str, Any]:
+def _work(task: Task, data: tuple[str, str | None, float | None], out: Path, told: Any, threads: int) -> dict[str, Any]:
+    torch.set_num_threads(threads)
+    parent = multiprocessing.parent_process()
+
     def show(label: str, done: float, score: float) -> None:
+        if parent is not None and not parent.is_alive():
+            os._exit(1)  # nobody waits any more; the checkpoint is there for --resume
         told["score"] = score
         told["done"] = done
 
@@ -209,17 +239,19 @@ def _in_a_fresh_process(function: Any, *arguments: Any) -> Any:
         return pool.submit(function, *arguments).result()
 
 
-def _tune(given: argparse.Namespace, words: list[str], out: Path) -> int:
-    wanted = _labels(given, _settings(given))
+def _tune(given: argparse.Namespace, words: list[str], settings: dict[str, dict[str, Any]], out: Path) -> int:
+    wanted = [part for part in _labels(given, settings) if trials.is_network(part[1])]
+    if not wanted:
+        raise InputError(
+            f"--models {given.models}: none of them is trained in steps; tune networks, such as sasrec,gptrec"
+        )
     seconds = _seconds(given.budget)
-    split = _open(given, words, out)
+    split = _open(given, words, settings, out)
     results: list[dict[str, Any]] = []
     with _bar() as bar:
-        for label, model, settings in wanted:
-            if not trials.is_network(model):
-                continue
+        for label, model, fixed in wanted:
             tasks = [
-                Task(f"{label}.{i}", model, 0, {**settings, **choice}, test=False)
+                Task(f"{label}.{i}", model, 0, {**choice, **fixed}, test=False)
                 for i, choice in enumerate(tuning.choices(model, given.trials))
             ]
             for task in tasks:
@@ -233,13 +265,16 @@ def _tune(given: argparse.Namespace, words: list[str], out: Path) -> int:
     return 0
 
 
-def _open(given: argparse.Namespace, words: list[str], out: Path) -> LeaveOneOut:
+def _open(given: argparse.Namespace, words: list[str], settings: dict[str, dict[str, Any]], out: Path) -> LeaveOneOut:
     """Reads the data, and makes the folder or checks that it is of the same data."""
     if not given.data:
         raise InputError('--data is missing; give a .txt of "user item item ..." lines or any log of simulator.run')
     split = read(given.data, given.columns, given.click_threshold)
     digest = hashlib.sha256(split.train.items.tobytes() + split.valid.tobytes() + split.test.tobytes()).hexdigest()
-    manifest = {"format": trials.FORMAT, "words": words, "data": split.name, "checksum": digest}
+    manifest = {
+        "format": trials.FORMAT, "words": words, "settings": settings, "data": split.name, "checksum": digest,
+        "threads": torch.get_num_threads(),  # sums depend on them
+    }  # fmt: skip
     if (out / "evaluation.json").exists():
         if _stored(out)["checksum"] != digest:
             raise InputError(f"'{given.data}' has changed since '{out}' was begun; start a new evaluation")
@@ -252,7 +287,10 @@ def _stored(out: Path) -> dict[str, Any]:
     path = out / "evaluation.json"
     if not path.is_file():
         raise InputError(f"'{out}' is no evaluation: it has no evaluation.json")
-    stored = json.loads(path.read_text())
+    try:
+        stored = json.loads(path.read_text())
+    except ValueError:
+        raise InputError(f"'{path}' is damaged; start a new evaluation") from None
     if stored.get("format") != trials.FORMAT:
         raise InputError(f"'{out}' has format {stored.get('format')}, wanted {trials.FORMAT}; start a new evaluation")
     return stored

@@ -1,4 +1,4 @@
-"""The offline protocol: leave one out, rank all items, exclude the history (docs/recgpt.md).
+"""The offline protocol: leave one out, rank all items, exclude the history (docs/offline.md).
 
 The last item of each user is the test target, the one before it the validation target, the rest is for training.
 A target that already stands in the user's history cannot be ranked, since the history is excluded: it is a miss.

@@ -11,14 +11,17 @@ from torch import Tensor
 
 from gptrec.interests import quotas, recall
 from gptrec.model import RecGPT
-from gptrec.prompts import Dialogues, Memory, dialogues_of, segments_of, skip_rank, turns, with_generated
+from gptrec.prompts import PLACEMENTS, Dialogues, Memory, dialogues_of, segments_of, skip_rank, turns, with_generated
 from policies.base import BY_LOG, Requests, plain_requests
 from policies.catalogue import Catalogue
+from policies.errors import InputError, suggestion
 from policies.log import Impressions
-from policies.sequences import Batch, Sequences, split_by_time
+from policies.sequences import Batch, Sequences, joined, split_by_time
 from policies.sequential import Sequential
 from policies.sessions import Entries, SessionStore, Wave
 from policies.training import Stage, ndcg_of
+
+MOST_INTERESTS = 8  # positions kept for what is said ahead; more interests share the last one
 
 
 @dataclass
@@ -47,6 +50,14 @@ class GPTRec(Sequential):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.placement not in PLACEMENTS:
+            raise InputError(f"placement '{self.placement}'{suggestion(self.placement, PLACEMENTS)}")
+        for name, low, high in (("prompt_share", 0, 1), ("prompt_budget", 0, 1), ("user_dropout", 0, 1)):
+            if not low <= getattr(self, name) <= high:
+                raise InputError(f"{name} {getattr(self, name):g}: wanted a share between {low} and {high}")
+        for name in ("interests", "later", "prompt_items"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} {getattr(self, name)}: wanted at least 1")
         self.history_length = self.window + self.room
         self._talk = Memory.empty(self.length)
         self._store = self._new_store()
@@ -55,7 +66,7 @@ class GPTRec(Sequential):
         return SessionStore(self.length, self.window, self.room, scratch=max(self.interests - 1, 0))
 
     def _make(self, n_items: int, n_users: int) -> RecGPT:
-        positions = 1 + self.length + self.room + self.interests
+        positions = 1 + self.length + self.room + MOST_INTERESTS
         return RecGPT(
             n_items, n_users, self.width, self.layers, self.heads, positions,
             self.dropout, self.user_dropout, self.user_module, self.loss == "softmax",
@@ -85,7 +96,7 @@ class GPTRec(Sequential):
             if self.prompt_share > 0 or not self.dialogues or talks is None:
                 yield from islice(self.batches(clicks, rng), half)
 
-        return Stage("prompts", batches, rate, epochs, self._weave, share)
+        return Stage("prompts", batches, rate, epochs, self._weave, share, own_best=talks is not None)
 
     def _weave(self, batch: Batch, rng: np.random.Generator) -> Batch:
         """Generated prompts go into batches of plain clicks; dialogues hold prompts already."""
@@ -114,10 +125,10 @@ class GPTRec(Sequential):
         if not len(log):
             return
         talks = self._talks(log, self._talk)
+        # Without dialogues the old clicks are context for the new ones, as they are in dialogues and for sasrec.
+        clicks = Sequences.of(log) if self.dialogues else joined(self._talk.items, log)
         self._count(log)
-        stage = self._prompting(
-            Sequences.of(log), talks, self.update_rate, self.update_epochs, most=self.update_batches
-        )
+        stage = self._prompting(clicks, talks, self.update_rate, self.update_epochs, most=self.update_batches)
         self.trainer([stage], rng, steps=self._update_steps()).run()
         self._talk = self._talk.after(talks)
         self._forget_sessions()
@@ -149,7 +160,9 @@ class GPTRec(Sequential):
             store = SessionStore(self.length, self.length, 0)
             wave, at = store.advance(self.net, requests, entries, len(self._popularity), self.net.user_rows, 1)
             exclude = np.zeros((len(wave.last), 0), np.int32)
-            return ndcg_of(recall(wave, self._item_vectors(), exclude, requests.available, [10])[at], targets)
+            return ndcg_of(
+                recall(wave, self._item_vectors(), exclude, requests.available, [min(10, self.n_items)])[at], targets
+            )
 
         return score
 
@@ -162,7 +175,7 @@ class GPTRec(Sequential):
         there = requests.items > 0
         since = ((requests.turns >= first_page[:, None]) & there).sum(axis=1, keepdims=True)
         column = np.arange(requests.items.shape[1])
-        there &= column >= requests.items.shape[1] - since - self.window
+        there &= column >= requests.items.shape[1] - since - store.window
         # A page is what was shown at one moment; what stands before the window does not count.
         page = np.where(there, requests.ages, np.float32(-1))
         keep = there & clicked

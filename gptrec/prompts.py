@@ -33,6 +33,9 @@ def skip_rank(page: np.ndarray, clicked: np.ndarray) -> np.ndarray:
     return total - np.maximum.accumulate(np.where(first, total, 0), axis=-1)
 
 
+PLACEMENTS = ("random", "every", "last")
+
+
 @dataclass(frozen=True, slots=True)
 class Dialogues:
     """Conversations of U users and what there is to learn from them.
@@ -190,6 +193,7 @@ def with_generated(
     target, weight = target.reshape(b, t), weight.reshape(b, t)
     learn = target > 0
     spoken = learn & _placed(learn, share, placement, rng)
+    per_prompt = min(per_prompt, len(net.item_vectors()) - 1)
     said = np.zeros((b, t, per_prompt), np.int64)
     said[spoken] = _say(net, batch, np.flatnonzero(spoken), per_prompt, heat, rng)
     place = np.arange(t) + per_prompt * (np.cumsum(spoken, axis=1) - spoken)  # where each token goes

@@ -37,6 +37,13 @@ def summary(
         if a in labels and b in labels and b is not None:
             found = two_way_bootstrap(per_user[a], per_user[b], generator("two-way", a, b))
             differences.append({"a": a, "b": b, "metric": "ndcg@10", **asdict(found)})
+    several = [r for r in records if r.get("interests") and not r["interests"]["chosen"].startswith("1 ")]
+    for label in dict.fromkeys(r["label"] for r in several):
+        mine = [r for r in several if r["label"] == label]
+        # The same weights on both sides: one difference per user and seed, against nothing.
+        more = _gains(mine, out, cut=20) - _gains(mine, out, "one_interest", 20)
+        found = two_way_bootstrap(more, np.zeros((1, more.shape[1])), generator("interests", label))
+        differences.append({"a": label, "b": "itself with one interest", "metric": "ndcg@20", **asdict(found)})
     return {"models": models, "differences": differences}
 
 
@@ -54,14 +61,19 @@ def _model(records: list[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _gains(records: list[dict[str, Any]], out: Path) -> np.ndarray:
-    """(seeds, users) NDCG@10 of the test part."""
-    files = [out / "trials" / f"{_stem(r)}.safetensors" for r in records]
-    return np.stack([gains(load_arrays(file)["test"], 10) for file in files])
+def _gains(records: list[dict[str, Any]], out: Path, part: str = "test", cut: int = 10) -> np.ndarray:
+    """(seeds, users) NDCG of the test part."""
+    files = [out / "trials" / f"{r['file']}.safetensors" for r in records]
+    return np.stack([gains(load_arrays(file)[part], cut) for file in files])
 
 
-def _stem(record: dict[str, Any]) -> str:
-    return f"{record['label'].replace(' ', '_').replace(':', '_')}.seed{record['seed']}"
+def _without_nan(value: Any) -> Any:
+    """NaN is no JSON: what is unknown, such as a spread over one seed, becomes null."""
+    if isinstance(value, dict):
+        return {key: _without_nan(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(part) for part in value]
+    return None if isinstance(value, float) and np.isnan(value) else value
 
 
 def number(value: float, digits: int = 4) -> str:
@@ -92,7 +104,7 @@ def sentence(d: dict[str, Any]) -> str:
         share = f"users alone {number(d['sd_users'], 5)}, training seeds unknown with one seed"
     verdict = "better" if d["low"] > 0 else "worse" if d["high"] < 0 else "no difference shown"
     return (
-        f"{d['a']} minus {d['b']}, test NDCG@10: {d['mean']:+.4f} (95 % {d['low']:+.4f} to {d['high']:+.4f}; "
+        f"{d['a']} minus {d['b']}, test {d['metric'].upper()}: {d['mean']:+.4f} (95 % {d['low']:+.4f} to {d['high']:+.4f}; "
         f"{verdict}). Standard errors: {share}. n = {d['n_users']} users, {d['n_seeds'][0]} and {d['n_seeds'][1]} seeds."
     )
 
@@ -112,7 +124,7 @@ def to_terminal(found: dict[str, Any]) -> None:
 
 def write(found: dict[str, Any], split: LeaveOneOut, command: str, out: Path) -> None:
     """results.json, results.md and quality.png."""
-    save_json(out / "results.json", found)
+    save_json(out / "results.json", _without_nan(found))
     head, body = rows(found)
     lines = [
         f"# Offline evaluation on {split.name}", "",

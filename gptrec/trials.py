@@ -15,24 +15,29 @@ import numpy as np
 
 from gptrec.offline import LeaveOneOut, gains, metrics, ranks
 from policies.draws import generator
+from policies.errors import InputError
 from policies.files import load_arrays, save_arrays, save_json
-from policies.registry import make
+from policies.registry import find, make, settings_of
 from policies.sequential import Sequential
 from policies.training import Trainer
 
 FORMAT = "1"
 WARM_UP = 12  # timed steps per stage
+SAVE_EVERY = 30.0  # seconds between checkpoints
+WITHOUT_EFFECT = ("epochs", "prompt_epochs", "validation_", "update_")  # settings that only the simulator reads
 VALIDATION_USERS = 5000
 MODELS = ("popularity", "itemknn", "bprmf", "gru4rec", "bert4rec", "sasrec", "gptrec")
 ABLATIONS: dict[str, dict[str, Any]] = {
     "user": {"user_module": False},
     "prompts": {"prompt_share": 0.0},
-    "interests": {"interests": 1},
+    "interests": {},  # needs no training of its own: the same weights are ranked with one interest
 }
-# Settings of the offline protocol, the same for all networks: fewer, larger batches and more negatives than in the
-# simulator's short retrainings, and no room for sessions.
+# Settings of the offline protocol, the same for all networks: wider and with more negatives than in the simulator's
+# short retrainings, and no room for sessions. The rate falls to zero at the end of the budget, so that a stage that
+# ended early would end half-trained: nothing stops early, validation chooses among the weights on the way.
 COMMON: dict[str, Any] = {
     "room": 0, "batch_tokens": 1024, "sampled": 2048, "rate": 3e-3, "width": 128, "layers": 1, "dropout": 0.4,
+    "patience": 100,
 }  # fmt: skip
 OFFLINE: dict[str, dict[str, Any]] = {
     "popularity": {"half_life_days": 1e9},
@@ -73,7 +78,7 @@ def is_network(model: str) -> bool:
 
 
 def policy_of(task: Task) -> Any:
-    known = {f for f in asdict(make(task.model)) if not f.startswith("_")}  # type: ignore[call-overload]
+    known = settings_of(find(task.model))
     defaults = {key: value for key, value in OFFLINE.get(task.model, COMMON).items() if key in known}
     return make(task.model, {**defaults, **task.settings})
 
@@ -114,14 +119,14 @@ def run(task: Task, split: LeaveOneOut, out: Path, show: Callable[[str, float, f
     """
     record = out / "trials" / f"{task.file}.json"
     if record.exists():
-        return json.loads(record.read_text())
+        return _finished(record, task)
     began = time.perf_counter()
-    found: dict[str, Any] = {"task": asdict(task), "label": task.label, "seed": task.seed}
+    found: dict[str, Any] = {"task": asdict(task), "label": task.label, "seed": task.seed, "file": task.file}
     if is_network(task.model):
         policy, fitted = _train(task, split, out, show)
         found |= fitted
-        if hasattr(policy, "interests") and "interests" not in task.settings:
-            found["interests"] = _choose_interests(policy, split)
+        if hasattr(policy, "interests"):
+            found["interests"] = _choose_interests(policy, split, task.settings)
     else:
         policy = policy_of(task)
         policy.fit(*split.log(), generator("offline", task.model, task.seed))
@@ -134,7 +139,10 @@ def run(task: Task, split: LeaveOneOut, out: Path, show: Callable[[str, float, f
         arrays["test"] = ranks(policy, split, "test")
         found["test"] = metrics(arrays["test"])
         found["users_per_second"] = len(split.users) / (time.perf_counter() - start)
-    found["seconds"] = time.perf_counter() - began
+        if hasattr(policy, "interests"):  # what the further interests add, on the same weights
+            policy.interests = 1
+            arrays["one_interest"] = ranks(policy, split, "test")
+    found["seconds"] = time.perf_counter() - began + found.pop("seconds_before", 0.0)
     found["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     save_arrays(out / "trials" / f"{task.file}.safetensors", arrays)
     save_json(record, found)
@@ -152,6 +160,8 @@ def _train(
 ) -> tuple[Sequential, dict[str, Any]]:
     policy, make_trainer = begun(task, split)
     some = validation_users(split)
+    if hasattr(policy, "interests"):
+        policy.interests = 1  # while training; how many is chosen at the end
     timing = {"validate": 0.0}
 
     def validate() -> float:
@@ -160,18 +170,18 @@ def _train(
         timing["validate"] += time.perf_counter() - start
         return score
 
-    trainer = make_trainer(validate, steps=list(task.steps))
+    trainer = make_trainer(validate, steps=list(task.steps), patience=policy.patience)
     checkpoint = out / "checkpoints" / f"{task.file}.safetensors"
     about = {
         "format": FORMAT, "model": task.model, "items": str(split.n_items), "users": str(split.n_users),
         "settings": json.dumps(task.settings, sort_keys=True), "steps": str(list(task.steps)),
     }  # fmt: skip
-    before, curve = 0.0, []
+    before, spent, curve = 0.0, np.zeros(2), []
     if checkpoint.exists():
         arrays = load_arrays(checkpoint, about)
         trainer.restore(arrays)
         curve = json.loads(arrays["curve"].tobytes().decode())
-        before = float(arrays["seconds"][0])
+        before, spent = float(arrays["seconds"][0]), arrays["seconds"][1:]
     total, start, saved = sum(task.steps), time.perf_counter(), time.perf_counter()
 
     def trained() -> float:
@@ -182,21 +192,34 @@ def _train(
         done = sum(task.steps[: now.stage]) + now.step
         if validated:
             curve.append([trained(), now.scores[-1]])
-        if validated or now.step % 20 == 0:
-            show(task.label, done / total, now.scores[-1] if now.scores else float("nan"))
-        if time.perf_counter() - saved > 30 or now.done:
+        if time.perf_counter() - saved > SAVE_EVERY or now.done:
             words = np.frombuffer(json.dumps(curve).encode(), np.uint8)
-            save_arrays(checkpoint, {**now.state(), "curve": words, "seconds": np.array([trained()])}, about)
+            seconds = np.array([trained(), spent[0] + timing["validate"], spent[1] + time.perf_counter() - start])
+            save_arrays(checkpoint, {**now.state(), "curve": words, "seconds": seconds}, about)
             saved = time.perf_counter()
+        if validated or now.step % 20 == 0 or now.done:
+            show(task.label, done / total, now.scores[-1] if now.scores else float("nan"))
 
     trainer.run(after)
-    fitted = {"train_seconds": trained(), "validate_seconds": timing["validate"], "curve": curve,
+    fitted = {"train_seconds": trained(), "validate_seconds": spent[0] + timing["validate"],
+              "seconds_before": spent[1], "curve": curve,
               "best": max(trainer.scores), "sequences": trainer.sequences}  # fmt: skip
     return policy, fitted
 
 
-def _choose_interests(policy: Any, split: LeaveOneOut) -> dict[str, Any]:
-    """Sets J and m : n to the best NDCG@20 on validation; returns what was tried."""
+def _finished(record: Path, task: Task) -> dict[str, Any]:
+    """The record of a finished trial, if it is of this very task."""
+    found: dict[str, Any] = json.loads(record.read_text())
+    if found["task"] != json.loads(json.dumps(asdict(task))):
+        raise InputError(f"'{record}' is of other settings than '{task.label}' has now; start a new evaluation")
+    return found
+
+
+def _choose_interests(policy: Any, split: LeaveOneOut, given: dict[str, Any]) -> dict[str, Any]:
+    """Sets J and m : n to the best NDCG@20 on validation, unless they were given; returns what was tried."""
+    if "interests" in given or "later" in given:
+        policy.interests, policy.later = (int(given.get(name, 1)) for name in ("interests", "later"))
+        return {"chosen": f"{policy.interests} x {policy.later}", "valid_ndcg@20": {}}
     tried, some = {}, validation_users(split)
     for interests, later in ((1, 1), (2, 1), (2, 2), (2, 4), (3, 1), (3, 2), (4, 1), (4, 2)):
         policy.interests, policy.later = interests, later

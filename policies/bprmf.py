@@ -17,7 +17,7 @@ from policies.ranking import mask_scores, top_k
 
 @dataclass
 class BPRMF:
-    """Users and items as vectors; the order of clicks plays no part. Unknown users get the popular items.
+    """Users and items as vectors; the order of clicks plays no part. Users without a click get the popular items.
 
     An update trains anew on all clicks so far: the library cannot go on from factors for users it does not know.
     """
@@ -51,13 +51,12 @@ class BPRMF:
     def recommend(self, requests: Requests, slate_size: int, draws: Draws) -> Slates:
         if self._clicks is None:
             raise RuntimeError("fit comes before recommend")
-        # The last factor of a user is 1: it meets the item's bias, all that there is for somebody unknown.
-        nobody = np.zeros(self._users.shape[1], np.float32)
-        nobody[-1] = 1
-        known = requests.users < len(self._users)
-        users = np.where(known[:, None], self._users[np.minimum(requests.users, len(self._users) - 1)], nobody)
+        row = np.minimum(requests.users, len(self._users) - 1)
+        known = (requests.users < len(self._users)) & (np.diff(self._clicks.indptr)[row] > 0)
+        users = self._users[row]
         # einsum, not a product of matrices: a user gets the same bits whoever else is in the batch.
         scores = np.einsum("bd,nd->bn", users, self._items)
+        scores[~known] = np.asarray(self._clicks.sum(axis=0)).ravel()
         slates = top_k(mask_scores(scores, requests), slate_size)
         return Slates(slates, np.ones(slates.shape, np.float32))
 

@@ -2,8 +2,8 @@
 
 Departures from the paper, each because it trains faster to a better validation score: softmax over all items (or
 sampled, with log-Q correction) instead of one negative per position, cosine scores with a temperature, item
-embeddings started from the co-occurrence of items, a learning rate that falls to zero. `loss=bce`, with
-`start=false`, is the paper's.
+embeddings started from the co-occurrence of items, a learning rate that falls to zero. `loss=bce` with
+`start=false` takes back the first three.
 """
 
 from dataclasses import dataclass

@@ -108,7 +108,7 @@ class Sequential:
         clicks = Sequences.of(early)
         self.begin(clicks, catalogue.size, int(log.user.max()) + 1, rng)
         users, contexts, targets = next_clicks(early, late, self.length, self.validation_users, rng)
-        validate = (lambda: ndcg_of(self.top(users, contexts, 10), targets)) if len(users) else None
+        validate = (lambda: ndcg_of(self.top(users, contexts, min(10, self.n_items)), targets)) if len(users) else None
         self.scores_ = self.trainer(self.stages(clicks), rng, validate, patience=self.patience).run()
         self._memory = remember(np.zeros((0, self.length), np.int32), log)
         self._forget_sessions()

@@ -1,8 +1,8 @@
 """The one training loop and the losses of the neural policies, so that they differ in the model alone."""
 
 import json
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -47,6 +47,7 @@ class Stage:
         epochs: length of the stage where no budget is given.
         weave: changes a batch just before it is used, with the model as it then is; None = as it is.
         share: of the time, where a budget is given.
+        own_best: keep the best weights of this stage, even if an earlier stage had better ones.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Stage:
     epochs: int
     weave: Callable[[Batch, np.random.Generator], Batch] | None = None
     share: float = 1.0
+    own_best: bool = False
 
 
 class Scores(Protocol):
@@ -163,10 +165,14 @@ class Trainer:
         evaluations: int = 10,
         patience: int = 3,
     ):
-        self.net, self.stages, self.recipe, self.rng = net, stages, recipe, rng
+        lengths = [stage.epochs for stage in stages] if steps is None else steps
+        kept = [i for i, n in enumerate(lengths) if n > 0]
+        self.net, self.stages, self.recipe, self.rng = net, [stages[i] for i in kept], recipe, rng
         self.negatives = Negatives(popularity)
-        self.validate, self.evaluations, self.patience = validate, evaluations, patience
-        self.steps = list(steps) if steps is not None else [0] * len(stages)  # 0 = epochs, known once one is made
+        self.validate, self.patience = validate, patience
+        self.steps = (
+            [steps[i] for i in kept] if steps is not None else [0] * len(kept)
+        )  # 0 = epochs, known once one is made
         self.every = [max(1, n // evaluations) for n in self.steps]
         self.generator = seeded(rng)
         self.stage, self.step, self.place = 0, 0, 0
@@ -217,6 +223,8 @@ class Trainer:
             validated = True
             last |= self._judge()
         if last:
+            if self.best:
+                self.net.load_state_dict(self.best)
             self.stage, self.step, self.place, self._epoch = self.stage + 1, 0, 0, []
             self.first_score = len(self.scores)
             self._optimiser = self._fresh_optimiser()
@@ -253,13 +261,21 @@ class Trainer:
     def _judge(self) -> bool:
         """Validates; True if the stage should end early."""
         assert self.validate is not None
-        self.net.to(self._home).eval()
-        self.scores.append(self.validate())
-        if self.scores[-1] >= max(self.scores):
-            self.best = {name: value.detach().clone() for name, value in self.net.state_dict().items()}
-        self.net.to(self.device)
+        here = self.scores[self.first_score :] if self.stages[self.stage].own_best else self.scores
+        with self.at_home():
+            score = self.validate()
+            if score >= max(here, default=-np.inf):
+                self.best = {name: value.detach().clone() for name, value in self.net.state_dict().items()}
+        self.scores.append(score)
         here = self.scores[self.first_score :]
         return len(here) - 1 - int(np.argmax(here)) >= self.patience
+
+    @contextmanager
+    def at_home(self) -> Iterator[None]:
+        """The network where it came from, ready to rank; afterwards back where it is trained."""
+        self.net.to(self._home).eval()
+        yield
+        self.net.to(self.device)
 
     # -- stopping and going on ------------------------------------------------------------------------------------
 
@@ -292,7 +308,8 @@ class Trainer:
         moments: dict[int, dict[str, Tensor]] = {}
         for name, value in _part(arrays, "optimiser.").items():
             index, _, key = name.partition(".")
-            moments.setdefault(int(index), {})[key] = value
+            # Files know no scalars: the count of steps comes back as an array of one.
+            moments.setdefault(int(index), {})[key] = value.reshape(()) if key == "step" else value
         groups = self._optimiser.state_dict()["param_groups"]
         self._optimiser.load_state_dict({"state": moments, "param_groups": groups})
         self._epoch, self.place, self._epoch_start = [], 0, words["epoch_start"]

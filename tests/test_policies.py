@@ -198,6 +198,27 @@ def test_names_suggestions_and_arms() -> None:
         find("policies.draws:Draws")
 
 
+def test_bprmf_gives_strangers_the_popular_items() -> None:
+    log, catalogue = small_log()
+    policy = make("bprmf", SMALL["bprmf"])
+    policy.fit(log, catalogue, generator("x"))
+    request = plain_requests(np.zeros((1, 1), np.int32), 40, np.array([10_000]))
+    counts = np.bincount(log.item[log.clicked], minlength=41)
+    slate = policy.recommend(request, 5, Draws(0, request.users, request.sessions)).items[0]
+    assert sorted(counts[slate]) == sorted(counts)[-5:]
+
+
+@pytest.mark.parametrize("name", ["sasrec", "gptrec", "gru4rec", "bert4rec"])
+def test_no_epochs_and_few_items_are_fine(name: str) -> None:
+    log, catalogue = small_log(n_items=7)
+    policy = make(name, {**SMALL[name], "update_epochs": 0})
+    policy.fit(log, catalogue, generator("x"))
+    before = policy.state()
+    policy.update(log, catalogue, generator("y"))
+    after = policy.state()
+    assert all(np.array_equal(before[key], after[key]) for key in before if key.startswith("net."))
+
+
 def test_the_best_of_wide_rows_are_those_of_a_full_sort() -> None:
     rng = np.random.default_rng(0)
     scores = rng.normal(size=(64, 12_101)).astype(np.float32)
