@@ -1,4 +1,4 @@
-"""How near the fitted taste comes to the true one on the built-in world, with and without unshown items.
+"""How near the fitted taste comes to the true one on the built-in world, with and without unshown items; satiation.
 
 python benchmarks/appeal.py
 """
@@ -8,6 +8,7 @@ from scipy.stats import spearmanr
 
 from policies.draws import generator
 from simulator.appeal import AppealSettings, fit_appeal
+from simulator.fit import fit_users
 from simulator.world import load_world
 
 
@@ -25,6 +26,8 @@ def main() -> None:
             f"{unshown:g} unshown items per click: Spearman correlation of taste {spearmanr(taste, found)[0]:.2f}, "
             f"user level sd {fitted.user_level.std():.2f} (true {true.user_level.std():.2f})"
         )
+    users = fit_users(data, 0, 6, lambda text: None)
+    print(f"satiation per exposure: estimated {users['satiation']:.3f}, true {true['satiation']:.3f}")
 
 
 if __name__ == "__main__":

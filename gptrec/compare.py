@@ -25,7 +25,7 @@ class Difference:
 
 
 def two_way_bootstrap(
-    a: np.ndarray, b: np.ndarray, rng: np.random.Generator, resamples: int = 2000, level: float = 0.95
+    a: np.ndarray, b: np.ndarray | None, rng: np.random.Generator, resamples: int = 2000, level: float = 0.95
 ) -> Difference:
     """Resamples users, the same for both models, and the seeds of each model for itself (Owen, 2007, pigeonhole).
 
@@ -35,16 +35,18 @@ def two_way_bootstrap(
     alone, and `sd_seeds` is NaN.
 
     Args:
-        a, b: (seeds, users) gains, such as NDCG@10 per user.
+        a, b: (seeds, users) gains, such as NDCG@10 per user; b is None where a holds differences already, both models
+            having the same seeds.
     """
     n_users = a.shape[1]
-    if b.shape[1] != n_users:
+    if b is not None and b.shape[1] != n_users:
         raise ValueError(f"a has {n_users} users and b {b.shape[1]}; compare models on the same users")
-    spare = len(a) + len(b) - 2
+    models = [(a, 1.0)] if b is None else [(a, 1.0), (b, -1.0)]
+    spare = sum(len(model) - 1 for model, _ in models)
     thick = float(t.ppf((1 + level) / 2, spare) / norm.ppf((1 + level) / 2)) if spare else 0.0
     both, full = np.zeros(resamples), np.zeros(resamples)
     seeds = np.zeros(resamples)
-    for model, sign in ((a, 1.0), (b, -1.0)):
+    for model, sign in models:
         widen = np.sqrt(len(model) / (len(model) - 1)) if len(model) > 1 else 0.0
         pick = rng.integers(0, len(model), (resamples, len(model)))
         share = np.stack([(pick == s).mean(axis=1) for s in range(len(model))], axis=1)  # (resamples, S)
@@ -60,10 +62,10 @@ def two_way_bootstrap(
         seeds += sign * (deviation * model.mean(axis=1)).sum(axis=1)
     tail = (1 - level) / 2
     low, high = np.quantile(both, [tail, 1 - tail])
-    few = min(len(a), len(b)) < 2
+    few = min(len(model) for model, _ in models) < 2
     return Difference(
-        float(a.mean() - b.mean()), float(low), float(high), float(full.std()),
-        float("nan") if few else float(seeds.std()), n_users, (len(a), len(b)),
+        float(sum(sign * model.mean() for model, sign in models)), float(low), float(high), float(full.std()),
+        float("nan") if few else float(seeds.std()), n_users, (len(a), len(a if b is None else b)),
     )  # fmt: skip
 
 

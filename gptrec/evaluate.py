@@ -37,7 +37,7 @@ EPILOG = """Examples:
   python -m gptrec.evaluate --data Beauty.txt --models sasrec,gptrec --settings tuned/best.json
 
 A budget in minutes becomes a number of steps once, from a timed warm-up; it is stored, so that a run that was
-interrupted goes on with --resume DIR to the same weights. Weights, stopping and the number of interests are chosen on
+interrupted goes on with --resume DIR to the same weights. Weights and the number of interests are chosen on
 validation; the test part is opened once per trial."""
 
 
@@ -56,7 +56,11 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--columns", help="for an event table: user=...,item=...,time=... and click=... or rating=...")
     p.add_argument("--click-threshold", type=float, help="a rating of at least this counts as a click")
-    p.add_argument("--models", default=",".join(MODELS), help=f"with commas between (default {','.join(MODELS)})")
+    p.add_argument(
+        "--models",
+        default=",".join(MODELS),
+        help=f"names or module:Class with commas between (default {','.join(MODELS)})",
+    )
     p.add_argument("--seeds", type=int, default=5, help="training runs per model (default 5)")
     p.add_argument("--budget", default="2m", help="training time per network and seed: 90s, 2m (default), 10m")
     p.add_argument("--steps", type=int, help="training steps per network instead of a budget of time")

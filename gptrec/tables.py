@@ -42,7 +42,7 @@ def summary(
         mine = [r for r in several if r["label"] == label]
         # The same weights on both sides: one difference per user and seed, against nothing.
         more = _gains(mine, out, cut=20) - _gains(mine, out, "one_interest", 20)
-        found = two_way_bootstrap(more, np.zeros((1, more.shape[1])), generator("interests", label))
+        found = two_way_bootstrap(more, None, generator("interests", label))
         differences.append({"a": label, "b": "itself with one interest", "metric": "ndcg@20", **asdict(found)})
     return {"models": models, "differences": differences}
 
@@ -130,7 +130,7 @@ def write(found: dict[str, Any], split: LeaveOneOut, command: str, out: Path) ->
         f"# Offline evaluation on {split.name}", "",
         f"{split.n_users} users, {split.n_items} items, {len(split.train.items)} clicks for training; leave one out, all "
         f"items ranked, history excluded: {split.repeated()} of {len(split.users)} test targets stand in their own history "
-        "and count as misses. Weights, stopping and interests chosen on validation; test means over seeds.", "",
+        "and count as misses. Weights and interests chosen on validation; test means over seeds.", "",
         f"`{command}`", "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head),
         *("| " + " | ".join(row) + " |" for row in body), "",
         *(f"- {sentence(d)}" for d in found["differences"]), "",

@@ -79,7 +79,7 @@ def is_network(model: str) -> bool:
 
 def policy_of(task: Task) -> Any:
     known = settings_of(find(task.model))
-    defaults = {key: value for key, value in OFFLINE.get(task.model, COMMON).items() if key in known}
+    defaults = {key: value for key, value in OFFLINE.get(task.model, {}).items() if key in known}
     return make(task.model, {**defaults, **task.settings})
 
 

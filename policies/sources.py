@@ -17,9 +17,7 @@ KUAIRAND_LEVELS = {
     "pages_per_session": (13.55, "KuaiRand-27K, page loads per session"),
     "short_gap_share": (0.54, "KuaiRand-27K, gaps of 30 to 120 minutes among the gaps between sessions"),
 }
-GENERIC_LEVELS = {
-    "random_click_rate": (0.176, "KuaiRand-Pure, uniformly random exposures; no better figure for this log")
-}
+RANDOM_AGAINST_LOGGED = 0.176 / 0.451  # KuaiRand-Pure: click rate of uniformly random slates over production's
 LEVEL_NAMES = (
     "random_click_rate",
     "logged_click_rate",
@@ -41,7 +39,7 @@ def load(
     Args:
         spec: "kuairand:DIR", "movietweetings:DIR", "movielens:DIR" or a .csv, .tsv, .parquet or .inter file.
         columns: "user=...,item=...,time=...,click=...|rating=..." for files.
-        click_threshold: a rating (or watch ratio) of at least this counts as a click.
+        click_threshold: a rating (or value of the click column) of at least this counts as a click.
         calibration: levels that overrule the published ones, by the names in `LEVEL_NAMES`; they count as assumed.
 
     Raises:
@@ -60,7 +58,7 @@ def load(
         data = loaders[scheme](folder, click_threshold)
     else:
         data = from_table(Path(spec), columns, click_threshold)
-    levels = {**GENERIC_LEVELS, **data.calibration}
+    levels = {"random_click_rate": _generic_level(data), **data.calibration}
     for key, value in (calibration or {}).items():
         if key not in LEVEL_NAMES:
             raise InputError(f"unknown calibration point '{key}'{suggestion(key, LEVEL_NAMES)}")
@@ -68,6 +66,17 @@ def load(
     data.calibration.clear()
     data.calibration.update(levels)
     return data
+
+
+def _generic_level(data: Dataset) -> tuple[float, str]:
+    """What uniformly random slates are assumed to be clicked where nothing better is known, and why."""
+    if "skips" not in data.has:
+        return 0.176, "KuaiRand-Pure, uniformly random exposures; this log has no skips and so no level of its own"
+    rate = RANDOM_AGAINST_LOGGED * float(data.log.clicked.mean())
+    return (
+        rate,
+        "the log's click rate times .39, the ratio of KuaiRand-Pure; set it by --calibrate random_click_rate=...",
+    )
 
 
 def kuairand(folder: Path, click_threshold: float | None = None) -> Dataset:

@@ -22,7 +22,7 @@ class Experiment:
         policies: arms in order; two arms of one policy are written `sasrec,sasrec.2`.
         log: `world:`, `kuairand:DIR`, `movietweetings:DIR`, `movielens:DIR` or an event table.
         columns: role=column pairs for an event table.
-        click_threshold: a rating or watch ratio of at least this is a click.
+        click_threshold: a rating (or value of the click column) of at least this is a click.
         calibrate: levels that the log cannot tell, such as `random_click_rate=.176,pages_per_session=13.55`.
         users: size of the simulated population, drawn from the fitted one.
         days: length of the test. warmup_days: before it, one policy serves everybody.

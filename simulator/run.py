@@ -270,23 +270,23 @@ def parser() -> argparse.ArgumentParser:
 FLAGS = {
     "policies": "arms: popularity, itemknn, bprmf, gru4rec, bert4rec, sasrec, gptrec, module:Class; references uniform and oracle "
     "(default gptrec,sasrec)",
-    "log": "world: (built in), kuairand:DIR, movietweetings:DIR, movielens:DIR, or a .csv .tsv .parquet .inter file",
+    "log": "world: or world:SEED (built in), kuairand:DIR, movietweetings:DIR, movielens:DIR, or a .csv .tsv .parquet .inter file",
     "columns": "for a file: user=...,item=...,time=... and click=... or rating=..., also session, slot, watch, like, "
     "category, ...",
-    "click-threshold": "a rating (or watch ratio) of at least this counts as a click",
+    "click-threshold": "a rating (or value of the click column) of at least this counts as a click; needed with rating=",
     "calibrate": "levels that the log cannot tell: random_click_rate=.176,pages_per_session=13.55,"
     "sessions_per_day=4.84, ...",
-    "users": "simulated users, drawn from the fitted ones (default 2000)",
+    "users": "simulated users, drawn from the fitted ones; beyond their number, newcomers (default 2000)",
     "days": "length of the test in days (default 7)",
     "warmup-days": "days before the test in which one policy serves everybody (default 3)",
     "rounds": "models per arm; the first learns from the log, the others from feedback (default 3)",
     "slate-size": "items per page (default 6)",
-    "seed": "of everything (default 0)",
+    "seed": "of population, training and chance (default 0); another built-in world is --log world:SEED",
     "control": "arm to compare against (default: the last one that is no reference)",
     "weights": "share of users per arm, such as .1,.1; the rest is held out (default: equal shares)",
     "design": "split: each user in one arm (default); twin: each user meets every arm",
     "learn-from": "what an arm retrains on: own rows (default), all rows, none",
-    "primary": "metric of the verdict (default clicks)",
+    "primary": "metric of the verdict: clicks (default), click_rate, watch_time, long_views, likes, sessions, days_active",
 }
 
 

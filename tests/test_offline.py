@@ -198,6 +198,9 @@ def test_two_way_bootstrap_covers_and_tells_the_parts_apart() -> None:
             covered += found.low <= 0.03 <= found.high
         # 99.9 % binomial band of .95; with two seeds Student's tail on a resampled mean is conservative.
         assert (0.90 if seeds == 5 else 0.88) <= covered / worlds <= 0.99 + 0.01 * (seeds == 2), seeds
+    paired = two_way_bootstrap(np.array([[0.1] * 50, [0.2] * 50]), None, rng, resamples=300)
+    assert (paired.mean, paired.n_seeds) == (pytest.approx(0.15), (2, 2))
+    assert paired.sd_seeds == pytest.approx(0.05, rel=0.2)
     noiseless = two_way_bootstrap(np.tile(rng.random(300), (4, 1)), np.zeros((3, 300)), rng, resamples=300)
     assert noiseless.sd_seeds == pytest.approx(0)
     assert noiseless.sd_users == pytest.approx(np.sqrt(1 / 12 / 300), rel=0.2)

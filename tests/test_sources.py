@@ -146,3 +146,16 @@ def test_the_real_movietweetings_log() -> None:
     data = load(f"movietweetings:{shared_data('movietweetings_100k')}")
     assert (len(data.log), data.n_users, data.catalogue.size) == (100_000, 16_554, 10_506)
     assert data.log.clicked.mean() == pytest.approx(0.50542)
+
+
+def test_a_logs_own_level_scales_what_random_slates_are_assumed_to_get(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    n = 4000
+    frame = pd.DataFrame({"user": rng.integers(0, 50, n), "item": rng.integers(0, 80, n), "time": np.arange(n) * 60.0})
+    frame.assign(click=(rng.random(n) < 0.03).astype(int)).to_csv(tmp_path / "few.csv", index=False)
+    data = load(str(tmp_path / "few.csv"))
+    assert data.calibration["random_click_rate"][0] == pytest.approx(0.176 / 0.451 * data.log.clicked.mean())
+    frame.to_csv(tmp_path / "choices.csv", index=False)
+    assert load(str(tmp_path / "choices.csv")).calibration["random_click_rate"][0] == 0.176
+    given = load(str(tmp_path / "few.csv"), calibration={"random_click_rate": 0.01})
+    assert given.calibration["random_click_rate"] == (0.01, "given on the command line")
