@@ -43,7 +43,7 @@ def main() -> None:
     for learn_from in rejected:
         e = Experiment(
             policies=arms, log=log, users=1000, days=4.0, rounds=4, truth=False, learn_from=learn_from,
-            record_truth=False, repeat_after=20,
+            record_truth=False, repeat_after=20, calibrate="random_click_rate=.176",
         )  # fmt: skip
         for salt in range(given.runs):
             with tempfile.TemporaryDirectory() as folder:

@@ -61,6 +61,7 @@ def experiment(small_log: Path):
         base: dict = {
             "policies": ("sasrec", "popularity"), "log": str(small_log), "users": 120, "days": 2.0, "warmup_days": 1.0,
             "rounds": 2, "repeat_after": 20, "policy_settings": {}, "truth": False, "threads": 1,
+            "calibrate": "random_click_rate=.176",
         }  # fmt: skip
         base |= settings
         arms = {arm.split(".")[0] for arm in base["policies"]}

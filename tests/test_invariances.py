@@ -122,4 +122,4 @@ def test_interrupted_and_resumed_equals_uninterrupted(  # type: ignore[no-untype
     assert json.loads((folder / "manifest.json").read_text())["status"] == "complete"
     for arm in BOTH:
         same(plain.impressions(arm), resumed.impressions(arm))
-    assert resumed.effects["lift"].tolist() == plain.effects["lift"].tolist()
+    np.testing.assert_array_equal(resumed.effects["lift"], plain.effects["lift"])
