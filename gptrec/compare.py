@@ -31,7 +31,7 @@ def two_way_bootstrap(
 
     Seeds are few: resampling S of them understates their variance by (S - 1) / S, and the normal tail is too thin.
     Their deviations are widened by sqrt(S / (S - 1)) and, for the interval, by Student's quantile over the normal
-    one, with the seeds of both models less two as degrees of freedom. With one seed the interval is about users
+    one, with Welch's degrees of freedom. With one seed the interval is about users
     alone, and `sd_seeds` is NaN.
 
     Args:
@@ -42,7 +42,7 @@ def two_way_bootstrap(
     if b is not None and b.shape[1] != n_users:
         raise ValueError(f"a has {n_users} users and b {b.shape[1]}; compare models on the same users")
     models = [(a, 1.0)] if b is None else [(a, 1.0), (b, -1.0)]
-    spare = sum(len(model) - 1 for model, _ in models)
+    spare = _welch([model.mean(axis=1) for model, _ in models])
     thick = float(t.ppf((1 + level) / 2, spare) / norm.ppf((1 + level) / 2)) if spare else 0.0
     both, full = np.zeros(resamples), np.zeros(resamples)
     seeds = np.zeros(resamples)
@@ -67,6 +67,14 @@ def two_way_bootstrap(
         float(sum(sign * model.mean() for model, sign in models)), float(low), float(high), float(full.std()),
         float("nan") if few else float(seeds.std()), n_users, (len(a), len(a if b is None else b)),
     )  # fmt: skip
+
+
+def _welch(means: list[np.ndarray]) -> float:
+    """Degrees of freedom of a difference of means of few seeds (Welch, 1947); 0 where no model has two."""
+    parts = [(float(np.var(m, ddof=1)) / len(m), len(m) - 1) for m in means if len(m) > 1]
+    if not sum(v for v, _ in parts):
+        return float(sum(n for _, n in parts))
+    return sum(v for v, _ in parts) ** 2 / sum(v**2 / n for v, n in parts)
 
 
 def over_seeds(values: np.ndarray) -> tuple[float, float, float]:

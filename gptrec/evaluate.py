@@ -79,9 +79,10 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser().parse_args(words)
     try:
         if given.resume is not None:
-            if [word for word in words if word.startswith("--")] != ["--resume"]:
+            out = given.resume
+            if given != parser().parse_args(["--resume", str(out)]):
                 raise InputError("--resume goes on with the settings of the evaluation; give no others with it")
-            out, stored = given.resume, _stored(given.resume)
+            stored = _stored(out)
             words, chosen = stored["words"], stored["settings"]
             torch.set_num_threads(stored["threads"])
             given = parser().parse_args(words)
@@ -194,7 +195,7 @@ def _planned(
         task = Task(label, model, 0, settings)
         if trials.is_network(model) and label not in known:
             if steps is not None:
-                shares = [stage.share for stage in trials.begun(task, split)[0].stages(split.train)]
+                shares = [stage.share for stage in trials.policy_of(task).stages(split.train)]
                 known[label] = [max(1, round(steps * share)) for share in shares]
             else:
                 bar.console.print(f"timing {label}", style="dim", highlight=False)

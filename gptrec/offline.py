@@ -74,6 +74,10 @@ def read(spec: str, columns: str | None = None, click_threshold: float | None = 
     """A file of "user item item item ..." lines (.txt), or any log that the simulator reads."""
     if spec.endswith(".txt"):
         return _split(Path(spec).name, *_lines(Path(spec)))
+    if spec.startswith("world:"):
+        raise InputError(
+            "the built-in world lives in simulator.run; give --data a .txt, an event table or a data set's folder"
+        )
     data = load(spec, columns, click_threshold)
     log = data.for_policies()
     log = log.rows(log.clicked).by_user()

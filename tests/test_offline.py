@@ -283,6 +283,8 @@ def test_every_network_is_tuned_over_the_same_ranges_as_often() -> None:
         (["--data", "LINES", "--set", "gptrec.placement=evry"], "did you mean 'every'"),
         (["--data", "LINES", "--settings", "list.json"], "object of objects"),
         (["--resume", "there", "--seeds", "3"], "give no others"),
+        (["--resume=there"], "is no evaluation"),
+        (["--data", "world:"], "lives in simulator.run"),
         (["--data", "LINES", "--models", "sasrec", "--set", "sasrec.loss=hinge"], "wanted one of"),
         (["--data", "twice.txt"], "on two lines"),
         (["--data", "short.txt"], "at least two such users"),
