@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from policies.networks import Block, ItemNet
+from policies.networks import Block, ItemNet, extend_all
 from policies.sequences import Batch
 from policies.sessions import Tokens
 
@@ -73,11 +73,10 @@ class RecGPT(ItemNet):
         return self.norm(x).flatten(0, 1)
 
     def extend(
-        self, tokens: Tokens, first: Tensor, keys: list[Tensor], values: list[Tensor], base: int, seen: Tensor | None
-    ) -> Tensor:
+        self, tokens: Tokens, first: Tensor, keys: list[Tensor], values: list[Tensor], base: int,
+        seen: Tensor | None, newest: Tensor,
+    ) -> Tensor:  # fmt: skip
         """See `policies.sessions.CachedNet`: goes on from cached keys and values."""
         positions = (first[:, None] + torch.arange(tokens.items.shape[1])).clamp(max=self.position.num_embeddings - 1)
         x = self.embed(tokens.items, tokens.segments, tokens.users, positions)
-        for block, key, value in zip(self.blocks, keys, values, strict=True):
-            x = block.extend(x, key, value, base, seen)  # type: ignore[operator]
-        return self.norm(x)
+        return self.norm(extend_all(self.blocks, x, keys, values, base, seen, newest))

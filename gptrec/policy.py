@@ -131,7 +131,7 @@ class GPTRec(Sequential):
         stage = self._prompting(clicks, talks, self.update_rate, self.update_epochs, most=self.update_batches)
         self.trainer([stage], rng, steps=self._update_steps()).run()
         self._talk = self._talk.after(talks)
-        self._forget_sessions()
+        self._forget()
 
     def _talks(self, log: Impressions, memory: Memory) -> Dialogues:
         """Dialogues as this policy reads them: without `dialogues` clicks alone, whoever showed them."""
@@ -139,7 +139,8 @@ class GPTRec(Sequential):
             return dialogues_of(log, memory, self.skips)
         return dialogues_of(replace(log, bucket=np.full_like(log.bucket, BY_LOG)), memory, 0)
 
-    def _forget_sessions(self) -> None:
+    def _forget(self) -> None:
+        super()._forget()
         self._store.wave = None
 
     def _validation(self, talks: Dialogues, late: Impressions, rng: np.random.Generator) -> Callable[[], float] | None:

@@ -52,15 +52,36 @@ class Block(nn.Module):
         q, k, v = self.split(x)
         return self.finish(x, F.scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=seen is None))
 
-    def extend(self, x: Tensor, key: Tensor, value: Tensor, base: int, seen: Tensor | None) -> Tensor:
-        """Goes on from cached keys and values; writes the new ones from slot `base` on. See `policies.sessions`."""
+    def extend(
+        self, x: Tensor, key: Tensor, value: Tensor, base: int, seen: Tensor | None, newest: Tensor | None = None
+    ) -> Tensor:
+        """Goes on from cached keys and values; writes the new ones from slot `base` on. See `policies.sessions`.
+
+        Args:
+            newest: (B,) the only token of each row whose state is wanted: (B, 1, D); None = all of them.
+        """
         end = base + x.shape[1]
         q, k, v = self.split(x)
         key[:, :, base:end], value[:, :, base:end] = k, v
+        if newest is not None:
+            row = torch.arange(len(x))
+            x, q = x[row, newest][:, None], q[row, :, newest][:, :, None]
+            seen = torch.arange(end) <= newest[:, None, None] if seen is None else seen[row, newest][:, None]
         if seen is None:
             return self.finish(x, F.scaled_dot_product_attention(q, k, v, is_causal=True))
         mixed = F.scaled_dot_product_attention(q, key[:, :, :end], value[:, :, :end], attn_mask=seen[:, None])
         return self.finish(x, mixed)
+
+
+def extend_all(
+    blocks: nn.ModuleList, x: Tensor, keys: list[Tensor], values: list[Tensor], base: int, seen: Tensor | None,
+    newest: Tensor,
+) -> Tensor:  # fmt: skip
+    """(B, D) state of the newest token of each row; what the last block says of the others nobody reads."""
+    for i, block in enumerate(blocks):
+        last = newest if i + 1 == len(blocks) else None
+        x = block.extend(x, keys[i], values[i], base, seen, last)  # type: ignore[operator]
+    return x[:, 0]
 
 
 class ItemNet(nn.Module):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from policies.base import Requests
-from policies.networks import Block, ItemNet
+from policies.networks import Block, ItemNet, extend_all
 from policies.sequences import Batch
 from policies.sequential import Sequential
 from policies.sessions import CHUNK, Entries, SessionStore, Tokens, Wave
@@ -43,14 +43,13 @@ class SASRecNet(ItemNet):
         return self.norm(x).flatten(0, 1)
 
     def extend(
-        self, tokens: Tokens, first: Tensor, keys: list[Tensor], values: list[Tensor], base: int, seen: Tensor | None
-    ) -> Tensor:
+        self, tokens: Tokens, first: Tensor, keys: list[Tensor], values: list[Tensor], base: int,
+        seen: Tensor | None, newest: Tensor,
+    ) -> Tensor:  # fmt: skip
         """See `policies.sessions.CachedNet`."""
         at = first[:, None] + torch.arange(tokens.items.shape[1])
         x = self.items(tokens.items) + self.positions(at.clamp(max=self.positions.num_embeddings - 1))
-        for block, key, value in zip(self.blocks, keys, values, strict=True):
-            x = block.extend(x, key, value, base, seen)  # type: ignore[operator]
-        return self.norm(x)
+        return self.norm(extend_all(self.blocks, x, keys, values, base, seen, newest))
 
 
 @dataclass
@@ -69,7 +68,8 @@ class SASRec(Sequential):
         cosine = self.loss == "softmax"
         return SASRecNet(n_items, self.width, self.layers, self.heads, positions, self.dropout, cosine)
 
-    def _forget_sessions(self) -> None:
+    def _forget(self) -> None:
+        super()._forget()
         self._store.wave = None
 
     def _slates(self, requests: Requests, k: int, vectors: Tensor, width: int | None = None) -> np.ndarray:

@@ -62,6 +62,7 @@ class Sequential:
         self._net: Any = None
         self._memory = np.zeros((0, self.length), np.int32)
         self._popularity = np.zeros(0)
+        self._vectors: Tensor | None = None  # of the items as they are scored, while the weights stay
 
     @property
     def net(self) -> Any:
@@ -86,6 +87,7 @@ class Sequential:
         vectors = ppmi_vectors(clicks, n_items, width, rng) if self.start else np.zeros((0, width), np.float32)
         self._net.initialise(vectors, seeded(rng))
         self._popularity = np.bincount(clicks.items, minlength=n_items + 1).astype(np.float64)
+        self._forget()
 
     def batches(self, clicks: Sequences, rng: np.random.Generator) -> Iterator[Batch]:
         """One epoch: predict each click from the ones before it; windows are as long as what serving sees, and a target."""
@@ -100,6 +102,7 @@ class Sequential:
         **limits: Any,
     ) -> Trainer:  # fmt: skip
         """A trainer of this policy's network; `limits` are those of `Trainer`."""
+        self._forget()
         recipe = Recipe(self.loss, self.temperature, self.sampled, self.decay)
         return Trainer(self.net, stages, recipe, self._popularity, rng, validate, **limits)
 
@@ -111,7 +114,7 @@ class Sequential:
         validate = (lambda: ndcg_of(self.top(users, contexts, min(10, self.n_items)), targets)) if len(users) else None
         self.scores_ = self.trainer(self.stages(clicks), rng, validate, patience=self.patience).run()
         self._memory = remember(np.zeros((0, self.length), np.int32), log)
-        self._forget_sessions()
+        self._forget()
 
     def update(self, log: Impressions, catalogue: Catalogue, rng: np.random.Generator) -> None:
         """Fine-tunes on the users who clicked since, their remembered clicks included so that little is forgotten."""
@@ -127,7 +130,7 @@ class Sequential:
         )
         self.trainer([stage], rng, steps=self._update_steps()).run()
         self._memory = remember(self._memory, log)
-        self._forget_sessions()
+        self._forget()
 
     def _update_steps(self) -> list[int] | None:
         return [self.update_steps] if self.update_steps > 0 else None
@@ -135,8 +138,9 @@ class Sequential:
     def _count(self, log: Impressions) -> None:
         self._popularity = self._popularity + np.bincount(log.item[log.clicked], minlength=len(self._popularity))
 
-    def _forget_sessions(self) -> None:
-        """Called when the weights have changed."""
+    def _forget(self) -> None:
+        """Drops what was computed with weights that have changed."""
+        self._vectors = None
 
     # -- ranking --------------------------------------------------------------------------------------------------
 
@@ -155,11 +159,12 @@ class Sequential:
     @torch.inference_mode()
     def recommend(self, requests: Requests, slate_size: int, draws: Draws) -> Slates:
         slates = np.zeros((len(requests), slate_size), np.int32)
-        vectors = self._item_vectors()
+        if self._vectors is None:
+            self._vectors = self._item_vectors()
         for page in np.unique(requests.pages):
             rows = np.flatnonzero(requests.pages == page)
             part = requests if len(rows) == len(requests) else requests.rows(rows)
-            slates[rows] = self._slates(part, slate_size, vectors)
+            slates[rows] = self._slates(part, slate_size, self._vectors)
         return Slates(slates, np.ones(slates.shape, np.float32))
 
     @torch.inference_mode()
@@ -190,7 +195,7 @@ class Sequential:
         self._popularity = np.array(state["popularity"])
         self._net = self._make(self.n_items, self._n_users_of(state)).eval()
         self._net.load_state_dict(torch_state(state))
-        self._forget_sessions()
+        self._forget()
 
     def _n_users_of(self, state: dict[str, np.ndarray]) -> int:
         return 0

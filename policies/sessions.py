@@ -37,14 +37,16 @@ class CachedNet(Protocol):
     def scale(self, vectors: Tensor) -> Tensor: ...
 
     def extend(
-        self, tokens: Tokens, first: Tensor, keys: list[Tensor], values: list[Tensor], base: int, seen: Tensor | None
-    ) -> Tensor:
-        """(B, T, D) states of the new tokens.
+        self, tokens: Tokens, first: Tensor, keys: list[Tensor], values: list[Tensor], base: int,
+        seen: Tensor | None, newest: Tensor,
+    ) -> Tensor:  # fmt: skip
+        """(B, D) state of the newest of the new tokens of each row.
 
         Args:
             first: (B,) position of the first new token.
             keys, values: per layer (B, heads, slots, D / heads); the new ones are written from slot `base` on.
             seen: (B, T, base + T) bool, the slots that each new token attends to; None = itself and all before it.
+            newest: (B,) which of the T it is.
         """
         ...
 
@@ -110,24 +112,23 @@ class Wave:
             here = slice(begin, begin + CHUNK)
             if not fresh[here].any():
                 continue  # all of this chunk have left
-            states = self._states(here, block[here], spoken[here])
             n = fresh[here].sum(1)
-            newest = states[torch.arange(CHUNK), (n - 1).clamp(min=0)]
-            self.last[here] = torch.where((n > 0)[:, None], newest, self.last[here])
+            states = self._newest(here, block[here], spoken[here], (n - 1).clamp(min=0))
+            self.last[here] = torch.where((n > 0)[:, None], states, self.last[here])
         self.count += fresh.sum(1)
         self.base += width
 
-    def _states(self, here: slice, items: Tensor, segments: Tensor) -> Tensor:
+    def _newest(self, here: slice, items: Tensor, segments: Tensor, newest: Tensor) -> Tensor:
         tokens = Tokens(items, segments, self.rows[here])
         keys, values = [k[here] for k in self.keys], [v[here] for v in self.values]
         if not self.base:  # left-aligned: what pads a row comes after all of its tokens
-            return self.net.extend(tokens, self.count[here], keys, values, 0, None)
+            return self.net.extend(tokens, self.count[here], keys, values, 0, None, newest)
         width = items.shape[1]
         end = self.base + width
         causal = torch.ones((width, end), dtype=torch.bool).tril(self.base)
         seen = causal & self.valid[here, None, :end]
         seen = seen | torch.eye(width, end, dtype=torch.bool).roll(self.base, 1)  # no row may see nothing
-        return self.net.extend(tokens, self.count[here], keys, values, self.base, seen)
+        return self.net.extend(tokens, self.count[here], keys, values, self.base, seen, newest)
 
     def peek(self, here: slice, items: Tensor, segment: int, depth: int) -> Tensor:
         """(CHUNK, D) states after saying one more item (CHUNK,), kept in slots beyond the context.
@@ -141,7 +142,7 @@ class Wave:
         tokens = Tokens(items[:, None], torch.full((CHUNK, 1), segment), self.rows[here])
         keys, values = [k[here] for k in self.keys], [v[here] for v in self.values]
         first = self.count[here] + depth
-        return self.net.extend(tokens, first, keys, values, base + depth, seen)[:, 0]
+        return self.net.extend(tokens, first, keys, values, base + depth, seen, torch.zeros(CHUNK, dtype=torch.int64))
 
     def forget(self, depth: int) -> None:
         """Takes back what was said by `peek`."""
