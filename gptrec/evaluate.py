@@ -6,12 +6,9 @@
 import argparse
 import hashlib
 import json
-import multiprocessing
-import os
 import shlex
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +22,7 @@ from gptrec import trials, tuning
 from gptrec.offline import LeaveOneOut, read
 from gptrec.tables import summary, to_terminal, write
 from gptrec.trials import ABLATIONS, MODELS, Task
+from gptrec.workers import Data, in_a_fresh_process, run_all
 from policies.errors import InputError, suggestion
 from policies.files import save_json
 from policies.registry import find, settings_of
@@ -68,6 +66,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--settings", type=Path, help="settings per model, best.json of a tuning")
     p.add_argument("--set", action="append", default=[], metavar="MODEL.KEY=VALUE", help="a setting of a model")
     p.add_argument("--trials", type=int, default=12, help="tune: configurations per network (default 12)")
+    p.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        help="trainings at a time, each on its share of the cores (default 1); two on two cores end sooner than one by one",
+    )
     p.add_argument("--out", type=Path, help="folder for the results, must not exist (default runs/offline-<time>)")
     p.add_argument("--resume", type=Path, metavar="DIR", help="go on with an interrupted evaluation or tuning")
     return p
@@ -84,13 +88,15 @@ def main(arguments: list[str] | None = None) -> int:
                 raise InputError("--resume goes on with the settings of the evaluation; give no others with it")
             stored = _stored(out)
             words, chosen = stored["words"], stored["settings"]
-            torch.set_num_threads(stored["threads"])
             given = parser().parse_args(words)
+            torch.set_num_threads(stored["threads"])
         else:
             out = given.out or Path("runs") / time.strftime("offline-%Y%m%d-%H%M%S")
             if out.exists():
                 raise InputError(f"'{out}' exists already; choose another --out, or go on with --resume {out}")
             chosen = _settings(given)
+            _check(given)
+            torch.set_num_threads(max(1, torch.get_num_threads() // given.jobs))
         command = "python -m gptrec.evaluate " + shlex.join(words)
         if given.what == "tune":
             return _tune(given, words, chosen, out)
@@ -115,18 +121,32 @@ def _evaluate(
     wanted = _labels(given, settings)
     seconds = _seconds(given.budget)
     split = _open(given, words, settings, out)
-    records = []
     with _bar() as bar:
         planned = _planned(wanted, split, seconds, given.steps, out, bar)
         everything = [replace(task, seed=seed) for seed in range(given.seeds) for task in planned]
-        for task in everything:
-            records.append(_apart(task, given, out, bar))
+        # A model without chance in it is run once; its record stands for every seed.
+        sources = [replace(task, seed=0) if trials.without_chance(task) else task for task in everything]
+        runs = {task.file: task for task in sources}
+        found = run_all(runs.values(), _data(given), out, bar, given.jobs)
+    records = [{**found[source.file], "seed": task.seed} for source, task in zip(sources, everything, strict=True)]
     pairs = [(label, "gptrec") for label, _, _ in wanted if label.startswith("gptrec -")]
-    found = summary(records, out, "sasrec", pairs)
-    to_terminal(found)
-    write(found, split, command, out)
+    results = summary(records, out, "sasrec", pairs)
+    to_terminal(results)
+    write(results, split, command, out)
     print(f"results: {out}/results.md")
     return 0
+
+
+def _check(given: argparse.Namespace) -> None:
+    """Refuses counts below one, and what the other command alone reads."""
+    for name in ("seeds", "steps", "trials", "jobs"):
+        if getattr(given, name) is not None and getattr(given, name) < 1:
+            raise InputError(f"--{name} must be at least 1, not {getattr(given, name)}")
+    usual = parser().parse_args([])
+    foreign = ("seeds", "ablate") if given.what == "tune" else ("trials",)
+    for name in foreign:
+        if getattr(given, name) != getattr(usual, name):
+            raise InputError(f"--{name} means nothing to '{given.what}'; leave it out")
 
 
 def _labels(given: argparse.Namespace, settings: dict[str, dict[str, Any]]) -> list[tuple[str, str, dict[str, Any]]]:
@@ -134,9 +154,6 @@ def _labels(given: argparse.Namespace, settings: dict[str, dict[str, Any]]) -> l
     models = [name.strip() for name in given.models.split(",") if name.strip()]
     if not models:
         raise InputError(f"--models is empty; wanted some of {', '.join(MODELS)}")
-    for name in ("seeds", "steps", "trials"):
-        if getattr(given, name) is not None and getattr(given, name) < 1:
-            raise InputError(f"--{name} must be at least 1, not {getattr(given, name)}")
     for name in models:
         find(name)
     for name in settings:
@@ -199,49 +216,10 @@ def _planned(
                 known[label] = [max(1, round(steps * share)) for share in shares]
             else:
                 bar.console.print(f"timing {label}", style="dim", highlight=False)
-                known[label] = list(_in_a_fresh_process(trials.steps_within, task, split, seconds))
+                known[label] = list(in_a_fresh_process(trials.steps_within, task, split, seconds))
             save_json(stored, known)
         tasks.append(replace(task, steps=tuple(known.get(label, ()))))
     return tasks
-
-
-def _apart(task: Task, given: argparse.Namespace, out: Path, bar: Progress) -> dict[str, Any]:
-    """Runs a trial in a process of its own, so that its memory is its own; shows how far it is."""
-    name = f"{task.label}, seed {task.seed}"
-    row = bar.add_task(name, total=1.0, note="")
-    with multiprocessing.get_context("spawn").Manager() as manager:
-        told = manager.dict()
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            data = (given.data, given.columns, given.click_threshold)
-            future = pool.submit(_work, task, data, out, told, torch.get_num_threads())
-            while not future.done():
-                time.sleep(0.2)
-                if "done" in told:
-                    bar.update(row, completed=told["done"], note=f"validation NDCG@10 {told['score']:.4f}")
-            record = future.result()
-    last = f"validation NDCG@10 {record['valid']['ndcg@10']:.4f}"
-    bar.update(row, completed=1.0, note=last)
-    if not bar.console.is_terminal:
-        bar.console.print(f"{name}: {last}, {record['seconds']:.0f} s", highlight=False)
-    return record
-
-
-def _work(task: Task, data: tuple[str, str | None, float | None], out: Path, told: Any, threads: int) -> dict[str, Any]:
-    torch.set_num_threads(threads)
-    parent = multiprocessing.parent_process()
-
-    def show(label: str, done: float, score: float) -> None:
-        if parent is not None and not parent.is_alive():
-            os._exit(1)  # nobody waits any more; the checkpoint is there for --resume
-        told["score"] = score
-        told["done"] = done
-
-    return trials.run(task, read(*data), out, show)
-
-
-def _in_a_fresh_process(function: Any, *arguments: Any) -> Any:
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
 
 
 def _tune(given: argparse.Namespace, words: list[str], settings: dict[str, dict[str, Any]], out: Path) -> int:
@@ -252,19 +230,15 @@ def _tune(given: argparse.Namespace, words: list[str], settings: dict[str, dict[
         )
     seconds = _seconds(given.budget)
     split = _open(given, words, settings, out)
-    results: list[dict[str, Any]] = []
     with _bar() as bar:
-        for label, model, fixed in wanted:
-            tasks = [
-                Task(f"{label}.{i}", model, 0, {**choice, **fixed}, test=False)
-                for i, choice in enumerate(tuning.choices(model, given.trials))
-            ]
-            for task in tasks:
-                planned = _planned([(task.label, model, task.settings)], split, seconds, given.steps, out, bar)[0]
-                record = _apart(replace(planned, test=False), given, out, bar)
-                results.append({"model": model, **record})
-                tuning.keep(results, out)
-    for line in tuning.best_lines(results):
+        labelled = [
+            (f"{label}.{i}", model, {**choice, **fixed})
+            for label, model, fixed in wanted
+            for i, choice in enumerate(tuning.choices(model, given.trials))
+        ]
+        tasks = [replace(task, test=False) for task in _planned(labelled, split, seconds, given.steps, out, bar)]
+        records = run_all(tasks, _data(given), out, bar, given.jobs, lambda done: tuning.keep(done, out))
+    for line in tuning.best_lines(list(records.values())):
         print(line)
     print(f"every trial: {out}/tuning.jsonl; use the best with --settings {out}/best.json")
     return 0
@@ -274,7 +248,7 @@ def _open(given: argparse.Namespace, words: list[str], settings: dict[str, dict[
     """Reads the data, and makes the folder or checks that it is of the same data."""
     if not given.data:
         raise InputError('--data is missing; give a .txt of "user item item ..." lines or any log of simulator.run')
-    split = read(given.data, given.columns, given.click_threshold)
+    split = read(*_data(given))
     digest = hashlib.sha256(split.train.items.tobytes() + split.valid.tobytes() + split.test.tobytes()).hexdigest()
     manifest = {
         "format": trials.FORMAT, "words": words, "settings": settings, "data": split.name, "checksum": digest,
@@ -286,6 +260,10 @@ def _open(given: argparse.Namespace, words: list[str], settings: dict[str, dict[
     else:
         save_json(out / "evaluation.json", manifest)
     return split
+
+
+def _data(given: argparse.Namespace) -> Data:
+    return given.data, given.columns, given.click_threshold
 
 
 def _stored(out: Path) -> dict[str, Any]:

@@ -77,6 +77,11 @@ def is_network(model: str) -> bool:
     return isinstance(make(model), Sequential)
 
 
+def without_chance(task: Task) -> bool:
+    """Whether seeds make no difference."""
+    return bool(getattr(find(task.model), "deterministic", False))
+
+
 def policy_of(task: Task) -> Any:
     known = settings_of(find(task.model))
     defaults = {key: value for key, value in OFFLINE.get(task.model, {}).items() if key in known}

@@ -44,7 +44,7 @@ def keep(results: list[dict[str, Any]], out: Path) -> None:
     """Writes every trial to tuning.jsonl and the best settings per model to best.json."""
     lines = [
         json.dumps(
-            {"model": r["model"], "settings": r["task"]["settings"], "steps": r["task"]["steps"], "valid": r["valid"],
+            {"model": r["task"]["model"], "settings": r["task"]["settings"], "steps": r["task"]["steps"], "valid": r["valid"],
              "train_seconds": r["train_seconds"]}
         )
         for r in results
@@ -62,5 +62,7 @@ def best_lines(results: list[dict[str, Any]]) -> list[str]:
 
 
 def _best(results: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    models = dict.fromkeys(r["model"] for r in results)
-    return {m: max((r for r in results if r["model"] == m), key=lambda r: r["valid"]["ndcg@10"]) for m in models}
+    models = dict.fromkeys(r["task"]["model"] for r in results)
+    return {
+        m: max((r for r in results if r["task"]["model"] == m), key=lambda r: r["valid"]["ndcg@10"]) for m in models
+    }

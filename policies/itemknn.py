@@ -1,7 +1,7 @@
 """Neighbours of what the user clicked last: cosine between items over TF-IDF weighted users."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from scipy import sparse
@@ -24,6 +24,7 @@ class ItemKNN:
 
     neighbours: int = 100
     decay: float = 0.9
+    deterministic: ClassVar[bool] = True  # of what `fit` learns
     history_length: int = 30
     history_of: Literal["impressions", "clicks"] = "clicks"
     _clicks: sparse.csr_matrix | None = field(default=None, repr=False)

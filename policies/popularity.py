@@ -1,7 +1,7 @@
 """The most clicked items of late, the same for everybody but for what one has just seen."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -17,6 +17,7 @@ class Popularity:
     """Clicks per item, each halving in weight every `half_life_days`."""
 
     half_life_days: float = 7.0
+    deterministic: ClassVar[bool] = True  # of what `fit` learns
     history_length: int = 0
     history_of: Literal["impressions", "clicks"] = "impressions"
     _counts: np.ndarray = field(default_factory=lambda: np.zeros(0), repr=False)

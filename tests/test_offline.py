@@ -221,11 +221,12 @@ def test_the_command_evaluates_resumes_and_tunes(
     monkeypatch.chdir(tmp_path)
     small = [part for k, v in SMALL.items() for part in ("--set", f"gptrec.{k}={v}")]
     words = ["--data", str(lines), "--models", "itemknn,gptrec", "--seeds", "2", "--steps", "20", "--out", "ev", *small]
-    assert evaluate.main([*words, "--ablate", "prompts,interests"]) == 0
+    assert evaluate.main([*words, "--ablate", "prompts,interests", "--jobs", "2"]) == 0
     out = capsys.readouterr().out
     assert "gptrec - prompts minus gptrec" in out
     found = json.loads(Path("ev/results.json").read_text())
-    assert found["models"]["gptrec"]["seeds"] == 2
+    assert found["models"]["gptrec"]["seeds"] == found["models"]["itemknn"]["seeds"] == 2
+    assert len(list(Path("ev/trials").glob("itemknn*.json"))) == 1  # no chance in it: run once
     assert Path("ev/quality.png").stat().st_size > 5000
     assert "history excluded" in Path("ev/results.md").read_text()
     Path("ev/trials/gptrec.seed1.json").unlink()
@@ -275,6 +276,9 @@ def test_every_network_is_tuned_over_the_same_ranges_as_often() -> None:
         (["--data", "LINES", "--set", "width=3"], "MODEL.KEY=VALUE"),
         (["--data", "LINES", "--seeds", "0"], "at least 1"),
         (["tune", "--data", "LINES", "--trials", "0"], "at least 1"),
+        (["--data", "LINES", "--jobs", "0"], "at least 1"),
+        (["--data", "LINES", "--trials", "3"], "means nothing to 'evaluate'"),
+        (["tune", "--data", "LINES", "--seeds", "3"], "means nothing to 'tune'"),
         (["tune", "--data", "LINES", "--models", "itemknn"], "none of them is trained in steps"),
         (["--data", "LINES", "--models", "sasrec,sasrec"], "is named twice"),
         (["--data", "LINES", "--models", "sasrec", "--ablate", "user"], "add it to --models"),
