@@ -15,10 +15,11 @@ from policies.cooccurrence import ppmi_vectors
 from policies.draws import Draws
 from policies.errors import InputError
 from policies.log import Impressions
+from policies.losses import LOSSES, Recipe
 from policies.sequences import Batch, Sequences, autoregressive, joined, next_clicks, remember, split_by_time
 from policies.sessions import CHUNK
 from policies.torch_ranking import best_allowed, numpy_state, torch_state
-from policies.training import LOSSES, Recipe, Stage, Trainer, ndcg_of, seeded
+from policies.training import Stage, Trainer, ndcg_of, seeded
 
 
 @dataclass

@@ -1,40 +1,19 @@
-"""The one training loop and the losses of the neural policies, so that they differ in the model alone."""
+"""The one training loop of the neural policies, so that they differ in the model alone."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from policies.errors import InputError
+from policies.losses import Negatives, Recipe, loss_of
 from policies.networks import KeyedDropout
 from policies.sequences import Batch
-
-LOSSES = ("softmax", "bce")
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What is minimised.
-
-    Attributes:
-        loss: `softmax` over cosine scores, or `bce`: as SASRec was published, dot products against one uniformly
-            drawn negative per target.
-        temperature: of the cosine softmax.
-        sampled: negatives shared by a batch; 0 = all items. Drawn by popularity, with the log-Q correction
-            (Bengio and Senecal, 2008).
-        decay: weight decay of AdamW.
-    """
-
-    loss: str = "softmax"
-    temperature: float = 0.07
-    sampled: int = 0
-    decay: float = 0.01
 
 
 @dataclass(frozen=True)
@@ -59,86 +38,9 @@ class Stage:
     own_best: bool = False
 
 
-class Scores(Protocol):
-    """A model as the loop sees it."""
-
-    cosine: bool
-
-    def states(self, batch: Batch) -> Tensor: ...  # (B * T, D)
-
-    def item_vectors(self) -> Tensor: ...  # (N + 1, D); row 0 is never scored
-
-
 def seeded(rng: np.random.Generator) -> torch.Generator:
     """A torch generator from a numpy one."""
     return torch.Generator().manual_seed(int(rng.integers(2**62)))
-
-
-class Negatives:
-    """Items to score against, drawn by smoothed popularity.
-
-    Args:
-        popularity: (N + 1,) clicks per item.
-    """
-
-    def __init__(self, popularity: np.ndarray):
-        chance = popularity[1:] + 1.0
-        chance = chance / chance.sum()
-        self.log_chance = torch.from_numpy(np.concatenate([[0.0], np.log(chance)])).float()
-        self._edges = np.cumsum(chance)
-
-    def draw(self, n: int, rng: np.random.Generator) -> Tensor:
-        """(n,) items, with repeats."""
-        found = np.searchsorted(self._edges, rng.random(n) * self._edges[-1], side="right")
-        return torch.from_numpy(np.minimum(found, len(self._edges) - 1) + 1)
-
-
-def loss_of(model: Scores, batch: Batch, recipe: Recipe, negatives: Negatives, rng: np.random.Generator) -> Tensor:
-    """Mean loss of the targets; a page's skipped items count as hard negatives."""
-    vectors = model.item_vectors()
-    device = vectors.device
-    states = model.states(batch)[torch.from_numpy(batch.where).to(device)]
-    targets = torch.from_numpy(batch.targets.astype(np.int64)).to(device)
-    skipped = torch.from_numpy(batch.skipped.astype(np.int64)).to(device)
-    weights = torch.from_numpy(batch.weights).to(device)
-    if recipe.loss == "bce":
-        losses = _binary(states, vectors, targets, skipped, rng)
-    else:
-        unit, units = F.normalize(states, dim=-1), F.normalize(vectors, dim=-1)
-        losses = _softmax(unit, units, targets, skipped, recipe, negatives, rng)
-    return (losses * weights).sum() / weights.sum().clamp(min=1e-9)
-
-
-def _softmax(
-    states: Tensor, vectors: Tensor, targets: Tensor, skipped: Tensor,
-    recipe: Recipe, negatives: Negatives, rng: np.random.Generator,
-) -> Tensor:  # fmt: skip
-    n_items = len(vectors) - 1
-    if 0 < recipe.sampled < n_items:
-        drawn = negatives.draw(recipe.sampled, rng).to(targets.device)
-        others = states @ vectors[drawn].T / recipe.temperature
-        # A sampled item stands for all that might have been drawn: subtract log(draws * chance).
-        others = others - (negatives.log_chance.to(targets.device)[drawn] + float(np.log(recipe.sampled)))
-        others = others.masked_fill(drawn[None, :] == targets[:, None], -torch.inf)
-        own = (states * vectors[targets]).sum(-1, keepdim=True) / recipe.temperature
-        logits, answer = torch.cat([own, others], dim=1), torch.zeros_like(targets)
-    else:
-        logits, answer = states @ vectors[1:].T / recipe.temperature, targets - 1
-    if skipped.shape[1]:
-        # Each skipped item enters the denominator once more.
-        hard = torch.einsum("pd,psd->ps", states, vectors[skipped]) / recipe.temperature
-        logits = torch.cat([logits, hard.masked_fill(skipped == 0, -torch.inf)], dim=1)
-    return F.cross_entropy(logits, answer, reduction="none")
-
-
-def _binary(states: Tensor, vectors: Tensor, targets: Tensor, skipped: Tensor, rng: np.random.Generator) -> Tensor:
-    drawn = torch.from_numpy(rng.integers(1, len(vectors), len(targets))).to(targets.device)
-    own, other = (states * vectors[targets]).sum(-1), (states * vectors[drawn]).sum(-1)
-    losses = -F.logsigmoid(own) - F.logsigmoid(-other)
-    if skipped.shape[1]:
-        hard = F.logsigmoid(-torch.einsum("pd,psd->ps", states, vectors[skipped])) * (skipped > 0)
-        losses = losses - hard.sum(1)
-    return losses
 
 
 class Trainer:
