@@ -29,9 +29,9 @@ class RecGPT(ItemNet):
 
     def __init__(
         self, n_items: int, n_users: int, width: int, layers: int, heads: int, positions: int,
-        dropout: float, user_dropout: float, user_module: bool = True, cosine: bool = True,
+        dropout: float, user_dropout: float, user_module: bool = True, cosine: bool = True, untied: bool = False,
     ):  # fmt: skip
-        super().__init__(n_items, width, dropout, cosine)
+        super().__init__(n_items, width, dropout, cosine, untied)
         self.layers, self.heads = layers, heads
         self.user_dropout, self.user_module = user_dropout, user_module
         self.user = nn.Embedding(n_users + 1, width)
@@ -53,7 +53,7 @@ class RecGPT(ItemNet):
 
     def embed(self, items: Tensor, segments: Tensor, users: Tensor, positions: Tensor) -> Tensor:
         """(B, T, D), the sum of the four embeddings."""
-        x = self.items(items) + self.segment(segments) + self.position(positions)
+        x = self.heard(items) + self.segment(segments) + self.position(positions)
         return x + self.user(users)[:, None] if self.user_module else x
 
     def states(self, batch: Batch) -> Tensor:

@@ -69,7 +69,7 @@ class GPTRec(Sequential):
         positions = 1 + self.length + self.room + MOST_INTERESTS
         return RecGPT(
             n_items, n_users, self.width, self.layers, self.heads, positions,
-            self.dropout, self.user_dropout, self.user_module, self.loss == "softmax",
+            self.dropout, self.user_dropout, self.user_module, self.loss == "softmax", self.untied,
         )  # fmt: skip
 
     # -- learning -------------------------------------------------------------------------------------------------

@@ -18,8 +18,18 @@ from policies.sequential import Recomputing
 class BERT4RecNet(ItemNet):
     """Items, some of them hidden, in; states out."""
 
-    def __init__(self, n_items: int, width: int, layers: int, heads: int, positions: int, dropout: float, cosine: bool):
-        super().__init__(n_items, width, dropout, cosine)
+    def __init__(
+        self,
+        n_items: int,
+        width: int,
+        layers: int,
+        heads: int,
+        positions: int,
+        dropout: float,
+        cosine: bool,
+        untied: bool = False,
+    ):
+        super().__init__(n_items, width, dropout, cosine, untied)
         self.positions = nn.Embedding(positions, width)
         self.blocks = nn.ModuleList(Block(width, heads, self.dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
@@ -29,7 +39,7 @@ class BERT4RecNet(ItemNet):
         # Positions count from the end, as what is asked for stands there.
         at = (items > 0).sum(1, keepdim=True) - 1 - torch.arange(items.shape[1], device=items.device)
         at = at.clamp(min=0)
-        x = self.dropout(self.items(items) + self.positions(at))
+        x = self.dropout(self.heard(items) + self.positions(at))
         seen = (items > 0)[:, None, None, :].expand(-1, 1, items.shape[1], -1)
         for block in self.blocks:
             x = block(x, seen)
@@ -50,7 +60,7 @@ class BERT4Rec(Recomputing):
     def _make(self, n_items: int, n_users: int) -> BERT4RecNet:
         positions = 1 + self.length
         cosine = self.loss == "softmax"
-        return BERT4RecNet(n_items, self.width, self.layers, self.heads, positions, self.dropout, cosine)
+        return BERT4RecNet(n_items, self.width, self.layers, self.heads, positions, self.dropout, cosine, self.untied)
 
     def batches(self, clicks: Sequences, rng: np.random.Generator) -> Iterator[Batch]:
         """One epoch: every window once, some of its clicks hidden, at least one."""

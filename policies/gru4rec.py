@@ -18,8 +18,8 @@ from policies.sequential import Recomputing
 class GRU4RecNet(ItemNet):
     """Items in, states out; the state is projected to the width of the items."""
 
-    def __init__(self, n_items: int, width: int, layers: int, dropout: float, cosine: bool):
-        super().__init__(n_items, width, dropout, cosine)
+    def __init__(self, n_items: int, width: int, layers: int, dropout: float, cosine: bool, untied: bool = False):
+        super().__init__(n_items, width, dropout, cosine, untied)
         self.gru = nn.GRU(width, 2 * width, layers, batch_first=True)
         self.out = nn.Linear(2 * width, width)
 
@@ -37,7 +37,7 @@ class GRU4RecNet(ItemNet):
 
     def read(self, items: Tensor) -> Tensor:
         """(B, T, D) states after each of these tokens."""
-        return self.out(self.dropout(self.gru(self.dropout(self.items(items)))[0]))
+        return self.out(self.dropout(self.gru(self.dropout(self.heard(items)))[0]))
 
     def states(self, batch: Batch) -> Tensor:
         """(B * T, D); tokens are left-aligned, so padding comes after everything that matters."""
@@ -52,7 +52,7 @@ class GRU4Rec(Recomputing):
     heads: int = 1  # none; a width need not be a multiple of anything
 
     def _make(self, n_items: int, n_users: int) -> GRU4RecNet:
-        return GRU4RecNet(n_items, self.width, self.layers, self.dropout, self.loss == "softmax")
+        return GRU4RecNet(n_items, self.width, self.layers, self.dropout, self.loss == "softmax", self.untied)
 
     def _last_states(self, contexts: Tensor) -> Tensor:
         start = torch.full((len(contexts), 1), self.n_items + 1)

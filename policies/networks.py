@@ -89,13 +89,20 @@ class ItemNet(nn.Module):
 
     Args:
         cosine: score items by the cosine of state and embedding; otherwise by their dot product.
+        untied: what an item says as context departs from what it is as an answer, by a learned vector that starts at 0.
     """
 
-    def __init__(self, n_items: int, width: int, dropout: float, cosine: bool):
+    def __init__(self, n_items: int, width: int, dropout: float, cosine: bool, untied: bool = False):
         super().__init__()
         self.width, self.cosine = width, cosine
         self.dropout = KeyedDropout(dropout)
         self.items = nn.Embedding(n_items + 2, width)
+        self.apart = nn.Embedding(n_items + 2, width) if untied else None
+
+    def heard(self, items: Tensor) -> Tensor:
+        """Embeddings of these items as context."""
+        x: Tensor = self.items(items)
+        return x if self.apart is None else x + self.apart(items)
 
     def initialise(self, vectors: np.ndarray, generator: torch.Generator) -> None:
         """First weights from this generator; item embeddings from `vectors` (N + 1, D), or (0, D) for none."""
@@ -106,6 +113,8 @@ class ItemNet(nn.Module):
                 elif "bias" in name:
                     weight.zero_()
             self.items.weight[: len(vectors)] = torch.from_numpy(vectors)
+            if self.apart is not None:
+                self.apart.weight.zero_()
 
     def item_vectors(self) -> Tensor:
         return self.items.weight[:-1]

@@ -24,9 +24,17 @@ class SASRecNet(ItemNet):
     """Items and positions in, states out; the score of an item is the cosine (or dot product) with its embedding."""
 
     def __init__(
-        self, n_items: int, width: int, layers: int, heads: int, positions: int, dropout: float, cosine: bool = True
+        self,
+        n_items: int,
+        width: int,
+        layers: int,
+        heads: int,
+        positions: int,
+        dropout: float,
+        cosine: bool = True,
+        untied: bool = False,
     ):
-        super().__init__(n_items, width, dropout, cosine)
+        super().__init__(n_items, width, dropout, cosine, untied)
         self.layers, self.heads = layers, heads
         self.positions = nn.Embedding(positions, width)
         self.blocks = nn.ModuleList(Block(width, heads, self.dropout) for _ in range(layers))
@@ -37,7 +45,7 @@ class SASRecNet(ItemNet):
         device = self.items.weight.device
         items = torch.from_numpy(batch.items.astype(np.int64)).to(device)
         at = torch.from_numpy(batch.offset)[:, None] + torch.arange(items.shape[1])
-        x = self.dropout(self.items(items) + self.positions(at.to(device)))
+        x = self.dropout(self.heard(items) + self.positions(at.to(device)))
         for block in self.blocks:
             x = block(x)
         return self.norm(x).flatten(0, 1)
@@ -48,7 +56,7 @@ class SASRecNet(ItemNet):
     ) -> Tensor:  # fmt: skip
         """See `policies.sessions.CachedNet`."""
         at = first[:, None] + torch.arange(tokens.items.shape[1])
-        x = self.items(tokens.items) + self.positions(at.clamp(max=self.positions.num_embeddings - 1))
+        x = self.heard(tokens.items) + self.positions(at.clamp(max=self.positions.num_embeddings - 1))
         return self.norm(extend_all(self.blocks, x, keys, values, base, seen, newest))
 
 
@@ -66,7 +74,7 @@ class SASRec(Sequential):
     def _make(self, n_items: int, n_users: int) -> SASRecNet:
         positions = 1 + self.length + self.room
         cosine = self.loss == "softmax"
-        return SASRecNet(n_items, self.width, self.layers, self.heads, positions, self.dropout, cosine)
+        return SASRecNet(n_items, self.width, self.layers, self.heads, positions, self.dropout, cosine, self.untied)
 
     def _forget(self) -> None:
         super()._forget()

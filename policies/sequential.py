@@ -46,6 +46,7 @@ class Sequential:
     temperature: float = 0.07
     sampled: int = 1024  # negatives per batch where the catalogue is larger; 0 = softmax over all items
     decay: float = 0.01  # weight decay
+    untied: bool = False  # what an item says as context departs from what it is as an answer
     start: bool = True  # item embeddings started from the co-occurrence of items
     batch_tokens: int = 2048
     validation_share: float = 0.1  # the last part of the log's clicks, by time
