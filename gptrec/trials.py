@@ -37,7 +37,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
 # ended early would end half-trained: nothing stops early, validation chooses among the weights on the way.
 COMMON: dict[str, Any] = {
     "room": 0, "batch_tokens": 1024, "sampled": 2048, "rate": 3e-3, "width": 128, "layers": 1, "dropout": 0.4,
-    "patience": 100,
+    "patience": 100, "untied": True,
 }  # fmt: skip
 OFFLINE: dict[str, dict[str, Any]] = {
     "popularity": {"half_life_days": 1e9},

@@ -4,23 +4,27 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from policies.draws import generator
 from policies.files import save_json
 
 # What all networks share, and what only some have. The first choice is always the defaults.
 SHARED: dict[str, list[Any]] = {
-    "dropout": [0.1, 0.2, 0.3, 0.4, 0.5],
+    "dropout": [0.2, 0.3, 0.4, 0.5],
     "rate": [1e-3, 2e-3, 3e-3, 5e-3],
-    "width": [64, 96, 128],
+    "width": [64, 128, 192],
     "layers": [1, 2, 3],
-    "temperature": [0.05, 0.06, 0.07, 0.09],
-    "sampled": [1024, 2048, 4096],
+    "temperature": [0.06, 0.07, 0.08, 0.1],
+    "sampled": [2048, 4096],
     "batch_tokens": [512, 1024, 2048],
+    "untied": [True, True, False],
 }
+KEPT = 0.5  # chance that a draw leaves a setting at its default
 OWN: dict[str, dict[str, list[Any]]] = {
     "bert4rec": {"hidden": [0.2, 0.4, 0.6], "last_only": [0.1, 0.3, 0.5]},
     "gptrec": {
-        "user_dropout": [0.3, 0.6, 0.9, 0.97],
+        "user_dropout": [0.6, 0.9, 0.97],
         "prompt_budget": [0.2, 0.4],
         "placement": ["random", "every", "last"],
         "hard_negatives": [False, True],
@@ -29,15 +33,19 @@ OWN: dict[str, dict[str, list[Any]]] = {
 
 
 def choices(model: str, n: int) -> list[dict[str, Any]]:
-    """n settings: the defaults, then random draws; networks share the draws of what they share."""
+    """n settings: the defaults, then draws that leave about half of them as they are; networks share what they share."""
     shared = generator("tuning", "shared")
     own = generator("tuning", model)
     found: list[dict[str, Any]] = [{}]
     for _ in range(n - 1):
-        choice = {key: values[int(shared.integers(len(values)))] for key, values in SHARED.items()}
-        choice |= {key: values[int(own.integers(len(values)))] for key, values in OWN.get(model, {}).items()}
-        found.append(choice)
+        found.append(_drawn(SHARED, shared) | _drawn(OWN.get(model, {}), own))
     return found
+
+
+def _drawn(ranges: dict[str, list[Any]], rng: np.random.Generator) -> dict[str, Any]:
+    values = {key: values[int(rng.integers(len(values)))] for key, values in ranges.items()}
+    kept = rng.random(len(values)) < KEPT
+    return {key: value for (key, value), leave in zip(values.items(), kept, strict=True) if not leave}
 
 
 def keep(results: list[dict[str, Any]], out: Path) -> None:
