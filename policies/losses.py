@@ -62,6 +62,11 @@ class Negatives:
         return torch.from_numpy(np.minimum(found, len(self._edges) - 1) + 1)
 
 
+def picked(vectors: Tensor, rows: Tensor) -> Tensor:
+    """vectors[rows], with a gradient that is summed in one order whatever the number of threads."""
+    return F.embedding(rows, vectors)
+
+
 def loss_of(model: Scores, batch: Batch, recipe: Recipe, negatives: Negatives, rng: np.random.Generator) -> Tensor:
     """Mean loss of the targets; a page's skipped items count as hard negatives."""
     vectors = model.item_vectors()
@@ -125,26 +130,26 @@ def _softmax(
     n_items = len(vectors) - 1
     if 0 < recipe.sampled < n_items:
         drawn = negatives.draw(recipe.sampled, rng).to(targets.device)
-        others = states @ vectors[drawn].T / recipe.temperature
+        others = states @ picked(vectors, drawn).T / recipe.temperature
         # A sampled item stands for all that might have been drawn: subtract log(draws * chance).
         others = others - (negatives.log_chance.to(targets.device)[drawn] + float(np.log(recipe.sampled)))
         others = others.masked_fill(drawn[None, :] == targets[:, None], -torch.inf)
-        own = (states * vectors[targets]).sum(-1, keepdim=True) / recipe.temperature
+        own = (states * picked(vectors, targets)).sum(-1, keepdim=True) / recipe.temperature
         logits, answer = torch.cat([own, others], dim=1), torch.zeros_like(targets)
     else:
         logits, answer = states @ vectors[1:].T / recipe.temperature, targets - 1
     if skipped.shape[1]:
         # Each skipped item enters the denominator once more.
-        hard = torch.einsum("pd,psd->ps", states, vectors[skipped]) / recipe.temperature
+        hard = torch.einsum("pd,psd->ps", states, picked(vectors, skipped)) / recipe.temperature
         logits = torch.cat([logits, hard.masked_fill(skipped == 0, -torch.inf)], dim=1)
     return F.cross_entropy(logits, answer, reduction="none")
 
 
 def _binary(states: Tensor, vectors: Tensor, targets: Tensor, skipped: Tensor, rng: np.random.Generator) -> Tensor:
     drawn = torch.from_numpy(rng.integers(1, len(vectors), len(targets))).to(targets.device)
-    own, other = (states * vectors[targets]).sum(-1), (states * vectors[drawn]).sum(-1)
+    own, other = (states * picked(vectors, targets)).sum(-1), (states * picked(vectors, drawn)).sum(-1)
     losses = -F.logsigmoid(own) - F.logsigmoid(-other)
     if skipped.shape[1]:
-        hard = F.logsigmoid(-torch.einsum("pd,psd->ps", states, vectors[skipped])) * (skipped > 0)
+        hard = F.logsigmoid(-torch.einsum("pd,psd->ps", states, picked(vectors, skipped))) * (skipped > 0)
         losses = losses - hard.sum(1)
     return losses

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from policies.log import Dataset
+from policies.losses import picked
 from policies.training import seeded
 
 
@@ -149,13 +150,18 @@ class _Factors:
             parameter.requires_grad_(True)
 
     def logits(self, u: Tensor, i: Tensor) -> Tensor:
-        return self.base + self.user_level[u] + self.item_level[i] + (self.user_taste[u] * self.item_taste[i]).sum(1)
+        levels = picked(self.user_level[:, None], u) + picked(self.item_level[:, None], i)
+        taste = picked(self.user_taste, u) * picked(self.item_taste, i)
+        return self.base + levels[:, 0] + taste.sum(1)
 
     def penalty(self, u: Tensor, i: Tensor) -> Tensor:
         """Per observation, so that rare users and items are not shrunk more than others by the batch size."""
         s = self.settings
-        taste = (self.user_taste[u] ** 2).sum(1).mean() + (self.item_taste[i] ** 2).sum(1).mean()
-        level = (self.user_level[u] ** 2).mean() + (self.item_level[i] ** 2).mean()
+        n = len(u)
+        of_user = torch.bincount(u, minlength=len(self.user_level)) / n
+        of_item = torch.bincount(i, minlength=len(self.item_level)) / n
+        taste = of_user @ (self.user_taste**2).sum(1) + of_item @ (self.item_taste**2).sum(1)
+        level = of_user @ self.user_level**2 + of_item @ self.item_level**2
         return s.penalty * taste + s.level_penalty * level
 
     def copies(self) -> list[Tensor]:

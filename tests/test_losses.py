@@ -1,10 +1,14 @@
 """The losses against what they stand for."""
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from policies.losses import CHUNK_ROWS, FullSoftmax
+from policies.draws import generator as keyed
+from policies.losses import CHUNK_ROWS, FullSoftmax, Negatives, Recipe, loss_of
+from policies.sasrec import SASRecNet
+from policies.sequences import Batch
 
 
 @pytest.mark.parametrize("rows", [1, CHUNK_ROWS, 2 * CHUNK_ROWS + 3])
@@ -20,3 +24,27 @@ def test_softmax_in_chunks_and_its_gradients_are_those_of_cross_entropy(rows: in
     wanted = torch.autograd.grad(3 * plain, (states, vectors))
     for got, want in zip(torch.autograd.grad(3 * chunked, (states, vectors)), wanted, strict=True):
         torch.testing.assert_close(got, want)
+
+
+@pytest.mark.parametrize("recipe", [Recipe(sampled=100), Recipe(), Recipe(loss="bce")])
+def test_gradients_are_the_same_bit_for_bit_with_several_threads(recipe: Recipe) -> None:
+    rng = keyed("losses")
+    net = SASRecNet(200, 64, 1, 2, 40, 0.0, recipe.loss == "softmax")
+    items = rng.integers(1, 201, (60, 40)).astype(np.int32)
+    targets = rng.integers(1, 201, items.size).astype(np.int32)
+    batch = Batch(
+        np.arange(60), items, np.zeros_like(items, np.int8), np.zeros(60, np.int64), np.arange(items.size), targets,
+        np.ones(items.size, np.float32), rng.integers(0, 201, (items.size, 3)).astype(np.int32),
+    )  # fmt: skip
+
+    def gradients() -> list[torch.Tensor]:
+        net.zero_grad()
+        loss_of(net, batch, recipe, Negatives(np.ones(201)), keyed("draws")).backward()
+        return [p.grad.clone() for p in net.parameters() if p.grad is not None]
+
+    torch.set_num_threads(2)
+    try:
+        first = gradients()
+        assert all(torch.equal(a, b) for _ in range(8) for a, b in zip(first, gradients(), strict=True))
+    finally:
+        torch.set_num_threads(1)
