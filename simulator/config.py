@@ -1,5 +1,6 @@
 """The settings of an experiment: defaults, then a TOML file, then flags."""
 
+import argparse
 import dataclasses
 import tomllib
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ class Experiment:
         log: `world:`, `kuairand:DIR`, `movietweetings:DIR`, `movielens:DIR` or an event table.
         columns: role=column pairs for an event table.
         click_threshold: a rating (or value of the click column) of at least this is a click.
+        users_from: folder of users that `simulator.fit` stored for this log; None = fit them.
         calibrate: levels that the log cannot tell, such as `random_click_rate=.176,pages_per_session=13.55`.
         users: size of the simulated population, drawn from the fitted one.
         days: length of the test. warmup_days: before it, one policy serves everybody.
@@ -52,6 +54,7 @@ class Experiment:
     columns: str | None = None
     click_threshold: float | None = None
     calibrate: str | None = None
+    users_from: str | None = None
     users: int = 2000
     days: float = 7.0
     warmup_days: float = 3.0
@@ -245,3 +248,26 @@ def from_dict(stored: dict[str, Any]) -> Experiment:
     values = dict(stored)
     values["policies"] = tuple(values["policies"])
     return Experiment(**values)
+
+
+LOG_FLAGS = {
+    "log": "world: or world:SEED (built in), kuairand:DIR, movietweetings:DIR, movielens:DIR, or a .csv .tsv .parquet .inter file",
+    "columns": "for a file: user=...,item=...,time=... and click=... or rating=..., also session, slot, watch, like, "
+    "category, ...",
+    "click-threshold": "a rating (or value of the click column) of at least this counts as a click; needed with rating=",
+    "calibrate": "levels that the log cannot tell: random_click_rate=.176,pages_per_session=13.55,"
+    "sessions_per_day=4.84, ...",
+}
+
+
+def add_log_flags(p: argparse.ArgumentParser) -> None:
+    """The flags that say which log, for every command that reads one."""
+    for flag, text in LOG_FLAGS.items():
+        p.add_argument(f"--{flag}", help=text)
+
+
+def log_settings(given: argparse.Namespace) -> dict[str, Any]:
+    """Those flags as settings of an `Experiment`."""
+    found = {name.replace("-", "_"): getattr(given, name.replace("-", "_")) for name in LOG_FLAGS}
+    known = {f.name: str(f.type) for f in dataclasses.fields(Experiment)}
+    return {name: _convert(name, value, known[name]) for name, value in found.items() if value is not None}

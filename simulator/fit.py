@@ -1,19 +1,23 @@
-"""From a log to users: every parameter estimated where the log can tell, assumed with its source where it cannot."""
+"""From a log to users: every parameter estimated where the log can tell, assumed with its source where it cannot.
 
-import tempfile
+python -m simulator.fit --log kuairand:DIR --out users
+"""
+
+import argparse
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from scipy.optimize import brentq, root
+from rich.console import Console
+from rich.table import Table
 from scipy.special import expit, logit
 
 from policies.draws import Draws, generator, key_of
 from policies.errors import InputError
 from policies.log import Dataset
-from policies.uniform import Uniform
-from simulator.appeal import Appeal, choose_appeal
+from simulator.appeal import choose_appeal
 from simulator.behaviour import (
     SECONDS_PER_ITEM,
     churn,
@@ -25,11 +29,12 @@ from simulator.behaviour import (
     staying,
     visits_table,
 )
-from simulator.config import Experiment
-from simulator.engine import Arm, World
-from simulator.history import Histories
-from simulator.recorder import WARMUP, Recorder
+from simulator.calibration import settle, two_points
+from simulator.config import Experiment, add_log_flags, log_settings
+from simulator.progress import Show
 from simulator.replay import repeats, satiation
+from simulator.stages import load_data, with_threads
+from simulator.storage import about_users, save_users
 from simulator.users import DAY, RECENT, ChoiceModel, Number
 
 # Defaults for what a log cannot tell; docs/users.md gives the reasoning behind each.
@@ -94,7 +99,7 @@ def fit_users(
     numbers["satisfaction_reference"] = reference
     behaviour, activity, hours, gap_source = _coming_and_going(data, reference.value, numbers, rng)
     numbers |= behaviour
-    scale, shift = _two_points(data, appeal, reach, tired, reference.value, slate_size, rng)
+    scale, shift = two_points(data, appeal, reach, tired, reference.value, slate_size, rng)
     level_source = "logistic factor model: clicks against shown and unshown items"
     model = ChoiceModel(
         numbers={**numbers, "scale": scale, "shift": shift},
@@ -120,7 +125,7 @@ def fit_users(
     x = shift.value + scale.value * (score - appeal.base) - tired
     model = model.with_numbers(**enjoyment(log, x, model.duration, data.has))
     say("users: calibration to the click rate of uniformly random slates")
-    return _settle(model, data, slate_size, seed)
+    return settle(model, data, slate_size, seed)
 
 
 def _logged_rate(data: Dataset) -> Number:
@@ -262,96 +267,68 @@ def _assumed_visits(data: Dataset) -> dict[str, Number]:
     return {name: Number(value, "assumed", source) for name, (value, source) in values.items()}
 
 
-def _two_points(
-    data: Dataset,
-    appeal: Appeal,
-    reach: np.ndarray,
-    tired: np.ndarray,
-    logged: float,
-    k: int,
-    rng: np.random.Generator,
-) -> tuple[Number, Number]:
-    """Scale and shift of the appeal so that random slates and the log's slates get their click rates."""
-    target, why = data.calibration["random_click_rate"]
-    if not 0 < target < 1 or not 0 < logged < 1:
-        raise InputError(f"calibration: click rates must lie between 0 and 1, not {target:g} and {logged:g}")
-    n = 100_000
-    active = data.log.user[rng.integers(0, len(data.log), n)]
-    random = appeal.score(active, rng.integers(1, data.catalogue.size + 1, n)) - appeal.base
-    rows = rng.integers(0, len(data.log), n)
-    shown = appeal.score(data.log.user[rows], data.log.item[rows]) - appeal.base
-    at = np.minimum(data.log.slot[rows], len(reach) - 1)
-    seen = reach[at] if "slots" in data.has else np.full(n, reach[:k].mean())
-    mean_reach = reach[:k].mean()
-
-    def gaps(p: np.ndarray) -> list[float]:
-        scale = np.exp(p[0])
-        at_random = mean_reach * expit(p[1] + scale * random).mean() - target
-        return [at_random, (seen * expit(p[1] + scale * shown - tired[rows])).mean() - logged]
-
-    found = root(gaps, [0.0, float(logit(target))])
-    scale = float(np.exp(found.x[0]))
-    if not found.success or not 0.05 <= scale <= 20:
-        # The two rates cannot both be had (the log shows no more than chance): keep the scale, meet the first.
-        scale = 1.0
-        shift = brentq(lambda s: gaps(np.array([0.0, s]))[0], -20, 20)
-        note = f"the log's scale; its click rate of {logged:.3f} could not be met at once"
-    else:
-        shift, note = (
-            float(found.x[1]),
-            f"two points: random slates {target:g} ({why}), logged slates {logged:.3f}",
-        )
-    return Number(scale, "assumed", note), Number(float(shift), "assumed", note)
+# -- the command ------------------------------------------------------------------------------------------------------
 
 
-def _settle(model: ChoiceModel, data: Dataset, k: int, seed: int) -> ChoiceModel:
-    """Moves the shift until a simulation of uniformly random slates, satiation and all, clicks at its level."""
-    target, why = data.calibration["random_click_rate"]
-    n = min(model.n_users, 2000)
-    everyone = np.arange(model.n_users)
-    rows = np.argsort(Draws(key_of("settle"), everyone, everyone * 0).uniform("u", 1)[:, 0])[:n]
-    small = model.of_users(rows)
-    for _ in range(4):
-        rate = random_rate(small, data, k, seed)
-        step = float(logit(target) - logit(min(max(rate, 1e-4), 1 - 1e-4)))
-        old = small.numbers["shift"]
-        small = small.with_numbers(shift=replace(old, value=old.value + step))
-        if abs(rate - target) < 5e-4:
-            break
-    source = f"uniformly random slates click at {target:g} in simulation ({why})"
-    return model.with_numbers(shift=replace(small.numbers["shift"], source=source))
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="python -m simulator.fit",
+        description="Fit simulated users to a log once, say of every parameter whether it was estimated or assumed, and store "
+        "them for simulator.run --users-from.",
+        epilog="Examples:\n"
+        "  python -m simulator.fit --log kuairand:DIR --out users\n"
+        "  python -m simulator.fit --log events.csv --columns user=uid,item=iid,time=ts,click=clicked --out users",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_log_flags(p)
+    p.add_argument("--seed", type=int, default=0, help="of the fit (default 0)")
+    p.add_argument("--slate-size", type=int, default=6, help="of the slates to come (default 6)")
+    p.add_argument(
+        "--out", type=Path, help="folder for the users, must not exist (default users)", default=Path("users")
+    )
+    p.add_argument("--quiet", action="store_true", help="no progress")
+    return p
 
 
-def random_rate(model: ChoiceModel, data: Dataset, k: int, seed: int, days: float = 3.0) -> float:
-    """Mean true click probability of uniformly random slates in a simulation of `days`, its first day left out.
-
-    Minds start rested, so that the first day clicks more than those to come.
-    """
-    n = model.n_users
-    available = int(data.catalogue.available(0.0).sum())
-    e = Experiment(policies=("uniform",), users=max(n, 2), rounds=1, seed=seed, slate_size=k)
-    ids = np.arange(n, dtype=np.int32)
-    with tempfile.TemporaryDirectory() as folder:
-        recorder = _MeanProbability(Path(folder))
-        world = World(
-            name="calibration", experiment=e, model=model, catalogue=data.catalogue, ids=ids,
-            bucket=np.full(n, -1, np.int16), arms=[Arm(WARMUP, -1, Uniform())],
-            state=model.start(n, 0.0), histories=Histories.of(n, 0, 0, max(min(e.repeat_after, available - k), 0)),
-            due=model.first_visit(ids, 0.0, Draws(key_of("settle", seed), ids, ids * 0)),
-            sessions=np.zeros(n, np.int32), recorder=recorder,
-        )  # fmt: skip
-        world.run(0.0, days * DAY)
-    return recorder.total / max(recorder.rows_seen, 1)
+def provenance(model: ChoiceModel) -> list[tuple[str, str, str, str, str]]:
+    """Rows of name, value, standard error, status and source; arrays by their spread."""
+    rows: list[tuple[str, str, str, str, str]] = [
+        (name, f"{n.value:.4g}", "" if n.error is None else f"{n.error:.2g}", n.status, n.source)
+        for name, n in sorted(model.numbers.items())
+    ]
+    spread = {"taste": model.user_taste.std(axis=0).sum(), "hours": model.hours.std()}
+    for name, (status, source) in sorted(model.provenance.items()):
+        sd = spread[name] if name in spread else getattr(model, name).std()
+        rows.append((name, f"sd {sd:.3g}", "", status, source))
+    return rows
 
 
-class _MeanProbability(Recorder):
-    """Keeps the mean of the true click probabilities instead of rows."""
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit status: 0 done, 2 bad input, 130 interrupted."""
+    given = parser().parse_args(arguments)
+    try:
+        e = Experiment(**log_settings(given), seed=given.seed, slate_size=given.slate_size)
+        if given.out.exists():
+            raise InputError(f"--out '{given.out}' exists already; name another folder")
+        with Show(given.quiet) as show:
+            data = load_data(e)
+            model = with_threads(e.threads, lambda: fit_users(data, e.seed, e.slate_size, show.say))
+        save_users(given.out, model, about_users(data))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=sys.stderr)
+        return 130
+    table = Table("parameter", "value", "s.e.", "status", "source", box=None, pad_edge=False)
+    for row in provenance(model):
+        table.add_row(*row)
+    Console(width=None if Console().is_terminal else 160).print(table)
+    for note in data.notes:
+        print(f"note: {note}")
+    print(f"users: {given.out}; use them with python -m simulator.run --log ... --users-from {given.out}")
+    return 0
 
-    def __init__(self, folder: Path):
-        super().__init__(folder, folder)
-        self.total, self.rows_seen = 0.0, 0
 
-    def add(self, bucket: str, round_: int, columns: dict[str, np.ndarray]) -> None:
-        settled = columns["time"] >= DAY
-        self.total += float(columns["probability"][settled].sum(dtype=np.float64))
-        self.rows_seen += int(settled.sum())
+if __name__ == "__main__":
+    sys.exit(main())

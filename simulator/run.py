@@ -24,14 +24,13 @@ from types import ModuleType
 from typing import Any
 
 import pandas as pd
-import torch
 
 from analysis import metrics, report
 from analysis.errors import AnalysisError
 from policies.errors import InputError
 from policies.log import Dataset
 from simulator.buckets import assign, parse_weights
-from simulator.config import Experiment, build
+from simulator.config import LOG_FLAGS, Experiment, build
 from simulator.engine import World
 from simulator.fit import fit_users
 from simulator.progress import Show
@@ -47,8 +46,9 @@ from simulator.stages import (
     start_world,
     tables,
     train_policies,
+    with_threads,
 )
-from simulator.storage import RunFolder, checksum, load_users, save_users
+from simulator.storage import RunFolder, about_users, checksum, load_users, save_users
 from simulator.users import DAY, ChoiceModel
 
 
@@ -114,14 +114,12 @@ def run(
     if out is not None and Path(out).exists():
         raise InputError(f"--out '{out}' exists already; name another folder, or go on with --resume '{out}'")
     check_importable(e)
+    if e.users_from is not None and e.calibrate is not None:
+        raise InputError("--calibrate takes part in fitting users; with --users-from give it to simulator.fit")
     with Show(quiet) as show:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(e.threads)
-        try:
-            if folder is None or folder.manifest["status"] != "complete":
-                folder = _simulate(e, folder, out, show, command, began)
-        finally:
-            torch.set_num_threads(threads)
+        if folder is None or folder.manifest["status"] != "complete":
+            begun = folder
+            folder = with_threads(e.threads, lambda: _simulate(e, begun, out, show, command, began))
         show.say("report")
         results = report.write(folder.path)
     return Result(folder.path, results)
@@ -194,11 +192,15 @@ def _users(e: Experiment, raw: Dataset, folder: RunFolder, show: Show) -> Choice
     """The fitted users, with the clock set so that time 0 is the start of the test."""
     if folder.done("users"):
         return load_users(folder.path / "users")
-    model = fit_users(raw, e.seed, e.slate_size, show.say)
+    if e.users_from is not None:
+        show.say(f"users: from {e.users_from}")
+        model = load_users(Path(e.users_from), raw)
+    else:
+        model = fit_users(raw, e.seed, e.slate_size, show.say)
     shifted = {f.name: getattr(model, f.name) for f in fields(model)}
     shifted["hour_zero"] = (model.hour_zero + 24 * e.warmup_days) % 24
     model = ChoiceModel(**shifted)
-    save_users(folder.path / "users", model)
+    save_users(folder.path / "users", model, about_users(raw))
     folder.finish("users")
     return model
 
@@ -270,12 +272,8 @@ def parser() -> argparse.ArgumentParser:
 FLAGS = {
     "policies": "arms: popularity, itemknn, bprmf, gru4rec, bert4rec, sasrec, gptrec, module:Class; references uniform and oracle "
     "(default gptrec,sasrec)",
-    "log": "world: or world:SEED (built in), kuairand:DIR, movietweetings:DIR, movielens:DIR, or a .csv .tsv .parquet .inter file",
-    "columns": "for a file: user=...,item=...,time=... and click=... or rating=..., also session, slot, watch, like, "
-    "category, ...",
-    "click-threshold": "a rating (or value of the click column) of at least this counts as a click; needed with rating=",
-    "calibrate": "levels that the log cannot tell: random_click_rate=.176,pages_per_session=13.55,"
-    "sessions_per_day=4.84, ...",
+    **LOG_FLAGS,
+    "users-from": "folder of users that simulator.fit stored for this log (default: fit them now)",
     "users": "simulated users, drawn from the fitted ones; beyond their number, newcomers (default 2000)",
     "days": "length of the test in days (default 7)",
     "warmup-days": "days before the test in which one policy serves everybody (default 3)",

@@ -3,9 +3,11 @@
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
+import torch
 
 from policies.base import Policy
 from policies.draws import Draws, generator, key_of
@@ -23,6 +25,8 @@ from simulator.recorder import WARMUP, Part, Recorder
 from simulator.storage import RunFolder
 from simulator.users import DAY, ChoiceModel, State
 from simulator.world import load_world
+
+T = TypeVar("T")
 
 
 def load_data(e: Experiment) -> Dataset:
@@ -49,6 +53,16 @@ def load_data(e: Experiment) -> Dataset:
             f"{e.slate_size + e.repeat_after}: use --set repeat_after={available - e.slate_size} or less"
         )
     return data
+
+
+def with_threads(n: int, work: Callable[[], T]) -> T:
+    """`work` with so many threads of torch: sums depend on them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        return work()
+    finally:
+        torch.set_num_threads(before)
 
 
 def calibration_of(e: Experiment) -> dict[str, float]:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from policies.errors import InputError
 from policies.files import load_arrays, save_arrays, save_json
+from policies.log import Dataset
 from simulator.config import Experiment, from_dict
 from simulator.users import ChoiceModel, Number
 
@@ -32,8 +33,8 @@ _PACKAGES = (
 )
 
 
-def save_users(folder: Path, model: ChoiceModel) -> None:
-    """The fitted users: arrays as safetensors, numbers and provenance as JSON."""
+def save_users(folder: Path, model: ChoiceModel, about: dict[str, Any] | None = None) -> None:
+    """The fitted users: arrays as safetensors, numbers and provenance as JSON, with what they were fitted on."""
     arrays = (
         "user_level",
         "activity",
@@ -49,12 +50,41 @@ def save_users(folder: Path, model: ChoiceModel) -> None:
     numbers = {name: asdict(number) for name, number in sorted(model.numbers.items())}
     save_json(
         folder / "parameters.json",
-        {"format": FORMAT, "numbers": numbers, "arrays": model.provenance, "hour_zero": model.hour_zero},
+        {
+            "format": FORMAT,
+            "numbers": numbers,
+            "arrays": model.provenance,
+            "hour_zero": model.hour_zero,
+            "about": about or {},
+        },
     )
 
 
-def load_users(folder: Path) -> ChoiceModel:
-    stored = json.loads((folder / "parameters.json").read_text(encoding="utf-8"))
+def about_users(raw: Dataset) -> dict[str, Any]:
+    """What fitted users must be of: the same users and the same items, in the same order."""
+    digest = hashlib.sha256("\n".join([*raw.user_ids, "", *raw.catalogue.ids]).encode()).hexdigest()
+    return {"log": raw.name, "rows": len(raw.log), "users": raw.n_users, "items": raw.catalogue.size, "ids": digest}
+
+
+def load_users(folder: Path, raw: Dataset | None = None) -> ChoiceModel:
+    """The users that `save_users` wrote.
+
+    Args:
+        raw: the log that they are to be used with; None = not looked at.
+    """
+    try:
+        stored = json.loads((folder / "parameters.json").read_text(encoding="utf-8"))
+    except OSError:
+        raise InputError(f"'{folder}' holds no fitted users; make some with python -m simulator.fit") from None
+    except ValueError:
+        raise InputError(f"'{folder / 'parameters.json'}' is damaged; fit again") from None
+    if raw is not None and stored.get("about", {}).get("ids") != about_users(raw)["ids"]:
+        of = stored.get("about", {})
+        raise InputError(
+            f"the users in '{folder}' were fitted on other users or items ({of.get('log', 'a log unknown')}, "
+            f"{of.get('users', '?')} users, {of.get('items', '?')} items) than this log has ({raw.name}, "
+            f"{raw.n_users} users, {raw.catalogue.size} items); fit again with the same --log"
+        )
     if stored.get("format") != FORMAT:
         raise InputError(
             f"'{folder}' holds users of format {stored.get('format')}, this version reads {FORMAT}; fit again"

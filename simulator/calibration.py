@@ -1,0 +1,115 @@
+"""Levels: the click rates that a log cannot tell are met by moving the scale and the shift of the appeal."""
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import brentq, root
+from scipy.special import expit, logit
+
+from policies.draws import Draws, key_of
+from policies.errors import InputError
+from policies.log import Dataset
+from policies.uniform import Uniform
+from simulator.appeal import Appeal
+from simulator.config import Experiment
+from simulator.engine import Arm, World
+from simulator.history import Histories
+from simulator.recorder import WARMUP, Recorder
+from simulator.users import DAY, ChoiceModel, Number
+
+
+def two_points(
+    data: Dataset,
+    appeal: Appeal,
+    reach: np.ndarray,
+    tired: np.ndarray,
+    logged: float,
+    k: int,
+    rng: np.random.Generator,
+) -> tuple[Number, Number]:
+    """Scale and shift of the appeal so that random slates and the log's slates get their click rates."""
+    target, why = data.calibration["random_click_rate"]
+    if not 0 < target < 1 or not 0 < logged < 1:
+        raise InputError(f"calibration: click rates must lie between 0 and 1, not {target:g} and {logged:g}")
+    n = 100_000
+    active = data.log.user[rng.integers(0, len(data.log), n)]
+    random = appeal.score(active, rng.integers(1, data.catalogue.size + 1, n)) - appeal.base
+    rows = rng.integers(0, len(data.log), n)
+    shown = appeal.score(data.log.user[rows], data.log.item[rows]) - appeal.base
+    at = np.minimum(data.log.slot[rows], len(reach) - 1)
+    seen = reach[at] if "slots" in data.has else np.full(n, reach[:k].mean())
+    mean_reach = reach[:k].mean()
+
+    def gaps(p: np.ndarray) -> list[float]:
+        scale = np.exp(p[0])
+        at_random = mean_reach * expit(p[1] + scale * random).mean() - target
+        return [at_random, (seen * expit(p[1] + scale * shown - tired[rows])).mean() - logged]
+
+    found = root(gaps, [0.0, float(logit(target))])
+    scale = float(np.exp(found.x[0]))
+    if not found.success or not 0.05 <= scale <= 20:
+        # The two rates cannot both be had (the log shows no more than chance): keep the scale, meet the first.
+        scale = 1.0
+        shift = brentq(lambda s: gaps(np.array([0.0, s]))[0], -20, 20)
+        note = f"the log's scale; its click rate of {logged:.3f} could not be met at once"
+    else:
+        shift, note = (
+            float(found.x[1]),
+            f"two points: random slates {target:g} ({why}), logged slates {logged:.3f}",
+        )
+    return Number(scale, "assumed", note), Number(float(shift), "assumed", note)
+
+
+def settle(model: ChoiceModel, data: Dataset, k: int, seed: int) -> ChoiceModel:
+    """Moves the shift until a simulation of uniformly random slates, satiation and all, clicks at its level."""
+    target, why = data.calibration["random_click_rate"]
+    n = min(model.n_users, 2000)
+    everyone = np.arange(model.n_users)
+    rows = np.argsort(Draws(key_of("settle"), everyone, everyone * 0).uniform("u", 1)[:, 0])[:n]
+    small = model.of_users(rows)
+    for _ in range(4):
+        rate = random_rate(small, data, k, seed)
+        step = float(logit(target) - logit(min(max(rate, 1e-4), 1 - 1e-4)))
+        old = small.numbers["shift"]
+        small = small.with_numbers(shift=replace(old, value=old.value + step))
+        if abs(rate - target) < 5e-4:
+            break
+    source = f"uniformly random slates click at {target:g} in simulation ({why})"
+    return model.with_numbers(shift=replace(small.numbers["shift"], source=source))
+
+
+def random_rate(model: ChoiceModel, data: Dataset, k: int, seed: int, days: float = 3.0) -> float:
+    """Mean true click probability of uniformly random slates in a simulation of `days`, its first day left out.
+
+    Minds start rested, so that the first day clicks more than those to come.
+    """
+    n = model.n_users
+    available = int(data.catalogue.available(0.0).sum())
+    e = Experiment(policies=("uniform",), users=max(n, 2), rounds=1, seed=seed, slate_size=k)
+    ids = np.arange(n, dtype=np.int32)
+    with tempfile.TemporaryDirectory() as folder:
+        recorder = _MeanProbability(Path(folder))
+        world = World(
+            name="calibration", experiment=e, model=model, catalogue=data.catalogue, ids=ids,
+            bucket=np.full(n, -1, np.int16), arms=[Arm(WARMUP, -1, Uniform())],
+            state=model.start(n, 0.0), histories=Histories.of(n, 0, 0, max(min(e.repeat_after, available - k), 0)),
+            due=model.first_visit(ids, 0.0, Draws(key_of("settle", seed), ids, ids * 0)),
+            sessions=np.zeros(n, np.int32), recorder=recorder,
+        )  # fmt: skip
+        world.run(0.0, days * DAY)
+    return recorder.total / max(recorder.rows_seen, 1)
+
+
+class _MeanProbability(Recorder):
+    """Keeps the mean of the true click probabilities instead of rows."""
+
+    def __init__(self, folder: Path):
+        super().__init__(folder, folder)
+        self.total, self.rows_seen = 0.0, 0
+
+    def add(self, bucket: str, round_: int, columns: dict[str, np.ndarray]) -> None:
+        settled = columns["time"] >= DAY
+        self.total += float(columns["probability"][settled].sum(dtype=np.float64))
+        self.rows_seen += int(settled.sum())

@@ -1,0 +1,64 @@
+"""Fitting once: the stored users are the fitted ones, and foreign or damaged ones are refused in one line."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import simulator.fit as fit
+import simulator.run as command
+from policies.errors import InputError
+from policies.log import Dataset
+from simulator.storage import about_users, load_users
+from simulator.users import ChoiceModel
+
+
+@pytest.fixture(scope="module")
+def stored(small_log: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("fit") / "users"
+    assert fit.main(["--log", str(small_log), "--out", str(out), "--quiet"]) == 0
+    return out
+
+
+def test_a_run_with_stored_users_is_the_run_that_fits_them(stored: Path, small_log: Path, tmp_path: Path) -> None:
+    words = ["--log", str(small_log), "--policies", "popularity,itemknn", "--users", "60", "--days", "1", "--rounds", "1",
+             "--warmup-days", "0.5", "--set", "repeat_after=10", "--quiet"]  # fmt: skip
+    for name, more in (("now", []), ("before", ["--users-from", str(stored)])):
+        assert command.main([*words, *more, "--out", str(tmp_path / name)]) == 0
+    first, second = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("now", "before"))
+    assert first["effects"] == second["effects"]
+    assert first["users"]["numbers"] == second["users"]["numbers"]
+
+
+def test_the_table_says_of_every_parameter_whether_it_is_assumed(
+    stored: Path, small_log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = load_users(stored)
+    table = {row[0]: row for row in fit.provenance(model)}
+    assert set(table) == set(model.numbers) | set(model.provenance)
+    assert table["shift"][3] == "assumed"
+    assert table["leave"][3] == "estimated"
+    assert all(row[3] in ("estimated", "assumed") and row[4] for row in table.values())
+
+
+def test_users_of_another_log_or_version_and_damaged_ones_are_refused(
+    stored: Path, small_world: tuple[Dataset, ChoiceModel], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, _ = small_world
+    words = ["--users-from", str(stored), "--policies", "popularity,itemknn", "--out", str(tmp_path / "x"), "--quiet"]
+    assert command.main(words) == 2  # the built-in world has other users
+    assert "were fitted on other users or items" in capsys.readouterr().err
+    assert command.main(["--users-from", str(stored), "--calibrate", "random_click_rate=.2", "--quiet"]) == 2
+    assert "give it to simulator.fit" in capsys.readouterr().err
+    with pytest.raises(InputError, match="holds no fitted users"):
+        load_users(tmp_path / "nowhere")
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    parameters = json.loads((stored / "parameters.json").read_text())
+    for text, message in (("{", "is damaged"), (json.dumps({**parameters, "format": 99}), "this version reads")):
+        (broken / "parameters.json").write_text(text)
+        with pytest.raises(InputError, match=message):
+            load_users(broken)
+    assert about_users(data)["users"] == data.n_users
+    assert np.isfinite(load_users(stored).user_level).all()
