@@ -42,6 +42,15 @@ class Block(nn.Module):
         q, k, v = self.qkv(self.norm_1(x)).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
         return q, k, v
 
+    def _split_newest(self, x: Tensor, row: Tensor, newest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As `split`, but the queries of the newest tokens alone: (B, heads, 1, D / heads)."""
+        b, t, d = x.shape
+        normed, weight, bias = self.norm_1(x), self.qkv.weight, self.qkv.bias
+        q = F.linear(normed[row, newest], weight[:d], bias[:d]).view(b, self.heads, 1, d // self.heads)
+        both = F.linear(normed, weight[d:], bias[d:]).view(b, t, 2, self.heads, d // self.heads)
+        k, v = both.permute(2, 0, 3, 1, 4)
+        return q, k, v
+
     def finish(self, x: Tensor, attended: Tensor) -> Tensor:
         b, t, d = x.shape
         x = x + self.dropout(self.out(attended.transpose(1, 2).reshape(b, t, d)))
@@ -61,12 +70,14 @@ class Block(nn.Module):
             newest: (B,) the only token of each row whose state is wanted: (B, 1, D); None = all of them.
         """
         end = base + x.shape[1]
-        q, k, v = self.split(x)
-        key[:, :, base:end], value[:, :, base:end] = k, v
-        if newest is not None:
+        if newest is None:
+            q, k, v = self.split(x)
+        else:
             row = torch.arange(len(x))
-            x, q = x[row, newest][:, None], q[row, :, newest][:, :, None]
+            q, k, v = self._split_newest(x, row, newest)
+            x = x[row, newest][:, None]
             seen = torch.arange(end) <= newest[:, None, None] if seen is None else seen[row, newest][:, None]
+        key[:, :, base:end], value[:, :, base:end] = k, v
         if seen is None:
             return self.finish(x, F.scaled_dot_product_attention(q, k, v, is_causal=True))
         mixed = F.scaled_dot_product_attention(q, key[:, :, :end], value[:, :, :end], attn_mask=seen[:, None])

@@ -162,7 +162,8 @@ class Sequential:
     def recommend(self, requests: Requests, slate_size: int, draws: Draws) -> Slates:
         slates = np.zeros((len(requests), slate_size), np.int32)
         if self._vectors is None:
-            self._vectors = self._item_vectors()
+            # Transposed in memory, as the scores read it: one product of many, page after page.
+            self._vectors = self._item_vectors().T.contiguous().T
         for page in np.unique(requests.pages):
             rows = np.flatnonzero(requests.pages == page)
             part = requests if len(rows) == len(requests) else requests.rows(rows)
