@@ -76,8 +76,12 @@ def settle(model: ChoiceModel, data: Dataset, k: int, seed: int) -> ChoiceModel:
         small = small.with_numbers(shift=replace(old, value=old.value + step))
         if abs(rate - target) < 5e-4:
             break
+    moved = small.numbers["shift"].value - model.numbers["shift"].value
+    why_moved = "what moods and the most active users take from random slates in simulation; part of the shift"
     source = f"uniformly random slates click at {target:g} in simulation ({why})"
-    return model.with_numbers(shift=replace(small.numbers["shift"], source=source))
+    return model.with_numbers(
+        shift=replace(small.numbers["shift"], source=source), settled=Number(moved, "assumed", why_moved)
+    )
 
 
 def random_rate(model: ChoiceModel, data: Dataset, k: int, seed: int, days: float = 3.0) -> float:

@@ -1,0 +1,155 @@
+"""How near simulated answers are to held-out ones: rates, calibration, discrimination, spread over users and items."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import ks_2samp, wasserstein_distance
+from sklearn.metrics import roc_auc_score
+
+DECILES = 10
+LEVEL = 0.99
+RESAMPLES = 200
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One kind of feedback on held-out rows.
+
+    Attributes:
+        name: such as "click".
+        user, item: (rows,). happened: (rows,) bool. predicted: (rows,) probability.
+        baselines: name -> (rows,) probabilities of simpler predictions.
+    """
+
+    name: str
+    user: np.ndarray
+    item: np.ndarray
+    happened: np.ndarray
+    predicted: np.ndarray
+    baselines: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """What came out; intervals resample users, at the 99 % level for the rate and 95 % for the AUC difference.
+
+    Attributes:
+        held_out, simulated: rates. relative: simulated over held-out, minus 1; low, high: its interval.
+        ece: expected calibration error over 20 bins of equal size.
+        deciles: (10, 3) mean prediction, rate, standard error of the rate over users, by predicted probability.
+        auc: by prediction. auc_gain: over the first baseline, with low and high.
+        log_loss: by prediction, per row in nats.
+        ks_users, ks_users_chance: Kolmogorov-Smirnov distance of the per-user rates, simulated against held-out, and the
+            same between two simulations. wasserstein_users: in rate.
+        ks_items, ks_items_chance: the same over items.
+    """
+
+    name: str
+    rows: int
+    held_out: float
+    simulated: float
+    relative: float
+    low: float
+    high: float
+    ece: float
+    deciles: list[list[float]]
+    auc: dict[str, float]
+    auc_gain: tuple[float, float, float]
+    log_loss: dict[str, float]
+    ks_users: float
+    ks_users_chance: float
+    wasserstein_users: float
+    ks_items: float
+    ks_items_chance: float
+
+
+def judge(a: Answers, rng: np.random.Generator, least: int = 5) -> Fidelity:
+    """Every figure of one kind of feedback.
+
+    Args:
+        least: rows that a user or an item must have to take part in the comparison of rates.
+    """
+    held_out, simulated = float(a.happened.mean()), float(a.predicted.mean())
+    low, high = _relative_interval(a, rng)
+    predictions = {"simulator": a.predicted, **a.baselines}
+    drawn, again = (rng.random(len(a.predicted)) < a.predicted for _ in range(2))
+    users = [_rates(a.user, y, least) for y in (a.happened, drawn, again)]
+    items = [_rates(a.item, y, least) for y in (a.happened, drawn, again)]
+    return Fidelity(
+        a.name, len(a.happened), held_out, simulated, simulated / held_out - 1 if held_out else float("nan"), low, high,
+        expected_calibration_error(a.happened, a.predicted), _deciles(a),
+        {name: _auc(a.happened, p) for name, p in predictions.items()}, _auc_gain(a, rng),
+        {name: log_loss(a.happened, p) for name, p in {**predictions, "constant": np.full(len(a.happened), held_out)}.items()},
+        float(ks_2samp(users[0], users[1]).statistic), float(ks_2samp(users[1], users[2]).statistic),
+        float(wasserstein_distance(users[0], users[1])),
+        float(ks_2samp(items[0], items[1]).statistic), float(ks_2samp(items[1], items[2]).statistic),
+    )  # fmt: skip
+
+
+def expected_calibration_error(happened: np.ndarray, predicted: np.ndarray, bins: int = 20) -> float:
+    """Mean |rate - prediction| over bins of equal size (Guo et al., ICML 2017, with bins by quantile)."""
+    parts = np.array_split(np.argsort(predicted, kind="stable"), bins)
+    return float(sum(abs(happened[p].mean() - predicted[p].mean()) * len(p) for p in parts if len(p)) / len(happened))
+
+
+def log_loss(happened: np.ndarray, predicted: np.ndarray) -> float:
+    p = np.clip(predicted, 1e-9, 1 - 1e-9)
+    return float(-np.where(happened, np.log(p), np.log1p(-p)).mean())
+
+
+def _auc(happened: np.ndarray, predicted: np.ndarray) -> float:
+    return float(roc_auc_score(happened, predicted)) if 0 < happened.mean() < 1 else float("nan")
+
+
+def _deciles(a: Answers) -> list[list[float]]:
+    found = []
+    for part in np.array_split(np.argsort(a.predicted, kind="stable"), DECILES):
+        y, p = a.happened[part].astype(float), a.predicted[part]
+        _, row = np.unique(a.user[part], return_inverse=True)
+        residual = np.bincount(row, y - y.mean())
+        found.append([float(p.mean()), float(y.mean()), float(np.sqrt((residual**2).sum()) / len(part))])
+    return found
+
+
+def _relative_interval(a: Answers, rng: np.random.Generator) -> tuple[float, float]:
+    """Of simulated over held-out minus 1, users resampled, at LEVEL."""
+    _, row = np.unique(a.user, return_inverse=True)
+    happened, predicted = np.bincount(row, a.happened), np.bincount(row, a.predicted)
+    n, ratio = len(happened), np.zeros(1000)
+    for i in range(len(ratio)):
+        weight = np.bincount(rng.integers(0, n, n), minlength=n)
+        ratio[i] = (weight @ predicted) / max(float(weight @ happened), 1e-9) - 1
+    tail = (1 - LEVEL) / 2
+    return float(np.quantile(ratio, tail)), float(np.quantile(ratio, 1 - tail))
+
+
+def _auc_gain(a: Answers, rng: np.random.Generator) -> tuple[float, float, float]:
+    """AUC of the prediction minus that of the first baseline, with its 95 % interval over users."""
+    base = next(iter(a.baselines.values()), None)
+    if base is None or not 0 < a.happened.mean() < 1:
+        return float("nan"), float("nan"), float("nan")
+    _, row = np.unique(a.user, return_inverse=True)
+    n = int(row.max()) + 1
+    orders = [np.argsort(p, kind="stable") for p in (a.predicted, base)]
+    gains = []
+    for _ in range(RESAMPLES):
+        weight = np.bincount(rng.integers(0, n, n), minlength=n)[row]
+        gains.append(_weighted_auc(a.happened, weight, orders[0]) - _weighted_auc(a.happened, weight, orders[1]))
+    low, high = np.quantile(gains, [0.025, 0.975])
+    return _auc(a.happened, a.predicted) - _auc(a.happened, base), float(low), float(high)
+
+
+def _weighted_auc(happened: np.ndarray, weight: np.ndarray, order: np.ndarray) -> float:
+    """AUC of rows sorted by prediction; ties go by the order, which is the same for all resamples."""
+    y, w = happened[order], weight[order].astype(float)
+    negatives = np.cumsum(w * ~y)
+    positives = w * y
+    return float((positives * negatives).sum() / max(positives.sum() * negatives[-1], 1e-9))
+
+
+def _rates(index: np.ndarray, happened: np.ndarray, least: int) -> np.ndarray:
+    """Rate of each user or item with at least so many rows."""
+    count = np.bincount(index)
+    rate = np.bincount(index, happened) / np.maximum(count, 1)
+    kept = rate[count >= least]
+    return kept if len(kept) else np.array([float(happened.mean())])

@@ -1,0 +1,168 @@
+"""Is the simulator to be believed? Users fitted on the early part of a log, held against its late part.
+
+    python -m simulator.validate --log kuairand:DIR --held-out-days 8
+
+The users answer the very slates that the log shows after the cut; what they do is compared with what happened.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from scipy.special import expit
+
+from policies.draws import generator
+from policies.errors import InputError
+from policies.files import save_json
+from policies.log import Dataset, Impressions
+from simulator.config import Experiment, add_log_flags, log_settings
+from simulator.fidelity import Answers, Fidelity, judge
+from simulator.fit import fit_users
+from simulator.levels import fit_levels
+from simulator.progress import Show
+from simulator.replay import repeats, satiation
+from simulator.stages import load_data, with_threads
+from simulator.users import DAY, RECENT, ChoiceModel
+from simulator.validation_report import lights, write
+
+FEEDBACK = {"click": ("clicked", "skips"), "long view": ("long_view", "long_view"), "like": ("liked", "likes")}
+
+
+def split(data: Dataset, days: float) -> tuple[Dataset, Impressions]:
+    """The log before the last `days` calendar days, as a data set that ends at time 0, and those days.
+
+    Raises:
+        InputError: one of the two parts is too small to say anything.
+    """
+    midnight = -data.hour_zero * 3600  # of the day on which the log ends
+    cut = midnight - (days - 1) * DAY
+    late = data.log.time >= cut
+    if late.sum() < 100 or (~late).sum() < 100:
+        span = (data.log.time.max() - data.log.time.min()) / DAY
+        raise InputError(
+            f"--held-out-days {days:g} leaves {int((~late).sum())} rows to fit and {int(late.sum())} to compare, of a log of "
+            f"{span:.1f} days; wanted at least 100 of each"
+        )
+    early, after = data.log.rows(~late), data.log.rows(late)
+    end = float(early.time.max())
+    hour = (data.hour_zero + end / 3600) % 24
+    history = _shifted(data.history, end)
+    return replace(data, log=_shifted(early, end), history=history, hour_zero=hour), _shifted(after, end)
+
+
+def _shifted(log: Impressions, zero: float) -> Impressions:
+    return replace(log, time=log.time - zero)
+
+
+def replayed(model: ChoiceModel, data: Dataset, late: Impressions, slate_size: int) -> dict[str, np.ndarray]:
+    """(rows,) probability of each feedback, the users being shown the late slates, the early ones behind them."""
+    both = Impressions.concat([data.log, late])
+    after = np.arange(len(both)) >= len(data.log)
+    x = model.appeal(late.user, late.item[:, None])[:, 0] - model["settled"]
+    if {"sessions", "skips"} <= data.has:
+        tired = model["satiation"] * satiation(
+            both, model.category, model.examination, model["satiation_half_life_h"]
+        ) + model["repeat_fatigue"] * repeats(both, RECENT)
+        x = x - tired[after]
+    slot = np.minimum(late.slot, len(model.examination) - 1)
+    seen = model.examination[slot] if "slots" in data.has else np.full(len(late), model.examination[:slate_size].mean())
+    click = seen * expit(x)
+    return {
+        "click": click,
+        "long view": click * expit(model["long_view"] + model["long_view_appeal"] * x),
+        "like": click * expit(model["like"] + model["like_appeal"] * x),
+    }
+
+
+def validate(data: Dataset, days: float, seed: int, slate_size: int, say: Callable[[str], None]) -> list[Fidelity]:
+    """Fits on the early part and judges every feedback that the log has on the late part."""
+    early, late = split(data, days)
+    say(f"{len(early.log)} rows to fit, {len(late)} held out")
+    if "skips" not in data.has:
+        raise InputError(
+            f"the log '{data.name}' has no skips: whatever it shows was chosen, and there is no rate to compare; validate on a "
+            "log of impressions"
+        )
+    model = fit_users(early, seed, slate_size, say)
+    predicted = replayed(model, early, late, slate_size)
+    found = []
+    for name, (column, flag) in FEEDBACK.items():
+        if flag not in data.has:
+            continue
+        say(f"{name}: simulated against held-out answers")
+        happened = getattr(late, column)
+        known = fit_levels(
+            getattr(early.log, column), early.log.user, early.log.item, data.n_users, data.catalogue.size
+        )
+        simple = {"user + item": expit(known.logits(late.user, late.item))}
+        answers = Answers(name, late.user, late.item, happened, predicted[name], simple)
+        found.append(judge(answers, generator("validate", seed, name)))
+    return found
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="python -m simulator.validate",
+        description="Fit users on the early part of a log and hold their answers to the late slates against what happened: "
+        "rates, calibration, discrimination, spread over users and items, each with a light that says what to trust.",
+        epilog="Example:\n  python -m simulator.validate --log kuairand:DIR --held-out-days 8 --out fidelity",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_log_flags(p)
+    p.add_argument(
+        "--held-out-days", type=float, default=0.0, help="last calendar days to hold out (default: a third of the log)"
+    )
+    p.add_argument("--seed", type=int, default=0, help="of the fit and of the draws (default 0)")
+    p.add_argument("--slate-size", type=int, default=6, help="of the slates that levels are calibrated for (default 6)")
+    p.add_argument(
+        "--out", type=Path, default=Path("fidelity"), help="folder for the report, must not exist (default fidelity)"
+    )
+    p.add_argument("--quiet", action="store_true", help="no progress")
+    return p
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit status: 0 done, 2 bad input, 130 interrupted. A red light is a finding, not a failure."""
+    given = parser().parse_args(arguments)
+    began = time.monotonic()
+    try:
+        e = Experiment(**log_settings(given), seed=given.seed, slate_size=given.slate_size)
+        if given.out.exists():
+            raise InputError(f"--out '{given.out}' exists already; name another folder")
+        with Show(given.quiet) as show:
+            data = load_data(e)
+            span = float(data.log.time.max() - data.log.time.min()) / DAY
+            days = given.held_out_days or max(1.0, round(span / 3))
+            found = with_threads(e.threads, lambda: validate(data, days, e.seed, e.slate_size, show.say))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=sys.stderr)
+        return 130
+    given.out.mkdir(parents=True)
+    about: dict[str, Any] = {
+        "log": e.log,
+        "held_out_days": days,
+        "seed": e.seed,
+        "seconds": round(time.monotonic() - began, 1),
+    }
+    save_json(given.out / "fidelity.json", {**about, "feedback": [asdict(f) for f in found]})
+    write(found, about, given.out)
+    table = Table("part", "light", "what to trust", box=None, pad_edge=False)
+    for part, light, words in lights(found):
+        table.add_row(part, light, words)
+    Console(width=None if Console().is_terminal else 160).print(table)
+    print(f"report: {given.out}/fidelity.md")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""A fidelity report: lights with words, a table, a calibration picture."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from simulator.fidelity import LEVEL, Fidelity
+
+# Bounds of green and amber. Rare feedback (under 1 % of rows) is judged by its interval alone.
+RATE, RATE_AMBER = 0.03, 0.10
+DECILE, DECILE_AMBER = 0.10, 0.25
+ECE, ECE_AMBER = 0.01, 0.03
+SPREAD, SPREAD_AMBER = 0.05, 0.10
+RARE = 0.01
+
+
+def _light(value: float, green: float, amber: float) -> str:
+    return "green" if value <= green else "amber" if value <= amber else "red"
+
+
+def lights(found: list[Fidelity]) -> list[tuple[str, str, str]]:
+    """(part, light, words) for everything that was compared."""
+    rows = []
+    for f in found:
+        inside = f.low <= 0 <= f.high
+        light = _light(abs(f.relative), RATE, RATE_AMBER)
+        if f.held_out < RARE:
+            light = "green" if inside else "red"
+        span = f"{100 * f.relative:+.1f} % of the held-out rate ({100 * LEVEL:.0f} % over users {100 * f.low:+.1f} to {100 * f.high:+.1f})"
+        rows.append((f"{f.name} rate", light, f"simulated {f.simulated:.4f}, held out {f.held_out:.4f}: {span}"))
+        off = max(abs(p / max(y, 1e-9) - 1) for p, y, _ in f.deciles)
+        rows.append(
+            (f"{f.name} by predicted probability", _light(off, DECILE, DECILE_AMBER),
+             f"worst tenth {100 * off:.0f} % off its rate; expected calibration error {f.ece:.4f}")
+        )  # fmt: skip
+        gain, low, high = f.auc_gain
+        light = "green" if low > 0 else "amber" if high > 0 else "red"
+        rows.append(
+            (f"{f.name}: who clicks what" if f.name == "click" else f"{f.name}: whose and of what", light,
+             f"AUC {f.auc['simulator']:.3f}, user + item levels {f.auc['user + item']:.3f} "
+             f"(difference {gain:+.3f}, 95 % {low:+.3f} to {high:+.3f})")
+        )  # fmt: skip
+        rows.append(
+            (f"{f.name} rates of users", _light(f.ks_users, SPREAD, SPREAD_AMBER),
+             f"Kolmogorov-Smirnov distance {f.ks_users:.3f} ({f.ks_users_chance:.3f} between two simulations)")
+        )  # fmt: skip
+        rows.append(
+            (f"{f.name} rates of items", _light(f.ks_items, SPREAD, SPREAD_AMBER),
+             f"Kolmogorov-Smirnov distance {f.ks_items:.3f} ({f.ks_items_chance:.3f} between two simulations)")
+        )  # fmt: skip
+    return rows
+
+
+def write(found: list[Fidelity], about: dict[str, Any], out: Path) -> None:
+    """fidelity.md and calibration.png."""
+    lines = [
+        f"# Fidelity of the users fitted on {about['log']}", "",
+        f"Fitted on what came before the last {about['held_out_days']:g} calendar days; the users then answer the very slates "
+        "that the log shows on those days. Green: within the bounds that the documentation states; amber: use with care; red: "
+        "do not trust this part.", "",
+        "| part | light | what was found |", "|---|---|---|",
+        *(f"| {part} | {light} | {words} |" for part, light, words in lights(found)), "",
+        "| feedback | held-out rows | log-loss: simulator | user + item | constant |", "|---|---|---|---|---|",
+        *(f"| {f.name} | {f.rows} | {f.log_loss['simulator']:.4f} | {f.log_loss['user + item']:.4f} | {f.log_loss['constant']:.4f} |"
+          for f in found), "",
+        "![calibration](calibration.png)", "",
+    ]  # fmt: skip
+    (out / "fidelity.md").write_text("\n".join(lines), encoding="utf-8")
+    picture(found).savefig(out / "calibration.png", dpi=120)
+
+
+def picture(found: list[Fidelity]) -> Figure:
+    """Held-out rate against prediction, by tenths of the prediction."""
+    figure = Figure(figsize=(3.6 * len(found), 3.6), layout="constrained")
+    for axes, f in zip(np.atleast_1d(figure.subplots(1, len(found))), found, strict=True):
+        predicted, rate, error = np.array(f.deciles).T
+        top = 1.08 * max(predicted.max(), rate.max())
+        axes.plot([0, top], [0, top], color="0.7", lw=1)
+        axes.errorbar(predicted, rate, yerr=1.96 * error, fmt="o", ms=4, lw=1, color="tab:blue")
+        axes.set(xlim=(0, top), ylim=(0, top), xlabel="simulated", ylabel="held out", title=f.name)
+    return figure
