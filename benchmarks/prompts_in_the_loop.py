@@ -23,6 +23,8 @@ def main() -> None:
     parser.add_argument("--days", type=float, default=3.0)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=150, help="per retraining (default 150)")
+    parser.add_argument("--users-from", help="users that simulator.fit stored for this log; saves a fit per seed")
+    parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     shared = {"prompt_share": 0.0, "update_steps": given.steps}
     lifts = []
@@ -30,7 +32,7 @@ def main() -> None:
         log = f"world:{seed}" if given.log == "world:" else given.log
         e = Experiment(
             policies=("gptrec", "gptrec.2"), log=log, users=given.users, days=given.days, rounds=3, seed=seed,
-            warmup_days=1.0, design="twin", truth=False, record_truth=False, primary="click_rate",
+            warmup_days=1.0, design="twin", truth=False, record_truth=False, primary="click_rate", users_from=given.users_from, threads=given.threads,
             policy_settings={"gptrec": shared, "gptrec.2": {"dialogues": False}},
         )  # fmt: skip
         with tempfile.TemporaryDirectory() as folder:
