@@ -32,7 +32,8 @@ def main() -> None:
         log = f"world:{seed}" if given.log == "world:" else given.log
         e = Experiment(
             policies=("gptrec", "gptrec.2"), log=log, users=given.users, days=given.days, rounds=3, seed=seed,
-            warmup_days=1.0, design="twin", truth=False, record_truth=False, primary="click_rate", users_from=given.users_from, threads=given.threads,
+            warmup_days=1.0, design="twin", truth=False, record_truth=False, primary="click_rate",
+            users_from=given.users_from, threads=given.threads,
             policy_settings={"gptrec": shared, "gptrec.2": {"dialogues": False}},
         )  # fmt: skip
         with tempfile.TemporaryDirectory() as folder:

@@ -25,12 +25,12 @@ from policies.log import Dataset, Impressions
 from simulator.config import Experiment, add_log_flags, log_settings
 from simulator.fidelity import Answers, Fidelity, judge
 from simulator.fit import fit_users
-from simulator.levels import fit_levels
+from simulator.levels import Levels, fit_levels
 from simulator.progress import Show
 from simulator.replay import repeats, satiation
 from simulator.stages import load_data, with_threads
 from simulator.users import DAY, RECENT, ChoiceModel
-from simulator.validation_report import lights, write
+from simulator.validation_report import lights, of_random_slates, write
 
 FEEDBACK = {"click": ("clicked", "skips"), "long view": ("long_view", "long_view"), "like": ("liked", "likes")}
 
@@ -81,8 +81,26 @@ def replayed(model: ChoiceModel, data: Dataset, late: Impressions, slate_size: i
     }
 
 
-def validate(data: Dataset, days: float, seed: int, slate_size: int, say: Callable[[str], None]) -> list[Fidelity]:
-    """Fits on the early part and judges every feedback that the log has on the late part."""
+def random_slates(known: Levels, early: Dataset, seed: int) -> dict[str, Any]:
+    """Click rate of uniformly random slates as what was shown alone predicts it, beside the level that is calibrated to.
+
+    What a log shows has been selected: items and pairs that a policy never shows are worse than their levels say.
+    """
+    rng = generator("random slates", seed)
+    user = early.log.user[rng.integers(0, len(early.log), 100_000)]
+    item = rng.integers(1, early.catalogue.size + 1, len(user))
+    level, source = early.calibration["random_click_rate"]
+    return {"from_what_was_shown": float(expit(known.logits(user, item)).mean()), "calibrated": level, "source": source}
+
+
+def validate(
+    data: Dataset, days: float, seed: int, slate_size: int, say: Callable[[str], None]
+) -> tuple[list[Fidelity], dict[str, Any]]:
+    """Fits on the early part and judges every feedback that the log has on the late part.
+
+    Returns:
+        The figures by feedback, and `random_slates`.
+    """
     early, late = split(data, days)
     say(f"{len(early.log)} rows to fit, {len(late)} held out")
     if "skips" not in data.has:
@@ -91,6 +109,7 @@ def validate(data: Dataset, days: float, seed: int, slate_size: int, say: Callab
             "log of impressions"
         )
     model = fit_users(early, seed, slate_size, say)
+    level: dict[str, Any] = {}
     predicted = replayed(model, early, late, slate_size)
     found = []
     for name, (column, flag) in FEEDBACK.items():
@@ -101,10 +120,12 @@ def validate(data: Dataset, days: float, seed: int, slate_size: int, say: Callab
         known = fit_levels(
             getattr(early.log, column), early.log.user, early.log.item, data.n_users, data.catalogue.size
         )
+        if name == "click":
+            level = random_slates(known, early, seed)
         simple = {"user + item": expit(known.logits(late.user, late.item))}
         answers = Answers(name, late.user, late.item, happened, predicted[name], simple)
         found.append(judge(answers, generator("validate", seed, name)))
-    return found
+    return found, level
 
 
 def parser() -> argparse.ArgumentParser:
@@ -140,7 +161,7 @@ def main(arguments: list[str] | None = None) -> int:
             data = load_data(e)
             span = float(data.log.time.max() - data.log.time.min()) / DAY
             days = given.held_out_days or max(1.0, round(span / 3))
-            found = with_threads(e.threads, lambda: validate(data, days, e.seed, e.slate_size, show.say))
+            found, level = with_threads(e.threads, lambda: validate(data, days, e.seed, e.slate_size, show.say))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -148,18 +169,15 @@ def main(arguments: list[str] | None = None) -> int:
         print("interrupted; nothing was written", file=sys.stderr)
         return 130
     given.out.mkdir(parents=True)
-    about: dict[str, Any] = {
-        "log": e.log,
-        "held_out_days": days,
-        "seed": e.seed,
-        "seconds": round(time.monotonic() - began, 1),
-    }
+    about: dict[str, Any] = {"log": e.log, "held_out_days": days, "seed": e.seed, "random_slates": level}
+    about["seconds"] = round(time.monotonic() - began, 1)
     save_json(given.out / "fidelity.json", {**about, "feedback": [asdict(f) for f in found]})
     write(found, about, given.out)
     table = Table("part", "light", "what to trust", box=None, pad_edge=False)
     for part, light, words in lights(found):
         table.add_row(part, light, words)
     Console(width=None if Console().is_terminal else 160).print(table)
+    print(of_random_slates(level))
     print(f"report: {given.out}/fidelity.md")
     return 0
 

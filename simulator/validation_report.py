@@ -53,6 +53,14 @@ def lights(found: list[Fidelity]) -> list[tuple[str, str, str]]:
     return rows
 
 
+def of_random_slates(level: dict[str, Any]) -> str:
+    """What is said about the level that no log of a policy tells."""
+    return (
+        f"Uniformly random slates: {level['from_what_was_shown']:.3f} clicks per impression if what was shown is all one knows, "
+        f"{level['calibrated']:.3f} with calibration ({level['source']}). What was never shown was left out for a reason."
+    )
+
+
 def write(found: list[Fidelity], about: dict[str, Any], out: Path) -> None:
     """fidelity.md and calibration.png."""
     lines = [
@@ -65,7 +73,7 @@ def write(found: list[Fidelity], about: dict[str, Any], out: Path) -> None:
         "| feedback | held-out rows | log-loss: simulator | user + item | constant |", "|---|---|---|---|---|",
         *(f"| {f.name} | {f.rows} | {f.log_loss['simulator']:.4f} | {f.log_loss['user + item']:.4f} | {f.log_loss['constant']:.4f} |"
           for f in found), "",
-        "![calibration](calibration.png)", "",
+        of_random_slates(about["random_slates"]), "", "![calibration](calibration.png)", "",
     ]  # fmt: skip
     (out / "fidelity.md").write_text("\n".join(lines), encoding="utf-8")
     picture(found).savefig(out / "calibration.png", dpi=120)

@@ -99,6 +99,9 @@ def test_the_command_writes_a_report_and_refuses_what_it_cannot_judge(
     found = json.loads(Path("f/fidelity.json").read_text())
     assert [part["name"] for part in found["feedback"]] == ["click", "long view", "like"]
     assert found["feedback"][0]["rows"] > 1000
+    level = found["random_slates"]
+    assert 0 < level["from_what_was_shown"] < 1
+    assert f"{level['calibrated']:.3f} with calibration" in Path("f/fidelity.md").read_text()
     assert "| click rate |" in Path("f/fidelity.md").read_text()
     assert Path("f/calibration.png").stat().st_size > 5000
     assert validate.main(["--log", str(small_log), "--out", "f", "--quiet"]) == 2
