@@ -70,7 +70,8 @@ def parser() -> argparse.ArgumentParser:
         "--jobs",
         type=int,
         default=1,
-        help="trainings at a time, each on its share of the cores (default 1); two on two cores end sooner than one by one",
+        help="trainings at a time, each on its share of the cores (default 1); two on two cores end sooner than one by one, "
+        "though each takes longer than the budget, which is timed alone",
     )
     p.add_argument("--out", type=Path, help="folder for the results, must not exist (default runs/offline-<time>)")
     p.add_argument("--resume", type=Path, metavar="DIR", help="go on with an interrupted evaluation or tuning")
@@ -81,6 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Returns the exit status: 0 done, 1 failed, 2 bad input, 130 interrupted."""
     words = sys.argv[1:] if arguments is None else arguments
     given = parser().parse_args(words)
+    threads = torch.get_num_threads()
     try:
         if given.resume is not None:
             out = given.resume
@@ -113,6 +115,8 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"interrupted; go on with: python -m gptrec.evaluate --resume {out}", file=sys.stderr)
         return 130
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _evaluate(

@@ -21,7 +21,7 @@ from policies.registry import find, make, settings_of
 from policies.sequential import Sequential
 from policies.training import Trainer
 
-FORMAT = "1"
+FORMAT = "2"
 WARM_UP = 12  # timed steps per stage
 SAVE_EVERY = 30.0  # seconds between checkpoints
 WITHOUT_EFFECT = ("epochs", "prompt_epochs", "validation_", "update_")  # settings that only the simulator reads
@@ -83,9 +83,13 @@ def without_chance(task: Task) -> bool:
 
 
 def policy_of(task: Task) -> Any:
-    known = settings_of(find(task.model))
-    defaults = {key: value for key, value in OFFLINE.get(task.model, {}).items() if key in known}
-    return make(task.model, {**defaults, **task.settings})
+    return make(task.model, settings_for(task.model, task.settings))
+
+
+def settings_for(model: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The settings of the offline protocol, then those that were given."""
+    known = settings_of(find(model))
+    return {key: value for key, value in OFFLINE.get(model, {}).items() if key in known} | given
 
 
 def begun(task: Task, split: LeaveOneOut) -> tuple[Sequential, Callable[..., Trainer]]:

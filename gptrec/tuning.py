@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from gptrec.trials import settings_for
 from policies.draws import generator
 from policies.files import save_json
 
@@ -58,7 +59,9 @@ def keep(results: list[dict[str, Any]], out: Path) -> None:
         for r in results
     ]  # fmt: skip
     (out / "tuning.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    save_json(out / "best.json", {model: r["task"]["settings"] for model, r in _best(results).items()})
+    save_json(
+        out / "best.json", {model: settings_for(model, r["task"]["settings"]) for model, r in _best(results).items()}
+    )
 
 
 def best_lines(results: list[dict[str, Any]]) -> list[str]:

@@ -60,6 +60,8 @@ class Sequential:
             raise InputError(f"loss '{self.loss}': wanted one of {', '.join(LOSSES)}")
         if self.width % self.heads:
             raise InputError(f"width {self.width} is no multiple of {self.heads} heads")
+        if self.layers < 1:
+            raise InputError(f"layers {self.layers}: wanted at least 1")
         self.history_length = self.length + self.room
         self._net: Any = None
         self._memory = np.zeros((0, self.length), np.int32)

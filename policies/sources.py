@@ -58,7 +58,7 @@ def load(
         data = loaders[scheme](folder, click_threshold)
     else:
         data = from_table(Path(spec), columns, click_threshold)
-    levels = {"random_click_rate": _generic_level(data), **data.calibration}
+    levels = {"random_click_rate": generic_level(data), **data.calibration}
     for key, value in (calibration or {}).items():
         if key not in LEVEL_NAMES:
             raise InputError(f"unknown calibration point '{key}'{suggestion(key, LEVEL_NAMES)}")
@@ -68,7 +68,7 @@ def load(
     return data
 
 
-def _generic_level(data: Dataset) -> tuple[float, str]:
+def generic_level(data: Dataset) -> tuple[float, str]:
     """What uniformly random slates are assumed to be clicked where nothing better is known, and why."""
     if "skips" not in data.has:
         return 0.176, "KuaiRand-Pure, uniformly random exposures; this log has no skips and so no level of its own"

@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 DECILES = 10
 LEVEL = 0.99
 RESAMPLES = 200
+PAIRS = 3  # of simulations, for what chance alone does
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,12 @@ class Fidelity:
 
     Attributes:
         held_out, simulated: rates. relative: simulated over held-out, minus 1; low, high: its interval.
-        ece: expected calibration error over 20 bins of equal size.
+        ece, ece_chance: expected calibration error over 20 bins of equal size, and of answers drawn from the prediction.
         deciles: (10, 3) mean prediction, rate, standard error of the rate over users, by predicted probability.
         auc: by prediction. auc_gain: over the first baseline, with low and high.
         log_loss: by prediction, per row in nats.
         ks_users, ks_users_chance: Kolmogorov-Smirnov distance of the per-user rates, simulated against held-out, and the
-            same between two simulations. wasserstein_users: in rate.
+            mean of the same between two simulations. wasserstein_users: in rate.
         ks_items, ks_items_chance: the same over items.
     """
 
@@ -52,6 +53,7 @@ class Fidelity:
     low: float
     high: float
     ece: float
+    ece_chance: float
     deciles: list[list[float]]
     auc: dict[str, float]
     auc_gain: tuple[float, float, float]
@@ -72,18 +74,23 @@ def judge(a: Answers, rng: np.random.Generator, least: int = 5) -> Fidelity:
     held_out, simulated = float(a.happened.mean()), float(a.predicted.mean())
     low, high = _relative_interval(a, rng)
     predictions = {"simulator": a.predicted, **a.baselines}
-    drawn, again = (rng.random(len(a.predicted)) < a.predicted for _ in range(2))
-    users = [_rates(a.user, y, least) for y in (a.happened, drawn, again)]
-    items = [_rates(a.item, y, least) for y in (a.happened, drawn, again)]
+    drawn = [rng.random(len(a.predicted)) < a.predicted for _ in range(2 * PAIRS)]
+    users, items = ([_rates(index, y, least) for y in (a.happened, *drawn)] for index in (a.user, a.item))
     return Fidelity(
         a.name, len(a.happened), held_out, simulated, simulated / held_out - 1 if held_out else float("nan"), low, high,
-        expected_calibration_error(a.happened, a.predicted), _deciles(a),
+        expected_calibration_error(a.happened, a.predicted),
+        float(np.mean([expected_calibration_error(y, a.predicted) for y in drawn])), _deciles(a),
         {name: _auc(a.happened, p) for name, p in predictions.items()}, _auc_gain(a, rng),
         {name: log_loss(a.happened, p) for name, p in {**predictions, "constant": np.full(len(a.happened), held_out)}.items()},
-        float(ks_2samp(users[0], users[1]).statistic), float(ks_2samp(users[1], users[2]).statistic),
-        float(wasserstein_distance(users[0], users[1])),
-        float(ks_2samp(items[0], items[1]).statistic), float(ks_2samp(items[1], items[2]).statistic),
+        *_distances(users), float(wasserstein_distance(users[0], users[1])), *_distances(items),
     )  # fmt: skip
+
+
+def _distances(rates: list[np.ndarray]) -> tuple[float, float]:
+    """Kolmogorov-Smirnov distance of the first to the second one, and the mean of it over pairs of the others."""
+    pairs = zip(rates[1::2], rates[2::2], strict=True)
+    by_chance = [ks_2samp(one, other, method="asymp").statistic for one, other in pairs]
+    return float(ks_2samp(rates[0], rates[1], method="asymp").statistic), float(np.mean(by_chance))
 
 
 def expected_calibration_error(happened: np.ndarray, predicted: np.ndarray, bins: int = 20) -> float:
@@ -107,7 +114,9 @@ def _deciles(a: Answers) -> list[list[float]]:
         y, p = a.happened[part].astype(float), a.predicted[part]
         _, row = np.unique(a.user[part], return_inverse=True)
         residual = np.bincount(row, y - y.mean())
-        found.append([float(p.mean()), float(y.mean()), float(np.sqrt((residual**2).sum()) / len(part))])
+        # Few events happen to be fewer still: never less than the binomial error of the prediction.
+        error = np.sqrt(np.maximum((residual**2).sum() / len(part) ** 2, p.mean() * (1 - p.mean()) / len(part)))
+        found.append([float(p.mean()), float(y.mean()), float(error)])
     return found
 
 
@@ -125,26 +134,26 @@ def _relative_interval(a: Answers, rng: np.random.Generator) -> tuple[float, flo
 
 def _auc_gain(a: Answers, rng: np.random.Generator) -> tuple[float, float, float]:
     """AUC of the prediction minus that of the first baseline, with its 95 % interval over users."""
-    base = next(iter(a.baselines.values()), None)
-    if base is None or not 0 < a.happened.mean() < 1:
+    base = next(iter(a.baselines.values()))
+    if not 0 < a.happened.mean() < 1:
         return float("nan"), float("nan"), float("nan")
     _, row = np.unique(a.user, return_inverse=True)
     n = int(row.max()) + 1
-    orders = [np.argsort(p, kind="stable") for p in (a.predicted, base)]
+    places = [np.unique(p, return_inverse=True)[1] for p in (a.predicted, base)]
     gains = []
     for _ in range(RESAMPLES):
         weight = np.bincount(rng.integers(0, n, n), minlength=n)[row]
-        gains.append(_weighted_auc(a.happened, weight, orders[0]) - _weighted_auc(a.happened, weight, orders[1]))
+        gains.append(_weighted_auc(a.happened, weight, places[0]) - _weighted_auc(a.happened, weight, places[1]))
     low, high = np.quantile(gains, [0.025, 0.975])
     return _auc(a.happened, a.predicted) - _auc(a.happened, base), float(low), float(high)
 
 
-def _weighted_auc(happened: np.ndarray, weight: np.ndarray, order: np.ndarray) -> float:
-    """AUC of rows sorted by prediction; ties go by the order, which is the same for all resamples."""
-    y, w = happened[order], weight[order].astype(float)
-    negatives = np.cumsum(w * ~y)
-    positives = w * y
-    return float((positives * negatives).sum() / max(positives.sum() * negatives[-1], 1e-9))
+def _weighted_auc(happened: np.ndarray, weight: np.ndarray, place: np.ndarray) -> float:
+    """AUC of rows whose predictions rank as `place`, equal ones alike; a tie counts half."""
+    positives = np.bincount(place, weight * happened)
+    negatives = np.bincount(place, weight * ~happened, minlength=len(positives))
+    below = np.cumsum(negatives) - negatives / 2
+    return float((positives * below).sum() / max(positives.sum() * negatives.sum(), 1e-9))
 
 
 def _rates(index: np.ndarray, happened: np.ndarray, least: int) -> np.ndarray:

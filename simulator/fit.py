@@ -34,7 +34,7 @@ from simulator.config import Experiment, add_log_flags, log_settings
 from simulator.progress import Show
 from simulator.replay import repeats, satiation
 from simulator.stages import load_data, with_threads
-from simulator.storage import about_users, save_users
+from simulator.storage import about_users, new_folder, save_users
 from simulator.users import DAY, RECENT, ChoiceModel, Number
 
 # Defaults for what a log cannot tell; docs/users.md gives the reasoning behind each.
@@ -307,13 +307,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Returns the exit status: 0 done, 2 bad input, 130 interrupted."""
     given = parser().parse_args(arguments)
     try:
-        e = Experiment(**log_settings(given), seed=given.seed, slate_size=given.slate_size)
-        if given.out.exists():
-            raise InputError(f"--out '{given.out}' exists already; name another folder")
-        with Show(given.quiet) as show:
+        e = Experiment(**log_settings(given), seed=given.seed, slate_size=given.slate_size, repeat_after=0)
+        with new_folder(given.out) as out, Show(given.quiet) as show:
             data = load_data(e)
             model = with_threads(e.threads, lambda: fit_users(data, e.seed, e.slate_size, show.say))
-        save_users(given.out, model, about_users(data))
+            save_users(out, model, about_users(data, e.slate_size))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -132,6 +132,8 @@ def _simulate(
     raw = load_data(e)
     show.say(f"log: {e.log}, {len(raw.log)} rows")
     if folder is None:
+        if e.users_from is not None:
+            load_users(Path(e.users_from), about_users(raw, e.slate_size))  # refused before anything is written
         folder = RunFolder.create(e, out)
         _describe(folder, e, raw, command)
     elif folder.manifest.get("checksum", _checksum(raw)) != _checksum(raw):
@@ -194,13 +196,13 @@ def _users(e: Experiment, raw: Dataset, folder: RunFolder, show: Show) -> Choice
         return load_users(folder.path / "users")
     if e.users_from is not None:
         show.say(f"users: from {e.users_from}")
-        model = load_users(Path(e.users_from), raw)
+        model = load_users(Path(e.users_from), about_users(raw, e.slate_size))
     else:
         model = fit_users(raw, e.seed, e.slate_size, show.say)
     shifted = {f.name: getattr(model, f.name) for f in fields(model)}
     shifted["hour_zero"] = (model.hour_zero + 24 * e.warmup_days) % 24
     model = ChoiceModel(**shifted)
-    save_users(folder.path / "users", model, about_users(raw))
+    save_users(folder.path / "users", model, about_users(raw, e.slate_size, "run"))
     folder.finish("users")
     return model
 

@@ -4,6 +4,8 @@ import hashlib
 import json
 import platform
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -60,17 +62,41 @@ def save_users(folder: Path, model: ChoiceModel, about: dict[str, Any] | None = 
     )
 
 
-def about_users(raw: Dataset) -> dict[str, Any]:
-    """What fitted users must be of: the same users and the same items, in the same order."""
-    digest = hashlib.sha256("\n".join([*raw.user_ids, "", *raw.catalogue.ids]).encode()).hexdigest()
-    return {"log": raw.name, "rows": len(raw.log), "users": raw.n_users, "items": raw.catalogue.size, "ids": digest}
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder made before the work begins, and taken away again if nothing was written into it."""
+    if path.exists():
+        raise InputError(f"--out '{path}' exists already; name another folder")
+    try:
+        path.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"--out '{path}' cannot be made: {error.strerror}") from None
+    try:
+        yield path
+    finally:
+        if not any(path.iterdir()):
+            path.rmdir()
 
 
-def load_users(folder: Path, raw: Dataset | None = None) -> ChoiceModel:
+def about_users(raw: Dataset, slate_size: int, clock: str = "log") -> dict[str, Any]:
+    """What fitted users are of, and must be used with.
+
+    Args:
+        clock: `log`, or `run` where time 0 was moved to the start of a test.
+    """
+    ids = hashlib.sha256("\n".join([*raw.user_ids, "", *raw.catalogue.ids]).encode()).hexdigest()
+    return {
+        "log": raw.name, "rows": len(raw.log), "users": raw.n_users, "items": raw.catalogue.size, "ids": ids,
+        "checksum": checksum([raw.log.user, raw.log.item, raw.log.time, raw.log.clicked]), "slate_size": slate_size,
+        "clock": clock,
+    }  # fmt: skip
+
+
+def load_users(folder: Path, wanted: dict[str, Any] | None = None) -> ChoiceModel:
     """The users that `save_users` wrote.
 
     Args:
-        raw: the log that they are to be used with; None = not looked at.
+        wanted: of `about_users`, what they must be of; None = not looked at.
     """
     try:
         stored = json.loads((folder / "parameters.json").read_text(encoding="utf-8"))
@@ -78,12 +104,13 @@ def load_users(folder: Path, raw: Dataset | None = None) -> ChoiceModel:
         raise InputError(f"'{folder}' holds no fitted users; make some with python -m simulator.fit") from None
     except ValueError:
         raise InputError(f"'{folder / 'parameters.json'}' is damaged; fit again") from None
-    if raw is not None and stored.get("about", {}).get("ids") != about_users(raw)["ids"]:
-        of = stored.get("about", {})
+    of = stored.get("about", {})
+    differs = [name for name, value in (wanted or {}).items() if of.get(name) != value]
+    if differs:
+        known = ", ".join(f"{name} {of.get(name)}" for name in differs if name not in ("ids", "checksum"))
         raise InputError(
-            f"the users in '{folder}' were fitted on other users or items ({of.get('log', 'a log unknown')}, "
-            f"{of.get('users', '?')} users, {of.get('items', '?')} items) than this log has ({raw.name}, "
-            f"{raw.n_users} users, {raw.catalogue.size} items); fit again with the same --log"
+            f"the users in '{folder}' were fitted on something else ({known or 'other ids, times or clicks'}); fit again with "
+            "the same --log, --columns, --click-threshold and --slate-size"
         )
     if stored.get("format") != FORMAT:
         raise InputError(

@@ -22,6 +22,7 @@ from policies.draws import generator
 from policies.errors import InputError
 from policies.files import save_json
 from policies.log import Dataset, Impressions
+from policies.sources import generic_level
 from simulator.config import Experiment, add_log_flags, log_settings
 from simulator.fidelity import Answers, Fidelity, judge
 from simulator.fit import fit_users
@@ -29,36 +30,48 @@ from simulator.levels import Levels, fit_levels
 from simulator.progress import Show
 from simulator.replay import repeats, satiation
 from simulator.stages import load_data, with_threads
+from simulator.storage import new_folder
 from simulator.users import DAY, RECENT, ChoiceModel
 from simulator.validation_report import lights, of_random_slates, write
 
+FEWEST = 50  # of a feedback in either part, or it is not judged
 FEEDBACK = {"click": ("clicked", "skips"), "long view": ("long_view", "long_view"), "like": ("liked", "likes")}
 
 
-def split(data: Dataset, days: float) -> tuple[Dataset, Impressions]:
+def split(data: Dataset, days: int) -> tuple[Dataset, Impressions]:
     """The log before the last `days` calendar days, as a data set that ends at time 0, and those days.
 
     Raises:
         InputError: one of the two parts is too small to say anything.
     """
-    midnight = -data.hour_zero * 3600  # of the day on which the log ends
+    midnight = -(data.hour_zero or 24.0) * 3600  # of the day on which the log ends
     cut = midnight - (days - 1) * DAY
     late = data.log.time >= cut
     if late.sum() < 100 or (~late).sum() < 100:
         span = (data.log.time.max() - data.log.time.min()) / DAY
         raise InputError(
-            f"--held-out-days {days:g} leaves {int((~late).sum())} rows to fit and {int(late.sum())} to compare, of a log of "
+            f"--held-out-days {days} leaves {int((~late).sum())} rows to fit and {int(late.sum())} to compare, of a log of "
             f"{span:.1f} days; wanted at least 100 of each"
         )
     early, after = data.log.rows(~late), data.log.rows(late)
     end = float(early.time.max())
     hour = (data.hour_zero + end / 3600) % 24
     history = _shifted(data.history, end)
-    return replace(data, log=_shifted(early, end), history=history, hour_zero=hour), _shifted(after, end)
+    before = replace(data, log=_shifted(early, end), history=history, hour_zero=hour)
+    if data.calibration["random_click_rate"] == generic_level(data):  # made from the log: from its early part, then
+        before = replace(before, calibration={**data.calibration, "random_click_rate": generic_level(before)})
+    return before, _shifted(after, end)
 
 
 def _shifted(log: Impressions, zero: float) -> Impressions:
     return replace(log, time=log.time - zero)
+
+
+def seen(model: ChoiceModel, data: Dataset, log: Impressions, slate_size: int) -> np.ndarray:
+    """(rows,) probability that each row was looked at: by its slot, or that of an average slot."""
+    if "slots" in data.has:
+        return model.examination[np.minimum(log.slot, len(model.examination) - 1)]
+    return np.full(len(log), model.examination[:slate_size].mean())
 
 
 def replayed(model: ChoiceModel, data: Dataset, late: Impressions, slate_size: int) -> dict[str, np.ndarray]:
@@ -71,9 +84,7 @@ def replayed(model: ChoiceModel, data: Dataset, late: Impressions, slate_size: i
             both, model.category, model.examination, model["satiation_half_life_h"]
         ) + model["repeat_fatigue"] * repeats(both, RECENT)
         x = x - tired[after]
-    slot = np.minimum(late.slot, len(model.examination) - 1)
-    seen = model.examination[slot] if "slots" in data.has else np.full(len(late), model.examination[:slate_size].mean())
-    click = seen * expit(x)
+    click = seen(model, data, late, slate_size) * expit(x)
     return {
         "click": click,
         "long view": click * expit(model["long_view"] + model["long_view_appeal"] * x),
@@ -81,20 +92,27 @@ def replayed(model: ChoiceModel, data: Dataset, late: Impressions, slate_size: i
     }
 
 
-def random_slates(known: Levels, early: Dataset, seed: int) -> dict[str, Any]:
+def random_slates(known: Levels, early: Dataset, reach: float, seed: int) -> dict[str, Any]:
     """Click rate of uniformly random slates as what was shown alone predicts it, beside the level that is calibrated to.
 
     What a log shows has been selected: items and pairs that a policy never shows are worse than their levels say.
+
+    Args:
+        reach: probability that a slot is looked at, on average.
     """
     rng = generator("random slates", seed)
     user = early.log.user[rng.integers(0, len(early.log), 100_000)]
     item = rng.integers(1, early.catalogue.size + 1, len(user))
     level, source = early.calibration["random_click_rate"]
-    return {"from_what_was_shown": float(expit(known.logits(user, item)).mean()), "calibrated": level, "source": source}
+    return {
+        "from_what_was_shown": reach * float(expit(known.logits(user, item)).mean()),
+        "calibrated": level,
+        "source": source,
+    }
 
 
 def validate(
-    data: Dataset, days: float, seed: int, slate_size: int, say: Callable[[str], None]
+    data: Dataset, days: int, seed: int, slate_size: int, say: Callable[[str], None]
 ) -> tuple[list[Fidelity], dict[str, Any]]:
     """Fits on the early part and judges every feedback that the log has on the late part.
 
@@ -117,14 +135,23 @@ def validate(
             continue
         say(f"{name}: simulated against held-out answers")
         happened = getattr(late, column)
+        if min(happened.sum(), getattr(early.log, column).sum()) < FEWEST:
+            say(f"{name}: fewer than {FEWEST} in one of the parts, too few to judge")
+            continue
         known = fit_levels(
-            getattr(early.log, column), early.log.user, early.log.item, data.n_users, data.catalogue.size
-        )
+            getattr(early.log, column), early.log.user, early.log.item, data.n_users, data.catalogue.size,
+            seen(model, early, early.log, slate_size),
+        )  # fmt: skip
         if name == "click":
-            level = random_slates(known, early, seed)
-        simple = {"user + item": expit(known.logits(late.user, late.item))}
+            level = random_slates(known, early, float(model.examination[:slate_size].mean()), seed)
+        logits = known.logits(late.user, late.item)
+        simple = {"user + item": seen(model, early, late, slate_size) * expit(logits)}
         answers = Answers(name, late.user, late.item, happened, predicted[name], simple)
         found.append(judge(answers, generator("validate", seed, name)))
+    if not found:
+        raise InputError(
+            f"the log '{data.name}' has fewer than {FEWEST} clicks before or after the cut; hold out another part"
+        )
     return found, level
 
 
@@ -138,7 +165,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add_log_flags(p)
     p.add_argument(
-        "--held-out-days", type=float, default=0.0, help="last calendar days to hold out (default: a third of the log)"
+        "--held-out-days", type=int, default=0, help="last calendar days to hold out (default: a third of the log)"
     )
     p.add_argument("--seed", type=int, default=0, help="of the fit and of the draws (default 0)")
     p.add_argument("--slate-size", type=int, default=6, help="of the slates that levels are calibrated for (default 6)")
@@ -154,25 +181,22 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     began = time.monotonic()
     try:
-        e = Experiment(**log_settings(given), seed=given.seed, slate_size=given.slate_size)
-        if given.out.exists():
-            raise InputError(f"--out '{given.out}' exists already; name another folder")
-        with Show(given.quiet) as show:
+        e = Experiment(**log_settings(given), seed=given.seed, slate_size=given.slate_size, repeat_after=0)
+        with new_folder(given.out) as out, Show(given.quiet) as show:
             data = load_data(e)
             span = float(data.log.time.max() - data.log.time.min()) / DAY
-            days = given.held_out_days or max(1.0, round(span / 3))
+            days = given.held_out_days or max(1, round(span / 3))
             found, level = with_threads(e.threads, lambda: validate(data, days, e.seed, e.slate_size, show.say))
+            about: dict[str, Any] = {"log": e.log, "held_out_days": days, "seed": e.seed, "random_slates": level}
+            about["seconds"] = round(time.monotonic() - began, 1)
+            save_json(out / "fidelity.json", {**about, "feedback": [asdict(f) for f in found]})
+            write(found, about, out)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)
         return 130
-    given.out.mkdir(parents=True)
-    about: dict[str, Any] = {"log": e.log, "held_out_days": days, "seed": e.seed, "random_slates": level}
-    about["seconds"] = round(time.monotonic() - began, 1)
-    save_json(given.out / "fidelity.json", {**about, "feedback": [asdict(f) for f in found]})
-    write(found, about, given.out)
     table = Table("part", "light", "what to trust", box=None, pad_edge=False)
     for part, light, words in lights(found):
         table.add_row(part, light, words)

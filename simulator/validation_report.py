@@ -8,48 +8,65 @@ from matplotlib.figure import Figure
 
 from simulator.fidelity import LEVEL, Fidelity
 
-# Bounds of green and amber. Rare feedback (under 1 % of rows) is judged by its interval alone.
+# Bounds of green and amber. What chance alone does to so many rows is taken off first.
 RATE, RATE_AMBER = 0.03, 0.10
 DECILE, DECILE_AMBER = 0.10, 0.25
 ECE, ECE_AMBER = 0.01, 0.03
 SPREAD, SPREAD_AMBER = 0.05, 0.10
-RARE = 0.01
+RARE, RARE_WIDTH = 0.01, 0.25  # rare feedback is judged by its interval, which must not be wider than this
+SURE = 2.8  # standard errors that a tenth must be off to count
+ORDER = ("green", "amber", "red")
 
 
 def _light(value: float, green: float, amber: float) -> str:
     return "green" if value <= green else "amber" if value <= amber else "red"
 
 
+def _of_rate(f: Fidelity) -> str:
+    inside = f.low <= 0 <= f.high
+    if f.held_out < RARE:
+        return "red" if not inside else "green" if f.high - f.low <= 2 * RARE_WIDTH else "amber"
+    light = _light(abs(f.relative), RATE, RATE_AMBER)
+    return "amber" if light == "red" and inside else light
+
+
+def _of_tenths(f: Fidelity) -> tuple[str, float]:
+    """The light of the calibration, and how far off the worst tenth is, of those that chance does not explain."""
+    off = [abs(p - y) / max(y, error, 1e-9) for p, y, error in f.deciles if abs(p - y) > SURE * error]
+    worst = max(off, default=0.0)
+    both = _light(worst, DECILE, DECILE_AMBER), _light(f.ece - f.ece_chance, ECE, ECE_AMBER)
+    return max(both, key=ORDER.index), worst
+
+
 def lights(found: list[Fidelity]) -> list[tuple[str, str, str]]:
     """(part, light, words) for everything that was compared."""
     rows = []
     for f in found:
-        inside = f.low <= 0 <= f.high
-        light = _light(abs(f.relative), RATE, RATE_AMBER)
-        if f.held_out < RARE:
-            light = "green" if inside else "red"
         span = f"{100 * f.relative:+.1f} % of the held-out rate ({100 * LEVEL:.0f} % over users {100 * f.low:+.1f} to {100 * f.high:+.1f})"
-        rows.append((f"{f.name} rate", light, f"simulated {f.simulated:.4f}, held out {f.held_out:.4f}: {span}"))
-        off = max(abs(p / max(y, 1e-9) - 1) for p, y, _ in f.deciles)
+        rows.append((f"{f.name} rate", _of_rate(f), f"simulated {f.simulated:.4f}, held out {f.held_out:.4f}: {span}"))
+        light, worst = _of_tenths(f)
+        tenths = (
+            f"worst tenth {100 * worst:.0f} % off its rate" if worst else "no tenth off its rate by more than chance"
+        )
         rows.append(
-            (f"{f.name} by predicted probability", _light(off, DECILE, DECILE_AMBER),
-             f"worst tenth {100 * off:.0f} % off its rate; expected calibration error {f.ece:.4f}")
+            (f"{f.name} by predicted probability", light,
+             f"{tenths}; expected calibration error {f.ece:.4f} ({f.ece_chance:.4f} by chance)")
         )  # fmt: skip
         gain, low, high = f.auc_gain
         light = "green" if low > 0 else "amber" if high > 0 else "red"
         rows.append(
-            (f"{f.name}: who clicks what" if f.name == "click" else f"{f.name}: whose and of what", light,
+            (f"{f.name}: whose and of what", light,
              f"AUC {f.auc['simulator']:.3f}, user + item levels {f.auc['user + item']:.3f} "
              f"(difference {gain:+.3f}, 95 % {low:+.3f} to {high:+.3f})")
         )  # fmt: skip
-        rows.append(
-            (f"{f.name} rates of users", _light(f.ks_users, SPREAD, SPREAD_AMBER),
-             f"Kolmogorov-Smirnov distance {f.ks_users:.3f} ({f.ks_users_chance:.3f} between two simulations)")
-        )  # fmt: skip
-        rows.append(
-            (f"{f.name} rates of items", _light(f.ks_items, SPREAD, SPREAD_AMBER),
-             f"Kolmogorov-Smirnov distance {f.ks_items:.3f} ({f.ks_items_chance:.3f} between two simulations)")
-        )  # fmt: skip
+        for whose, distance, chance in (
+            ("users", f.ks_users, f.ks_users_chance),
+            ("items", f.ks_items, f.ks_items_chance),
+        ):
+            rows.append(
+                (f"{f.name} rates of {whose}", _light(distance - chance, SPREAD, SPREAD_AMBER),
+                 f"Kolmogorov-Smirnov distance {distance:.3f} ({chance:.3f} between two simulations)")
+            )  # fmt: skip
     return rows
 
 

@@ -1,6 +1,7 @@
 """Fitting once: the stored users are the fitted ones, and foreign or damaged ones are refused in one line."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,27 @@ from policies.errors import InputError
 from policies.log import Dataset
 from simulator.storage import about_users, load_users
 from simulator.users import ChoiceModel
+
+
+def test_users_of_a_run_and_for_other_slates_are_refused(
+    stored: Path, small_log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--log", str(small_log), "--policies", "popularity,itemknn", "--users", "60", "--days", "1", "--rounds", "1",
+             "--warmup-days", "0.5", "--set", "repeat_after=10", "--quiet"]  # fmt: skip
+    assert command.main([*words, "--users-from", str(stored), "--slate-size", "8", "--out", str(tmp_path / "x")]) == 2
+    assert "(slate_size 6)" in capsys.readouterr().err
+    assert command.main([*words, "--out", str(tmp_path / "run")]) == 0
+    assert command.main([*words, "--users-from", str(tmp_path / "run" / "users"), "--out", str(tmp_path / "y")]) == 2
+    assert "(clock run)" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_the_work(
+    small_log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit.main(["--log", str(small_log), "--out", str(small_log / "x"), "--quiet"]) == 2
+    assert "cannot be made" in capsys.readouterr().err
+    assert fit.main(["--log", "nowhere.csv", "--out", str(tmp_path / "x"), "--quiet"]) == 2
+    assert not (tmp_path / "x").exists()
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +70,9 @@ def test_users_of_another_log_or_version_and_damaged_ones_are_refused(
     data, _ = small_world
     words = ["--users-from", str(stored), "--policies", "popularity,itemknn", "--out", str(tmp_path / "x"), "--quiet"]
     assert command.main(words) == 2  # the built-in world has other users
-    assert "were fitted on other users or items" in capsys.readouterr().err
+    assert "were fitted on something else (log world" not in (text := capsys.readouterr().err)
+    assert "were fitted on something else (log small" in text
+    assert not (tmp_path / "x").exists()
     assert command.main(["--users-from", str(stored), "--calibrate", "random_click_rate=.2", "--quiet"]) == 2
     assert "give it to simulator.fit" in capsys.readouterr().err
     with pytest.raises(InputError, match="holds no fitted users"):
@@ -60,5 +84,9 @@ def test_users_of_another_log_or_version_and_damaged_ones_are_refused(
         (broken / "parameters.json").write_text(text)
         with pytest.raises(InputError, match=message):
             load_users(broken)
-    assert about_users(data)["users"] == data.n_users
+    about = about_users(data, 6)
+    assert about["users"] == data.n_users
+    # Other clicks of the same users and items, as with another --click-threshold, are another log.
+    other = replace(data, log=replace(data.log, clicked=~data.log.clicked))
+    assert {k for k, v in about_users(other, 6).items() if v != about[k]} == {"checksum"}
     assert np.isfinite(load_users(stored).user_level).all()

@@ -26,15 +26,16 @@ def test_softmax_in_chunks_and_its_gradients_are_those_of_cross_entropy(rows: in
         torch.testing.assert_close(got, want)
 
 
+@pytest.mark.parametrize("skips", [0, 3])
 @pytest.mark.parametrize("recipe", [Recipe(sampled=100), Recipe(), Recipe(loss="bce")])
-def test_gradients_are_the_same_bit_for_bit_with_several_threads(recipe: Recipe) -> None:
+def test_gradients_are_the_same_bit_for_bit_with_several_threads(recipe: Recipe, skips: int) -> None:
     rng = keyed("losses")
     net = SASRecNet(200, 64, 1, 2, 40, 0.0, recipe.loss == "softmax")
     items = rng.integers(1, 201, (60, 40)).astype(np.int32)
     targets = rng.integers(1, 201, items.size).astype(np.int32)
     batch = Batch(
         np.arange(60), items, np.zeros_like(items, np.int8), np.zeros(60, np.int64), np.arange(items.size), targets,
-        np.ones(items.size, np.float32), rng.integers(0, 201, (items.size, 3)).astype(np.int32),
+        np.ones(items.size, np.float32), rng.integers(0, 201, (items.size, skips)).astype(np.int32),
     )  # fmt: skip
 
     def gradients() -> list[torch.Tensor]:

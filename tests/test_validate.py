@@ -1,6 +1,7 @@
 """Fidelity: levels are recovered, the figures are what they say, and a simulator that lies gets a red light."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ import simulator.validate as validate
 from policies.draws import generator
 from policies.errors import InputError
 from policies.log import Dataset
+from policies.sources import generic_level
 from simulator.fidelity import Answers, _weighted_auc, expected_calibration_error, judge
 from simulator.levels import fit_levels
-from simulator.users import DAY, ChoiceModel
+from simulator.users import ChoiceModel
 from simulator.validation_report import lights
 
 U, N, ROWS = 2000, 300, 60_000
@@ -24,48 +26,48 @@ def world(seed: int) -> tuple[np.ndarray, ...]:
     rng = generator("levels", seed)
     user_level, item_level = rng.normal(0, 0.5, U), rng.normal(0, 0.8, N + 1)
     user, item = rng.integers(0, U, ROWS), rng.integers(1, N + 1, ROWS)
-    column, reach = rng.normal(size=ROWS), rng.choice([1.0, 0.8, 0.6], ROWS)
-    p = expit(-0.3 + user_level[user] + item_level[item] - 0.2 * column)
-    return user_level, item_level, user, item, column, reach, p, rng.random(ROWS) < reach * p
+    reach = rng.choice([1.0, 0.8, 0.6], ROWS)
+    p = expit(-0.3 + user_level[user] + item_level[item])
+    return user_level, item_level, user, item, reach, p, rng.random(ROWS) < reach * p
 
 
-def test_levels_slopes_and_spreads_are_recovered() -> None:
-    user_level, item_level, user, item, column, reach, p, y = world(0)
-    found = fit_levels(y, user, item, U, N, {"column": column}, reach)
+def test_levels_and_spreads_are_recovered() -> None:
+    user_level, item_level, user, item, reach, p, y = world(0)
+    found = fit_levels(y, user, item, U, N, reach)
     # Penalised quasi-likelihood pulls everything a little towards 0.
-    assert found.base.value == pytest.approx(-0.3, abs=0.08)
-    assert found.slopes["column"].value == pytest.approx(-0.2, abs=0.03)
+    assert found.base == pytest.approx(-0.3, abs=0.08)
     assert found.user_sd == pytest.approx(0.5, abs=0.08)
     assert found.item_sd == pytest.approx(0.8, abs=0.1)
     assert np.corrcoef(found.item[1:], item_level[1:])[0, 1] > 0.95
     assert np.corrcoef(found.user, user_level)[0, 1] > 0.7
-    predicted = reach * expit(found.logits(user, item, {"column": column}))
+    predicted = reach * expit(found.logits(user, item))
     assert predicted.mean() == pytest.approx(y.mean(), rel=0.01)
     assert np.abs(predicted - reach * p).mean() < 0.07
 
 
 def test_a_user_without_rows_is_an_average_one() -> None:
-    _, _, user, item, _, _, _, y = world(1)
+    _, _, user, item, _, _, y = world(1)
     found = fit_levels(y, user, item, U + 5, N)
     assert (found.user[U:] == 0).all()
-    assert found.user_error[U:].min() > found.user_error[:U].max()
+    assert (found.user[np.unique(user)] != 0).all()
 
 
 def test_figures_are_those_of_scikit_learn() -> None:
     rng = generator("auc")
-    y, p = rng.random(500) < 0.3, rng.random(500)
-    weight = rng.integers(0, 4, 500)
-    ours = _weighted_auc(y, weight, np.argsort(p, kind="stable"))
-    assert ours == pytest.approx(roc_auc_score(y, p, sample_weight=weight))
+    y, weight = rng.random(500) < 0.3, rng.integers(0, 4, 500)
+    for p in (rng.random(500), rng.integers(0, 5, 500) / 5, np.full(500, 0.5)):
+        ours = _weighted_auc(y, weight, np.unique(p, return_inverse=True)[1])
+        assert ours == pytest.approx(roc_auc_score(y, p, sample_weight=weight))
     assert expected_calibration_error(y, np.full(500, 0.3), bins=1) == pytest.approx(abs(y.mean() - 0.3))
 
 
-def answers(bias: float) -> Answers:
-    _, _, user, item, _, _, p, _ = world(2)
-    rng = generator("answers")
-    happened = rng.random(ROWS) < p
-    shuffled = {"user + item": np.full(ROWS, p.mean())}
-    return Answers("click", user, item, happened, expit(np.log(p / (1 - p)) + bias), shuffled)
+def answers(bias: float, rows: int = ROWS, shift: float = 0.0, seed: int = 0) -> Answers:
+    """Answers of which the prediction is the truth, but for a bias in logits; the shift makes them rarer."""
+    _, _, user, item, _, p, _ = (part[:rows] if len(part) == ROWS else part for part in world(2))
+    p = expit(np.log(p / (1 - p)) + shift)
+    happened = generator("answers", seed).random(rows) < p
+    same = {"user + item": np.full(rows, p.mean())}
+    return Answers("click", user, item, happened, expit(np.log(p / (1 - p)) + bias), same)
 
 
 def test_the_truth_is_green_and_a_lie_is_red() -> None:
@@ -74,20 +76,46 @@ def test_the_truth_is_green_and_a_lie_is_red() -> None:
     by_part = {part: light for part, light, _ in liar}
     assert by_part["click rate"] == "red"
     assert by_part["click by predicted probability"] == "red"
-    assert by_part["click: who clicks what"] == "green"  # it still knows who clicks what
+    assert by_part["click: whose and of what"] == "green"  # it still knows who clicks what
 
 
-def test_the_cut_is_at_midnight_and_nothing_after_it_is_fitted(small_world: tuple[Dataset, ChoiceModel]) -> None:
-    data, _ = small_world
+@pytest.mark.parametrize(("rows", "shift"), [(3000, 0.0), (20_000, -3.6), (60_000, -4.5)])
+def test_few_or_rare_answers_do_not_turn_the_truth_red(rows: int, shift: float) -> None:
+    found = [judge(answers(0.0, rows, shift, seed), generator("judge", seed), least=5) for seed in range(10)]
+    colours = [light for f in found for part, light, _ in lights([f]) if "whose" not in part]
+    assert colours.count("red") <= 3  # of 40, each red by chance about once in a hundred
+    assert colours.count("green") >= 0.7 * len(colours)
+
+
+def test_a_rare_answer_that_nobody_can_judge_is_not_green() -> None:
+    wide = judge(answers(-0.3, 3000, -4.5), generator("judge"))
+    assert lights([wide])[0][1] in ("amber", "red")
+
+
+@pytest.mark.parametrize("end", [0.0, 15.0])
+def test_the_cut_is_at_midnight_and_nothing_after_it_is_fitted(
+    end: float, small_world: tuple[Dataset, ChoiceModel]
+) -> None:
+    data = replace(small_world[0], hour_zero=end)  # the log ends at midnight, or at three in the afternoon
     early, late = validate.split(data, 2)
     assert len(early.log) + len(late) == len(data.log)
     assert early.log.time.max() == 0 < late.time.min()
-    end = float(data.log.time.max() - late.time.max())  # where time 0 now stands
-    cut = -data.hour_zero * 3600 - DAY
-    assert data.log.time[data.log.time < cut].max() == pytest.approx(end)
-    assert early.hour_zero == pytest.approx((data.hour_zero + end / 3600) % 24)
+    wanted = (24 if end == 0 else end) + 24  # hours that two calendar days have
+    moved = float(data.log.time.max() - late.time.max())
+    held = data.log.time > moved
+    assert held.sum() == len(late)
+    assert data.log.time[held].min() / -3600 <= wanted < data.log.time[~held].max() / -3600
+    assert early.hour_zero == pytest.approx((end + moved / 3600) % 24)
     with pytest.raises(InputError, match="wanted at least 100 of each"):
         validate.split(data, 400)
+
+
+def test_a_level_made_from_the_log_is_made_from_its_early_part(small_world: tuple[Dataset, ChoiceModel]) -> None:
+    data = small_world[0]
+    made = replace(data, calibration={"random_click_rate": generic_level(data)})
+    early, _ = validate.split(made, 2)
+    assert early.calibration["random_click_rate"][0] == pytest.approx(0.176 / 0.451 * early.log.clicked.mean())
+    assert validate.split(data, 2)[0].calibration == data.calibration  # a published level stays
 
 
 def test_the_command_writes_a_report_and_refuses_what_it_cannot_judge(
