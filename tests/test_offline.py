@@ -174,8 +174,8 @@ def test_damaged_and_foreign_checkpoints_are_refused_in_one_line(lines: Path, tm
     record.unlink()
     arrays = load_arrays(file)
     for about, message in (
-        ({"format": "0"}, "has format 0, wanted 1"),
-        ({"format": "1", "model": "sasrec", "items": "99"}, "has items 99, wanted 40"),
+        ({"format": "0"}, f"has format 0, wanted {trials.FORMAT}"),
+        ({"format": trials.FORMAT, "model": "sasrec", "items": "99"}, "has items 99, wanted 40"),
     ):
         save_arrays(file, arrays, about)
         with pytest.raises(InputError, match=message):
