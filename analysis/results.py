@@ -221,6 +221,6 @@ def lights(results: dict[str, Any]) -> list[dict[str, str]]:
         returns = any(name.startswith("gap_") for name in assumed)
         text = f"{len(numbers) - len(assumed)} of {len(numbers)} numbers estimated; "
         text += "session length and return times assumed" if returns else "sessions and return times estimated"
-        text += "; not yet held against held-out days"
+        text += "; not held against held-out days here: python -m simulator.validate does that"
         found.append({"name": "Fidelity of the users", "colour": "amber", "text": text})
     return found

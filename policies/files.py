@@ -1,6 +1,8 @@
 """Files written beside and renamed: whole or not at all. Arrays as safetensors, never pickle."""
 
+import errno
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,17 @@ def save_arrays(path: Path, arrays: dict[str, np.ndarray], about: dict[str, str]
 
     Args:
         about: words stored in the header.
+
+    Raises:
+        OSError: the disk is full, say, with the system's number.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(path.suffix + ".part")
-    save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, beside, metadata=about)
+    try:
+        save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, beside, metadata=about)
+    except SafetensorError as error:  # safetensors tells what the system said in words alone
+        number = re.search(r"os error (\d+)", str(error))
+        raise OSError(int(number[1]) if number else errno.EIO, str(error), str(path)) from None
     beside.replace(path)
 
 

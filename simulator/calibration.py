@@ -77,7 +77,7 @@ def settle(model: ChoiceModel, data: Dataset, k: int, seed: int) -> ChoiceModel:
         if abs(rate - target) < 5e-4:
             break
     moved = small.numbers["shift"].value - model.numbers["shift"].value
-    why_moved = "what moods and the most active users take from random slates in simulation; part of the shift"
+    why_moved = "part of the shift: makes up for satiation and for who visits most, in a simulation of random slates"
     source = f"uniformly random slates click at {target:g} in simulation ({why})"
     return model.with_numbers(
         shift=replace(small.numbers["shift"], source=source), settled=Number(moved, "assumed", why_moved)

@@ -30,11 +30,10 @@ from simulator.behaviour import (
     visits_table,
 )
 from simulator.calibration import settle, two_points
-from simulator.config import Experiment, add_log_flags, log_settings
-from simulator.progress import Show
+from simulator.command import Tell, add_fit_flags, with_a_fit
+from simulator.config import Experiment
 from simulator.replay import repeats, satiation
-from simulator.stages import load_data, with_threads
-from simulator.storage import about_users, new_folder, save_users
+from simulator.storage import about_users, save_users
 from simulator.users import DAY, RECENT, ChoiceModel, Number
 
 # Defaults for what a log cannot tell; docs/users.md gives the reasoning behind each.
@@ -280,23 +279,25 @@ def parser() -> argparse.ArgumentParser:
         "  python -m simulator.fit --log events.csv --columns user=uid,item=iid,time=ts,click=clicked --out users",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_log_flags(p)
-    p.add_argument("--seed", type=int, default=0, help="of the fit (default 0)")
-    p.add_argument("--slate-size", type=int, default=6, help="of the slates to come (default 6)")
-    p.add_argument(
-        "--out", type=Path, help="folder for the users, must not exist (default users)", default=Path("users")
-    )
-    p.add_argument("--quiet", action="store_true", help="no progress")
+    add_fit_flags(p, "users", "the users")
     return p
 
 
 def provenance(model: ChoiceModel) -> list[tuple[str, str, str, str, str]]:
-    """Rows of name, value, standard error, status and source; arrays by their spread."""
+    """Rows of name, value, standard error, status and source; arrays by their spread.
+
+    The spread of the taste is that of what it adds to the logit, over random pairs of users and items.
+    """
     rows: list[tuple[str, str, str, str, str]] = [
         (name, f"{n.value:.4g}", "" if n.error is None else f"{n.error:.2g}", n.status, n.source)
         for name, n in sorted(model.numbers.items())
     ]
-    spread = {"taste": model.user_taste.std(axis=0).sum(), "hours": model.hours.std()}
+    rng = generator("provenance")
+    user, item = rng.integers(0, model.n_users, 20_000), rng.integers(1, model.n_items + 1, 20_000)
+    spread = {
+        "taste": (model.user_taste[user] * model.item_taste[item]).sum(axis=1).std(),
+        "item_level": model.item_level[1:].std(),
+    }
     for name, (status, source) in sorted(model.provenance.items()):
         sd = spread[name] if name in spread else getattr(model, name).std()
         rows.append((name, f"sd {sd:.3g}", "", status, source))
@@ -304,28 +305,25 @@ def provenance(model: ChoiceModel) -> list[tuple[str, str, str, str, str]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit status: 0 done, 2 bad input, 130 interrupted."""
+    """Returns the exit status: 0 done, 1 failed half-way, 2 bad input, 130 interrupted."""
     given = parser().parse_args(arguments)
-    try:
-        e = Experiment(**log_settings(given), seed=given.seed, slate_size=given.slate_size, repeat_after=0)
-        with new_folder(given.out) as out, Show(given.quiet) as show:
-            data = load_data(e)
-            model = with_threads(e.threads, lambda: fit_users(data, e.seed, e.slate_size, show.say))
-            save_users(out, model, about_users(data, e.slate_size))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
-        return 130
-    table = Table("parameter", "value", "s.e.", "status", "source", box=None, pad_edge=False)
-    for row in provenance(model):
-        table.add_row(*row)
-    Console(width=None if Console().is_terminal else 160).print(table)
-    for note in data.notes:
-        print(f"note: {note}")
-    print(f"users: {given.out}; use them with python -m simulator.run --log ... --users-from {given.out}")
-    return 0
+
+    def work(e: Experiment, data: Dataset, out: Path, say: Callable[[str], None]) -> Tell:
+        model = fit_users(data, e.seed, e.slate_size, say)
+        save_users(out, model, about_users(data, e.slate_size))
+
+        def tell() -> None:
+            table = Table("parameter", "value", "s.e.", "status", "source", box=None, pad_edge=False)
+            for row in provenance(model):
+                table.add_row(*row)
+            Console(width=None if Console().is_terminal else 160).print(table)
+            for note in data.notes:
+                print(f"note: {note}")
+            print(f"users: {out}; use them with python -m simulator.run --log ... --users-from {out}")
+
+        return tell
+
+    return with_a_fit(given, work)
 
 
 if __name__ == "__main__":

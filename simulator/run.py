@@ -11,7 +11,6 @@ The same from Python:
 """
 
 import argparse
-import errno
 import json
 import os
 import resource
@@ -30,6 +29,7 @@ from analysis.errors import AnalysisError
 from policies.errors import InputError
 from policies.log import Dataset
 from simulator.buckets import assign, parse_weights
+from simulator.command import guarded
 from simulator.config import LOG_FLAGS, Experiment, build
 from simulator.engine import World
 from simulator.fit import fit_users
@@ -136,7 +136,7 @@ def _simulate(
             load_users(Path(e.users_from), about_users(raw, e.slate_size))  # refused before anything is written
         folder = RunFolder.create(e, out)
         _describe(folder, e, raw, command)
-    elif folder.manifest.get("checksum", _checksum(raw)) != _checksum(raw):
+    elif folder.manifest.get("checksum", checksum(raw)) != checksum(raw):
         raise InputError(
             f"--resume '{folder.path}': the log '{e.log}' has changed since the run began; start a new run"
         )
@@ -166,10 +166,6 @@ def _simulate(
     return folder
 
 
-def _checksum(raw: Dataset) -> str:
-    return checksum([raw.log.user, raw.log.item, raw.log.time, raw.log.clicked])
-
-
 def _describe(folder: RunFolder, e: Experiment, raw: Dataset, command: str | None) -> None:
     """What the manifest says about where things come from."""
     default = Experiment().as_dict()
@@ -184,7 +180,7 @@ def _describe(folder: RunFolder, e: Experiment, raw: Dataset, command: str | Non
             "has": sorted(raw.has),
         },
         "notes": list(raw.notes),
-        "checksum": _checksum(raw),
+        "checksum": checksum(raw),
         "weights": dict(zip(e.policies, parse_weights(e.weights, len(e.policies)).tolist(), strict=True)),
     }
     folder.save()
@@ -296,28 +292,20 @@ def main(arguments: list[str] | None = None) -> int:
     file, sets, out, resume, quiet = (given.pop(name) for name in ("config", "set", "out", "resume", "quiet"))
     words = sys.argv[1:] if arguments is None else arguments
     command = "python -m simulator.run " + shlex.join(words)
-    try:
+
+    def work() -> None:
         if resume is not None and (sets or file or out or any(value is not None for value in given.values())):
             raise InputError("--resume goes on with the settings of the run; give no others with it")
         e = None if resume is not None else build(file, given, sets)
         result = run(e, out, resume, quiet, command)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the run directory says that it is incomplete: go on with --resume", file=sys.stderr)
-        return 130
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        print(
-            f"error: the disk is full ({error.filename or 'while writing'}); make room and go on with --resume",
-            file=sys.stderr,
-        )
-        return 1
-    report.terminal(result.results)
-    print(f"report: {os.path.relpath(result.path / 'report.html')}")
-    return 0
+        report.terminal(result.results)
+        print(f"report: {os.path.relpath(result.path / 'report.html')}")
+
+    return guarded(
+        work,
+        interrupted="the run directory says that it is incomplete: go on with --resume",
+        full="make room and go on with --resume",
+    )
 
 
 class _Callable(ModuleType):

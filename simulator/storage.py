@@ -4,8 +4,6 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -62,22 +60,6 @@ def save_users(folder: Path, model: ChoiceModel, about: dict[str, Any] | None = 
     )
 
 
-@contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """A folder made before the work begins, and taken away again if nothing was written into it."""
-    if path.exists():
-        raise InputError(f"--out '{path}' exists already; name another folder")
-    try:
-        path.mkdir(parents=True)
-    except OSError as error:
-        raise InputError(f"--out '{path}' cannot be made: {error.strerror}") from None
-    try:
-        yield path
-    finally:
-        if not any(path.iterdir()):
-            path.rmdir()
-
-
 def about_users(raw: Dataset, slate_size: int, clock: str = "log") -> dict[str, Any]:
     """What fitted users are of, and must be used with.
 
@@ -87,7 +69,7 @@ def about_users(raw: Dataset, slate_size: int, clock: str = "log") -> dict[str, 
     ids = hashlib.sha256("\n".join([*raw.user_ids, "", *raw.catalogue.ids]).encode()).hexdigest()
     return {
         "log": raw.name, "rows": len(raw.log), "users": raw.n_users, "items": raw.catalogue.size, "ids": ids,
-        "checksum": checksum([raw.log.user, raw.log.item, raw.log.time, raw.log.clicked]), "slate_size": slate_size,
+        "checksum": checksum(raw), "slate_size": slate_size,
         "clock": clock,
     }  # fmt: skip
 
@@ -203,9 +185,9 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def checksum(log_columns: list[np.ndarray]) -> str:
-    """SHA-256 of the columns of the log that was used."""
+def checksum(raw: Dataset) -> str:
+    """SHA-256 of who was shown what, when, and clicked it."""
     digest = hashlib.sha256()
-    for column in log_columns:
+    for column in (raw.log.user, raw.log.item, raw.log.time, raw.log.clicked):
         digest.update(np.ascontiguousarray(column).tobytes())
     return digest.hexdigest()

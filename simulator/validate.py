@@ -23,14 +23,12 @@ from policies.errors import InputError
 from policies.files import save_json
 from policies.log import Dataset, Impressions
 from policies.sources import generic_level
-from simulator.config import Experiment, add_log_flags, log_settings
+from simulator.command import Tell, add_fit_flags, with_a_fit
+from simulator.config import Experiment
 from simulator.fidelity import Answers, Fidelity, judge
 from simulator.fit import fit_users
 from simulator.levels import Levels, fit_levels
-from simulator.progress import Show
 from simulator.replay import repeats, satiation
-from simulator.stages import load_data, with_threads
-from simulator.storage import new_folder
 from simulator.users import DAY, RECENT, ChoiceModel
 from simulator.validation_report import lights, of_random_slates, write
 
@@ -163,47 +161,41 @@ def parser() -> argparse.ArgumentParser:
         epilog="Example:\n  python -m simulator.validate --log kuairand:DIR --held-out-days 8 --out fidelity",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_log_flags(p)
+    add_fit_flags(p, "fidelity", "the report")
     p.add_argument(
         "--held-out-days", type=int, default=0, help="last calendar days to hold out (default: a third of the log)"
     )
-    p.add_argument("--seed", type=int, default=0, help="of the fit and of the draws (default 0)")
-    p.add_argument("--slate-size", type=int, default=6, help="of the slates that levels are calibrated for (default 6)")
-    p.add_argument(
-        "--out", type=Path, default=Path("fidelity"), help="folder for the report, must not exist (default fidelity)"
-    )
-    p.add_argument("--quiet", action="store_true", help="no progress")
     return p
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit status: 0 done, 2 bad input, 130 interrupted. A red light is a finding, not a failure."""
+    """Returns the exit status: 0 done, 1 failed half-way, 2 bad input, 130 interrupted.
+
+    A red light is a finding, not a failure.
+    """
     given = parser().parse_args(arguments)
     began = time.monotonic()
-    try:
-        e = Experiment(**log_settings(given), seed=given.seed, slate_size=given.slate_size, repeat_after=0)
-        with new_folder(given.out) as out, Show(given.quiet) as show:
-            data = load_data(e)
-            span = float(data.log.time.max() - data.log.time.min()) / DAY
-            days = given.held_out_days or max(1, round(span / 3))
-            found, level = with_threads(e.threads, lambda: validate(data, days, e.seed, e.slate_size, show.say))
-            about: dict[str, Any] = {"log": e.log, "held_out_days": days, "seed": e.seed, "random_slates": level}
-            about["seconds"] = round(time.monotonic() - began, 1)
-            save_json(out / "fidelity.json", {**about, "feedback": [asdict(f) for f in found]})
-            write(found, about, out)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
-        return 130
-    table = Table("part", "light", "what to trust", box=None, pad_edge=False)
-    for part, light, words in lights(found):
-        table.add_row(part, light, words)
-    Console(width=None if Console().is_terminal else 160).print(table)
-    print(of_random_slates(level))
-    print(f"report: {given.out}/fidelity.md")
-    return 0
+
+    def work(e: Experiment, data: Dataset, out: Path, say: Callable[[str], None]) -> Tell:
+        span = float(data.log.time.max() - data.log.time.min()) / DAY
+        days = given.held_out_days or max(1, round(span / 3))
+        found, level = validate(data, days, e.seed, e.slate_size, say)
+        about: dict[str, Any] = {"log": e.log, "held_out_days": days, "seed": e.seed, "random_slates": level}
+        about["seconds"] = round(time.monotonic() - began, 1)
+        save_json(out / "fidelity.json", {**about, "feedback": [asdict(f) for f in found]})
+        write(found, about, out)
+
+        def tell() -> None:
+            table = Table("part", "light", "what to trust", box=None, pad_edge=False)
+            for part, light, words in lights(found):
+                table.add_row(part, light, words)
+            Console(width=None if Console().is_terminal else 160).print(table)
+            print(of_random_slates(level))
+            print(f"report: {out}/fidelity.md")
+
+        return tell
+
+    return with_a_fit(given, work)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,20 @@
 """Fitting once: the stored users are the fitted ones, and foreign or damaged ones are refused in one line."""
 
+import errno
 import json
+import resource
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 
 import simulator.fit as fit
 import simulator.run as command
+import simulator.validate as validate
 from policies.errors import InputError
+from policies.files import save_arrays
 from policies.log import Dataset
 from simulator.storage import about_users, load_users
 from simulator.users import ChoiceModel
@@ -34,6 +39,41 @@ def test_a_folder_that_cannot_be_made_is_refused_before_the_work(
     assert "cannot be made" in capsys.readouterr().err
     assert fit.main(["--log", "nowhere.csv", "--out", str(tmp_path / "x"), "--quiet"]) == 2
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("command_", [fit, validate])
+def test_a_full_disk_and_an_interruption_leave_one_line_and_no_folder(
+    command_: ModuleType, small_log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    out = tmp_path / "out"
+    words = ["--log", str(small_log), "--out", str(out), "--quiet"]
+    for error, status, said in (
+        (OSError(errno.ENOSPC, "No space left"), 1, "disk is full"),
+        (KeyboardInterrupt(), 130, "nothing was written"),
+    ):
+
+        def fail(folder: Path, *rest: object, error: BaseException = error) -> None:
+            (folder / "half").write_text("half") if folder.is_dir() else folder.write_text("half")
+            raise error
+
+        monkeypatch.setattr(command_, "save_users" if command_ is fit else "save_json", fail)
+        assert command_.main(words) == status
+        found = capsys.readouterr().err
+        assert said in found
+        assert len(found.splitlines()) == 1
+        assert not out.exists()
+
+
+def test_a_disk_that_fills_up_under_the_arrays_is_an_error_of_the_system(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(OSError, match="too large") as caught:
+            save_arrays(tmp_path / "a.safetensors", {"a": np.zeros(10_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.errno == errno.EFBIG
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +102,9 @@ def test_the_table_says_of_every_parameter_whether_it_is_assumed(
     assert table["shift"][3] == "assumed"
     assert table["leave"][3] == "estimated"
     assert all(row[3] in ("estimated", "assumed") and row[4] for row in table.values())
+    # The spread of the taste is in logits: of all pairs, what it adds.
+    pairs = model.user_taste @ model.item_taste[1:].T
+    assert float(table["taste"][1].removeprefix("sd ")) == pytest.approx(pairs.std(), rel=0.05)
 
 
 def test_users_of_another_log_or_version_and_damaged_ones_are_refused(
@@ -70,8 +113,7 @@ def test_users_of_another_log_or_version_and_damaged_ones_are_refused(
     data, _ = small_world
     words = ["--users-from", str(stored), "--policies", "popularity,itemknn", "--out", str(tmp_path / "x"), "--quiet"]
     assert command.main(words) == 2  # the built-in world has other users
-    assert "were fitted on something else (log world" not in (text := capsys.readouterr().err)
-    assert "were fitted on something else (log small" in text
+    assert "were fitted on something else (log small" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
     assert command.main(["--users-from", str(stored), "--calibrate", "random_click_rate=.2", "--quiet"]) == 2
     assert "give it to simulator.fit" in capsys.readouterr().err
