@@ -1,5 +1,6 @@
 """The one training loop of the neural policies, so that they differ in the model alone."""
 
+import ctypes
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -36,6 +37,19 @@ class Stage:
     weave: Callable[[Batch, np.random.Generator], Batch] | None = None
     share: float = 1.0
     own_best: bool = False
+
+
+TRIM_EVERY = 25  # steps
+
+
+def trim() -> None:
+    """Hands freed memory back to the system, where the C library can (glibc).
+
+    Every batch has a shape of its own; the holes that they leave would double the memory of a long training.
+    """
+    release = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if release is not None:
+        release(0)
 
 
 def seeded(rng: np.random.Generator) -> torch.Generator:
@@ -119,6 +133,8 @@ class Trainer:
             self._learn(batch, stage)
         self.place += 1
         self.step += 1
+        if self.step % TRIM_EVERY == 0:
+            trim()
         last = self.step >= self.steps[self.stage]
         validated = False
         if self.validate is not None and (last or self.step % self.every[self.stage] == 0):
