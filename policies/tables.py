@@ -237,7 +237,7 @@ def _clicks(frame: pd.DataFrame, name: str, threshold: float | None) -> tuple[np
     if "click" in frame:
         values = _numbers(frame["click"], "click", name)
         cut = threshold if threshold is not None else 0.5
-        return values >= cut, True, f"A click is a value of at least {cut:g} in the click column."
+        return _with_skips(values >= cut, f"A click is a value of at least {cut:g} in the click column.")
     if "rating" in frame:
         values = _numbers(frame["rating"], "rating", name)
         if threshold is None:
@@ -245,7 +245,14 @@ def _clicks(frame: pd.DataFrame, name: str, threshold: float | None) -> tuple[np
                 f"'{name}': ratings from {values.min():g} to {values.max():g} need --click-threshold "
                 "(a rating of at least that counts as a click)"
             )
-        return values >= threshold, True, f"A rating of at least {threshold:g} counts as a click."
+        return _with_skips(values >= threshold, f"A rating of at least {threshold:g} counts as a click.")
     if threshold is not None:
         raise InputError(f"'{name}': --click-threshold needs click=... or rating=... in --columns")
     return np.ones(len(frame), bool), False, "The log has no skips: every row counts as a click."
+
+
+def _with_skips(clicked: np.ndarray, how: str) -> tuple[np.ndarray, bool, str]:
+    """A log in which nobody skips anything has no rate of its own: it holds what was chosen and nothing else."""
+    if clicked.all():
+        return clicked, False, f"{how} Every row is one, so the log tells no skips."
+    return clicked, True, how

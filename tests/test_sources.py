@@ -159,3 +159,14 @@ def test_a_logs_own_level_scales_what_random_slates_are_assumed_to_get(tmp_path:
     assert load(str(tmp_path / "choices.csv")).calibration["random_click_rate"][0] == 0.176
     given = load(str(tmp_path / "few.csv"), calibration={"random_click_rate": 0.01})
     assert given.calibration["random_click_rate"] == (0.01, "given on the command line")
+
+
+def test_a_log_in_which_every_row_is_a_click_has_no_skips(tmp_path: Path) -> None:
+    ratings = pd.DataFrame({"u": [1, 1, 2, 2], "i": [1, 2, 1, 3], "t": [0, 9, 5, 7], "r": [4.0, 5.0, 4.5, 4.0]})
+    words = csv(ratings, tmp_path, "ratings.csv"), "user=u,item=i,time=t,rating=r"
+    high = load(*words, click_threshold=4.5)
+    assert "skips" in high.has
+    low = load(*words, click_threshold=4.0)
+    assert "skips" not in low.has
+    assert low.calibration["random_click_rate"][0] == 0.176  # no level of its own to scale
+    assert any("Every row is one" in note for note in low.notes)
