@@ -87,6 +87,9 @@ class Policy(Protocol):
     `fit` learns from a log, `update` from the rows that came since; both get their own generator. `recommend`
     must answer each user as if it were alone: random numbers come from `draws` and nothing else, and no argument
     is changed. `simulator`-side truths are never handed over.
+
+    A class whose fit uses no chance may say `deterministic: ClassVar[bool] = True`: `gptrec.evaluate` then fits it once
+    for all seeds.
     """
 
     history_length: int

@@ -19,16 +19,9 @@ class BERT4RecNet(ItemNet):
     """Items, some of them hidden, in; states out."""
 
     def __init__(
-        self,
-        n_items: int,
-        width: int,
-        layers: int,
-        heads: int,
-        positions: int,
-        dropout: float,
-        cosine: bool,
-        untied: bool = False,
-    ):
+        self, n_items: int, width: int, layers: int, heads: int, positions: int, dropout: float,
+        cosine: bool, untied: bool = False,
+    ):  # fmt: skip
         super().__init__(n_items, width, dropout, cosine, untied)
         self.positions = nn.Embedding(positions, width)
         self.blocks = nn.ModuleList(Block(width, heads, self.dropout) for _ in range(layers))

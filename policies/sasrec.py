@@ -24,16 +24,9 @@ class SASRecNet(ItemNet):
     """Items and positions in, states out; the score of an item is the cosine (or dot product) with its embedding."""
 
     def __init__(
-        self,
-        n_items: int,
-        width: int,
-        layers: int,
-        heads: int,
-        positions: int,
-        dropout: float,
-        cosine: bool = True,
-        untied: bool = False,
-    ):
+        self, n_items: int, width: int, layers: int, heads: int, positions: int, dropout: float,
+        cosine: bool = True, untied: bool = False,
+    ):  # fmt: skip
         super().__init__(n_items, width, dropout, cosine, untied)
         self.layers, self.heads = layers, heads
         self.positions = nn.Embedding(positions, width)

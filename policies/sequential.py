@@ -149,7 +149,9 @@ class Sequential:
     # -- ranking --------------------------------------------------------------------------------------------------
 
     def _item_vectors(self) -> Tensor:
-        return self.net.scale(self.net.item_vectors())
+        """(N + 1, D) of the items as they are scored; transposed in memory, as one product of many reads it."""
+        vectors: Tensor = self.net.scale(self.net.item_vectors()).T.contiguous().T
+        return vectors
 
     def _slates(self, requests: Requests, k: int, vectors: Tensor, width: int | None = None) -> np.ndarray:
         """(B, k) items for requests of one page.
@@ -164,8 +166,7 @@ class Sequential:
     def recommend(self, requests: Requests, slate_size: int, draws: Draws) -> Slates:
         slates = np.zeros((len(requests), slate_size), np.int32)
         if self._vectors is None:
-            # Transposed in memory, as the scores read it: one product of many, page after page.
-            self._vectors = self._item_vectors().T.contiguous().T
+            self._vectors = self._item_vectors()
         for page in np.unique(requests.pages):
             rows = np.flatnonzero(requests.pages == page)
             part = requests if len(rows) == len(requests) else requests.rows(rows)

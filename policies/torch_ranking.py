@@ -15,6 +15,8 @@ def best_allowed(scores: Tensor, exclude: np.ndarray, available: np.ndarray, k: 
     scores.index_fill_(1, torch.from_numpy(np.flatnonzero(~available)), -torch.inf)
     if exclude.shape[1]:
         scores.scatter_(1, torch.from_numpy(exclude.astype(np.int64)), -torch.inf)
+    if k == 1:  # argmax takes the first of equals
+        return scores.argmax(dim=1, keepdim=True).numpy().astype(np.int32)
     values, items = _top(scores, k)
     by_id = torch.argsort(items, dim=1, stable=True)
     by_score = torch.argsort(values.gather(1, by_id), dim=1, descending=True, stable=True)

@@ -19,9 +19,9 @@ from policies.testing import sample_requests, small_log
 TINY = {"epochs": 1, "prompt_epochs": 1, "width": 16, "length": 12, "window": 20, "room": 12}
 
 
-@pytest.fixture(scope="module")
-def trained() -> GPTRec:
-    policy = GPTRec(**TINY, interests=3)
+@pytest.fixture(scope="module", params=[False, True], ids=["tied", "untied"])
+def trained(request: pytest.FixtureRequest) -> GPTRec:
+    policy = GPTRec(**TINY, interests=3, untied=request.param)
     policy.fit(*small_log(), generator("test"))
     return policy
 
@@ -157,9 +157,9 @@ def session(policy: GPTRec | SASRec, n_pages: int, k: int, n_users: int = 70) ->
 def test_cache_equals_recomputation_over_the_same_context(kind: str, trained: GPTRec) -> None:
     k = 4
     if kind == "gptrec":
-        cached, fresh = trained, GPTRec(**TINY, interests=3, cache=False)
+        cached, fresh = trained, GPTRec(**TINY, interests=3, cache=False, untied=trained.untied)
     else:
-        settings = {"epochs": 1, "width": 16, "length": 12, "room": 12}
+        settings = {"epochs": 1, "width": 16, "length": 12, "room": 12, "untied": trained.untied}
         cached, fresh = SASRec(**settings), SASRec(**settings, cache=False)
         cached.fit(*small_log(), generator("test"))
     fresh.restore(cached.state())
