@@ -1,33 +1,57 @@
-"""How near the fitted taste comes to the true one on the built-in world, with and without unshown items; satiation.
+"""How near fitted users come to the true ones on the built-in world: taste, levels, satiation, the level of random slates.
 
-python benchmarks/appeal.py
+    python benchmarks/appeal.py
+
+The taste is compared over all pairs of users and items, user and item means taken off both sides. A draw of the users
+is as spread as they are; the mean over all draws is what the log knows, and nearer to the truth.
 """
+
+import argparse
 
 import numpy as np
 from scipy.stats import spearmanr
 
-from policies.draws import generator
-from simulator.appeal import AppealSettings, fit_appeal
-from simulator.fit import fit_users
+from simulator.answers import SPARE
+from simulator.calibration import random_by_levels
+from simulator.fit import fit
+from simulator.users import ChoiceModel
 from simulator.world import load_world
 
 
-def centred(x: np.ndarray) -> np.ndarray:
+def table(model: ChoiceModel) -> np.ndarray:
+    """(U, N) taste in logits, user and item means taken off."""
+    x = model.user_taste @ model.item_taste[1:].T
     return x - x.mean(0) - x.mean(1, keepdims=True) + x.mean()
 
 
 def main() -> None:
-    data, true = load_world(0)
-    taste = centred(true.user_taste @ true.item_taste[1:].T).ravel()[::7]
-    for unshown in (0.0, 1.0, 2.0):
-        fitted = fit_appeal(data, true.examination, generator(1), AppealSettings(unshown=unshown))
-        found = centred(fitted.user_taste @ fitted.item_taste[1:].T).ravel()[::7]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--world", type=int, default=0, help="seed of the built-in world (default 0)")
+    seed = parser.parse_args().world
+    data, true = load_world(seed)
+    fitted = fit(data, 0, 6, lambda text: None)
+    users = fitted.model(0)
+    truth, drawn = table(true), table(users)
+    known = np.concatenate([users.user_taste, users.item_taste[1:]])[:, :-SPARE]
+    mean = known[: data.n_users] @ known[data.n_users :].T
+    mean = mean - mean.mean(0) - mean.mean(1, keepdims=True) + mean.mean()
+    print(
+        f"taste: Spearman correlation with the truth {spearmanr(truth.ravel()[::7], mean.ravel()[::7])[0]:.2f} "
+        f"(reliability {fitted.reliability:.2f}); sd {drawn.std():.2f} of a draw, true {truth.std():.2f}"
+    )
+    for name in ("user_level", "item_level"):
+        one, other = getattr(users, name), getattr(true, name)
+        first = 1 if name == "item_level" else 0
         print(
-            f"{unshown:g} unshown items per click: Spearman correlation of taste {spearmanr(taste, found)[0]:.2f}, "
-            f"user level sd {fitted.user_level.std():.2f} (true {true.user_level.std():.2f})"
+            f"{name}: correlation with the truth {np.corrcoef(one[first:], other[first:])[0, 1]:.2f}, "
+            f"sd {one[first:].std():.2f} of a draw, true {other[first:].std():.2f}"
         )
-    users = fit_users(data, 0, 6, lambda text: None)
-    print(f"satiation per exposure: estimated {users['satiation']:.3f}, true {true['satiation']:.3f}")
+    for name in ("satiation", "repeat_fatigue", "long_view_appeal", "like_appeal"):
+        number = users.numbers[name]
+        print(f"{name}: {number.value:.3f} (s.e. {number.error or float('nan'):.3f}), true {true[name]:.3f}")
+    print(
+        f"random slates by levels and taste alone: {random_by_levels(users, data, 6, 0):.3f} clicks per impression, true .176"
+    )
 
 
 if __name__ == "__main__":

@@ -173,20 +173,12 @@ def churn(visits: pd.DataFrame, end: float, silence: float = 4 * DAY) -> Number 
     return Number(rate, "estimated", f"no return within {2 * silence / DAY:.0f} days of a visit", error)
 
 
-def enjoyment(log: Impressions, appeal: np.ndarray, duration: np.ndarray, has: frozenset[str]) -> dict[str, Number]:
-    """Long views, likes and watch time of what was clicked, given its appeal (rows,)."""
-    c = log.clicked
-    x = appeal[c]
+def watching(log: Impressions, duration: np.ndarray, has: frozenset[str]) -> dict[str, Number]:
+    """Watch time of what was clicked, for long views and for the others."""
     numbers: dict[str, Number] = {}
-    for flag, column, name in (("long_view", log.long_view, "long_view"), ("likes", log.liked, "like")):
-        if flag not in has:
-            continue
-        found = logistic(column[c], {f"{name}_appeal": x}, "logistic, given a click")
-        if "" in found:
-            numbers |= {name: found.pop(""), **found}
-    if "watch" in has and "long_view" in has:
-        for kind, mask in (("watch_long", log.long_view[c]), ("watch_short", ~log.long_view[c])):
-            numbers |= _watch(kind, log.watched[c][mask], duration[log.item[c]][mask])
+    if {"watch", "long_view"} <= has:
+        for kind, mask in (("watch_long", log.clicked & log.long_view), ("watch_short", log.clicked & ~log.long_view)):
+            numbers |= _watch(kind, log.watched[mask], duration[log.item[mask]])
     return numbers
 
 

@@ -1,4 +1,4 @@
-"""Levels: the click rates that a log cannot tell are met by moving the scale and the shift of the appeal."""
+"""Levels that a log cannot tell: the shift of the appeal, and without skips its scale, meet published click rates."""
 
 import tempfile
 from dataclasses import replace
@@ -8,12 +8,12 @@ import numpy as np
 from scipy.optimize import brentq, root
 from scipy.special import expit, logit
 
-from policies.draws import Draws, key_of
+from policies.draws import Draws, generator, key_of
 from policies.errors import InputError
 from policies.log import Dataset
 from policies.uniform import Uniform
-from simulator.appeal import Appeal
 from simulator.config import Experiment
+from simulator.contrast import Contrast
 from simulator.engine import Arm, World
 from simulator.history import Histories
 from simulator.recorder import WARMUP, Recorder
@@ -21,31 +21,27 @@ from simulator.users import DAY, ChoiceModel, Number
 
 
 def two_points(
-    data: Dataset,
-    appeal: Appeal,
-    reach: np.ndarray,
-    tired: np.ndarray,
-    logged: float,
-    k: int,
-    rng: np.random.Generator,
+    data: Dataset, contrast: Contrast, reach: np.ndarray, logged: float, k: int, rng: np.random.Generator
 ) -> tuple[Number, Number]:
-    """Scale and shift of the appeal so that random slates and the log's slates get their click rates."""
+    """Scale and shift of a contrast so that random slates and the log's slates get their click rates.
+
+    For a log without skips, in which neither rate can be seen.
+    """
     target, why = data.calibration["random_click_rate"]
-    if not 0 < target < 1 or not 0 < logged < 1:
-        raise InputError(f"calibration: click rates must lie between 0 and 1, not {target:g} and {logged:g}")
+    _check_rates(target, logged)
     n = 100_000
     active = data.log.user[rng.integers(0, len(data.log), n)]
-    random = appeal.score(active, rng.integers(1, data.catalogue.size + 1, n)) - appeal.base
+    random = contrast.score(active, rng.integers(1, data.catalogue.size + 1, n))
     rows = rng.integers(0, len(data.log), n)
-    shown = appeal.score(data.log.user[rows], data.log.item[rows]) - appeal.base
-    at = np.minimum(data.log.slot[rows], len(reach) - 1)
-    seen = reach[at] if "slots" in data.has else np.full(n, reach[:k].mean())
-    mean_reach = reach[:k].mean()
+    shown = contrast.score(data.log.user[rows], data.log.item[rows])
+    seen = reach[:k].mean()
 
     def gaps(p: np.ndarray) -> list[float]:
         scale = np.exp(p[0])
-        at_random = mean_reach * expit(p[1] + scale * random).mean() - target
-        return [at_random, (seen * expit(p[1] + scale * shown - tired[rows])).mean() - logged]
+        return [
+            seen * expit(p[1] + scale * random).mean() - target,
+            seen * expit(p[1] + scale * shown).mean() - logged,
+        ]
 
     found = root(gaps, [0.0, float(logit(target))])
     scale = float(np.exp(found.x[0]))
@@ -55,32 +51,60 @@ def two_points(
         shift = brentq(lambda s: gaps(np.array([0.0, s]))[0], -20, 20)
         note = f"the log's scale; its click rate of {logged:.3f} could not be met at once"
     else:
-        shift, note = (
-            float(found.x[1]),
-            f"two points: random slates {target:g} ({why}), logged slates {logged:.3f}",
-        )
+        shift = float(found.x[1])
+        note = f"two points: random slates {target:g} ({why}), logged slates {logged:.3f}"
     return Number(scale, "assumed", note), Number(float(shift), "assumed", note)
 
 
+def _check_rates(*rates: float) -> None:
+    for rate in rates:
+        if not 0 < rate < 1:
+            raise InputError(f"calibration: click rates must lie between 0 and 1, not {rate:g}")
+
+
+def at_random(model: ChoiceModel, data: Dataset, k: int, seed: int) -> np.ndarray:
+    """(n,) logits of random items for rested users, users as often as they stand in the log; without the shift."""
+    rng = generator("random slates", seed)
+    user = data.log.user[rng.integers(0, len(data.log), 100_000)]
+    item = rng.integers(1, data.catalogue.size + 1, len(user))
+    found: np.ndarray = model.appeal(user, item[:, None])[:, 0] - model["shift"]
+    return found
+
+
+def random_by_levels(model: ChoiceModel, data: Dataset, k: int, seed: int) -> float:
+    """Click rate of uniformly random slates if what was shown were all that one knows: the shift of the log's slates."""
+    reach = float(model.examination[:k].mean())
+    return reach * float(expit(at_random(model, data, k, seed) + model["shift"]).mean())
+
+
 def settle(model: ChoiceModel, data: Dataset, k: int, seed: int) -> ChoiceModel:
-    """Moves the shift until a simulation of uniformly random slates, satiation and all, clicks at its level."""
+    """Moves the shift until a simulation of uniformly random slates, satiation and all, clicks at its level.
+
+    Adds `selection`: what the slates of the log have over the level that was met.
+    """
     target, why = data.calibration["random_click_rate"]
+    _check_rates(target)
+    of_log = model["shift"]
+    without = random_by_levels(model, data, k, seed)
+    x, reach = at_random(model, data, k, seed), float(model.examination[:k].mean())
+    first = brentq(lambda s: reach * expit(x + s).mean() - min(target, 0.99 * reach), -30, 30)
     n = min(model.n_users, 2000)
     everyone = np.arange(model.n_users)
     rows = np.argsort(Draws(key_of("settle"), everyone, everyone * 0).uniform("u", 1)[:, 0])[:n]
     small = model.of_users(rows)
+    shift = float(first)
     for _ in range(4):
+        small = small.with_numbers(shift=replace(small.numbers["shift"], value=shift))
         rate = random_rate(small, data, k, seed)
-        step = float(logit(target) - logit(min(max(rate, 1e-4), 1 - 1e-4)))
-        old = small.numbers["shift"]
-        small = small.with_numbers(shift=replace(old, value=old.value + step))
         if abs(rate - target) < 5e-4:
             break
-    moved = small.numbers["shift"].value - model.numbers["shift"].value
-    why_moved = "part of the shift: makes up for satiation and for who visits most, in a simulation of random slates"
+        shift += float(logit(target) - logit(min(max(rate, 1e-4), 1 - 1e-4)))
     source = f"uniformly random slates click at {target:g} in simulation ({why})"
+    selection = (
+        f"what the log's policy knew and the log does not tell: random slates would click at {without:.3f} without it"
+    )
     return model.with_numbers(
-        shift=replace(small.numbers["shift"], source=source), settled=Number(moved, "assumed", why_moved)
+        shift=Number(shift, "assumed", source), selection=Number(of_log - shift, "assumed", selection)
     )
 
 

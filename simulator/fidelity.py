@@ -18,7 +18,8 @@ class Answers:
 
     Attributes:
         name: such as "click".
-        user, item: (rows,). happened: (rows,) bool. predicted: (rows,) probability.
+        user, item: (rows,). happened: (rows,) bool. predicted: (rows,) probability, over all plausible simulators.
+        simulated: (rows,) probability by one of them, as one simulation has it; its rates are as spread as users are.
         baselines: name -> (rows,) probabilities of simpler predictions.
     """
 
@@ -27,6 +28,7 @@ class Answers:
     item: np.ndarray
     happened: np.ndarray
     predicted: np.ndarray
+    simulated: np.ndarray
     baselines: dict[str, np.ndarray]
 
 
@@ -74,12 +76,12 @@ def judge(a: Answers, rng: np.random.Generator, least: int = 5) -> Fidelity:
     held_out, simulated = float(a.happened.mean()), float(a.predicted.mean())
     low, high = _relative_interval(a, rng)
     predictions = {"simulator": a.predicted, **a.baselines}
-    drawn = [rng.random(len(a.predicted)) < a.predicted for _ in range(2 * PAIRS)]
+    drawn = [rng.random(len(a.simulated)) < a.simulated for _ in range(2 * PAIRS)]
     users, items = ([_rates(index, y, least) for y in (a.happened, *drawn)] for index in (a.user, a.item))
     return Fidelity(
         a.name, len(a.happened), held_out, simulated, simulated / held_out - 1 if held_out else float("nan"), low, high,
         expected_calibration_error(a.happened, a.predicted),
-        float(np.mean([expected_calibration_error(y, a.predicted) for y in drawn])), _deciles(a),
+        _ece_by_chance(a, rng), _deciles(a),
         {name: _auc(a.happened, p) for name, p in predictions.items()}, _auc_gain(a, rng),
         {name: log_loss(a.happened, p) for name, p in {**predictions, "constant": np.full(len(a.happened), held_out)}.items()},
         *_distances(users), float(wasserstein_distance(users[0], users[1])), *_distances(items),
@@ -97,6 +99,12 @@ def expected_calibration_error(happened: np.ndarray, predicted: np.ndarray, bins
     """Mean |rate - prediction| over bins of equal size (Guo et al., ICML 2017, with bins by quantile)."""
     parts = np.array_split(np.argsort(predicted, kind="stable"), bins)
     return float(sum(abs(happened[p].mean() - predicted[p].mean()) * len(p) for p in parts if len(p)) / len(happened))
+
+
+def _ece_by_chance(a: Answers, rng: np.random.Generator) -> float:
+    """Of answers drawn from the prediction itself."""
+    drawn = [rng.random(len(a.predicted)) < a.predicted for _ in range(2 * PAIRS)]
+    return float(np.mean([expected_calibration_error(y, a.predicted) for y in drawn]))
 
 
 def log_loss(happened: np.ndarray, predicted: np.ndarray) -> float:

@@ -12,29 +12,21 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from scipy.special import expit, logit
+from scipy.special import expit
 
-from policies.draws import Draws, generator, key_of
-from policies.errors import InputError
+from policies.draws import generator
 from policies.log import Dataset
-from simulator.appeal import choose_appeal
-from simulator.behaviour import (
-    SECONDS_PER_ITEM,
-    churn,
-    enjoyment,
-    hour_profile,
-    logistic,
-    pages_table,
-    returning,
-    staying,
-    visits_table,
-)
+from simulator.answers import Fitted, first_look, sample, with_spare
+from simulator.behaviour import SECONDS_PER_ITEM, logistic, watching
 from simulator.calibration import settle, two_points
 from simulator.command import Tell, add_fit_flags, with_a_fit
 from simulator.config import Experiment
+from simulator.contrast import fit_contrast
 from simulator.replay import repeats, satiation
 from simulator.storage import about_users, save_users
-from simulator.users import DAY, RECENT, ChoiceModel, Number
+from simulator.taste import cross_fitted, full_taste, reliability
+from simulator.users import RECENT, ChoiceModel, Number
+from simulator.visits import LEVELS, coming_and_going
 
 # Defaults for what a log cannot tell; docs/users.md gives the reasoning behind each.
 ASSUMED = {
@@ -58,73 +50,111 @@ ASSUMED = {
     "seconds_per_item": (SECONDS_PER_ITEM, "time to pass over an item"),
 }
 EXAMINATION_EXPONENT = 0.12
-ACTIVITY_SD = 0.5
-_LEVELS = {
-    "logged_click_rate": (0.451, "KuaiRand-Pure, production policy"),
-    "sessions_per_day": (2.0, "a moderately used application"),
-    "pages_per_session": (4.0, "a moderately used application"),
-    "short_gap_share": (0.4, "between KuaiRand-27K (.54) and none"),
-}
+ENJOYED = {"long_view": ("long_view", "long_view"), "like": ("liked", "likes")}  # parameter: column, and what tells it
 
 
 def fit_users(
     data: Dataset, seed: int = 0, slate_size: int = 6, say: Callable[[str], None] = lambda text: None
 ) -> ChoiceModel:
-    """Fits the user model to a log.
+    """Fits the user model to a log: the first of its plausible draws, its level met.
 
     Args:
         slate_size: of the slates to come; levels are calibrated for them.
         say: told what is being done.
     """
+    fitted = fit(data, seed, slate_size, say)
+    say("users: calibration to the click rate of uniformly random slates")
+    return settle(fitted.model(0), data, slate_size, seed)
+
+
+def fit(data: Dataset, seed: int, slate_size: int, say: Callable[[str], None]) -> Fitted:
+    """Everything that a log says of its users, with draws of what is uncertain about them."""
     rng = generator("fit users", seed)
-    say("users: appeal, from what was chosen against what could have been")
+    say("users: taste, from what was chosen")
+    taste, crossed = full_taste(data, seed), cross_fitted(data, rng)
+    shared = reliability(data, rng)
     source = "assumed", f"slot ** -{EXAMINATION_EXPONENT:g}; the log has no slots"
     reach = np.arange(1, 101) ** -EXAMINATION_EXPONENT
-    appeal, chosen = choose_appeal(data, reach, rng)
-    log = data.log
-    score = appeal.score(log.user, log.item)
     numbers = {name: Number(value, "assumed", why) for name, (value, why) in ASSUMED.items()}
-    if {"slots", "skips"} <= data.has:
-        reach, source = (
-            _examination(data, score),
-            ("estimated", "click rate by slot over the rate that appeal explains"),
-        )
-    say("users: satiation, staying, returning")
-    tired = np.zeros(len(log))
-    if {"sessions", "skips"} <= data.has:
-        tiredness, tired = _tiredness(data, score, reach)
-        numbers |= tiredness
+    numbers["taste_reliability"] = Number(shared, "estimated", "correlation of two halves, stepped up to the whole")
     reference = _logged_rate(data)
     numbers["satisfaction_reference"] = reference
-    behaviour, activity, hours, gap_source = _coming_and_going(data, reference.value, numbers, rng)
-    numbers |= behaviour
-    scale, shift = two_points(data, appeal, reach, tired, reference.value, slate_size, rng)
-    level_source = "logistic factor model: clicks against shown and unshown items"
-    model = ChoiceModel(
-        numbers={**numbers, "scale": scale, "shift": shift},
-        user_level=(scale.value * appeal.user_level).astype(np.float32),
-        activity=activity,
-        user_taste=(scale.value * appeal.user_taste).astype(np.float32),
-        item_level=(scale.value * appeal.item_level).astype(np.float32),
-        item_taste=appeal.item_taste,
-        category=data.catalogue.category,
-        duration=_durations(data),
-        examination=reach,
-        hours=hours,
-        hour_zero=data.hour_zero,
+    visits, activity, hours, gap_source = coming_and_going(data, reference.value)
+    plain = _without_appeal(data, activity, hours, gap_source)
+    if "skips" not in data.has:
+        contrast = fit_contrast(data, taste, crossed, rng)
+        scale, shift = two_points(data, contrast, reach, reference.value, slate_size, rng)
+        numbers |= visits | {
+            "scale": scale,
+            "shift": shift,
+            "selection": Number(0.0, "assumed", "the log has no skips"),
+        }
+        level = (scale.value * contrast.item_level).astype(np.float32)
+        tastes = with_spare(taste, scale.value * contrast.slope, shared, seed, 0)
+        contrasted = "estimated", "choices against random items, by logistic regression; scaled to the two rates"
+        numbers |= _rates_given_a_click(data) | watching(data.log, _durations(data), data.has)
+        plain = replace(
+            plain, numbers=numbers, item_level=level, user_taste=tastes[0], item_taste=tastes[1], examination=reach,
+            provenance=plain.provenance | {
+                "examination": source, "item_level": contrasted, "taste": contrasted,
+                "user_level": ("assumed", "the log has no skips: all users click alike"),
+            },
+        )  # fmt: skip
+        return Fitted(plain, taste, shared, seed)
+    say("users: levels of what was shown, slots, satiation")
+    log = data.log
+    score = first_look(data, crossed, reach[np.minimum(log.slot, 99)])
+    if "slots" in data.has:
+        reach = _examination(data, score)
+        source = "estimated", "click rate by slot over the rate that appeal explains"
+    seen = reach[np.minimum(log.slot, 99)] if "slots" in data.has else np.full(len(log), reach[:slate_size].mean())
+    x = {"taste": crossed}
+    if "sessions" in data.has:
+        half_life, tired = _tiredness(data, score, reach)
+        numbers |= half_life
+        x |= tired
+    say("users: draws of levels and tastes")
+    click = sample(data, log.clicked, slice(None), x, seen, seed, "click")
+    numbers |= visits | watching(log, _durations(data), data.has)
+    plain = replace(plain, numbers=numbers, examination=reach, provenance=plain.provenance | {"examination": source})
+    answers, counted = {"click": click}, {}
+    appeal = click.logits(log.user, log.item, x)
+    for name, (column, flag) in ENJOYED.items():
+        if flag in data.has and 20 <= (getattr(log, column) & log.clicked).sum() <= log.clicked.sum() - 20:
+            say(f"users: {name.replace('_', ' ')}s, given a click")
+            counted[name] = float(np.log(getattr(log, column).sum() / (getattr(log, column) & log.clicked).sum()))
+            answers[name] = sample(
+                data, getattr(log, column), log.clicked, {f"{name}_appeal": appeal}, None, seed, name
+            )
+    some = rng.integers(0, len(log), min(len(log), 50_000))
+    return Fitted(plain, taste, shared, seed, answers, (log.user[some], log.item[some]), counted)
+
+
+def _rates_given_a_click(data: Dataset) -> dict[str, Number]:
+    """Long views and likes of a log without skips: one rate for all."""
+    found: dict[str, Number] = {}
+    for name, (column, flag) in ENJOYED.items():
+        given = logistic(getattr(data.log, column)[data.log.clicked], {}, "rate, given a click")
+        if flag in data.has and given:
+            found |= {name: given[""], f"{name}_appeal": Number(0.0, "assumed", "appeal is not observed without skips")}
+    return found
+
+
+def _without_appeal(data: Dataset, activity: np.ndarray, hours: np.ndarray, gap_source: tuple[str, str]) -> ChoiceModel:
+    """Users to whom nothing appeals more than anything else."""
+    n_users, n_items = data.n_users, data.catalogue.size
+    of_users, of_items = np.zeros(n_users, np.float32), np.zeros(n_items + 1, np.float32)
+    alike = "assumed", "the log does not tell: all alike"
+    return ChoiceModel(
+        numbers={}, user_level=of_users, activity=activity, user_taste=of_users[:, None], item_level=of_items,
+        item_taste=of_items[:, None], user_long_view=of_users, item_long_view=of_items, user_like=of_users,
+        item_like=of_items, category=data.catalogue.category, duration=_durations(data),
+        examination=np.ones(100), hours=hours, hour_zero=data.hour_zero,
         provenance={
-            "user_level": ("estimated", level_source),
-            "item_level": ("estimated", level_source),
-            "taste": ("estimated", f"{level_source}, {chosen.width} dimensions, penalty {chosen.penalty:g}"),
-            "examination": source,
-            "activity": gap_source,
-            "hours": ("estimated", "visits of the log by hour"),
+            "activity": gap_source, "hours": ("estimated", "visits of the log by hour"),
+            **dict.fromkeys(("user_long_view", "item_long_view", "user_like", "item_like"), alike),
         },
-    )
-    x = shift.value + scale.value * (score - appeal.base) - tired
-    model = model.with_numbers(**enjoyment(log, x, model.duration, data.has))
-    say("users: calibration to the click rate of uniformly random slates")
-    return settle(model, data, slate_size, seed)
+    )  # fmt: skip
 
 
 def _logged_rate(data: Dataset) -> Number:
@@ -133,7 +163,7 @@ def _logged_rate(data: Dataset) -> Number:
         value, source = data.calibration["logged_click_rate"]
         return Number(value, "assumed", source)
     if "skips" not in data.has:
-        value, why = _LEVELS["logged_click_rate"]
+        value, why = LEVELS["logged_click_rate"]
         return Number(value, "assumed", f"{why}; the log has no skips")
     rate = float(data.log.clicked.mean())
     per_user = np.bincount(data.log.user, minlength=data.n_users)
@@ -165,105 +195,28 @@ def _examination(data: Dataset, score: np.ndarray) -> np.ndarray:
     return np.concatenate([ratio, np.full(max(100 - len(ratio), 0), ratio[-1])])
 
 
-def _tiredness(data: Dataset, score: np.ndarray, reach: np.ndarray) -> tuple[dict[str, Number], np.ndarray]:
-    """Satiation and fatigue from exposures in order, given appeal; and the logits they took from each row."""
+def _tiredness(data: Dataset, score: np.ndarray, reach: np.ndarray) -> tuple[dict[str, Number], dict[str, np.ndarray]]:
+    """The half-life of satiation, and past exposures and repeats as columns, negative: what they take from the logit."""
     log = data.log
     first = log.slot == 0 if "slots" in data.has else np.ones(len(log), bool)
     again = repeats(log, RECENT)
     y = log.clicked[first]
-    best: tuple[float, float, np.ndarray, dict[str, Number]] | None = None
-    source = "logistic regression of clicks on past exposures, given appeal"
+    best: tuple[float, float, np.ndarray] | None = None
     for half_life in (1.0, 3.0, 9.0, 24.0):
         past = satiation(log, data.catalogue.category, reach, half_life)
         columns = {"score": score[first], "satiation": past[first], "repeat_fatigue": again[first]}
-        found = logistic(y, columns, source)
+        found = logistic(y, columns, "")
         if "satiation" not in found:
             continue
         x = found[""].value + sum(found[name].value * column for name, column in columns.items() if name in found)
         likelihood = float(np.where(y, np.log(expit(x)), np.log(expit(-x))).sum())
         if best is None or likelihood > best[0]:
-            best = likelihood, half_life, past, found
+            best = likelihood, half_life, past
     if best is None:
-        return {}, np.zeros(len(log))
-    _, half_life, past, found = best
-    numbers = {"satiation_half_life_h": Number(half_life, "estimated", "best of 1, 3, 9 and 24 hours by likelihood")}
-    tired = np.zeros(len(log))
-    for name, column in (("satiation", past), ("repeat_fatigue", again)):
-        if name in found:
-            # A pull, not a push: more exposure cannot make an item more appealing in this model.
-            numbers[name] = replace(found[name], value=max(-found[name].value, 0.0))
-            tired += numbers[name].value * column
-    return numbers, tired
-
-
-def _coming_and_going(
-    data: Dataset, reference: float, numbers: dict[str, Number], rng: np.random.Generator
-) -> tuple[dict[str, Number], np.ndarray, np.ndarray, tuple[str, str]]:
-    """Staying and returning: numbers, (U,) activity, (24,) hours, and where the activity comes from."""
-    pages = pages_table(data.log)
-    visits = visits_table(pages)
-    hours = hour_profile(visits["start"].to_numpy(), data.hour_zero)
-    found = _assumed_visits(data)
-    everyone = np.arange(data.n_users)
-    spread = Draws(key_of("activity"), everyone, everyone * 0).normal("activity", 1)[:, 0]
-    activity = (ACTIVITY_SD * spread).astype(np.float32)
-    source = ("assumed", f"log-normal factor on the gaps, sd {ACTIVITY_SD:g}; drawn for each user")
-    given = {"sessions_per_day", "pages_per_session", "short_gap_share"} & set(data.calibration)
-    if "sessions" not in data.has or given:
-        return found, activity, hours, source
-    found |= staying(pages, reference)
-    clock = _clock(hours, data.hour_zero)
-    gap = clock(visits["next"].to_numpy()) - clock(visits["end"].to_numpy())
-    gaps, estimated = returning(visits, gap, reference, data.n_users)
-    if not gaps:
-        return found, activity, hours, source
-    gone = churn(visits, float(data.log.time.max()))
-    found |= gaps | ({"churn": gone} if gone is not None else {})
-    return found, estimated, hours, ("estimated", "mean log gap of each user, shrunk by its reliability")
-
-
-def _clock(hours: np.ndarray, hour_zero: float) -> Callable[[np.ndarray], np.ndarray]:
-    """Clock to operational seconds, as the fitted model will have it."""
-    edges = np.concatenate([[0.0], np.cumsum(hours)]) * (DAY / hours.sum())
-
-    def busy(t: np.ndarray) -> np.ndarray:
-        day = np.floor((t + hour_zero * 3600) / DAY)
-        return day * DAY + np.interp(t + hour_zero * 3600 - day * DAY, np.arange(25) * 3600.0, edges)
-
-    return busy
-
-
-def _assumed_visits(data: Dataset) -> dict[str, Number]:
-    """Staying and returning from published levels: pages per session, sessions per day, share of short gaps."""
-
-    def level(name: str) -> tuple[float, str]:
-        return data.calibration.get(name, _LEVELS[name])
-
-    pages, pages_source = level("pages_per_session")
-    per_day, day_source = level("sessions_per_day")
-    short, short_source = level("short_gap_share")
-    if not (pages > 1 and per_day > 0 and 0 <= short < 1):
-        raise InputError("calibration: pages_per_session above 1, sessions_per_day above 0, short_gap_share in [0, 1)")
-    # Gaps of 30 to 120 minutes: median 1 h. The long ones fill up the day; the mean factor of the users' activity
-    # lengthens the average gap, and pages take time too (about half a minute each).
-    sd_short, sd_long = 0.35, 0.8
-    spent = pages * 30 / 3600
-    # exp(a), a normal: users visit at rates 1 / exp(a), whose mean is exp(sd^2 / 2).
-    mean_gap = max(24 / per_day * np.exp(ACTIVITY_SD**2 / 2) - spent, 1.2)
-    short_hours = np.exp(sd_short**2 / 2)
-    long_hours = max((mean_gap - short * short_hours) / (1 - short), 1.5)
-    values = {
-        "leave": (float(logit(1 / pages)), f"{pages:g} pages per session: {pages_source}"),
-        "gap_short_share": (short, short_source),
-        "gap_short_mean": (0.0, "median 1 h: gaps of 30 to 120 minutes"),
-        "gap_short_sd": (sd_short, "most short gaps within 30 to 120 minutes"),
-        "gap_long_mean": (
-            float(np.log(long_hours) - sd_long**2 / 2),
-            f"{per_day:g} sessions per day: {day_source}",
-        ),
-        "gap_long_sd": (sd_long, "from a few hours to days"),
-    }
-    return {name: Number(value, "assumed", source) for name, (value, source) in values.items()}
+        return {}, {"repeat_fatigue": -again}
+    source = "best of 1, 3, 9 and 24 hours by likelihood"
+    numbers = {"satiation_half_life_h": Number(best[1], "estimated", source)}
+    return numbers, {"satiation": -best[2], "repeat_fatigue": -again}
 
 
 # -- the command ------------------------------------------------------------------------------------------------------

@@ -18,7 +18,8 @@ from policies.log import Dataset
 from simulator.config import Experiment, from_dict
 from simulator.users import ChoiceModel, Number
 
-FORMAT = 1
+FORMAT = 1  # of run directories
+USERS = 2  # of fitted users
 _PACKAGES = (
     "gptrec",
     "torch",
@@ -41,6 +42,10 @@ def save_users(folder: Path, model: ChoiceModel, about: dict[str, Any] | None = 
         "user_taste",
         "item_level",
         "item_taste",
+        "user_long_view",
+        "item_long_view",
+        "user_like",
+        "item_like",
         "category",
         "duration",
         "examination",
@@ -51,7 +56,7 @@ def save_users(folder: Path, model: ChoiceModel, about: dict[str, Any] | None = 
     save_json(
         folder / "parameters.json",
         {
-            "format": FORMAT,
+            "format": USERS,
             "numbers": numbers,
             "arrays": model.provenance,
             "hour_zero": model.hour_zero,
@@ -94,9 +99,9 @@ def load_users(folder: Path, wanted: dict[str, Any] | None = None) -> ChoiceMode
             f"the users in '{folder}' were fitted on something else ({known or 'other ids, times or clicks'}); fit again with "
             "the same --log, --columns, --click-threshold and --slate-size"
         )
-    if stored.get("format") != FORMAT:
+    if stored.get("format") != USERS:
         raise InputError(
-            f"'{folder}' holds users of format {stored.get('format')}, this version reads {FORMAT}; fit again"
+            f"'{folder}' holds users of format {stored.get('format')}, this version reads {USERS}; fit again"
         )
     numbers = {name: Number(**number) for name, number in stored["numbers"].items()}
     provenance = {name: (status, source) for name, (status, source) in stored["arrays"].items()}

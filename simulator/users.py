@@ -94,6 +94,7 @@ class ChoiceModel:
         numbers: the scalar parameters by name, each with its provenance; see docs/users.md.
         user_level, activity: (U,) logit units, and log factor on the gaps between visits.
         user_taste: (U, D), item_taste: (N + 1, D), item_level: (N + 1,) logit units.
+        user_long_view, user_like: (U,), item_long_view, item_like: (N + 1,) logit units, given a click.
         category: (N + 1,) int16, duration: (N + 1,) float32 s.
         examination: (K_max,) probability of reaching each slot, 1 at the first and never rising.
         hours: (24,) visits by hour of the day, mean 1.
@@ -107,6 +108,10 @@ class ChoiceModel:
     user_taste: np.ndarray
     item_level: np.ndarray
     item_taste: np.ndarray
+    user_long_view: np.ndarray
+    item_long_view: np.ndarray
+    user_like: np.ndarray
+    item_like: np.ndarray
     category: np.ndarray
     duration: np.ndarray
     examination: np.ndarray
@@ -132,6 +137,8 @@ class ChoiceModel:
             user_level=self.user_level[rows],
             activity=self.activity[rows],
             user_taste=self.user_taste[rows],
+            user_long_view=self.user_long_view[rows],
+            user_like=self.user_like[rows],
         )
 
     def with_numbers(self, **numbers: Number) -> "ChoiceModel":
@@ -199,7 +206,7 @@ class ChoiceModel:
         clicked = draws.uniform("click", k) < probability
         clicked &= examined
         probability *= reach.astype(np.float32)
-        watched, long_view, liked = self._enjoy(items, clicked, appeal, draws)
+        watched, long_view, liked = self._enjoy(users, items, clicked, appeal, draws)
         self._remember(state, users, items, examined)
         share = clicked.sum(axis=1) / np.float32(k)
         fresh = pages == 0
@@ -212,23 +219,29 @@ class ChoiceModel:
         return Feedback(clicked, watched, long_view, liked, stays, seconds, appeal, probability)
 
     def _enjoy(
-        self, items: np.ndarray, clicked: np.ndarray, appeal: np.ndarray, draws: Draws
+        self, users: np.ndarray, items: np.ndarray, clicked: np.ndarray, appeal: np.ndarray, draws: Draws
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Watch time, long view and like of the clicked items; drawn for those alone."""
         watched = np.zeros(items.shape, np.float32)
         long_view, liked = np.zeros(items.shape, bool), np.zeros(items.shape, bool)
         row, slot = np.nonzero(clicked)
-        x = appeal[row, slot]
-        is_long = draws.uniform_at("long view", row, slot) < expit(self["long_view"] + self["long_view_appeal"] * x)
+        x, user, item = appeal[row, slot], users[row], items[row, slot]
+        is_long = draws.uniform_at("long view", row, slot) < expit(self.enjoyment("long_view", user, item, x))
         long_view[row, slot] = is_long
-        length = np.log(self.duration[items[row, slot]])
+        length = np.log(self.duration[item])
         at = np.where(is_long, self["watch_long"], self["watch_short"])
         slope = np.where(is_long, self["watch_long_duration"], self["watch_short_duration"])
         spread = np.where(is_long, self["watch_long_sd"], self["watch_short_sd"])
         noise = ndtri(draws.uniform_at("watch", row, slot))
         watched[row, slot] = np.exp(np.minimum(at + slope * length + spread * noise, np.log(3600.0)))
-        liked[row, slot] = draws.uniform_at("like", row, slot) < expit(self["like"] + self["like_appeal"] * x)
+        liked[row, slot] = draws.uniform_at("like", row, slot) < expit(self.enjoyment("like", user, item, x))
         return watched, long_view, liked
+
+    def enjoyment(self, name: str, users: np.ndarray, items: np.ndarray, appeal: np.ndarray) -> np.ndarray:
+        """(n,) logit of a long view or a like, given a click of this appeal."""
+        levels = getattr(self, f"user_{name}")[users] + getattr(self, f"item_{name}")[items]
+        found: np.ndarray = self[name] + self[f"{name}_appeal"] * appeal + levels
+        return found
 
     def _remember(self, state: State, users: np.ndarray, items: np.ndarray, examined: np.ndarray) -> None:
         row, slot = np.nonzero(examined)

@@ -23,15 +23,18 @@ from policies.errors import InputError
 from policies.files import save_json
 from policies.log import Dataset, Impressions
 from policies.sources import generic_level
+from simulator.answers import Fitted
+from simulator.calibration import random_by_levels
 from simulator.command import Tell, add_fit_flags, with_a_fit
 from simulator.config import Experiment
 from simulator.fidelity import Answers, Fidelity, judge
-from simulator.fit import fit_users
-from simulator.levels import Levels, fit_levels
+from simulator.fit import fit
+from simulator.levels import Rows, fit_levels
 from simulator.replay import repeats, satiation
 from simulator.users import DAY, RECENT, ChoiceModel
 from simulator.validation_report import lights, of_random_slates, write
 
+Replay = dict[str, np.ndarray]
 FEWEST = 50  # of a feedback in either part, or it is not judged
 FEEDBACK = {"click": ("clicked", "skips"), "long view": ("long_view", "long_view"), "like": ("liked", "likes")}
 
@@ -72,41 +75,42 @@ def seen(model: ChoiceModel, data: Dataset, log: Impressions, slate_size: int) -
     return np.full(len(log), model.examination[:slate_size].mean())
 
 
-def replayed(model: ChoiceModel, data: Dataset, late: Impressions, slate_size: int) -> dict[str, np.ndarray]:
-    """(rows,) probability of each feedback, the users being shown the late slates, the early ones behind them."""
+def tiredness(model: ChoiceModel, data: Dataset, late: Impressions) -> np.ndarray:
+    """(rows of `late`,) logits that satiation and repeats take, the early rows behind the late ones."""
+    if not {"sessions", "skips"} <= data.has:
+        return np.zeros(len(late))
     both = Impressions.concat([data.log, late])
-    after = np.arange(len(both)) >= len(data.log)
-    x = model.appeal(late.user, late.item[:, None])[:, 0] - model["settled"]
-    if {"sessions", "skips"} <= data.has:
-        tired = model["satiation"] * satiation(
-            both, model.category, model.examination, model["satiation_half_life_h"]
-        ) + model["repeat_fatigue"] * repeats(both, RECENT)
-        x = x - tired[after]
-    click = seen(model, data, late, slate_size) * expit(x)
-    return {
-        "click": click,
-        "long view": click * expit(model["long_view"] + model["long_view_appeal"] * x),
-        "like": click * expit(model["like"] + model["like_appeal"] * x),
-    }
+    tired = model["satiation"] * satiation(both, model.category, model.examination, model["satiation_half_life_h"])
+    tired += model["repeat_fatigue"] * repeats(both, RECENT)
+    found: np.ndarray = tired[len(data.log) :]
+    return found
 
 
-def random_slates(known: Levels, early: Dataset, reach: float, seed: int) -> dict[str, Any]:
+def replayed(fitted: Fitted, data: Dataset, late: Impressions, slate_size: int) -> tuple[Replay, Replay]:
+    """(rows,) probability of each feedback, the users being shown the late slates: by all draws, and by one of them."""
+    total: Replay = {}
+    for k in range(len(fitted)):
+        model = fitted.model(k)
+        x = model.appeal(late.user, late.item[:, None])[:, 0].astype(float) - tiredness(model, data, late)
+        click = seen(model, data, late, slate_size) * expit(x)
+        one = {
+            "click": click,
+            "long view": click * expit(model.enjoyment("long_view", late.user, late.item, x)),
+            "like": click * expit(model.enjoyment("like", late.user, late.item, x)),
+        }
+        total = {name: total.get(name, 0.0) + p for name, p in one.items()}
+    return {name: p / len(fitted) for name, p in total.items()}, one
+
+
+def random_slates(fitted: Fitted, early: Dataset, slate_size: int, seed: int) -> dict[str, Any]:
     """Click rate of uniformly random slates as what was shown alone predicts it, beside the level that is calibrated to.
 
-    What a log shows has been selected: items and pairs that a policy never shows are worse than their levels say.
-
-    Args:
-        reach: probability that a slot is looked at, on average.
+    What a log shows has been selected: pairs that a policy never shows may be worse than levels and taste say.
     """
-    rng = generator("random slates", seed)
-    user = early.log.user[rng.integers(0, len(early.log), 100_000)]
-    item = rng.integers(1, early.catalogue.size + 1, len(user))
+    some = range(min(len(fitted), 10))
+    predicted = [random_by_levels(fitted.model(k), early, slate_size, seed) for k in some]
     level, source = early.calibration["random_click_rate"]
-    return {
-        "from_what_was_shown": reach * float(expit(known.logits(user, item)).mean()),
-        "calibrated": level,
-        "source": source,
-    }
+    return {"from_what_was_shown": float(np.mean(predicted)), "calibrated": level, "source": source}
 
 
 def validate(
@@ -124,10 +128,11 @@ def validate(
             f"the log '{data.name}' has no skips: whatever it shows was chosen, and there is no rate to compare; validate on a "
             "log of impressions"
         )
-    model = fit_users(early, seed, slate_size, say)
-    level: dict[str, Any] = {}
-    predicted = replayed(model, early, late, slate_size)
-    found = []
+    fitted = fit(early, seed, slate_size, say)
+    say("held-out slates, answered by every draw of the users")
+    level = random_slates(fitted, early, slate_size, seed)
+    predicted, one = replayed(fitted, early, late, slate_size)
+    model, found = fitted.plain, []
     for name, (column, flag) in FEEDBACK.items():
         if flag not in data.has:
             continue
@@ -136,15 +141,12 @@ def validate(
         if min(happened.sum(), getattr(early.log, column).sum()) < FEWEST:
             say(f"{name}: fewer than {FEWEST} in one of the parts, too few to judge")
             continue
-        known = fit_levels(
+        rows = Rows(
             getattr(early.log, column), early.log.user, early.log.item, data.n_users, data.catalogue.size,
-            seen(model, early, early.log, slate_size),
+            reach=seen(model, early, early.log, slate_size),
         )  # fmt: skip
-        if name == "click":
-            level = random_slates(known, early, float(model.examination[:slate_size].mean()), seed)
-        logits = known.logits(late.user, late.item)
-        simple = {"user + item": seen(model, early, late, slate_size) * expit(logits)}
-        answers = Answers(name, late.user, late.item, happened, predicted[name], simple)
+        simple = seen(model, early, late, slate_size) * expit(fit_levels(rows).logits(late.user, late.item))
+        answers = Answers(name, late.user, late.item, happened, predicted[name], one[name], {"user + item": simple})
         found.append(judge(answers, generator("validate", seed, name)))
     if not found:
         raise InputError(

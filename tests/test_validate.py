@@ -15,41 +15,11 @@ from policies.errors import InputError
 from policies.log import Dataset
 from policies.sources import generic_level
 from simulator.fidelity import Answers, _weighted_auc, expected_calibration_error, judge
-from simulator.levels import fit_levels
 from simulator.users import ChoiceModel
 from simulator.validation_report import lights
+from tests.test_levels import levels_world
 
-U, N, ROWS = 2000, 300, 60_000
-
-
-def world(seed: int) -> tuple[np.ndarray, ...]:
-    rng = generator("levels", seed)
-    user_level, item_level = rng.normal(0, 0.5, U), rng.normal(0, 0.8, N + 1)
-    user, item = rng.integers(0, U, ROWS), rng.integers(1, N + 1, ROWS)
-    reach = rng.choice([1.0, 0.8, 0.6], ROWS)
-    p = expit(-0.3 + user_level[user] + item_level[item])
-    return user_level, item_level, user, item, reach, p, rng.random(ROWS) < reach * p
-
-
-def test_levels_and_spreads_are_recovered() -> None:
-    user_level, item_level, user, item, reach, p, y = world(0)
-    found = fit_levels(y, user, item, U, N, reach)
-    # Penalised quasi-likelihood pulls everything a little towards 0.
-    assert found.base == pytest.approx(-0.3, abs=0.08)
-    assert found.user_sd == pytest.approx(0.5, abs=0.08)
-    assert found.item_sd == pytest.approx(0.8, abs=0.1)
-    assert np.corrcoef(found.item[1:], item_level[1:])[0, 1] > 0.95
-    assert np.corrcoef(found.user, user_level)[0, 1] > 0.7
-    predicted = reach * expit(found.logits(user, item))
-    assert predicted.mean() == pytest.approx(y.mean(), rel=0.01)
-    assert np.abs(predicted - reach * p).mean() < 0.07
-
-
-def test_a_user_without_rows_is_an_average_one() -> None:
-    _, _, user, item, _, _, y = world(1)
-    found = fit_levels(y, user, item, U + 5, N)
-    assert (found.user[U:] == 0).all()
-    assert (found.user[np.unique(user)] != 0).all()
+ROWS = 60_000
 
 
 def test_figures_are_those_of_scikit_learn() -> None:
@@ -63,11 +33,12 @@ def test_figures_are_those_of_scikit_learn() -> None:
 
 def answers(bias: float, rows: int = ROWS, shift: float = 0.0, seed: int = 0) -> Answers:
     """Answers of which the prediction is the truth, but for a bias in logits; the shift makes them rarer."""
-    _, _, user, item, _, p, _ = (part[:rows] if len(part) == ROWS else part for part in world(2))
+    _, _, user, item, _, p, _ = (part[:rows] if len(part) == ROWS else part for part in levels_world(2))
     p = expit(np.log(p / (1 - p)) + shift)
     happened = generator("answers", seed).random(rows) < p
     same = {"user + item": np.full(rows, p.mean())}
-    return Answers("click", user, item, happened, expit(np.log(p / (1 - p)) + bias), same)
+    told = expit(np.log(p / (1 - p)) + bias)
+    return Answers("click", user, item, happened, told, told, same)
 
 
 def test_the_truth_is_green_and_a_lie_is_red() -> None:

@@ -1,0 +1,249 @@
+"""Appeal from a log that holds skips: levels and taste of what was shown, as draws from their posterior.
+
+A log's policy selects what it shows. Among its slates the levels and the slope of the taste are those of any slates as
+long as it selects in proportion to the exponential of how relevant it thinks an item is; what it knew and the log does
+not tell moves all of its slates by one constant (an exponential tilt moves the mean of what it weighs and leaves
+everything else alone). That constant is `selection`; no log of one policy identifies it, and it is set so that uniformly
+random slates click at their published rate.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import expit
+
+from policies.draws import generator
+from policies.log import Dataset
+from simulator.levels import Levels, Rows, Sampled, fit_levels, sample_levels
+from simulator.taste import Taste
+from simulator.users import ChoiceModel, Number
+
+SPARE = 8  # dimensions of the part of a taste that the log leaves open
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What is known of users and items beside their answers: how often they are in the log, and were before it.
+
+    Attributes:
+        user: name -> (U,), item: name -> (N + 1,); standardised.
+    """
+
+    user: dict[str, np.ndarray]
+    item: dict[str, np.ndarray]
+
+    @staticmethod
+    def of(data: Dataset) -> "Traits":
+        log, past = data.log, data.history
+        # How often a user is in the log would say more, but not what the same user does next: heavy use comes and goes.
+        users = {"choices_of_user": past.user}
+        size = data.catalogue.size + 1
+        items = {
+            "rows_of_item": _counted(
+                log.item, size, 1, least=1
+            ),  # an item without rows was not seen to differ from one
+            "choices_of_item": _counted(past.item, size, 1),
+        }
+        return Traits(
+            {name: z for name, index in users.items() if (z := _counted(index, data.n_users)).any()},
+            {name: z for name, z in items.items() if z.any()},
+        )
+
+    def columns(self, user: np.ndarray, item: np.ndarray) -> dict[str, np.ndarray]:
+        """As columns of rows."""
+        return {name: z[user] for name, z in self.user.items()} | {name: z[item] for name, z in self.item.items()}
+
+
+def _counted(index: np.ndarray, size: int, first: int = 0, least: int = 0) -> np.ndarray:
+    """(size,) logarithm of the counts, mean 0 and sd 1; all 0 where they do not vary.
+
+    Args:
+        first: ids below are padding. least: what smaller counts are taken for.
+    """
+    z = np.log1p(np.maximum(np.bincount(index, minlength=size), least).astype(float))
+    z[:first] = z[first:].mean()
+    sd = z[first:].std()
+    return (z - z[first:].mean()) / sd if sd > 1e-9 else np.zeros(size)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One kind of answer: its draws, with what users and items bring along."""
+
+    sampled: Sampled
+    traits: Traits
+    weight: np.ndarray  # (U,) rows per user: the average user is the one that an average row has
+
+    def part(self, k: int) -> tuple[float, np.ndarray, np.ndarray]:
+        """Of draw k: intercept, (U,) user levels around 0 over rows, (N + 1,) item levels around 0 over the catalogue."""
+        user, item = self.sampled.user[k].astype(float), self.sampled.item[k].astype(float)
+        for name, value in zip(self.sampled.names, self.sampled.fixed[k], strict=True):
+            if name in self.traits.user:
+                user = user + value * self.traits.user[name]
+            elif name in self.traits.item:
+                item = item + value * self.traits.item[name]
+        at_user, at_item = float(user @ self.weight / self.weight.sum()), float(item[1:].mean())
+        item = item - at_item
+        item[0] = 0.0
+        return (
+            float(self.sampled.fixed[k, 0]) + at_user + at_item,
+            (user - at_user).astype(np.float32),
+            item.astype(np.float32),
+        )
+
+    def value(self, k: int, name: str) -> float:
+        """Coefficient of draw k; 0 where the column does not exist."""
+        return float(self.sampled.fixed[k, self.sampled.names.index(name)]) if name in self.sampled.names else 0.0
+
+    def logits(self, user: np.ndarray, item: np.ndarray, x: dict[str, np.ndarray]) -> np.ndarray:
+        """(rows,) posterior mean of the logit."""
+        s = self.sampled
+        found = s.mean("") + s.user.mean(axis=0)[user].astype(float) + s.item.mean(axis=0)[item]
+        for name, column in (self.traits.columns(user, item) | x).items():
+            if name in s.names:
+                found = found + s.mean(name) * column
+        return found
+
+
+def rows_of(
+    data: Dataset, traits: Traits, y: np.ndarray, which: np.ndarray | slice, x: dict[str, np.ndarray],
+    reach: np.ndarray | None,
+) -> Rows:  # fmt: skip
+    """The rows of the log as the levels want them; columns that do not vary are left out.
+
+    Args:
+        y: (rows,) bool. which: of the rows. x: name -> (rows,). reach: (rows,) or None.
+    """
+    log = data.log
+    user, item = log.user[which].astype(np.int64), log.item[which].astype(np.int64)
+    columns = {**traits.columns(user, item), **{name: column[which] for name, column in x.items()}}
+    kept = {name: column for name, column in columns.items() if np.ptp(column) > 1e-9}
+    seen = None if reach is None else reach[which]
+    return Rows(y[which], user, item, data.n_users, data.catalogue.size, kept, seen)
+
+
+def sample(
+    data: Dataset, y: np.ndarray, which: np.ndarray | slice, x: dict[str, np.ndarray],
+    reach: np.ndarray | None, seed: int, name: str,
+) -> Answer:  # fmt: skip
+    """Draws of an answer's levels and slopes; arguments as for `rows_of`."""
+    traits = Traits.of(data)
+    rows = rows_of(data, traits, y, which, x, reach)
+    weight = np.bincount(data.log.user, minlength=data.n_users).astype(float)
+    return Answer(sample_levels(rows, generator("levels", name, seed)), traits, weight)
+
+
+def first_look(data: Dataset, taste: np.ndarray, reach: np.ndarray) -> np.ndarray:
+    """(rows,) logit of a click by levels and taste, quickly: what slots and tiredness are held against."""
+    rows = rows_of(data, Traits.of(data), data.log.clicked, slice(None), {"taste": taste}, reach)
+    found: Levels = fit_levels(rows, iterations=20, tolerance=0.01)
+    return found.logits(rows.user, rows.item, rows.x)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a log says of its users, and how sure that is.
+
+    Attributes:
+        plain: all that is not drawn.
+        answers: by name (click, long_view, like), of which `click` is there if any is.
+        some_rows: users and items of rows of the log.
+        without_click: name -> log of all such answers over those of clicked rows; simulated ones come with a click.
+    """
+
+    plain: ChoiceModel
+    taste: Taste
+    reliability: float
+    seed: int
+    answers: dict[str, Answer] = field(default_factory=dict)
+    some_rows: tuple[np.ndarray, np.ndarray] = field(default_factory=lambda: (np.zeros(0, int), np.zeros(0, int)))
+    without_click: dict[str, float] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.answers["click"].sampled) if self.answers else 1
+
+    def model(self, k: int) -> ChoiceModel:
+        """Draw k of the users, as plausible as any other. Their shift is that of the log's own slates."""
+        if not self.answers:
+            return self.plain
+        click = self.answers["click"]
+        shift, user, item = click.part(k)
+        slope = max(click.value(k, "taste"), 0.0)
+        tastes = with_spare(self.taste, slope, self.reliability, self.seed, k)
+        shift -= self._raised(shift, user, item, tastes)
+        numbers = {
+            "shift": Number(shift, "estimated", "average user and item among what was shown", click.sampled.error("")),
+            "selection": Number(0.0, "assumed", "not yet set"),
+            **self._slopes(
+                click, k, {"taste": "taste_scale", "satiation": "satiation", "repeat_fatigue": "repeat_fatigue"}
+            ),
+        }
+        arrays: dict[str, Any] = {
+            "user_level": user,
+            "item_level": item,
+            "user_taste": tastes[0],
+            "item_taste": tastes[1],
+        }
+        source = "a draw from the posterior of a logistic regression with crossed random effects"
+        provenance = {
+            "user_level": ("estimated", source), "item_level": ("estimated", source),
+            "taste": ("estimated", "weighted matrix factorisation, scaled to what unseen clicks follow of it; the rest drawn"),
+        }  # fmt: skip
+        for name, answer in self.answers.items():
+            if name != "click":
+                base, arrays[f"user_{name}"], arrays[f"item_{name}"] = answer.part(k)
+                why = "logistic regression with crossed random effects, given a click"
+                numbers[name] = Number(base + self.without_click[name], "estimated", why, answer.sampled.error(""))
+                numbers |= self._slopes(answer, k, {f"{name}_appeal": f"{name}_appeal"})
+                provenance |= {f"{side}_{name}": ("estimated", source) for side in ("user", "item")}
+        return replace(
+            self.plain, numbers=self.plain.numbers | numbers, provenance=self.plain.provenance | provenance, **arrays
+        )
+
+    def _raised(self, shift: float, user: np.ndarray, item: np.ndarray, tastes: tuple[np.ndarray, np.ndarray]) -> float:
+        """Logits by which the spare part of the taste lifts the click rate of the log's slates, being symmetric in logits."""
+        at_user, at_item = self.some_rows
+        x = shift + user[at_user] + item[at_item] + _pairs(tastes, at_user, at_item, slice(None, -SPARE))
+        spare = _pairs(tastes, at_user, at_item, slice(-SPARE, None))
+        rate = expit(x).mean()
+        return float(brentq(lambda s: expit(x + spare - s).mean() - rate, -5, 5))
+
+    def _slopes(self, answer: Answer, k: int, names: dict[str, str]) -> dict[str, Number]:
+        """Coefficients of draw k that cannot be negative in this model (column -> parameter)."""
+        source = "logistic regression among what was shown, given levels"
+        return {
+            parameter: Number(max(answer.value(k, column), 0.0), "estimated", source, answer.sampled.error(column))
+            for column, parameter in names.items()
+            if column in answer.sampled.names
+        }
+
+
+def _pairs(tastes: tuple[np.ndarray, np.ndarray], user: np.ndarray, item: np.ndarray, part: slice) -> np.ndarray:
+    """(rows,) what these dimensions of the tastes add."""
+    found: np.ndarray = np.einsum("nd,nd->n", tastes[0][user, part], tastes[1][item, part]).astype(float)
+    return found
+
+
+def with_spare(taste: Taste, slope: float, reliability: float, seed: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw k of the tastes in logits: the fitted one, and in further dimensions what the log leaves open about it.
+
+    A fitted taste is a part signal and a part noise; `slope` is what clicks follow of it. Users have more taste than
+    that: signal that was missed. It is as large as the reliability says and drawn at random, so that nobody can learn it
+    from the log, as nobody can in reality.
+
+    Returns:
+        (U, D + SPARE) and (N + 1, D + SPARE) float32.
+    """
+    rng = generator("spare taste", seed, k)
+    n_users, n_items = len(taste.user), len(taste.item)
+    pairs = taste.score(rng.integers(0, n_users, 20_000), rng.integers(1, n_items, 20_000))
+    missed = slope * float(pairs.std()) * np.sqrt(1 / max(reliability, 0.05) - 1)
+    spare_user = rng.normal(size=(n_users, SPARE)) * missed / np.sqrt(SPARE)
+    spare_item = rng.normal(size=(n_items, SPARE))
+    spare_item[0] = 0
+    return (
+        np.concatenate([slope * taste.user, spare_user], axis=1).astype(np.float32),
+        np.concatenate([taste.item, spare_item], axis=1).astype(np.float32),
+    )

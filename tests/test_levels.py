@@ -1,0 +1,174 @@
+"""Levels are recovered, draws are as spread as the truth and cover it, and taste does not know what it was not shown."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.special import expit
+from scipy.stats import spearmanr
+
+from policies.draws import generator
+from policies.log import Dataset
+from simulator.answers import Traits
+from simulator.contrast import fit_contrast
+from simulator.fit import fit
+from simulator.levels import Rows, fit_levels, sample_levels
+from simulator.replay import repeats, satiation
+from simulator.taste import cross_fitted, fit_taste, full_taste, reliability
+from simulator.users import RECENT, ChoiceModel
+
+U, N, ROWS = 2000, 300, 60_000
+
+
+def levels_world(seed: int) -> tuple[np.ndarray, ...]:
+    rng = generator("levels", seed)
+    user_level, item_level = rng.normal(0, 0.5, U), rng.normal(0, 0.8, N + 1)
+    user, item = rng.integers(0, U, ROWS), rng.integers(1, N + 1, ROWS)
+    reach = rng.choice([1.0, 0.8, 0.6], ROWS)
+    p = expit(-0.3 + user_level[user] + item_level[item])
+    return user_level, item_level, user, item, reach, p, rng.random(ROWS) < reach * p
+
+
+def test_levels_and_spreads_are_recovered() -> None:
+    user_level, item_level, user, item, reach, p, y = levels_world(0)
+    found = fit_levels(Rows(y, user, item, U, N, reach=reach))
+    # Penalised quasi-likelihood pulls everything a little towards 0.
+    assert found.fixed[""] == pytest.approx(-0.3, abs=0.08)
+    assert found.user_sd == pytest.approx(0.5, abs=0.08)
+    assert found.item_sd == pytest.approx(0.8, abs=0.1)
+    assert np.corrcoef(found.item[1:], item_level[1:])[0, 1] > 0.95
+    assert np.corrcoef(found.user, user_level)[0, 1] > 0.7
+    predicted = reach * expit(found.logits(user, item))
+    assert predicted.mean() == pytest.approx(y.mean(), rel=0.01)
+    assert np.abs(predicted - reach * p).mean() < 0.07
+
+
+def test_a_user_without_rows_is_an_average_one() -> None:
+    _, _, user, item, _, _, y = levels_world(1)
+    found = fit_levels(Rows(y, user, item, U + 5, N))
+    assert (found.user[U:] == 0).all()
+    assert (found.user[np.unique(user)] != 0).all()
+
+
+def test_columns_of_rows_and_of_items_get_their_slopes() -> None:
+    rng = generator("levels", "slopes")
+    _, item_level, user, item, reach, _, _ = levels_world(3)
+    of_item, of_row = rng.normal(size=N + 1), rng.normal(size=ROWS)
+    y = rng.random(ROWS) < reach * expit(-0.5 + 0.5 * item_level[item] + 0.7 * of_item[item] - 0.4 * of_row)
+    rows = Rows(y, user, item, U, N, {"of_item": of_item[item], "of_row": of_row}, reach)
+    found = fit_levels(rows)
+    assert found.fixed["of_item"] == pytest.approx(0.7, abs=0.1)  # among 300 items whose levels differ by .4
+    assert found.fixed["of_row"] == pytest.approx(-0.4, abs=0.04)
+    drawn = sample_levels(rows, generator("draws"), draws=30)
+    assert drawn.mean("of_row") == pytest.approx(-0.4, abs=0.04)
+    assert 0.005 < drawn.error("of_row") < 0.03
+
+
+def test_draws_are_as_spread_as_the_levels_and_cover_them() -> None:
+    user_level, item_level, user, item, reach, p, y = levels_world(4)
+    rows = Rows(y, user, item, U, N, reach=reach)
+    drawn = sample_levels(rows, generator("draws"), draws=60, thin=4)
+    assert drawn.user.std() == pytest.approx(0.5, abs=0.06)
+    assert fit_levels(rows).user.std() < 0.42  # the mode is not
+    for level, truth in ((drawn.user, user_level), (drawn.item[:, 1:], item_level[1:])):
+        centred = level - level.mean(axis=1, keepdims=True)
+        low, high = np.quantile(centred, [0.05, 0.95], axis=0)
+        middle = truth - truth.mean()
+        assert 0.82 < ((low <= middle) & (middle <= high)).mean() < 0.96  # 90 %, from 60 draws that hang together
+    predicted = [f[0] + u[user] + i[item] for f, u, i in zip(drawn.fixed, drawn.user, drawn.item, strict=True)]
+    mean = reach * expit(np.array(predicted)).mean(axis=0)
+    assert mean.mean() == pytest.approx(y.mean(), rel=0.01)
+    assert np.abs(mean - reach * p).mean() < 0.07
+
+
+def test_the_same_seed_gives_the_same_draws() -> None:
+    _, _, user, item, _, _, y = levels_world(5)
+    rows = Rows(y[:5000], user[:5000], item[:5000], U, N)
+    one, other = (sample_levels(rows, generator("same"), draws=3) for _ in range(2))
+    assert np.array_equal(one.user, other.user)
+    assert np.array_equal(one.fixed, other.fixed)
+
+
+def test_few_rows_and_answers_that_are_all_alike_do_no_harm() -> None:
+    for y in (np.ones(6, bool), np.zeros(6, bool), np.arange(6) < 3):
+        rows = Rows(y, np.arange(6) % 2, 1 + np.arange(6) % 3, 2, 3, {"x": np.arange(6.0)})
+        drawn = sample_levels(rows, generator("few"), draws=5)
+        assert np.isfinite(drawn.user).all()
+        assert np.isfinite(drawn.fixed).all()
+
+
+# -- taste ------------------------------------------------------------------------------------------------------------
+
+
+def test_taste_is_found_and_its_reliability_says_so(small_world: tuple[Dataset, ChoiceModel]) -> None:
+    data, true = small_world
+    taste = full_taste(data, 0)
+    centred = lambda x: x - x.mean(0) - x.mean(1, keepdims=True) + x.mean()  # noqa: E731
+    found, truth = centred(taste.user @ taste.item[1:].T), centred(true.user_taste @ true.item_taste[1:].T)
+    assert spearmanr(found.ravel(), truth.ravel())[0] > 0.6
+    assert reliability(data, generator("reliability")) > 0.6
+    # Users who choose at random have no taste that another log would find again.
+    rng = generator("shuffled")
+    shuffled = replace(data, log=replace(data.log, user=rng.permutation(data.log.user)))
+    assert reliability(shuffled, generator("reliability")) < 0.2
+
+
+def test_a_cross_fitted_taste_does_not_know_its_own_row(small_world: tuple[Dataset, ChoiceModel]) -> None:
+    """Clicks by chance: a taste that was fitted on them tells them apart, one that was not does not."""
+    data, _ = small_world
+    rng = generator("chance")
+    few = rng.permutation(len(data.log))[:3000]
+    log = data.log.rows(np.sort(few))
+    chance = replace(data, log=replace(log, clicked=rng.random(len(log)) < 0.4))
+    clicked = chance.log.clicked
+    inside = full_taste(chance, 0).score(chance.log.user, chance.log.item)
+    crossed = cross_fitted(chance, generator("folds"))
+    apart = lambda x: (x[clicked].mean() - x[~clicked].mean()) / x.std()  # noqa: E731
+    assert apart(inside) > 0.5
+    assert abs(apart(crossed)) < 0.15
+
+
+def test_taste_has_no_level_in_it(small_world: tuple[Dataset, ChoiceModel]) -> None:
+    data, _ = small_world
+    taste = full_taste(data, 0)
+    assert np.abs((taste.user @ taste.item[1:].T).mean(axis=0)).max() < 1e-4
+    strangers = fit_taste(data.log.user, data.log.item, data.n_users + 3, data.catalogue.size, 0)
+    assert strangers.user.shape[0] == data.n_users + 3
+
+
+def test_the_contrast_of_a_log_without_skips_ranks_what_is_chosen_high(
+    small_world: tuple[Dataset, ChoiceModel],
+) -> None:
+    data, _ = small_world
+    only = replace(data, log=data.log.rows(data.log.clicked), has=frozenset({"sessions"}))
+    taste, crossed = full_taste(only, 0), cross_fitted(only, generator("folds"))
+    found = fit_contrast(only, taste, crossed, generator("contrast"))
+    rng = generator("random items")
+    random = found.score(only.log.user, rng.integers(1, only.catalogue.size + 1, len(only.log)))
+    assert found.score(only.log.user, only.log.item).mean() > random.mean() + 0.5
+    assert found.slope > 0
+
+
+# -- together ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_draw_of_the_users_answers_the_log_at_its_rate(small_world: tuple[Dataset, ChoiceModel]) -> None:
+    data, true = small_world
+    fitted = fit(data, 0, 6, lambda text: None)
+    rates = []
+    for k in (0, len(fitted) // 2, len(fitted) - 1):
+        model = fitted.model(k)
+        x = model.appeal(data.log.user, data.log.item[:, None])[:, 0]
+        tired = model["satiation"] * satiation(
+            data.log, model.category, model.examination, model["satiation_half_life_h"]
+        )
+        x = x - tired - model["repeat_fatigue"] * repeats(data.log, RECENT)
+        rates.append((model.examination[data.log.slot] * expit(x)).mean())
+        assert {n.status for n in model.numbers.values()} == {"estimated", "assumed"}
+    # The taste has seen these clicks, which lifts them a little.
+    assert np.mean(rates) == pytest.approx(data.log.clicked.mean(), rel=0.06)
+    assert np.ptp(rates) < 0.03
+    one, other = fitted.model(0), fitted.model(1)
+    assert not np.array_equal(one.user_level, other.user_level)
+    assert one.user_level.std() == pytest.approx(true.user_level.std(), rel=0.5)
+    assert Traits.of(data).user == {}  # nothing is known from before this log
