@@ -202,6 +202,11 @@ class Fitted:
             self.plain, numbers=self.plain.numbers | numbers, provenance=self.plain.provenance | provenance, **arrays
         )
 
+    def estimates(self) -> dict[str, float]:
+        """Every number, the mean over all draws where it is drawn."""
+        drawn = [self.model(k).numbers for k in range(len(self))]
+        return {name: float(np.mean([numbers[name].value for numbers in drawn])) for name in drawn[0]}
+
     def _raised(self, shift: float, user: np.ndarray, item: np.ndarray, tastes: tuple[np.ndarray, np.ndarray]) -> float:
         """Logits by which the spare part of the taste lifts the click rate of the log's slates, being symmetric in logits."""
         at_user, at_item = self.some_rows
