@@ -11,8 +11,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.special import expit
 
 from policies.draws import generator
 from policies.log import Dataset
@@ -20,6 +18,7 @@ from simulator.levels import Levels, Rows, Sampled, fit_levels, sample_levels
 from simulator.taste import Taste
 from simulator.users import ChoiceModel, Number
 
+ATTENUATION = (16 * 3**0.5 / (15 * np.pi)) ** 2
 SPARE = 8  # dimensions of the part of a taste that the log leaves open
 
 
@@ -149,7 +148,6 @@ class Fitted:
     Attributes:
         plain: all that is not drawn.
         answers: by name (click, long_view, like), of which `click` is there if any is.
-        some_rows: users and items of rows of the log.
         without_click: name -> log of all such answers over those of clicked rows; simulated ones come with a click.
     """
 
@@ -158,7 +156,6 @@ class Fitted:
     reliability: float
     seed: int
     answers: dict[str, Answer] = field(default_factory=dict)
-    some_rows: tuple[np.ndarray, np.ndarray] = field(default_factory=lambda: (np.zeros(0, int), np.zeros(0, int)))
     without_click: dict[str, float] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -171,13 +168,20 @@ class Fitted:
         click = self.answers["click"]
         shift, user, item = click.part(k)
         slope = max(click.value(k, "taste"), 0.0)
-        tastes = with_spare(self.taste, slope, self.reliability, self.seed, k)
-        shift -= self._raised(shift, user, item, tastes)
+        tastes, spare = with_spare(self.taste, slope, self.reliability, self.seed, k)
+        # What clicks follow on average over an unseen normal part of variance s^2 is less than what each of them follows,
+        # by the root of 1 + c^2 s^2 (Zeger, Liang and Albert, Biometrics 1988).
+        stretch = float(np.sqrt(1 + ATTENUATION * spare**2))
+        shift, user, item = stretch * shift, np.float32(stretch) * user, np.float32(stretch) * item
+        tastes[0][:, :-SPARE] *= stretch
         numbers = {
             "shift": Number(shift, "estimated", "average user and item among what was shown", click.sampled.error("")),
             "selection": Number(0.0, "assumed", "not yet set"),
             **self._slopes(
-                click, k, {"taste": "taste_scale", "satiation": "satiation", "repeat_fatigue": "repeat_fatigue"}
+                click,
+                k,
+                {"taste": "taste_scale", "satiation": "satiation", "repeat_fatigue": "repeat_fatigue"},
+                stretch,
             ),
         }
         arrays: dict[str, Any] = {
@@ -207,31 +211,21 @@ class Fitted:
         drawn = [self.model(k).numbers for k in range(len(self))]
         return {name: float(np.mean([numbers[name].value for numbers in drawn])) for name in drawn[0]}
 
-    def _raised(self, shift: float, user: np.ndarray, item: np.ndarray, tastes: tuple[np.ndarray, np.ndarray]) -> float:
-        """Logits by which the spare part of the taste lifts the click rate of the log's slates, being symmetric in logits."""
-        at_user, at_item = self.some_rows
-        x = shift + user[at_user] + item[at_item] + _pairs(tastes, at_user, at_item, slice(None, -SPARE))
-        spare = _pairs(tastes, at_user, at_item, slice(-SPARE, None))
-        rate = expit(x).mean()
-        return float(brentq(lambda s: expit(x + spare - s).mean() - rate, -5, 5))
-
-    def _slopes(self, answer: Answer, k: int, names: dict[str, str]) -> dict[str, Number]:
+    def _slopes(self, answer: Answer, k: int, names: dict[str, str], stretch: float = 1.0) -> dict[str, Number]:
         """Coefficients of draw k that cannot be negative in this model (column -> parameter)."""
-        source = "logistic regression among what was shown, given levels"
+        source, s = "logistic regression among what was shown, given levels", answer.sampled
         return {
-            parameter: Number(max(answer.value(k, column), 0.0), "estimated", source, answer.sampled.error(column))
+            parameter: Number(
+                max(stretch * answer.value(k, column), 0.0), "estimated", source, stretch * s.error(column)
+            )
             for column, parameter in names.items()
-            if column in answer.sampled.names
+            if column in s.names
         }
 
 
-def _pairs(tastes: tuple[np.ndarray, np.ndarray], user: np.ndarray, item: np.ndarray, part: slice) -> np.ndarray:
-    """(rows,) what these dimensions of the tastes add."""
-    found: np.ndarray = np.einsum("nd,nd->n", tastes[0][user, part], tastes[1][item, part]).astype(float)
-    return found
-
-
-def with_spare(taste: Taste, slope: float, reliability: float, seed: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+def with_spare(
+    taste: Taste, slope: float, reliability: float, seed: int, k: int
+) -> tuple[tuple[np.ndarray, np.ndarray], float]:
     """Draw k of the tastes in logits: the fitted one, and in further dimensions what the log leaves open about it.
 
     A fitted taste is a part signal and a part noise; `slope` is what clicks follow of it. Users have more taste than
@@ -239,7 +233,7 @@ def with_spare(taste: Taste, slope: float, reliability: float, seed: int, k: int
     from the log, as nobody can in reality.
 
     Returns:
-        (U, D + SPARE) and (N + 1, D + SPARE) float32.
+        (U, D + SPARE) and (N + 1, D + SPARE) float32, and the standard deviation of what was drawn.
     """
     rng = generator("spare taste", seed, k)
     n_users, n_items = len(taste.user), len(taste.item)
@@ -248,7 +242,8 @@ def with_spare(taste: Taste, slope: float, reliability: float, seed: int, k: int
     spare_user = rng.normal(size=(n_users, SPARE)) * missed / np.sqrt(SPARE)
     spare_item = rng.normal(size=(n_items, SPARE))
     spare_item[0] = 0
-    return (
+    tastes = (
         np.concatenate([slope * taste.user, spare_user], axis=1).astype(np.float32),
         np.concatenate([taste.item, spare_item], axis=1).astype(np.float32),
     )
+    return tastes, float(missed)

@@ -90,7 +90,7 @@ def fit(data: Dataset, seed: int, slate_size: int, say: Callable[[str], None]) -
             "selection": Number(0.0, "assumed", "the log has no skips"),
         }
         level = (scale.value * contrast.item_level).astype(np.float32)
-        tastes = with_spare(taste, scale.value * contrast.slope, shared, seed, 0)
+        tastes, _ = with_spare(taste, scale.value * contrast.slope, shared, seed, 0)
         contrasted = "estimated", "choices against random items, by logistic regression; scaled to the two rates"
         numbers |= _rates_given_a_click(data) | watching(data.log, _durations(data), data.has)
         plain = replace(
@@ -126,8 +126,7 @@ def fit(data: Dataset, seed: int, slate_size: int, say: Callable[[str], None]) -
             answers[name] = sample(
                 data, getattr(log, column), log.clicked, {f"{name}_appeal": appeal}, None, seed, name
             )
-    some = rng.integers(0, len(log), min(len(log), 50_000))
-    return Fitted(plain, taste, shared, seed, answers, (log.user[some], log.item[some]), counted)
+    return Fitted(plain, taste, shared, seed, answers, counted)
 
 
 def _rates_given_a_click(data: Dataset) -> dict[str, Number]:
