@@ -8,7 +8,8 @@ from scipy.special import logit
 from policies.draws import Draws, key_of
 from policies.errors import InputError
 from policies.log import Dataset
-from simulator.behaviour import churn, hour_profile, pages_table, returning, staying, visits_table
+from simulator.behaviour import hour_profile, pages_table, staying, visits_table
+from simulator.returning import Gaps, returning
 from simulator.users import DAY, Number
 
 ACTIVITY_SD = 0.5
@@ -37,13 +38,14 @@ def coming_and_going(
         return found, activity, hours, source
     found |= staying(pages, reference)
     clock = _clock(hours, data.hour_zero)
-    gap = clock(visits["next"].to_numpy()) - clock(visits["end"].to_numpy())
-    gaps, estimated = returning(visits, gap, reference, data.n_users)
+    since = clock(visits["end"].to_numpy())
+    left = clock(np.full(len(visits), float(data.log.time.max()))) - since
+    gaps, estimated = returning(
+        Gaps.of(visits, clock(visits["next"].to_numpy()) - since, left, reference), data.n_users
+    )
     if not gaps:
         return found, activity, hours, source
-    gone = churn(visits, float(data.log.time.max()))
-    found |= gaps | ({"churn": gone} if gone is not None else {})
-    return found, estimated, hours, ("estimated", "mean log gap of each user, shrunk by its reliability")
+    return found | gaps, estimated, hours, ("estimated", "a draw of each user's factor from what its gaps leave open")
 
 
 def _clock(hours: np.ndarray, hour_zero: float) -> Callable[[np.ndarray], np.ndarray]:
