@@ -2,7 +2,8 @@
 
     python -m simulator.validate --log kuairand:DIR --held-out-days 8
 
-The users answer the very slates that the log shows after the cut; what they do is compared with what happened.
+The users answer the very slates that the log shows after the cut; what they do is compared with what happened. Where the
+log has whole sessions, their visits are simulated too and held against the log's.
 """
 
 import argparse
@@ -29,10 +30,11 @@ from simulator.command import Tell, add_fit_flags, with_a_fit
 from simulator.config import Experiment
 from simulator.fidelity import Answers, Fidelity, judge
 from simulator.fit import fit
+from simulator.free_running import FreeRunning, free_running
 from simulator.levels import Rows, fit_levels
 from simulator.replay import repeats, satiation
 from simulator.users import DAY, RECENT, ChoiceModel
-from simulator.validation_report import lights, of_random_slates, write
+from simulator.validation_report import free_lights, lights, of_random_slates, write
 
 Replay = dict[str, np.ndarray]
 FEWEST = 50  # of a feedback in either part, or it is not judged
@@ -115,11 +117,11 @@ def random_slates(fitted: Fitted, early: Dataset, slate_size: int, seed: int) ->
 
 def validate(
     data: Dataset, days: int, seed: int, slate_size: int, say: Callable[[str], None]
-) -> tuple[list[Fidelity], dict[str, Any]]:
+) -> tuple[list[Fidelity], dict[str, Any], FreeRunning | None]:
     """Fits on the early part and judges every feedback that the log has on the late part.
 
     Returns:
-        The figures by feedback, and `random_slates`.
+        The figures by feedback, `random_slates`, and where the log has whole sessions what free running gives.
     """
     early, late = split(data, days)
     say(f"{len(early.log)} rows to fit, {len(late)} held out")
@@ -152,14 +154,18 @@ def validate(
         raise InputError(
             f"the log '{data.name}' has fewer than {FEWEST} clicks before or after the cut; hold out another part"
         )
-    return found, level
+    if "sessions" not in data.has:
+        return found, level, None
+    say("free running: sessions and returns simulated too")
+    return found, level, free_running(fitted.model(0), early, late, slate_size, seed)
 
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="python -m simulator.validate",
         description="Fit users on the early part of a log and hold their answers to the late slates against what happened: "
-        "rates, calibration, discrimination, spread over users and items, each with a light that says what to trust.",
+        "rates, calibration, discrimination, spread over users and items, sessions and returns, each with a light that says what "
+        "to trust.",
         epilog="Example:\n  python -m simulator.validate --log kuairand:DIR --held-out-days 8 --out fidelity",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -181,15 +187,18 @@ def main(arguments: list[str] | None = None) -> int:
     def work(e: Experiment, data: Dataset, out: Path, say: Callable[[str], None]) -> Tell:
         span = float(data.log.time.max() - data.log.time.min()) / DAY
         days = given.held_out_days or max(1, round(span / 3))
-        found, level = validate(data, days, e.seed, e.slate_size, say)
+        found, level, free = validate(data, days, e.seed, e.slate_size, say)
         about: dict[str, Any] = {"log": e.log, "held_out_days": days, "seed": e.seed, "random_slates": level}
         about["seconds"] = round(time.monotonic() - began, 1)
-        save_json(out / "fidelity.json", {**about, "feedback": [asdict(f) for f in found]})
-        write(found, about, out)
+        free_figures = None if free is None else asdict(free)
+        save_json(
+            out / "fidelity.json", {**about, "feedback": [asdict(f) for f in found], "free_running": free_figures}
+        )
+        write(found, free, about, out)
 
         def tell() -> None:
             table = Table("part", "light", "what to trust", box=None, pad_edge=False)
-            for part, light, words in lights(found):
+            for part, light, words in [*lights(found), *free_lights(free)]:
                 table.add_row(part, light, words)
             Console(width=None if Console().is_terminal else 160).print(table)
             print(of_random_slates(level))

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from simulator.fidelity import LEVEL, Fidelity
+from simulator.free_running import FreeRunning
 
 # Bounds of green and amber. What chance alone does to so many rows is taken off first.
 RATE, RATE_AMBER = 0.03, 0.10
@@ -15,6 +16,8 @@ ECE, ECE_AMBER = 0.01, 0.03
 SPREAD, SPREAD_AMBER = 0.05, 0.10
 RARE, RARE_WIDTH = 0.01, 0.25  # rare feedback is judged by its interval, which must not be wider than this
 SURE = 2.8  # standard errors that a tenth must be off to count
+GIVEN, GIVEN_AMBER = 0.05, 0.10  # relative, of levels that the users were fitted to
+TOLD_APART, TOLD_APART_AMBER = 0.65, 0.75  # AUC of the two-sample test
 ORDER = ("green", "amber", "red")
 
 
@@ -70,6 +73,33 @@ def lights(found: list[Fidelity]) -> list[tuple[str, str, str]]:
     return rows
 
 
+def free_lights(free: FreeRunning | None) -> list[tuple[str, str, str]]:
+    """(part, light, words) of sessions and returns."""
+    if free is None:
+        return [
+            ("sessions and returns", "amber", "not judged: the log has no whole sessions, so that they are assumed")
+        ]
+    rows = []
+    for part, levels in (("levels that were fitted", free.levels), ("levels of the held-out days", free.held_out)):
+        name, log, simulated = max(levels, key=lambda row: abs(row[2] / row[1] - 1) if row[1] else 0.0)
+        off = abs(simulated / log - 1) if log else 0.0
+        words = f"worst of {len(levels)}: {name} {simulated:.3f}, log {log:.3f} ({100 * (simulated / log - 1):+.1f} %)"
+        rows.append((f"sessions and returns: {part}", _light(off, GIVEN, GIVEN_AMBER), words))
+    worst = max(distance for distance, _ in free.distances.values())
+    words = ", ".join(f"{name} {distance:.3f}" for name, (distance, _) in free.distances.items())
+    rows.append(
+        (
+            "sessions and returns: distributions",
+            _light(worst, SPREAD, SPREAD_AMBER),
+            f"Kolmogorov-Smirnov distances: {words}",
+        )
+    )
+    auc, low, high = free.auc
+    words = f"a classifier tells simulated ones from held-out ones with AUC {auc:.3f} (95 % {low:.3f} to {high:.3f}; .5 = cannot)"
+    rows.append(("user-days", _light(auc, TOLD_APART, TOLD_APART_AMBER), words))
+    return rows
+
+
 def of_random_slates(level: dict[str, Any]) -> str:
     """What is said about the level that no log of a policy tells."""
     return (
@@ -78,7 +108,18 @@ def of_random_slates(level: dict[str, Any]) -> str:
     )
 
 
-def write(found: list[Fidelity], about: dict[str, Any], out: Path) -> None:
+def _free_table(free: FreeRunning | None) -> list[str]:
+    """What free running gives beside the log, as lines of Markdown."""
+    if free is None:
+        return []
+    rows = zip(free.levels, free.held_out, strict=True)
+    return [
+        "", "| free running | log, fitted days | simulated | log, held-out days | simulated |", "|---|---|---|---|---|",
+        *(f"| {name} | {a:.3f} | {b:.3f} | {c:.3f} | {d:.3f} |" for (name, a, b), (_, c, d) in rows),
+    ]  # fmt: skip
+
+
+def write(found: list[Fidelity], free: FreeRunning | None, about: dict[str, Any], out: Path) -> None:
     """fidelity.md and calibration.png."""
     lines = [
         f"# Fidelity of the users fitted on {about['log']}", "",
@@ -86,10 +127,10 @@ def write(found: list[Fidelity], about: dict[str, Any], out: Path) -> None:
         "that the log shows on those days. Green: within the bounds that the documentation states; amber: use with care; red: "
         "do not trust this part.", "",
         "| part | light | what was found |", "|---|---|---|",
-        *(f"| {part} | {light} | {words} |" for part, light, words in lights(found)), "",
+        *(f"| {part} | {light} | {words} |" for part, light, words in [*lights(found), *free_lights(free)]), "",
         "| feedback | held-out rows | log-loss: simulator | user + item | constant |", "|---|---|---|---|---|",
         *(f"| {f.name} | {f.rows} | {f.log_loss['simulator']:.4f} | {f.log_loss['user + item']:.4f} | {f.log_loss['constant']:.4f} |"
-          for f in found), "",
+          for f in found), *_free_table(free), "",
         of_random_slates(about["random_slates"]), "", "![calibration](calibration.png)", "",
     ]  # fmt: skip
     (out / "fidelity.md").write_text("\n".join(lines), encoding="utf-8")

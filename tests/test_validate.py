@@ -103,6 +103,9 @@ def test_the_command_writes_a_report_and_refuses_what_it_cannot_judge(
     assert f"{level['calibrated']:.3f} with calibration" in Path("f/fidelity.md").read_text()
     assert "| click rate |" in Path("f/fidelity.md").read_text()
     assert Path("f/calibration.png").stat().st_size > 5000
+    free = found["free_running"]
+    assert 0.4 < free["auc"][0] < 0.8
+    assert "| sessions per user and day |" in Path("f/fidelity.md").read_text()
     assert validate.main(["--log", str(small_log), "--out", "f", "--quiet"]) == 2
     assert "exists already" in capsys.readouterr().err
     rows = "\n".join(f"{i % 40},{i % 90},{i * 3000}" for i in range(900))

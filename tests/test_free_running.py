@@ -1,0 +1,50 @@
+"""Free running: a model gives back the levels that it was given, and a wrong one is told apart."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from policies.draws import generator
+from policies.log import Dataset
+from simulator.fit import fit
+from simulator.free_running import FEATURES, free_running, two_sample
+from simulator.users import ChoiceModel
+from simulator.validate import split
+from simulator.validation_report import free_lights
+
+
+@pytest.fixture(scope="module")
+def fitted(small_world: tuple[Dataset, ChoiceModel]):  # type: ignore[no-untyped-def]
+    early, late = split(small_world[0], 2)
+    return fit(early, 0, 6, lambda text: None).model(0), early, late
+
+
+def test_levels_that_were_fitted_come_back(fitted) -> None:  # type: ignore[no-untyped-def]
+    model, early, late = fitted
+    found = free_running(model, early, late, 6, 0)
+    for name, log, simulated in found.levels:
+        # 240 users for four days: chance alone is several per cent, least in the shares.
+        assert simulated == pytest.approx(log, rel=0.2, abs=0.02), name
+    assert found.auc[0] < 0.65
+    assert found.auc[1] < found.auc[0] < found.auc[2]
+    # Users who come twice as often are another matter.
+    busy = model.with_numbers(gap_long_mean=replace(model.numbers["gap_long_mean"], value=model["gap_long_mean"] - 1.5))
+    wrong = free_running(busy, early, late, 6, 0)
+    sessions = {name: simulated / log for name, log, simulated in wrong.levels}
+    assert sessions["sessions per user and day"] > 1.4
+    assert free_lights(wrong)[0][1] == "red"
+    assert free_lights(None)[0][1] == "amber"
+
+
+def test_the_two_sample_test_knows_same_from_different() -> None:
+    def days(seed: int, scale: float) -> pd.DataFrame:
+        rng = generator("user-days", seed)
+        table = pd.DataFrame(scale * rng.gamma(2.0, size=(1500, len(FEATURES))), columns=list(FEATURES))
+        return table.assign(user=rng.integers(0, 300, 1500))
+
+    same, different = (two_sample(days(0, 1.0), days(1, scale), generator("two samples")) for scale in (1.0, 1.5))
+    assert same[1] - 0.03 < 0.5 < same[2] + 0.03
+    assert different[1] > 0.6
+    assert np.isfinite(different).all()
