@@ -148,7 +148,7 @@ class Fitted:
     Attributes:
         plain: all that is not drawn.
         answers: by name (click, long_view, like), of which `click` is there if any is.
-        without_click: name -> log of all such answers over those of clicked rows; simulated ones come with a click.
+        without_click: name -> log of all such answers over those of clicked rows, where simulated ones need a click.
     """
 
     plain: ChoiceModel
@@ -196,12 +196,18 @@ class Fitted:
             "taste": ("estimated", "weighted matrix factorisation, scaled to what unseen clicks follow of it; the rest drawn"),
         }  # fmt: skip
         for name, answer in self.answers.items():
-            if name != "click":
-                base, arrays[f"user_{name}"], arrays[f"item_{name}"] = answer.part(k)
-                why = "logistic regression with crossed random effects, given a click"
-                numbers[name] = Number(base + self.without_click[name], "estimated", why, answer.sampled.error(""))
-                numbers |= self._slopes(answer, k, {f"{name}_appeal": f"{name}_appeal"})
-                provenance |= {f"{side}_{name}": ("estimated", source) for side in ("user", "item")}
+            if name == "click":
+                continue
+            base, arrays[f"user_{name}"], arrays[f"item_{name}"] = answer.part(k)
+            why, error = "logistic regression with crossed random effects", answer.sampled.error("")
+            if f"{name}_clicked" in answer.sampled.names:  # it may come without a click
+                numbers[f"{name}_without_click"] = Number(base, "estimated", why, error)
+                base += answer.value(k, f"{name}_clicked")
+            else:
+                base, why = base + self.without_click[name], f"{why}, given a click"
+            numbers[name] = Number(base, "estimated", why, error)
+            numbers |= self._slopes(answer, k, {f"{name}_appeal": f"{name}_appeal"})
+            provenance |= {f"{side}_{name}": ("estimated", source) for side in ("user", "item")}
         return replace(
             self.plain, numbers=self.plain.numbers | numbers, provenance=self.plain.provenance | provenance, **arrays
         )

@@ -50,6 +50,7 @@ ASSUMED = {
     "seconds_per_item": (SECONDS_PER_ITEM, "time to pass over an item"),
 }
 EXAMINATION_EXPONENT = 0.12
+WITHOUT_CLICK = 0.02  # share of the likes above which a like needs no click
 ENJOYED = {"long_view": ("long_view", "long_view"), "like": ("liked", "likes")}  # parameter: column, and what tells it
 
 
@@ -120,12 +121,17 @@ def fit(data: Dataset, seed: int, slate_size: int, say: Callable[[str], None]) -
     answers, counted = {"click": click}, {}
     appeal = click.logits(log.user, log.item, x)
     for name, (column, flag) in ENJOYED.items():
-        if flag in data.has and 20 <= (getattr(log, column) & log.clicked).sum() <= log.clicked.sum() - 20:
-            say(f"users: {name.replace('_', ' ')}s, given a click")
-            counted[name] = float(np.log(getattr(log, column).sum() / (getattr(log, column) & log.clicked).sum()))
-            answers[name] = sample(
-                data, getattr(log, column), log.clicked, {f"{name}_appeal": appeal}, None, seed, name
-            )
+        y = getattr(log, column)
+        if flag not in data.has or not 20 <= (y & log.clicked).sum() <= log.clicked.sum() - 20:
+            continue
+        say(f"users: {name.replace('_', ' ')}s")
+        which: np.ndarray | slice = log.clicked
+        slopes = {f"{name}_appeal": appeal}
+        if name == "like" and (y & ~log.clicked).sum() > WITHOUT_CLICK * y.sum():
+            which, slopes["like_clicked"] = slice(None), log.clicked.astype(float)
+        else:
+            counted[name] = float(np.log(y.sum() / (y & log.clicked).sum()))
+        answers[name] = sample(data, y, which, slopes, None, seed, name)
     return Fitted(plain, taste, shared, seed, answers, counted)
 
 

@@ -145,7 +145,7 @@ def _measures(
         "sessions per user and day": len(visits) / n_users / (length / DAY),
         "pages per session": float(per_session.mean()),
         "share of gaps under 4 h": float((hours < 4).mean()),
-        **{f"gap, quantile {q:g} [h]": float(np.quantile(hours, q)) for q in QUANTILES},
+        **{f"gap, quantile {q:g} (h)": float(np.quantile(hours, q)) for q in QUANTILES},
         "click rate": float(log.clicked.mean()),
     }
     clock = (visits["start"].to_numpy() / 3600 + hour_zero) % 24
@@ -155,7 +155,7 @@ def _measures(
     per_user = visits.groupby("user").size().to_numpy()
     sessions[: len(per_user)] = per_user
     return found, {
-        "pages per session": per_session.astype(float), "gaps [h]": hours, "hour of the day": clock,
+        "pages per session": per_session.astype(float), "gaps (h)": hours, "hour of the day": clock,
         "sessions per user": sessions,
     }  # fmt: skip
 

@@ -206,7 +206,7 @@ class ChoiceModel:
         clicked = draws.uniform("click", k) < probability
         clicked &= examined
         probability *= reach.astype(np.float32)
-        watched, long_view, liked = self._enjoy(users, items, clicked, appeal, draws)
+        watched, long_view, liked = self._enjoy(users, items, clicked, examined, appeal, draws)
         self._remember(state, users, items, examined)
         share = clicked.sum(axis=1) / np.float32(k)
         fresh = pages == 0
@@ -219,9 +219,10 @@ class ChoiceModel:
         return Feedback(clicked, watched, long_view, liked, stays, seconds, appeal, probability)
 
     def _enjoy(
-        self, users: np.ndarray, items: np.ndarray, clicked: np.ndarray, appeal: np.ndarray, draws: Draws
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Watch time, long view and like of the clicked items; drawn for those alone."""
+        self, users: np.ndarray, items: np.ndarray, clicked: np.ndarray, examined: np.ndarray, appeal: np.ndarray,
+        draws: Draws,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+        """Watch time, long view and like of the clicked items; drawn for those alone, unless likes come without clicks."""
         watched = np.zeros(items.shape, np.float32)
         long_view, liked = np.zeros(items.shape, bool), np.zeros(items.shape, bool)
         row, slot = np.nonzero(clicked)
@@ -235,6 +236,11 @@ class ChoiceModel:
         noise = ndtri(draws.uniform_at("watch", row, slot))
         watched[row, slot] = np.exp(np.minimum(at + slope * length + spread * noise, np.log(3600.0)))
         liked[row, slot] = draws.uniform_at("like", row, slot) < expit(self.enjoyment("like", user, item, x))
+        if "like_without_click" in self.numbers:
+            row, slot = np.nonzero(examined & ~clicked)
+            x, user, item = appeal[row, slot], users[row], items[row, slot]
+            logit = self.enjoyment("like", user, item, x) + self["like_without_click"] - self["like"]
+            liked[row, slot] = draws.uniform_at("like", row, slot) < expit(logit)
         return watched, long_view, liked
 
     def enjoyment(self, name: str, users: np.ndarray, items: np.ndarray, appeal: np.ndarray) -> np.ndarray:

@@ -98,8 +98,11 @@ def replayed(fitted: Fitted, data: Dataset, late: Impressions, slate_size: int) 
         one = {
             "click": click,
             "long view": click * expit(model.enjoyment("long_view", late.user, late.item, x)),
-            "like": click * expit(model.enjoyment("like", late.user, late.item, x)),
+            "like": click * expit(like := model.enjoyment("like", late.user, late.item, x)),
         }
+        if "like_without_click" in model.numbers:
+            looked = seen(model, data, late, slate_size)
+            one["like"] += (looked - click) * expit(like + model["like_without_click"] - model["like"])
         total = {name: total.get(name, 0.0) + p for name, p in one.items()}
     return {name: p / len(fitted) for name, p in total.items()}, one
 

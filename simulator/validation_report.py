@@ -73,6 +73,13 @@ def lights(found: list[Fidelity]) -> list[tuple[str, str, str]]:
     return rows
 
 
+def _off(level: tuple[str, float, float]) -> float:
+    """How far a simulated level is from the log's, relative; a share below a quarter relative to a quarter."""
+    name, log, simulated = level
+    whole = max(log, 0.25) if "share" in name or "visits" in name else log
+    return abs(simulated - log) / whole if whole else 0.0
+
+
 def free_lights(free: FreeRunning | None) -> list[tuple[str, str, str]]:
     """(part, light, words) of sessions and returns."""
     if free is None:
@@ -81,8 +88,8 @@ def free_lights(free: FreeRunning | None) -> list[tuple[str, str, str]]:
         ]
     rows = []
     for part, levels in (("levels that were fitted", free.levels), ("levels of the held-out days", free.held_out)):
-        name, log, simulated = max(levels, key=lambda row: abs(row[2] / row[1] - 1) if row[1] else 0.0)
-        off = abs(simulated / log - 1) if log else 0.0
+        name, log, simulated = max(levels, key=_off)
+        off = _off((name, log, simulated))
         words = f"worst of {len(levels)}: {name} {simulated:.3f}, log {log:.3f} ({100 * (simulated / log - 1):+.1f} %)"
         rows.append((f"sessions and returns: {part}", _light(off, GIVEN, GIVEN_AMBER), words))
     worst = max(distance for distance, _ in free.distances.values())

@@ -7,7 +7,7 @@ import pytest
 from scipy.special import expit
 from scipy.stats import spearmanr
 
-from policies.draws import generator
+from policies.draws import Draws, generator
 from policies.log import Dataset
 from simulator.answers import Traits
 from simulator.contrast import fit_contrast
@@ -172,3 +172,19 @@ def test_every_draw_of_the_users_answers_the_log_at_its_rate(small_world: tuple[
     assert not np.array_equal(one.user_level, other.user_level)
     assert one.user_level.std() == pytest.approx(true.user_level.std(), rel=0.5)
     assert Traits.of(data).user == {}  # nothing is known from before this log
+
+
+def test_likes_that_need_no_click_are_simulated_without_one(small_world: tuple[Dataset, ChoiceModel]) -> None:
+    data, _ = small_world
+    rng = generator("likes")
+    stray = ~data.log.clicked & (rng.random(len(data.log)) < 0.05)
+    model = fit(replace(data, log=replace(data.log, liked=data.log.liked | stray)), 0, 6, lambda text: None).model(0)
+    assert expit(model["like_without_click"]) == pytest.approx(0.05, rel=0.4)
+    users = np.arange(data.n_users)
+    items = np.argsort(rng.random((data.n_users, data.catalogue.size)), axis=1)[:, :30].astype(np.int32) + 1
+    zero = np.zeros(len(users))
+    said = model.respond(model.start(len(users), 0.0), users, items, zero, zero, Draws(1, users, users * 0))
+    assert (said.liked & ~said.clicked).mean() == pytest.approx(0.05 * (~said.clicked).mean(), rel=0.5)
+    assert not (said.long_view & ~said.clicked).any()
+    plain = fit(data, 0, 6, lambda text: None).model(0)  # in this log every like comes with a click
+    assert "like_without_click" not in plain.numbers
