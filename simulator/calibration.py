@@ -103,9 +103,10 @@ def settle(model: ChoiceModel, data: Dataset, k: int, seed: int) -> ChoiceModel:
     selection = (
         f"what the log's policy knew and the log does not tell: random slates would click at {without:.3f} without it"
     )
-    return model.with_numbers(
-        shift=Number(shift, "assumed", source), selection=Number(of_log - shift, "assumed", selection)
-    )
+    met = model.with_numbers(shift=Number(shift, "assumed", source))
+    if "skips" not in data.has:
+        return met  # it was met before, but for satiation and for who visits most
+    return met.with_numbers(selection=Number(of_log - shift, "assumed", selection))
 
 
 def random_rate(model: ChoiceModel, data: Dataset, k: int, seed: int, days: float = 3.0) -> float:

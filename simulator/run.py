@@ -30,7 +30,7 @@ from policies.errors import InputError
 from policies.log import Dataset
 from simulator.buckets import assign, parse_weights
 from simulator.command import guarded
-from simulator.config import LOG_FLAGS, Experiment, build
+from simulator.config import LOG_FLAGS, Experiment, build, from_dict
 from simulator.engine import World
 from simulator.fit import fit_users
 from simulator.progress import Show
@@ -50,6 +50,8 @@ from simulator.stages import (
 )
 from simulator.storage import RunFolder, about_users, checksum, load_users, save_users
 from simulator.users import DAY, ChoiceModel
+from simulator.worlds import run_worlds
+from simulator.worlds import terminal as worlds_to_terminal
 
 
 @dataclass(frozen=True)
@@ -261,6 +263,13 @@ def parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="any setting, or POLICY.KEY=VALUE; may be repeated",
     )
+    p.add_argument(
+        "--worlds",
+        type=int,
+        metavar="N",
+        help="repeat the experiment in N worlds whose users are all as plausible, and say how much of the doubt comes of not "
+        "knowing them",
+    )
     p.add_argument("--out", help="run directory, must not exist (default runs/<time>-<policies>)")
     p.add_argument("--resume", metavar="RUN", help="go on with an interrupted run")
     p.add_argument("--quiet", action="store_true", help="no progress")
@@ -289,13 +298,18 @@ FLAGS = {
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit status: 0 done, 1 failed half-way, 2 bad input, 130 interrupted."""
     given = vars(parser().parse_args(arguments))
-    file, sets, out, resume, quiet = (given.pop(name) for name in ("config", "set", "out", "resume", "quiet"))
+    file, sets, out, resume, quiet, worlds = (
+        given.pop(name) for name in ("config", "set", "out", "resume", "quiet", "worlds")
+    )
     words = sys.argv[1:] if arguments is None else arguments
     command = "python -m simulator.run " + shlex.join(words)
 
     def work() -> None:
-        if resume is not None and (sets or file or out or any(value is not None for value in given.values())):
+        if resume is not None and (sets or file or out or worlds or any(value is not None for value in given.values())):
             raise InputError("--resume goes on with the settings of the run; give no others with it")
+        if worlds is not None or (resume is not None and (Path(resume) / "worlds.json").exists()):
+            _run_worlds(None if resume is not None else build(file, given, sets), worlds, resume or out, quiet)
+            return
         e = None if resume is not None else build(file, given, sets)
         result = run(e, out, resume, quiet, command)
         report.terminal(result.results)
@@ -306,6 +320,28 @@ def main(arguments: list[str] | None = None) -> int:
         interrupted="the run directory says that it is incomplete: go on with --resume",
         full="make room and go on with --resume",
     )
+
+
+def _run_worlds(e: Experiment | None, n: int | None, out: str | None, quiet: bool) -> None:
+    """`--worlds N`, or going on with it."""
+    if e is None:
+        assert out is not None
+        stored = json.loads((Path(out) / "worlds.json").read_text(encoding="utf-8"))
+        e, n = from_dict(stored["experiment"]), int(stored["worlds"])
+        folder = Path(out)
+    else:
+        folder = Path(out) if out is not None else Path("runs") / time.strftime("worlds-%Y%m%d-%H%M%S")
+        if folder.exists():
+            raise InputError(f"--out '{folder}' exists already; name another folder, or go on with --resume '{folder}'")
+    assert n is not None
+
+    def say(text: str) -> None:
+        if not quiet:
+            print(text, file=sys.stderr)
+
+    summary = run_worlds(e, n, folder, run, quiet, say)
+    worlds_to_terminal(summary)
+    print(f"summary: {os.path.relpath(folder / 'worlds.md')}")
 
 
 class _Callable(ModuleType):

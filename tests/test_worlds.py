@@ -1,0 +1,54 @@
+"""Several plausible worlds: different users, one experiment, and a summary that knows where doubt comes from."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import simulator.run as command
+from simulator.storage import load_users
+from simulator.worlds import _spread
+
+FAST = ["--policies", "popularity,uniform,itemknn", "--users", "80", "--days", "1", "--rounds", "1", "--warmup-days", "0.5",
+        "--set", "repeat_after=10", "--quiet"]  # fmt: skip
+
+
+def test_worlds_differ_in_their_users_alone_and_are_summed_up(
+    small_log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "worlds"
+    words = [*FAST, "--log", str(small_log), "--worlds", "3", "--out", str(out)]
+    assert command.main(words) == 0
+    assert "plausible worlds" in capsys.readouterr().out.replace("\n", " ")
+    summary = json.loads((out / "worlds.json").read_text())
+    assert summary["status"] == "complete"
+    assert [row["world"] for row in summary["rows"]] == [0, 1, 2]
+    one, other = (load_users(out / f"world-{k:02d}" / "users") for k in (0, 1))
+    assert not np.array_equal(one.user_level, other.user_level)
+    assert one.numbers["gap_long_mean"] == other.numbers["gap_long_mean"]
+    assert "| world | contender |" in (out / "worlds.md").read_text()
+    # Interrupted in the last world: going on gives the same.
+    manifest = json.loads((out / "world-02" / "manifest.json").read_text())
+    assert manifest["status"] == "complete"
+    (out / "worlds.json").write_text(json.dumps({**summary, "status": "incomplete"}))
+    assert command.main(["--resume", str(out), "--quiet"]) == 0
+    assert json.loads((out / "worlds.json").read_text())["rows"] == summary["rows"]
+    assert command.main(words) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert command.main([*FAST, "--log", str(small_log), "--worlds", "1", "--out", str(tmp_path / "x")]) == 2
+    assert "at least 2" in capsys.readouterr().err
+
+
+def test_the_two_doubts_are_told_apart() -> None:
+    rng = np.random.default_rng(0)
+    true = 0.05 + 0.02 * rng.normal(size=4000)
+    lift = true + 0.03 * rng.normal(size=4000)
+    known = [{"lift": x, "error": 0.03, "true_lift": t} for x, t in zip(lift, true, strict=True)]
+    without = [{**row, "true_lift": np.nan} for row in known]
+    for rows in (known, without):
+        found = _spread(rows)
+        assert found["mean"] == pytest.approx(0.05, abs=0.003)
+        assert found["users_unknown"] == pytest.approx(0.02, abs=0.002)
+        assert found["users_few"] == pytest.approx(0.03)
+        assert found["high"] - found["low"] == pytest.approx(2 * 1.96 * np.hypot(0.02, 0.03), rel=0.05)
