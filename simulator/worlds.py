@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from policies.errors import InputError
 from policies.files import save_json
@@ -136,24 +137,29 @@ def words(summary: dict[str, Any]) -> list[str]:
     said = []
     for c in summary["contenders"]:
         few = (
-            "" if np.isnan(c["users_few"]) else f", {100 * c['users_few']:.2f} from seeing few of them (within a world)"
+            ""
+            if np.isnan(c["users_few"])
+            else f", {_in_percent(c['users_few'])} from seeing few of them (within a world)"
         )
         said.append(
-            f"{c['arm']} against {summary['control']}, {summary['metric']}: {100 * c['mean']:+.2f} % on average over "
-            f"{c['worlds']} plausible worlds, ahead in {c['wins']}; standard deviations in %: {100 * c['users_unknown']:.2f} from not knowing the users "
-            f"(between worlds){few}. With both, 95 % of such tests would find {100 * c['low']:+.2f} to {100 * c['high']:+.2f} %."
+            f"{c['arm']} against {summary['control']}, {summary['metric']}: {_in_percent(c['mean'], '+')} % on average "
+            f"over {c['worlds']} plausible worlds, ahead in {c['wins']}; standard deviations in %: "
+            f"{_in_percent(c['users_unknown'])} from not knowing the users (between worlds){few}. "
+            f"With both, 95 % of such tests would find {_in_percent(c['low'], '+')} to {_in_percent(c['high'], '+')} %."
         )
     return said
 
 
+def _in_percent(x: float, sign: str = "") -> str:
+    return f"{100 * x:{sign}.2f}" if np.isfinite(x) else "–"
+
+
 def _cells(row: dict[str, Any]) -> list[str]:
-    def percent(x: float, sign: str = "+") -> str:
-        return "–" if not np.isfinite(x) else f"{100 * x:{sign}.2f} %"
-
-    return [str(row["world"]), row["arm"], percent(row["lift"]), percent(row["error"], ""), percent(row["true_lift"])]
+    values = _in_percent(row["lift"], "+"), _in_percent(row["error"]), _in_percent(row["true_lift"], "+")
+    return [str(row["world"]), row["arm"], *values]
 
 
-HEAD = ("world", "contender", "estimated lift", "standard error", "true lift")
+HEAD = ("world", "contender", "estimated lift [%]", "standard error [%]", "true lift [%]")
 
 
 def _markdown(summary: dict[str, Any]) -> list[str]:
@@ -166,7 +172,7 @@ def _markdown(summary: dict[str, Any]) -> list[str]:
 
 def terminal(summary: dict[str, Any]) -> None:
     """The same in the terminal."""
-    console, table = Console(), Table(*HEAD, box=None, pad_edge=False)
+    console, table = Console(), Table(*map(Text, HEAD), box=None, pad_edge=False)
     for row in summary["rows"]:
         table.add_row(*_cells(row))
     console.print(table)
