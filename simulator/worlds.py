@@ -172,7 +172,9 @@ def _markdown(summary: dict[str, Any]) -> list[str]:
 
 def terminal(summary: dict[str, Any]) -> None:
     """The same in the terminal."""
-    console, table = Console(), Table(*map(Text, HEAD), box=None, pad_edge=False)
+    console, table = Console(), Table(box=None, pad_edge=False)
+    for name in HEAD:
+        table.add_column(Text(name))
     for row in summary["rows"]:
         table.add_row(*_cells(row))
     console.print(table)
