@@ -19,6 +19,8 @@ from simulator.taste import Taste
 from simulator.users import ChoiceModel, Number
 
 ATTENUATION = (16 * 3**0.5 / (15 * np.pi)) ** 2
+OF_FACTORS = "weighted matrix factorisation, scaled to what unseen clicks follow of it; the rest drawn"
+OF_TABLE = "scores of all pairs by the user model, scaled to what unseen clicks follow of them"
 SPARE = 8  # dimensions of the part of a taste that the log leaves open
 
 
@@ -152,7 +154,7 @@ class Fitted:
     """
 
     plain: ChoiceModel
-    taste: Taste
+    taste: Taste | None  # None: the model has a table of all pairs
     reliability: float
     seed: int
     answers: dict[str, Answer] = field(default_factory=dict)
@@ -168,12 +170,15 @@ class Fitted:
         click = self.answers["click"]
         shift, user, item = click.part(k)
         slope = max(click.value(k, "taste"), 0.0)
-        tastes, spare = with_spare(self.taste, slope, self.reliability, self.seed, k)
+        tastes, spare = (self.plain.user_taste, self.plain.item_taste), 0.0
+        if self.taste is not None:
+            tastes, spare = with_spare(self.taste, slope, self.reliability, self.seed, k)
         # What clicks follow on average over an unseen normal part of variance s^2 is less than what each of them follows,
         # by the root of 1 + c^2 s^2 (Zeger, Liang and Albert, Biometrics 1988).
         stretch = float(np.sqrt(1 + ATTENUATION * spare**2))
         shift, user, item = stretch * shift, np.float32(stretch) * user, np.float32(stretch) * item
-        tastes[0][:, :-SPARE] *= stretch
+        if self.taste is not None:
+            tastes[0][:, :-SPARE] *= stretch
         numbers = {
             "shift": Number(shift, "estimated", "average user and item among what was shown", click.sampled.error("")),
             "selection": Number(0.0, "assumed", "not yet set"),
@@ -193,7 +198,7 @@ class Fitted:
         source = "a draw from the posterior of a logistic regression with crossed random effects"
         provenance = {
             "user_level": ("estimated", source), "item_level": ("estimated", source),
-            "taste": ("estimated", "weighted matrix factorisation, scaled to what unseen clicks follow of it; the rest drawn"),
+            "taste": ("estimated", OF_TABLE if self.taste is None else OF_FACTORS),
         }  # fmt: skip
         for name, answer in self.answers.items():
             if name == "click":

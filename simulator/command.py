@@ -47,6 +47,7 @@ def add_fit_flags(p: argparse.ArgumentParser, out: str, holds: str) -> None:
     """
     add_log_flags(p)
     p.add_argument("--seed", type=int, default=0, help="of the fit and of chance (default 0)")
+    p.add_argument("--user-model", default="factors", help="factors (default), neighbours or trees")
     p.add_argument("--slate-size", type=int, default=6, help="of the slates that levels are calibrated for (default 6)")
     p.add_argument("--out", type=Path, default=Path(out), help=f"folder for {holds}, must not exist (default {out})")
     p.add_argument("--quiet", action="store_true", help="no progress")
@@ -63,7 +64,10 @@ def with_a_fit(
     """
 
     def inside() -> None:
-        e = Experiment(**log_settings(given), seed=given.seed, slate_size=given.slate_size, repeat_after=0)
+        e = Experiment(
+            **log_settings(given), seed=given.seed, slate_size=given.slate_size, repeat_after=0,
+            user_model=given.user_model,
+        )  # fmt: skip
         with new_folder(given.out) as out, Show(given.quiet) as show:
             data = load_data(e)
             tell = with_threads(e.threads, lambda: work(e, data, out, show.say))

@@ -11,7 +11,11 @@ from policies.errors import InputError, suggestion
 from policies.registry import REFERENCES, base_name, find, settings_of
 from simulator.buckets import parse_weights
 
-CHOICES = {"design": ("split", "twin"), "learn_from": ("own", "all", "none")}
+CHOICES = {
+    "user_model": ("factors", "neighbours", "trees"),
+    "design": ("split", "twin"),
+    "learn_from": ("own", "all", "none"),
+}
 _ARM_SETTINGS = ("repeat",)  # settings of an arm that the engine keeps, not the policy
 
 
@@ -25,6 +29,7 @@ class Experiment:
         columns: role=column pairs for an event table.
         click_threshold: a rating (or value of the click column) of at least this is a click.
         users_from: folder of users that `simulator.fit` stored for this log; None = fit them.
+        user_model: what makes users like things: factors, neighbours or trees.
         calibrate: levels that the log cannot tell, such as `random_click_rate=.176,pages_per_session=13.55`.
         users: size of the simulated population, drawn from the fitted one.
         days: length of the test. warmup_days: before it, one policy serves everybody.
@@ -55,6 +60,7 @@ class Experiment:
     click_threshold: float | None = None
     calibrate: str | None = None
     users_from: str | None = None
+    user_model: str = "factors"
     users: int = 2000
     days: float = 7.0
     warmup_days: float = 3.0

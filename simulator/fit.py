@@ -22,9 +22,10 @@ from simulator.calibration import settle, two_points
 from simulator.command import Tell, add_fit_flags, with_a_fit
 from simulator.config import Experiment
 from simulator.contrast import fit_contrast
+from simulator.minds import check_size, cross_scored, full_table, make_mind
 from simulator.replay import repeats, satiation
 from simulator.storage import about_users, save_users
-from simulator.taste import cross_fitted, full_taste, reliability
+from simulator.taste import Taste, cross_fitted, full_taste, reliability
 from simulator.users import RECENT, ChoiceModel, Number
 from simulator.visits import LEVELS, coming_and_going
 
@@ -55,34 +56,36 @@ ENJOYED = {"long_view": ("long_view", "long_view"), "like": ("liked", "likes")} 
 
 
 def fit_users(
-    data: Dataset, seed: int = 0, slate_size: int = 6, say: Callable[[str], None] = lambda text: None
-) -> ChoiceModel:
+    data: Dataset, seed: int = 0, slate_size: int = 6, say: Callable[[str], None] = lambda text: None,
+    kind: str = "factors",
+) -> ChoiceModel:  # fmt: skip
     """Fits the user model to a log: the first of its plausible draws, its level met.
 
     Args:
         slate_size: of the slates to come; levels are calibrated for them.
         say: told what is being done.
+        kind: of user model, one of `simulator.minds.KINDS`.
     """
-    fitted = fit(data, seed, slate_size, say)
+    fitted = fit(data, seed, slate_size, say, kind)
     say("users: calibration to the click rate of uniformly random slates")
     return settle(fitted.model(0), data, slate_size, seed)
 
 
-def fit(data: Dataset, seed: int, slate_size: int, say: Callable[[str], None]) -> Fitted:
+def fit(data: Dataset, seed: int, slate_size: int, say: Callable[[str], None], kind: str = "factors") -> Fitted:
     """Everything that a log says of its users, with draws of what is uncertain about them."""
     rng = generator("fit users", seed)
-    say("users: taste, from what was chosen")
-    taste, crossed = full_taste(data, seed), cross_fitted(data, rng)
-    shared = reliability(data, rng)
+    check_size(data, kind)
+    taste, crossed, shared, table = _taste(data, kind, seed, rng, say)
     source = "assumed", f"slot ** -{EXAMINATION_EXPONENT:g}; the log has no slots"
     reach = np.arange(1, 101) ** -EXAMINATION_EXPONENT
     numbers = {name: Number(value, "assumed", why) for name, (value, why) in ASSUMED.items()}
-    numbers["taste_reliability"] = Number(shared, "estimated", "correlation of two halves, stepped up to the whole")
+    if taste is not None:
+        numbers["taste_reliability"] = Number(shared, "estimated", "correlation of two halves, stepped up to the whole")
     reference = _logged_rate(data)
     numbers["satisfaction_reference"] = reference
     visits, activity, hours, gap_source = coming_and_going(data, reference.value)
     plain = _without_appeal(data, activity, hours, gap_source)
-    if "skips" not in data.has:
+    if taste is not None and "skips" not in data.has:
         contrast = fit_contrast(data, taste, crossed, rng)
         scale, shift = two_points(data, contrast, reach, reference.value, slate_size, rng)
         numbers |= visits | {
@@ -117,7 +120,9 @@ def fit(data: Dataset, seed: int, slate_size: int, say: Callable[[str], None]) -
     say("users: draws of levels and tastes")
     click = sample(data, log.clicked, slice(None), x, seen, seed, "click")
     numbers |= visits | watching(log, _durations(data), data.has)
-    plain = replace(plain, numbers=numbers, examination=reach, provenance=plain.provenance | {"examination": source})
+    plain = replace(
+        plain, numbers=numbers, examination=reach, provenance=plain.provenance | {"examination": source}, table=table
+    )
     answers, counted = {"click": click}, {}
     appeal = click.logits(log.user, log.item, x)
     for name, (column, flag) in ENJOYED.items():
@@ -133,6 +138,18 @@ def fit(data: Dataset, seed: int, slate_size: int, say: Callable[[str], None]) -
             counted[name] = float(np.log(y.sum() / (y & log.clicked).sum()))
         answers[name] = sample(data, y, which, slopes, None, seed, name)
     return Fitted(plain, taste, shared, seed, answers, counted)
+
+
+def _taste(
+    data: Dataset, kind: str, seed: int, rng: np.random.Generator, say: Callable[[str], None]
+) -> tuple[Taste | None, np.ndarray, float, np.ndarray | None]:
+    """Factors or None, (rows,) scores by what has not seen the row, reliability, and a table of all pairs or None."""
+    say("users: taste, from what was chosen")
+    if kind == "factors":
+        return full_taste(data, seed), cross_fitted(data, rng), reliability(data, rng), None
+    crossed = cross_scored(data, kind, rng)
+    say(f"users: {kind}, a table of {data.n_users} users by {data.catalogue.size} items")
+    return None, crossed, 1.0, full_table(make_mind(data, kind, rng), data.n_users)
 
 
 def _rates_given_a_click(data: Dataset) -> dict[str, Number]:
@@ -252,8 +269,9 @@ def provenance(model: ChoiceModel) -> list[tuple[str, str, str, str, str]]:
     ]
     rng = generator("provenance")
     user, item = rng.integers(0, model.n_users, 20_000), rng.integers(1, model.n_items + 1, 20_000)
+    own = replace(model, item_level=np.zeros_like(model.item_level), user_level=np.zeros_like(model.user_level))
     spread = {
-        "taste": (model.user_taste[user] * model.item_taste[item]).sum(axis=1).std(),
+        "taste": own.appeal(user, item[:, None]).std(),
         "item_level": model.item_level[1:].std(),
     }
     for name, (status, source) in sorted(model.provenance.items()):
@@ -267,7 +285,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser().parse_args(arguments)
 
     def work(e: Experiment, data: Dataset, out: Path, say: Callable[[str], None]) -> Tell:
-        model = fit_users(data, e.seed, e.slate_size, say)
+        model = fit_users(data, e.seed, e.slate_size, say, e.user_model)
         save_users(out, model, about_users(data, e.slate_size))
 
         def tell() -> None:

@@ -50,8 +50,8 @@ from simulator.stages import (
 )
 from simulator.storage import RunFolder, about_users, checksum, load_users, save_users
 from simulator.users import DAY, ChoiceModel
-from simulator.worlds import run_worlds
-from simulator.worlds import terminal as worlds_to_terminal
+from simulator.worlds import SUMMARY, run_models, run_worlds
+from simulator.worlds import terminal as several_to_terminal
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,8 @@ def run(
     if out is not None and Path(out).exists():
         raise InputError(f"--out '{out}' exists already; name another folder, or go on with --resume '{out}'")
     check_importable(e)
+    if e.users_from is not None and e.user_model != "factors":
+        raise InputError("--user-model takes part in fitting users; with --users-from give it to simulator.fit")
     if e.users_from is not None and e.calibrate is not None:
         raise InputError("--calibrate takes part in fitting users; with --users-from give it to simulator.fit")
     with Show(quiet) as show:
@@ -196,7 +198,7 @@ def _users(e: Experiment, raw: Dataset, folder: RunFolder, show: Show) -> Choice
         show.say(f"users: from {e.users_from}")
         model = load_users(Path(e.users_from), about_users(raw, e.slate_size))
     else:
-        model = fit_users(raw, e.seed, e.slate_size, show.say)
+        model = fit_users(raw, e.seed, e.slate_size, show.say, e.user_model)
     shifted = {f.name: getattr(model, f.name) for f in fields(model)}
     shifted["hour_zero"] = (model.hour_zero + 24 * e.warmup_days) % 24
     model = ChoiceModel(**shifted)
@@ -281,6 +283,8 @@ FLAGS = {
     "(default gptrec,sasrec)",
     **LOG_FLAGS,
     "users-from": "folder of users that simulator.fit stored for this log (default: fit them now)",
+    "user-model": "what makes users like things: factors (default), neighbours, trees; all = one run with each, and whether the "
+    "verdict stands",
     "users": "simulated users, drawn from the fitted ones; beyond their number, newcomers (default 2000)",
     "days": "length of the test in days (default 7)",
     "warmup-days": "days before the test in which one policy serves everybody (default 3)",
@@ -307,8 +311,9 @@ def main(arguments: list[str] | None = None) -> int:
     def work() -> None:
         if resume is not None and (sets or file or out or worlds or any(value is not None for value in given.values())):
             raise InputError("--resume goes on with the settings of the run; give no others with it")
-        if worlds is not None or (resume is not None and (Path(resume) / "worlds.json").exists()):
-            _run_worlds(None if resume is not None else build(file, given, sets), worlds, resume or out, quiet)
+        several = worlds is not None or given.get("user_model") == "all"
+        if several or (resume is not None and (Path(resume) / SUMMARY).exists()):
+            _several(given, file, sets, worlds, resume or out, resume is not None, quiet)
             return
         e = None if resume is not None else build(file, given, sets)
         result = run(e, out, resume, quiet, command)
@@ -322,26 +327,40 @@ def main(arguments: list[str] | None = None) -> int:
     )
 
 
-def _run_worlds(e: Experiment | None, n: int | None, out: str | None, quiet: bool) -> None:
-    """`--worlds N`, or going on with it."""
-    if e is None:
+def _several(
+    given: dict[str, Any],
+    file: str | None,
+    sets: list[str],
+    worlds: int | None,
+    out: str | None,
+    go_on: bool,
+    quiet: bool,
+) -> None:
+    """`--worlds N` or `--user-model all`, or going on with it."""
+    if go_on:
         assert out is not None
-        stored = json.loads((Path(out) / "worlds.json").read_text(encoding="utf-8"))
-        e, n = from_dict(stored["experiment"]), int(stored["worlds"])
         folder = Path(out)
+        stored = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        e = from_dict(stored["experiment"])
+        worlds = len(stored["names"]) if stored["over"] == "worlds" else None
     else:
-        folder = Path(out) if out is not None else Path("runs") / time.strftime("worlds-%Y%m%d-%H%M%S")
+        every = given.get("user_model") == "all"
+        if every and worlds is not None:
+            raise InputError("--worlds and --user-model all repeat an experiment each; give one of them")
+        e = build(file, {**given, "user_model": None if every else given.get("user_model")}, sets)
+        folder = Path(out) if out is not None else Path("runs") / time.strftime("several-%Y%m%d-%H%M%S")
         if folder.exists():
             raise InputError(f"--out '{folder}' exists already; name another folder, or go on with --resume '{folder}'")
-    assert n is not None
 
     def say(text: str) -> None:
         if not quiet:
             print(text, file=sys.stderr)
 
-    summary = run_worlds(e, n, folder, run, quiet, say)
-    worlds_to_terminal(summary)
-    print(f"summary: {os.path.relpath(folder / 'worlds.md')}")
+    summary = (
+        run_models(e, folder, run, quiet, say) if worlds is None else run_worlds(e, worlds, folder, run, quiet, say)
+    )
+    several_to_terminal(summary)
+    print(f"summary: {os.path.relpath(folder / 'summary.md')}")
 
 
 class _Callable(ModuleType):

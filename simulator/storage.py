@@ -51,7 +51,8 @@ def save_users(folder: Path, model: ChoiceModel, about: dict[str, Any] | None = 
         "examination",
         "hours",
     )
-    save_arrays(folder / "arrays.safetensors", {name: getattr(model, name) for name in arrays})
+    kept = {name: getattr(model, name) for name in arrays} | ({} if model.table is None else {"table": model.table})
+    save_arrays(folder / "arrays.safetensors", kept)
     numbers = {name: asdict(number) for name, number in sorted(model.numbers.items())}
     save_json(
         folder / "parameters.json",

@@ -100,6 +100,7 @@ class ChoiceModel:
         hours: (24,) visits by hour of the day, mean 1.
         hour_zero: hour of the day at time 0.
         provenance: (status, source) of the arrays by name.
+        table: (U, N + 1) float16 of all pairs in place of the taste vectors, times `taste_scale`; None = vectors.
     """
 
     numbers: dict[str, Number]
@@ -118,6 +119,7 @@ class ChoiceModel:
     hours: np.ndarray
     hour_zero: float
     provenance: dict[str, tuple[str, str]]
+    table: np.ndarray | None = None
 
     def __getitem__(self, name: str) -> float:
         return self.numbers[name].value
@@ -139,6 +141,7 @@ class ChoiceModel:
             user_taste=self.user_taste[rows],
             user_long_view=self.user_long_view[rows],
             user_like=self.user_like[rows],
+            table=None if self.table is None else self.table[rows],
         )
 
     def with_numbers(self, **numbers: Number) -> "ChoiceModel":
@@ -158,7 +161,10 @@ class ChoiceModel:
 
     def appeal(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """(B, K) float32 logit of a click for rested users, of items (B, K)."""
-        taste = np.multiply(self.item_taste[items], self.user_taste[users][:, None, :]).sum(axis=2)
+        if self.table is None:
+            taste = np.multiply(self.item_taste[items], self.user_taste[users][:, None, :]).sum(axis=2)
+        else:
+            taste = self.table[users[:, None], items].astype(np.float32) * np.float32(self["taste_scale"])
         taste += self.item_level[items]
         taste += (self.user_level[users] + np.float32(self["shift"]))[:, None]
         return taste
@@ -274,7 +280,10 @@ class ChoiceModel:
         for begin in range(0, len(users), block):
             here = users[begin : begin + block]
             padded = np.resize(here, block)
-            x = self.user_taste[padded] @ self.item_taste.T
+            if self.table is None:
+                x = self.user_taste[padded] @ self.item_taste.T
+            else:
+                x = self.table[padded].astype(np.float32) * np.float32(self["taste_scale"])
             x = x[: len(here)] + self.item_level + (self.user_level[here] + np.float32(self["shift"]))[:, None]
             x -= tired[begin : begin + block][:, self.category]
             row = np.repeat(np.arange(len(here)), RECENT)

@@ -119,7 +119,7 @@ def random_slates(fitted: Fitted, early: Dataset, slate_size: int, seed: int) ->
 
 
 def validate(
-    data: Dataset, days: int, seed: int, slate_size: int, say: Callable[[str], None]
+    data: Dataset, days: int, seed: int, slate_size: int, say: Callable[[str], None], kind: str = "factors"
 ) -> tuple[list[Fidelity], dict[str, Any], FreeRunning | None]:
     """Fits on the early part and judges every feedback that the log has on the late part.
 
@@ -133,7 +133,7 @@ def validate(
             f"the log '{data.name}' has no skips: whatever it shows was chosen, and there is no rate to compare; validate on a "
             "log of impressions"
         )
-    fitted = fit(early, seed, slate_size, say)
+    fitted = fit(early, seed, slate_size, say, kind)
     say("held-out slates, answered by every draw of the users")
     level = random_slates(fitted, early, slate_size, seed)
     predicted, one = replayed(fitted, early, late, slate_size)
@@ -190,8 +190,14 @@ def main(arguments: list[str] | None = None) -> int:
     def work(e: Experiment, data: Dataset, out: Path, say: Callable[[str], None]) -> Tell:
         span = float(data.log.time.max() - data.log.time.min()) / DAY
         days = given.held_out_days or max(1, round(span / 3))
-        found, level, free = validate(data, days, e.seed, e.slate_size, say)
-        about: dict[str, Any] = {"log": e.log, "held_out_days": days, "seed": e.seed, "random_slates": level}
+        found, level, free = validate(data, days, e.seed, e.slate_size, say, e.user_model)
+        about: dict[str, Any] = {
+            "log": e.log,
+            "held_out_days": days,
+            "seed": e.seed,
+            "user_model": e.user_model,
+            "random_slates": level,
+        }
         about["seconds"] = round(time.monotonic() - began, 1)
         free_figures = None if free is None else asdict(free)
         save_json(

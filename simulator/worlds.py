@@ -1,8 +1,9 @@
-"""One experiment in several plausible worlds: how sure is the verdict when the users themselves are not known for sure?
+"""One experiment before several kinds of users: how sure is the verdict when the users are not known for sure?
 
 A fit leaves levels, tastes and parameters open; its draws are all as plausible. `simulator.run --worlds N` repeats the
 experiment on N of them. The spread of the true effect over worlds is what comes of not knowing the users; the standard
 error within a world is what comes of seeing few of them. No longer test and no larger bucket makes the first one smaller.
+`--user-model all` repeats it before users of another make.
 """
 
 from collections.abc import Callable
@@ -19,11 +20,13 @@ from policies.errors import InputError
 from policies.files import save_json
 from simulator.calibration import settle
 from simulator.config import Experiment
-from simulator.fit import fit
+from simulator.fit import fit, fit_users
+from simulator.minds import KINDS, check_size
 from simulator.stages import load_data, with_threads
 from simulator.storage import about_users, save_users
 
 Z = 1.96
+SUMMARY = "summary.json"
 
 
 class Outcome(Protocol):
@@ -44,53 +47,78 @@ def run_worlds(e: Experiment, n: int, out: Path, run: Run, quiet: bool, say: Cal
     """
     if n < 2:
         raise InputError(f"--worlds must be at least 2, not {n}; leave it out for one world")
+    return _repeated(e, [f"world-{k:02d}" for k in range(n)], "worlds", _draw_users, out, run, quiet, say)
+
+
+def run_models(e: Experiment, out: Path, run: Run, quiet: bool, say: Callable[[str], None]) -> dict[str, Any]:
+    """The experiment before users of every make: does the verdict stand?"""
+    return _repeated(e, list(KINDS), "user models", _fit_users, out, run, quiet, say)
+
+
+def _repeated(
+    e: Experiment,
+    names: list[str],
+    what: str,
+    make: "Make",
+    out: Path,
+    run: Run,
+    quiet: bool,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
     if e.users_from is not None:
-        raise InputError("--worlds draws users of its own; leave out --users-from, which holds one draw")
-    save_json(out / "worlds.json", {"worlds": n, "experiment": e.as_dict(), "status": "incomplete"})
-    _draw_users(e, n, out, say)
+        raise InputError(f"repeating over {what} makes users of its own; leave out --users-from")
+    about = {"over": what, "names": names, "experiment": e.as_dict()}
+    save_json(out / SUMMARY, {**about, "status": "incomplete"})
+    if not (out / "users" / names[-1] / "parameters.json").exists():
+        with_threads(e.threads, lambda: make(e, names, out, say))
     found = []
-    for k in range(n):
-        folder = out / f"world-{k:02d}"
-        say(f"world {k + 1} of {n}")
+    for name in names:
+        folder = out / name
+        say(f"{what}: {name}")
         if (folder / "manifest.json").exists():
             outcome = run(resume=str(folder), quiet=quiet)
         else:
-            here = replace(e, users_from=str(_users(out, k)), calibrate=None)
+            here = replace(e, users_from=str(out / "users" / name), calibrate=None, user_model="factors")
             outcome = run(here, out=str(folder), quiet=quiet)
         found.append(outcome.results)
-    summary = {"worlds": n, "experiment": e.as_dict(), "status": "complete", **summed_up(found, e)}
-    save_json(out / "worlds.json", summary)
-    (out / "worlds.md").write_text("\n".join(_markdown(summary)), encoding="utf-8")
+    summary = {**about, "status": "complete", **summed_up(found, e, names)}
+    save_json(out / SUMMARY, summary)
+    (out / "summary.md").write_text("\n".join(_markdown(summary)), encoding="utf-8")
     return summary
 
 
-def _users(out: Path, k: int) -> Path:
-    return out / "users" / f"draw-{k:02d}"
+Make = Callable[[Experiment, list[str], Path, Callable[[str], None]], None]
 
 
-def _draw_users(e: Experiment, n: int, out: Path, say: Callable[[str], None]) -> None:
+def _draw_users(e: Experiment, names: list[str], out: Path, say: Callable[[str], None]) -> None:
     """One folder of fitted users per world, all from one fit."""
-    if (_users(out, n - 1) / "parameters.json").exists():
-        return
+    data, n = load_data(e), len(names)
+    fitted = fit(data, e.seed, e.slate_size, say, e.user_model)
+    if len(fitted) < n:
+        raise InputError(f"--worlds {n}: a fit to '{data.name}' has {len(fitted)} draws" + _why_few(len(fitted)))
+    # As far apart in the chain as can be.
+    for name, draw in zip(names, np.linspace(0, len(fitted) - 1, n).round().astype(int), strict=True):
+        model = settle(fitted.model(int(draw)), data, e.slate_size, e.seed)
+        save_users(out / "users" / name, model, about_users(data, e.slate_size))
 
-    def work() -> None:
-        data = load_data(e)
-        fitted = fit(data, e.seed, e.slate_size, say)
-        if len(fitted) < n:
-            raise InputError(f"--worlds {n}: a fit to '{data.name}' has {len(fitted)} draws" + _why_few(len(fitted)))
-        # As far apart in the chain as can be.
-        for k, draw in enumerate(np.linspace(0, len(fitted) - 1, n).round().astype(int)):
-            model = settle(fitted.model(int(draw)), data, e.slate_size, e.seed)
-            save_users(_users(out, k), model, about_users(data, e.slate_size))
 
-    with_threads(e.threads, work)
+def _fit_users(e: Experiment, names: list[str], out: Path, say: Callable[[str], None]) -> None:
+    """One folder of fitted users per user model."""
+    data = load_data(e)
+    for kind in names:
+        check_size(data, kind)
+    for kind in names:
+        say(f"users: {kind}")
+        save_users(
+            out / "users" / kind, fit_users(data, e.seed, e.slate_size, say, kind), about_users(data, e.slate_size)
+        )
 
 
 def _why_few(draws: int) -> str:
     return "; a log without skips leaves nothing to draw" if draws == 1 else "; use that many or fewer"
 
 
-def summed_up(found: list[dict[str, Any]], e: Experiment) -> dict[str, Any]:
+def summed_up(found: list[dict[str, Any]], e: Experiment, names: list[str]) -> dict[str, Any]:
     """The primary metric over worlds: for each contender its lifts, and where their spread comes from.
 
     Args:
@@ -99,7 +127,7 @@ def summed_up(found: list[dict[str, Any]], e: Experiment) -> dict[str, Any]:
     rows, contenders = [], []
     for arm in [arm for arm in e.contenders if arm != e.control_arm]:
         per_world = [_of_world(results, arm, e.primary) for results in found]
-        rows += [{"world": k, "arm": arm, **row} for k, row in enumerate(per_world)]
+        rows += [{"world": name, "arm": arm, **row} for name, row in zip(names, per_world, strict=True)]
         contenders.append({"arm": arm, **_spread(per_world)})
     return {"metric": e.primary, "control": e.control_arm, "rows": rows, "contenders": contenders}
 
@@ -110,10 +138,16 @@ def _of_world(results: dict[str, Any], arm: str, metric: str) -> dict[str, float
         if (row["arm"], row["metric"]) == (arm, metric):
             true = row["true_lift"]
             error = (row["high"] - row["low"]) / (2 * Z)
-            return {"lift": row["lift"], "error": error, "true_lift": np.nan if true is None else true}
+            return {
+                "lift": row["lift"],
+                "low": row["low"],
+                "high": row["high"],
+                "error": error,
+                "true_lift": np.nan if true is None else true,
+            }
     for row in results["true_effects"]["rows"]:
         if (row["arm"], row["metric"]) == (arm, metric):
-            return {"lift": np.nan, "error": np.nan, "true_lift": row["true_lift"]}
+            return {"lift": np.nan, "low": np.nan, "high": np.nan, "error": np.nan, "true_lift": row["true_lift"]}
     raise InputError(f"no world has an effect of '{arm}' on '{metric}'")
 
 
@@ -134,20 +168,38 @@ def _spread(per_world: list[dict[str, float]]) -> dict[str, float | int]:
 
 def words(summary: dict[str, Any]) -> list[str]:
     """One sentence per contender."""
-    said = []
-    for c in summary["contenders"]:
-        few = (
-            ""
-            if np.isnan(c["users_few"])
-            else f", {_in_percent(c['users_few'])} from seeing few of them (within a world)"
-        )
-        said.append(
-            f"{c['arm']} against {summary['control']}, {summary['metric']}: {_in_percent(c['mean'], '+')} % on average "
-            f"over {c['worlds']} plausible worlds, ahead in {c['wins']}; standard deviations in %: "
-            f"{_in_percent(c['users_unknown'])} from not knowing the users (between worlds){few}. "
-            f"With both, 95 % of such tests would find {_in_percent(c['low'], '+')} to {_in_percent(c['high'], '+')} %."
-        )
-    return said
+    sentence = _of_models if summary["over"] == "user models" else _of_worlds
+    return [sentence(c, summary) for c in summary["contenders"]]
+
+
+def _of_worlds(c: dict[str, Any], summary: dict[str, Any]) -> str:
+    few = (
+        "" if np.isnan(c["users_few"]) else f", {_in_percent(c['users_few'])} from seeing few of them (within a world)"
+    )
+    return (
+        f"{c['arm']} against {summary['control']}, {summary['metric']}: {_in_percent(c['mean'], '+')} % on average "
+        f"over {c['worlds']} plausible worlds, ahead in {c['wins']}; standard deviations in %: "
+        f"{_in_percent(c['users_unknown'])} from not knowing the users (between worlds){few}. "
+        f"With both, 95 % of such tests would find {_in_percent(c['low'], '+')} to {_in_percent(c['high'], '+')} %."
+    )
+
+
+def _of_models(c: dict[str, Any], summary: dict[str, Any]) -> str:
+    rows = [row for row in summary["rows"] if row["arm"] == c["arm"]]
+    told = [(row["world"], _verdict(row)) for row in rows]
+    agree = len({verdict for _, verdict in told}) == 1
+    listed = ", ".join(f"{name}: {verdict}" for name, verdict in told)
+    return (
+        f"{c['arm']} against {summary['control']}, {summary['metric']}: the verdict {'stands' if agree else 'does NOT stand'} "
+        f"under all user models ({listed}); it is truly ahead in {c['wins']} of {c['worlds']}."
+    )
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    """What the test says, or in a twin run what is true."""
+    if not np.isfinite(row["lift"]):
+        return "ahead" if row["true_lift"] > 0 else "behind"
+    return "ahead" if row["low"] > 0 else "behind" if row["high"] < 0 else "no difference shown"
 
 
 def _in_percent(x: float, sign: str = "") -> str:
@@ -156,17 +208,17 @@ def _in_percent(x: float, sign: str = "") -> str:
 
 def _cells(row: dict[str, Any]) -> list[str]:
     values = _in_percent(row["lift"], "+"), _in_percent(row["error"]), _in_percent(row["true_lift"], "+")
-    return [str(row["world"]), row["arm"], *values]
+    return [row["world"], row["arm"], *values]
 
 
-HEAD = ("world", "contender", "estimated lift [%]", "standard error [%]", "true lift [%]")
+HEAD = ("users", "contender", "estimated lift [%]", "standard error [%]", "true lift [%]")
 
 
 def _markdown(summary: dict[str, Any]) -> list[str]:
     return [
-        f"# {summary['metric']} in {summary['worlds']} plausible worlds", "", *(f"{line}\n" for line in words(summary)),
+        f"# {summary['metric']} over {len(summary['names'])} {summary['over']}", "", *(f"{line}\n" for line in words(summary)),
         f"| {' | '.join(HEAD)} |", "|" + "---|" * len(HEAD), *(f"| {' | '.join(_cells(row))} |" for row in summary["rows"]), "",
-        "Each world has a report of its own in `world-NN/report.html`.", "",
+        "Each has a report of its own, in `NAME/report.html`.", "",
     ]  # fmt: skip
 
 

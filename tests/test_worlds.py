@@ -21,19 +21,19 @@ def test_worlds_differ_in_their_users_alone_and_are_summed_up(
     words = [*FAST, "--log", str(small_log), "--worlds", "3", "--out", str(out)]
     assert command.main(words) == 0
     assert "plausible worlds" in capsys.readouterr().out.replace("\n", " ")
-    summary = json.loads((out / "worlds.json").read_text())
+    summary = json.loads((out / "summary.json").read_text())
     assert summary["status"] == "complete"
-    assert [row["world"] for row in summary["rows"]] == [0, 1, 2]
+    assert [row["world"] for row in summary["rows"]] == ["world-00", "world-01", "world-02"]
     one, other = (load_users(out / f"world-{k:02d}" / "users") for k in (0, 1))
     assert not np.array_equal(one.user_level, other.user_level)
     assert one.numbers["gap_long_mean"] == other.numbers["gap_long_mean"]
-    assert "| world | contender |" in (out / "worlds.md").read_text()
+    assert "| users | contender |" in (out / "summary.md").read_text()
     # Interrupted in the last world: going on gives the same.
     manifest = json.loads((out / "world-02" / "manifest.json").read_text())
     assert manifest["status"] == "complete"
-    (out / "worlds.json").write_text(json.dumps({**summary, "status": "incomplete"}))
+    (out / "summary.json").write_text(json.dumps({**summary, "status": "incomplete"}))
     assert command.main(["--resume", str(out), "--quiet"]) == 0
-    assert json.loads((out / "worlds.json").read_text())["rows"] == summary["rows"]
+    assert json.loads((out / "summary.json").read_text())["rows"] == summary["rows"]
     assert command.main(words) == 2
     assert "exists already" in capsys.readouterr().err
     assert command.main([*FAST, "--log", str(small_log), "--worlds", "1", "--out", str(tmp_path / "x")]) == 2
@@ -52,3 +52,24 @@ def test_the_two_doubts_are_told_apart() -> None:
         assert found["users_unknown"] == pytest.approx(0.02, abs=0.002)
         assert found["users_few"] == pytest.approx(0.03)
         assert found["high"] - found["low"] == pytest.approx(2 * 1.96 * np.hypot(0.02, 0.03), rel=0.05)
+
+
+def test_every_user_model_runs_the_same_experiment_and_the_verdicts_are_compared(
+    small_log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "models"
+    assert command.main([*FAST, "--log", str(small_log), "--user-model", "all", "--out", str(out)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "under all user models (factors:" in said
+    summary = json.loads((out / "summary.json").read_text())
+    assert [row["world"] for row in summary["rows"]] == ["factors", "neighbours", "trees"]
+    for kind in ("neighbours", "trees"):
+        users = load_users(out / kind / "users")
+        assert users.table is not None
+        assert users.table.shape == (240, 121)
+        assert users.numbers["taste_scale"].value > 0
+    bad = [*FAST, "--log", str(small_log), "--user-model", "neighbour"]
+    assert command.main(bad) == 2
+    assert "did you mean 'neighbours'" in capsys.readouterr().err
+    assert command.main([*FAST, "--log", str(small_log), "--user-model", "all", "--worlds", "2"]) == 2
+    assert "give one of them" in capsys.readouterr().err
