@@ -1,0 +1,97 @@
+"""Other minds: neighbours are the cosine they say, trees do not see their own answers, and tables that are too large are refused."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+import simulator.minds as minds
+from policies.draws import Draws, generator
+from policies.errors import InputError
+from policies.log import Dataset
+from simulator.fit import fit, fit_users
+from simulator.minds import Neighbours, Trees, check_size, cross_scored, full_table, make_mind, scores_of
+from simulator.users import ChoiceModel
+
+
+def test_neighbours_are_shrunk_cosines_summed_over_choices() -> None:
+    rng = generator("neighbours")
+    chosen = rng.random((30, 13)) < 0.3
+    chosen[:, 0] = False
+    user, item = np.nonzero(chosen)
+    found = Neighbours(user, item, 30, 12).table(np.arange(30))
+    both = chosen.T.astype(float) @ chosen
+    count = chosen.sum(axis=0)
+    near = both / np.sqrt(np.outer(count + minds.SHRINK, count + minds.SHRINK))
+    np.fill_diagonal(near, 0)
+    assert np.allclose(found, chosen @ near / np.sqrt(chosen.sum(axis=1) + 1)[:, None], atol=1e-6)
+
+
+def test_only_the_best_neighbours_of_an_item_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = generator("neighbours", "best")
+    chosen = rng.random((60, 21)) < 0.3
+    user, item = np.nonzero(chosen[:, 1:])
+    monkeypatch.setattr(minds, "NEIGHBOURS", 3)
+    few = Neighbours(user, item + 1, 60, 20)
+    assert (np.diff(few._near.tocsc().indptr) <= 3).all()
+
+
+@pytest.mark.parametrize("kind", ["neighbours", "trees"])
+def test_scores_know_nothing_of_their_own_rows(kind: str, small_world: tuple[Dataset, ChoiceModel]) -> None:
+    data, _ = small_world
+    rng = generator("chance", kind)
+    log = data.log.rows(np.sort(rng.permutation(len(data.log))[:4000]))
+    chance = replace(data, log=replace(log, clicked=rng.random(len(log)) < 0.4))
+    crossed = cross_scored(chance, kind, generator("folds"))
+    clicked = chance.log.clicked
+    assert abs(crossed[clicked].mean() - crossed[~clicked].mean()) < 0.15 * crossed.std()
+    real = cross_scored(replace(data, log=log), kind, generator("folds"))
+    assert real[log.clicked].mean() - real[~log.clicked].mean() > 0.1 * real.std()
+
+
+@pytest.mark.parametrize("kind", ["neighbours", "trees"])
+def test_the_table_is_the_scores_of_all_pairs(kind: str, small_world: tuple[Dataset, ChoiceModel]) -> None:
+    data, _ = small_world
+    mind = make_mind(data, kind, generator("mind"))
+    assert isinstance(mind, Trees) == (kind == "trees")
+    table = full_table(mind, data.n_users, block=100)
+    assert table.shape == (data.n_users, data.catalogue.size + 1)
+    rng = generator("pairs")
+    user, item = rng.integers(0, data.n_users, 50), rng.integers(1, data.catalogue.size + 1, 50)
+    assert np.allclose(scores_of(mind, user, item, block=7), table[user, item], atol=0.01)
+
+
+def test_users_with_a_table_answer_by_it(small_world: tuple[Dataset, ChoiceModel]) -> None:
+    data, _ = small_world
+    model = fit_users(data, 0, 6, kind="neighbours")
+    assert model.table is not None
+    users = np.arange(data.n_users)
+    items = np.tile(np.arange(1, 7, dtype=np.int32), (data.n_users, 1))
+    state = model.start(data.n_users, 0.0)
+    zero = np.zeros(data.n_users)
+    whole = model.click_probability(state, users, zero)
+    said = model.respond(state, users, items, zero, zero, Draws(1, users, users * 0))
+    assert np.allclose(whole[:, 1:7] * model.examination[:6], said.probability, atol=1e-5)
+    some = model.of_users(np.array([5, 3]))
+    assert np.allclose(some.appeal(np.array([0, 1]), items[:2]), model.appeal(np.array([5, 3]), items[:2]))
+
+
+def test_levels_of_the_log_are_met_with_a_table(small_world: tuple[Dataset, ChoiceModel]) -> None:
+    data, _ = small_world
+    model = fit(data, 0, 6, lambda text: None, "trees").model(0)
+    x = model.appeal(data.log.user, data.log.item[:, None])[:, 0]
+    # Without what satiation takes, and the trees have seen these clicks.
+    assert (model.examination[data.log.slot] * expit(x)).mean() == pytest.approx(data.log.clicked.mean(), rel=0.25)
+
+
+def test_what_cannot_be_held_or_learned_is_refused(
+    small_world: tuple[Dataset, ChoiceModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, _ = small_world
+    monkeypatch.setitem(minds.MOST_PAIRS, "trees", 100)
+    with pytest.raises(InputError, match="every pair of 240 users and 120 items"):
+        check_size(data, "trees")
+    check_size(data, "factors")
+    with pytest.raises(InputError, match="has no skips; use factors"):
+        check_size(replace(data, has=frozenset()), "neighbours")
