@@ -1,0 +1,44 @@
+"""How the time and memory of fitting users grow with the log: generated logs of 1, 4 and 16 times as many users.
+
+    python benchmarks/fit_growth.py
+
+Prints rows, seconds of the fit (calibration included) and its peak memory, each in a process of its own.
+"""
+
+import argparse
+import resource
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+from simulator.fit import fit_users
+from simulator.world import WorldParameters, load_world
+
+
+def one(users: int, days: float) -> tuple[int, float, float]:
+    """Rows, seconds, MiB."""
+    data, _ = load_world(0, WorldParameters(users=users, log_days=days))
+    began = time.perf_counter()
+    fit_users(data)
+    seconds = time.perf_counter() - began
+    return len(data.log), seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--users", type=int, default=500, help="of the smallest log (default 500)")
+    parser.add_argument("--days", type=float, default=6.0)
+    given = parser.parse_args()
+    first = None
+    for times in (1, 4, 16):
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            rows, seconds, memory = pool.submit(one, times * given.users, given.days).result()
+        per_million = 1e6 * seconds / rows
+        first = first or per_million
+        print(
+            f"{rows} rows: {seconds:.1f} s, {per_million:.0f} s per million rows ({per_million / first:.2f} of the first), {memory:.0f} MiB"
+        )
+
+
+if __name__ == "__main__":
+    main()
