@@ -1,7 +1,7 @@
 """The built-in world's own users, as a folder for --users-from: what no log tells, to hold fitted users against.
 
-    python benchmarks/true_users.py --out true_users
-    python -m simulator.run --users-from true_users --policies sasrec,popularity
+python benchmarks/true_users.py --out true_users
+python -m simulator.run --users-from true_users --policies sasrec,popularity
 """
 
 import argparse

@@ -44,7 +44,7 @@ def load_arrays(path: Path, about: dict[str, str] | None = None) -> dict[str, np
                     )
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except (SafetensorError, OSError) as error:
-        raise InputError(f"'{path}' is damaged or missing ({error}); start the run again") from None
+        raise InputError(f"'{path}' is damaged or missing ({error}); make it again") from None
 
 
 def save_json(path: Path, content: Any) -> None:

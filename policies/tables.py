@@ -9,6 +9,7 @@ from policies.catalogue import Catalogue
 from policies.errors import InputError, suggestion
 from policies.log import Dataset, Impressions
 
+MILLISECONDS = 1e11  # seconds since 1970 are below this until the year 5138
 SESSION_GAP_S = 1800.0
 ROLES = (
     "user",
@@ -83,8 +84,22 @@ def from_table(
             f"'{path.name}' needs a column for {', '.join(missing)}: --columns user=...,item=...,time=...; "
             f"the file has: {', '.join(map(str, frame.columns))}"
         )
+    if columns is None and not {"click", "rating"} & set(chosen):
+        _refuse_an_unused_answer(frame, chosen, path.name)
     renamed = pd.DataFrame({role: frame[name] for role, name in chosen.items()})
     return from_frame(renamed, path.name, click_threshold)
+
+
+def _refuse_an_unused_answer(frame: pd.DataFrame, chosen: dict[str, str], name: str) -> None:
+    """A column of noughts and ones that nobody named may be the clicks: every row would silently count as one."""
+    left = [column for column in frame.columns if column not in chosen.values()]
+    answers = [column for column in left if set(frame[column].dropna().unique().tolist()) == {0, 1}]
+    if answers:
+        listed = ", ".join(map(str, answers))
+        raise InputError(
+            f"'{name}' has no column 'click', but one of 0 and 1 ({listed}): say --columns user=...,item=...,time=...,"
+            f"click={answers[0]}, or leave click out of --columns if every row is a click"
+        )
 
 
 def from_frame(frame: pd.DataFrame, name: str, click_threshold: float | None = None) -> Dataset:
@@ -188,6 +203,8 @@ def seconds(values: pd.Series, name: str) -> tuple[np.ndarray, float]:
     raw = numbers.to_numpy(np.float64)
     if not np.isfinite(raw).all():
         raise InputError(f"'{name}': {int((~np.isfinite(raw)).sum())} of {len(raw)} times are not finite")
+    if raw.max() > MILLISECONDS:
+        raise InputError(f"'{name}': times up to {raw.max():.0f} are milliseconds or finer; give seconds")
     last = raw.max()
     return raw - last, float(last % 86_400 / 3600)
 

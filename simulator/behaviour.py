@@ -9,6 +9,7 @@ from policies.log import Impressions
 from simulator.users import Number
 
 SECONDS_PER_ITEM = 2.0
+UNKNOWN = 10.0  # logits per standard deviation of a column: a standard error that says nothing
 
 
 def logistic(y: np.ndarray, columns: dict[str, np.ndarray], source: str) -> dict[str, Number]:
@@ -27,6 +28,11 @@ def logistic(y: np.ndarray, columns: dict[str, np.ndarray], source: str) -> dict
         return {}
     if not np.isfinite(fitted.bse).all():
         return {}
+    known = {
+        name: x for (name, x), error in zip(usable.items(), fitted.bse[1:], strict=True) if error * x.std() < UNKNOWN
+    }
+    if len(known) < len(usable):  # nobody who differs in it differs in the answer: the log does not tell
+        return logistic(y, known, source)
     return {
         name: Number(float(value), "estimated", source, float(error))
         for name, value, error in zip(["", *usable], fitted.params, fitted.bse, strict=True)

@@ -47,7 +47,11 @@ def add_fit_flags(p: argparse.ArgumentParser, out: str, holds: str) -> None:
     """
     add_log_flags(p)
     p.add_argument("--seed", type=int, default=0, help="of the fit and of chance (default 0)")
-    p.add_argument("--user-model", default="factors", help="factors (default), neighbours or trees")
+    p.add_argument(
+        "--user-model",
+        default="factors",
+        help="what makes users like things: factors (matrix factorisation, default), neighbours (similar items) or trees",
+    )
     p.add_argument("--slate-size", type=int, default=6, help="of the slates that levels are calibrated for (default 6)")
     p.add_argument("--out", type=Path, default=Path(out), help=f"folder for {holds}, must not exist (default {out})")
     p.add_argument("--quiet", action="store_true", help="no progress")

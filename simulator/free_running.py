@@ -31,6 +31,7 @@ from simulator.recorder import WARMUP, Recorder
 from simulator.users import DAY, ChoiceModel
 
 MOST_USERS = 2000
+FEWEST_GAPS = 50
 FEATURES = ("impressions", "clicks", "long_views", "watch_time", "categories", "active_hours")
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
@@ -74,18 +75,24 @@ class FreeRunning:
     auc: tuple[float, float, float]
 
 
-def free_running(model: ChoiceModel, early: Dataset, late: Impressions, slate_size: int, seed: int) -> FreeRunning:
-    """Lets users of the early log live on and compares.
+def free_running(
+    model: ChoiceModel, early: Dataset, late: Impressions, slate_size: int, seed: int
+) -> FreeRunning | None:
+    """Lets users of the early log live on and compares; None where visits are assumed or too few to compare.
 
     Args:
         model: their shift is that of the log's own slates. late: held out; time 0 is the end of the early log.
     """
+    if model.numbers["gap_long_mean"].status == "assumed":
+        return None
     rng = generator("free running", seed)
     everyone = np.unique(early.log.user)
     users = np.sort(rng.choice(everyone, min(len(everyone), MOST_USERS), replace=False))
     past = early.log.rows(np.isin(early.log.user, users))
     after = late.rows(np.isin(late.user, users))
     length, held = -float(early.log.time.min()), float(late.time.max())
+    if min(_gaps(past), _gaps(after)) < FEWEST_GAPS:
+        return None
     # The clicks' level decides how satisfied users are: moved to the log's.
     for _ in range(3):
         trial = simulate(model, early, users, slate_size, min(max(length, held), 3 * DAY), seed)
@@ -108,7 +115,7 @@ def free_running(model: ChoiceModel, early: Dataset, late: Impressions, slate_si
     return FreeRunning(
         [(name, value, fitted[1][name]) for name, value in fitted[0].items()],
         [(name, value, lived[name]) for name, value in real.items()],
-        distances, two_sample(_user_days(after, zero, category), _user_days(second, zero, category), rng),
+        distances, two_sample(_user_days(after, zero, category), _user_days(second, zero, category), rng, features_of(early)),
     )  # fmt: skip
 
 
@@ -130,6 +137,11 @@ def simulate(
         )  # fmt: skip
         world.run(0.0, length)
         return world.recorder.rows({WARMUP: -1}, -np.inf, length)
+
+
+def _gaps(log: Impressions) -> int:
+    """Gaps between visits that begin and end in these rows."""
+    return len(np.unique(np.column_stack([log.user, log.session]), axis=0)) - len(np.unique(log.user))
 
 
 def _measures(
@@ -175,7 +187,16 @@ def _user_days(log: Impressions, hour_zero: float, category: np.ndarray) -> pd.D
     return days.reset_index()
 
 
-def two_sample(real: pd.DataFrame, simulated: pd.DataFrame, rng: np.random.Generator) -> tuple[float, float, float]:
+def features_of(data: Dataset) -> tuple[str, ...]:
+    """Those of FEATURES that the log tells; the others are simulated by assumption and would give the users away."""
+    told = {"long_views": "long_view" in data.has, "watch_time": "watch" in data.has,
+            "categories": int(data.catalogue.category.max()) > 0}  # fmt: skip
+    return tuple(name for name in FEATURES if told.get(name, True))
+
+
+def two_sample(
+    real: pd.DataFrame, simulated: pd.DataFrame, rng: np.random.Generator, features: tuple[str, ...] = FEATURES
+) -> tuple[float, float, float]:
     """Classifier two-sample test (Lopez-Paz and Oquab, ICLR 2017): cross-validated AUC, and its 95 % interval.
 
     Users are kept together in folds and resampled for the interval. Of the larger table a part of equal size is used.
@@ -187,7 +208,7 @@ def two_sample(real: pd.DataFrame, simulated: pd.DataFrame, rng: np.random.Gener
     # A user is the same person on both sides, and one group.
     user = both["user"].to_numpy()
     score = np.zeros(len(y))
-    x = both[list(FEATURES)].to_numpy(float)
+    x = both[list(features)].to_numpy(float)
     for train, test in GroupKFold(5).split(x, y, user):
         model = HistGradientBoostingClassifier(max_iter=100, learning_rate=0.05, random_state=0)
         score[test] = model.fit(x[train], y[train]).predict_proba(x[test])[:, 1]

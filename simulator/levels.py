@@ -13,6 +13,7 @@ import torch
 from scipy.special import expit, logit
 from torch.nn.functional import logsigmoid
 
+DRAWS, MOST_THIN = 50, 8
 WORK = 2e7  # rows times draws, about, that a chain may look at between two draws that are kept
 WIDE = 5.0  # prior sd of a fixed effect, per standard deviation of its column: keeps separable rows finite
 STEP = 2.4  # of a random walk in standard deviations: accepts about .44 in one dimension (Gelman et al., 1996)
@@ -192,15 +193,16 @@ class _Mixture:
             self.mean[k] = centre * n / (n + 1) + self.sd[k] / np.sqrt(n + 1) * rng.normal()
 
 
-def sample_levels(rows: Rows, rng: np.random.Generator, draws: int = 50, thin: int | None = None) -> Sampled:
+def sample_levels(rows: Rows, rng: np.random.Generator, draws: int | None = None, thin: int | None = None) -> Sampled:
     """Draws of fixed effects and levels from their posterior.
 
     Args:
-        draws: how many are kept, after as many sweeps from the mode as 20 draws take.
+        draws: how many are kept, after as many sweeps from the mode as 20 draws take; None = `DRAWS`.
         thin: sweeps per draw; None = by the number of rows: few rows leave much open, and cost little.
     """
+    draws = DRAWS if draws is None else draws
     if thin is None:
-        thin = int(np.clip(round(WORK / (max(len(rows.y), 1) * draws)), 2, 8))
+        thin = int(np.clip(round(WORK / (max(len(rows.y), 1) * draws)), 2, MOST_THIN))
     chain = _Chain(rows, fit_levels(rows), rng)
     fixed, users, items = [], [], []
     for sweep in range((20 + draws) * thin):

@@ -17,6 +17,7 @@ from simulator.taste import FOLDS, choices
 
 KINDS = ("factors", "neighbours", "trees")
 NEIGHBOURS, SHRINK = 50, 20.0
+USERS_AT_ONCE = 50
 MOST_PAIRS = {"neighbours": 400_000_000, "trees": 30_000_000}  # users times items: half a gigabyte, some minutes
 
 
@@ -135,8 +136,12 @@ class Trees:
 
     def table(self, users: np.ndarray) -> np.ndarray:
         """(len(users), N + 1) float32."""
-        rows = [self.score(np.full(len(self._items), user), self._items) for user in users]
-        return np.array(rows, np.float32)
+        n, parts = len(self._items), []
+        for begin in range(0, len(users), USERS_AT_ONCE):
+            some = users[begin : begin + USERS_AT_ONCE]
+            pairs = self.score(np.repeat(some, n), np.tile(self._items, len(some)))
+            parts.append(pairs.reshape(len(some), n).astype(np.float32))
+        return np.concatenate(parts)
 
 
 def make_mind(data: Dataset, kind: str, rng: np.random.Generator, rows: np.ndarray | None = None) -> Mind:

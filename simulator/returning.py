@@ -109,7 +109,11 @@ def returning(gaps: Gaps, n_users: int, seed: int = 0) -> tuple[dict[str, Number
     if p[1] > p[3]:
         p[[0, 1, 2, 3, 4]] = -p[0], p[3], p[4], p[1], p[2]
     found = torch.from_numpy(p)
+    if not np.isfinite(p).all():
+        return {}, activity
     curvature = torch.autograd.functional.hessian(likelihood.negative, found).numpy()
+    if not np.isfinite(curvature).all():  # nothing of this form: all gaps alike, say
+        return {}, activity
     errors = np.sqrt(np.maximum(np.diag(np.linalg.pinv(curvature)), 0))
     activity[everyone] = _factors(_Likelihood(gaps), found, rng)
     return _numbers(p, errors), activity

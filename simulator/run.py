@@ -272,7 +272,9 @@ def parser() -> argparse.ArgumentParser:
         help="repeat the experiment in N worlds whose users are all as plausible, and say how much of the doubt comes of not "
         "knowing them",
     )
-    p.add_argument("--out", help="run directory, must not exist (default runs/<time>-<policies>)")
+    p.add_argument(
+        "--out", help="run directory, must not exist (default runs/<time>-<policies>, or runs/several-<time>)"
+    )
     p.add_argument("--resume", metavar="RUN", help="go on with an interrupted run")
     p.add_argument("--quiet", action="store_true", help="no progress")
     return p

@@ -20,6 +20,11 @@ from simulator.users import ChoiceModel, Number
 
 FORMAT = 1  # of run directories
 USERS = 2  # of fitted users
+NEEDED = (
+    "shift", "selection", "satiation", "satiation_half_life_h", "repeat_fatigue", "leave", "leave_first_page",
+    "leave_satisfaction", "satisfaction_reference", "gap_short_share", "gap_short_mean", "gap_short_sd", "gap_long_mean",
+    "gap_long_sd", "return_satisfaction", "churn", "long_view", "long_view_appeal", "like", "like_appeal",
+)  # fmt: skip
 _PACKAGES = (
     "gptrec",
     "torch",
@@ -105,6 +110,9 @@ def load_users(folder: Path, wanted: dict[str, Any] | None = None) -> ChoiceMode
             f"'{folder}' holds users of format {stored.get('format')}, this version reads {USERS}; fit again"
         )
     numbers = {name: Number(**number) for name, number in stored["numbers"].items()}
+    missing = [name for name in NEEDED if name not in numbers]
+    if missing:
+        raise InputError(f"'{folder / 'parameters.json'}' lacks {', '.join(missing)}; fit again")
     provenance = {name: (status, source) for name, (status, source) in stored["arrays"].items()}
     arrays = load_arrays(folder / "arrays.safetensors")
     return ChoiceModel(numbers=numbers, provenance=provenance, hour_zero=stored["hour_zero"], **arrays)

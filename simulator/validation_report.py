@@ -84,7 +84,11 @@ def free_lights(free: FreeRunning | None) -> list[tuple[str, str, str]]:
     """(part, light, words) of sessions and returns."""
     if free is None:
         return [
-            ("sessions and returns", "amber", "not judged: the log has no whole sessions, so that they are assumed")
+            (
+                "sessions and returns",
+                "amber",
+                "not judged: the log has no whole sessions, or too few, so that they are assumed",
+            )
         ]
     rows = []
     for part, levels in (("levels that were fitted", free.levels), ("levels of the held-out days", free.held_out)):
@@ -111,7 +115,7 @@ def of_random_slates(level: dict[str, Any]) -> str:
     """What is said about the level that no log of a policy tells."""
     return (
         f"Uniformly random slates: {level['from_what_was_shown']:.3f} clicks per impression if what was shown is all one knows, "
-        f"{level['calibrated']:.3f} with calibration ({level['source']}). What was never shown was left out for a reason."
+        f"{level['calibrated']:.3f} with calibration ({level['source']}). Of what was never shown no log tells."
     )
 
 
@@ -131,7 +135,7 @@ def write(found: list[Fidelity], free: FreeRunning | None, about: dict[str, Any]
     lines = [
         f"# Fidelity of the users fitted on {about['log']}", "",
         f"Fitted on what came before the last {about['held_out_days']:g} calendar days; the users then answer the very slates "
-        "that the log shows on those days. Green: within the bounds that the documentation states; amber: use with care; red: "
+        "that the log shows on those days. Green: within the bounds that docs/users.md states; amber: use with care; red: "
         "do not trust this part.", "",
         "| part | light | what was found |", "|---|---|---|",
         *(f"| {part} | {light} | {words} |" for part, light, words in [*lights(found), *free_lights(free)]), "",

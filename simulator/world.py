@@ -65,6 +65,7 @@ class WorldParameters:
         """The true scalar parameters, in the form of the fitted ones."""
         values = {
             "shift": self.shift,
+            "selection": 0.0,
             "satiation": self.satiation,
             "satiation_half_life_h": self.satiation_half_life_h,
             "repeat_fatigue": self.repeat_fatigue,

@@ -27,6 +27,7 @@ from simulator.storage import about_users, save_users
 
 Z = 1.96
 SUMMARY = "summary.json"
+NOTHING = "no difference shown"
 
 
 class Outcome(Protocol):
@@ -151,11 +152,12 @@ def _of_world(results: dict[str, Any], arm: str, metric: str) -> dict[str, float
     raise InputError(f"no world has an effect of '{arm}' on '{metric}'")
 
 
-def _spread(per_world: list[dict[str, float]]) -> dict[str, float | int]:
+def _spread(per_world: list[dict[str, float]]) -> dict[str, float | int | bool]:
     """Mean effect, and its two sources of doubt, as standard deviations of the relative lift."""
     lift, error, true = (np.array([row[name] for row in per_world]) for name in ("lift", "error", "true_lift"))
     within = float(np.sqrt(np.mean(error**2)))
-    if np.isfinite(true).all():
+    of_truth = bool(np.isfinite(true).all())
+    if of_truth:
         mean, between = float(true.mean()), float(true.std(ddof=1))
         wins = int((true > 0).sum())
     else:  # the spread of the estimates, less what chance within a world does
@@ -163,7 +165,7 @@ def _spread(per_world: list[dict[str, float]]) -> dict[str, float | int]:
         wins = int((lift > 0).sum())
     both = float(np.hypot(between, 0.0 if np.isnan(within) else within))
     return {"mean": mean, "users_unknown": between, "users_few": within, "low": mean - Z * both, "high": mean + Z * both,
-            "wins": wins, "worlds": len(per_world)}  # fmt: skip
+            "wins": wins, "worlds": len(per_world), "of_truth": of_truth}  # fmt: skip
 
 
 def words(summary: dict[str, Any]) -> list[str]:
@@ -173,25 +175,32 @@ def words(summary: dict[str, Any]) -> list[str]:
 
 
 def _of_worlds(c: dict[str, Any], summary: dict[str, Any]) -> str:
+    what = "the true effect" if c["of_truth"] else "the estimated effect"
+    sd = f"standard deviation {_in_percent(c['users_unknown'])}" if c["users_unknown"] > 0 else "too small to be told"
     few = (
-        "" if np.isnan(c["users_few"]) else f", {_in_percent(c['users_few'])} from seeing few of them (within a world)"
+        "" if np.isnan(c["users_few"]) else f"; from seeing few of them (within a world): {_in_percent(c['users_few'])}"
     )
     return (
-        f"{c['arm']} against {summary['control']}, {summary['metric']}: {_in_percent(c['mean'], '+')} % on average "
-        f"over {c['worlds']} plausible worlds, ahead in {c['wins']}; standard deviations in %: "
-        f"{_in_percent(c['users_unknown'])} from not knowing the users (between worlds){few}. "
+        f"{c['arm']} against {summary['control']}, {summary['metric']}: {what} is {_in_percent(c['mean'], '+')} % on average over "
+        f"{c['worlds']} plausible worlds, above 0 in {c['wins']}. From not knowing the users (between worlds): {sd}{few}. "
         f"With both, 95 % of such tests would find {_in_percent(c['low'], '+')} to {_in_percent(c['high'], '+')} %."
+        + (" Two or three worlds hardly tell a spread." if c["worlds"] < 4 else "")
     )
 
 
 def _of_models(c: dict[str, Any], summary: dict[str, Any]) -> str:
     rows = [row for row in summary["rows"] if row["arm"] == c["arm"]]
     told = [(row["world"], _verdict(row)) for row in rows]
-    agree = len({verdict for _, verdict in told}) == 1
+    verdicts = {verdict for _, verdict in told}
     listed = ", ".join(f"{name}: {verdict}" for name, verdict in told)
-    return (
-        f"{c['arm']} against {summary['control']}, {summary['metric']}: the verdict {'stands' if agree else 'does NOT stand'} "
-        f"under all user models ({listed}); it is truly ahead in {c['wins']} of {c['worlds']}."
+    if verdicts == {NOTHING}:
+        said = "no difference is shown under any user model"
+    elif len(verdicts) == 1:
+        said = "the verdict stands under all user models"
+    else:
+        said = "the verdict does NOT stand under all user models"
+    return f"{c['arm']} against {summary['control']}, {summary['metric']}: {said} ({listed}); " + (
+        f"{'the true effect' if c['of_truth'] else 'the estimate'} is above 0 in {c['wins']} of {c['worlds']}."
     )
 
 
@@ -199,7 +208,7 @@ def _verdict(row: dict[str, Any]) -> str:
     """What the test says, or in a twin run what is true."""
     if not np.isfinite(row["lift"]):
         return "ahead" if row["true_lift"] > 0 else "behind"
-    return "ahead" if row["low"] > 0 else "behind" if row["high"] < 0 else "no difference shown"
+    return "ahead" if row["low"] > 0 else "behind" if row["high"] < 0 else NOTHING
 
 
 def _in_percent(x: float, sign: str = "") -> str:

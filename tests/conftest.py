@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from policies.log import Dataset
-from simulator import Experiment
+from simulator import Experiment, levels
 from simulator.users import ChoiceModel
 from simulator.world import WorldParameters, load_world
 
@@ -23,8 +23,10 @@ TINY_MODELS = {
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
+def _quick() -> None:
+    """One thread, and short chains: most tests fit users on the way to something else."""
     torch.set_num_threads(1)
+    levels.DRAWS, levels.MOST_THIN = 12, 3
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import pytest
 from policies.draws import generator
 from policies.log import Dataset
 from simulator.fit import fit
-from simulator.free_running import FEATURES, free_running, two_sample
+from simulator.free_running import FEATURES, features_of, free_running, two_sample
 from simulator.users import ChoiceModel
 from simulator.validate import split
 from simulator.validation_report import free_lights
@@ -48,3 +48,13 @@ def test_the_two_sample_test_knows_same_from_different() -> None:
     assert same[1] - 0.03 < 0.5 < same[2] + 0.03
     assert different[1] > 0.6
     assert np.isfinite(different).all()
+
+
+def test_what_the_log_does_not_tell_is_not_held_against_the_users(fitted) -> None:  # type: ignore[no-untyped-def]
+    model, early, late = fitted
+    assert features_of(early) == FEATURES
+    bare = replace(early, has=early.has - {"watch", "long_view"})
+    assert features_of(bare) == ("impressions", "clicks", "categories", "active_hours")
+    assumed = model.with_numbers(gap_long_mean=replace(model.numbers["gap_long_mean"], status="assumed"))
+    assert free_running(assumed, early, late, 6, 0) is None
+    assert free_running(model, early, late.rows(late.user < 3), 6, 0) is None

@@ -170,3 +170,15 @@ def test_a_log_in_which_every_row_is_a_click_has_no_skips(tmp_path: Path) -> Non
     assert "skips" not in low.has
     assert low.calibration["random_click_rate"][0] == 0.176  # no level of its own to scale
     assert any("Every row is one" in note for note in low.notes)
+
+
+def test_a_column_of_answers_that_nobody_named_and_milliseconds_are_refused(tmp_path: Path) -> None:
+    plain = GOOD.rename(columns={"uid": "user", "iid": "item", "ts": "time"}).drop(columns="stars")
+    path = csv(plain, tmp_path, "answers.csv")
+    with pytest.raises(InputError, match=r"one of 0 and 1 \(clicked\)"):
+        load(path)
+    assert "skips" not in load(path, "user=user,item=item,time=time").has  # said so: every row is a click
+    assert "skips" in load(path, "user=user,item=item,time=time,click=clicked").has
+    late = csv(plain.assign(time=plain["time"] + 1.7e12), tmp_path, "ms.csv")
+    with pytest.raises(InputError, match="milliseconds"):
+        load(late, "user=user,item=item,time=time,click=clicked")
