@@ -48,11 +48,22 @@ def load_arrays(path: Path, about: dict[str, str] | None = None) -> dict[str, np
 
 
 def save_json(path: Path, content: Any) -> None:
-    """JSON, atomically; numpy scalars and paths are made plain."""
+    """JSON, atomically; numpy scalars and paths are made plain, what is not finite becomes null."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(path.suffix + ".part")
-    beside.write_text(json.dumps(content, indent=1, default=_plain) + "\n", encoding="utf-8")
+    beside.write_text(json.dumps(_finite(content), indent=1, default=_plain) + "\n", encoding="utf-8")
     beside.replace(path)
+
+
+def _finite(value: Any) -> Any:
+    """NaN and infinities as None, however deep: they are no JSON."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    if isinstance(value, float | np.floating) and not np.isfinite(value):
+        return None
+    return value
 
 
 def _plain(value: Any) -> Any:

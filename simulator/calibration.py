@@ -19,6 +19,8 @@ from simulator.history import Histories
 from simulator.recorder import WARMUP, Recorder
 from simulator.users import DAY, ChoiceModel, Number
 
+FEWEST_ROWS, LONGEST = 1000, 96.0  # of a simulation that a level is read from, and days
+
 
 def two_points(
     data: Dataset, contrast: Contrast, reach: np.ndarray, logged: float, k: int, rng: np.random.Generator
@@ -84,6 +86,10 @@ def settle(model: ChoiceModel, data: Dataset, k: int, seed: int) -> ChoiceModel:
     """
     target, why = data.calibration["random_click_rate"]
     _check_rates(target)
+    if target >= (most := float(model.examination[:k].mean())):
+        raise InputError(
+            f"calibration: random_click_rate {target:g} cannot be met, as {most:.2f} of a slate of {k} is looked at"
+        )
     of_log = model["shift"]
     without = random_by_levels(model, data, k, seed)
     x, reach = at_random(model, data, k, seed), float(model.examination[:k].mean())
@@ -96,6 +102,9 @@ def settle(model: ChoiceModel, data: Dataset, k: int, seed: int) -> ChoiceModel:
     for _ in range(4):
         small = small.with_numbers(shift=replace(small.numbers["shift"], value=shift))
         rate = random_rate(small, data, k, seed)
+        if rate is None:  # hardly anybody comes: what was computed without a simulation stays
+            shift = float(first)
+            break
         if abs(rate - target) < 5e-4:
             break
         shift += float(logit(target) - logit(min(max(rate, 1e-4), 1 - 1e-4)))
@@ -109,8 +118,10 @@ def settle(model: ChoiceModel, data: Dataset, k: int, seed: int) -> ChoiceModel:
     return met.with_numbers(selection=Number(of_log - shift, "assumed", selection))
 
 
-def random_rate(model: ChoiceModel, data: Dataset, k: int, seed: int, days: float = 3.0) -> float:
+def random_rate(model: ChoiceModel, data: Dataset, k: int, seed: int, days: float = 3.0) -> float | None:
     """Mean true click probability of uniformly random slates in a simulation of `days`, its first day left out.
+
+    None where fewer than `FEWEST_ROWS` are seen, however long: up to 32 times as many days are tried.
 
     Minds start rested, so that the first day clicks more than those to come.
     """
@@ -128,7 +139,9 @@ def random_rate(model: ChoiceModel, data: Dataset, k: int, seed: int, days: floa
             sessions=np.zeros(n, np.int32), recorder=recorder,
         )  # fmt: skip
         world.run(0.0, days * DAY)
-    return recorder.total / max(recorder.rows_seen, 1)
+    if recorder.rows_seen < FEWEST_ROWS:
+        return random_rate(model, data, k, seed, 2 * days) if days < LONGEST else None
+    return recorder.total / recorder.rows_seen
 
 
 class _MeanProbability(Recorder):

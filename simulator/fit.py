@@ -79,7 +79,9 @@ def fit(data: Dataset, seed: int, slate_size: int, say: Callable[[str], None], k
     source = "assumed", f"slot ** -{EXAMINATION_EXPONENT:g}; the log has no slots"
     reach = np.arange(1, 101) ** -EXAMINATION_EXPONENT
     numbers = {name: Number(value, "assumed", why) for name, (value, why) in ASSUMED.items()}
-    if taste is not None:
+    if taste is None:
+        numbers["taste_scale"] = Number(0.0, "assumed", "scores do not differ where clicks could follow them")
+    else:
         numbers["taste_reliability"] = Number(shared, "estimated", "correlation of two halves, stepped up to the whole")
     reference = _logged_rate(data)
     numbers["satisfaction_reference"] = reference

@@ -31,7 +31,7 @@ from simulator.recorder import WARMUP, Recorder
 from simulator.users import DAY, ChoiceModel
 
 MOST_USERS = 2000
-FEWEST_GAPS = 50
+FEWEST_GAPS, FEWEST_USERS = 50, 20
 FEATURES = ("impressions", "clicks", "long_views", "watch_time", "categories", "active_hours")
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
@@ -91,7 +91,7 @@ def free_running(
     past = early.log.rows(np.isin(early.log.user, users))
     after = late.rows(np.isin(late.user, users))
     length, held = -float(early.log.time.min()), float(late.time.max())
-    if min(_gaps(past), _gaps(after)) < FEWEST_GAPS:
+    if min(_gaps(past), _gaps(after)) < FEWEST_GAPS or len(np.unique(after.user)) < FEWEST_USERS:
         return None
     # The clicks' level decides how satisfied users are: moved to the log's.
     for _ in range(3):

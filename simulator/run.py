@@ -311,7 +311,9 @@ def main(arguments: list[str] | None = None) -> int:
     command = "python -m simulator.run " + shlex.join(words)
 
     def work() -> None:
-        if resume is not None and (sets or file or out or worlds or any(value is not None for value in given.values())):
+        if resume is not None and (
+            sets or file or out or worlds is not None or any(value is not None for value in given.values())
+        ):
             raise InputError("--resume goes on with the settings of the run; give no others with it")
         several = worlds is not None or given.get("user_model") == "all"
         if several or (resume is not None and (Path(resume) / SUMMARY).exists()):

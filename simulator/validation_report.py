@@ -94,7 +94,8 @@ def free_lights(free: FreeRunning | None) -> list[tuple[str, str, str]]:
     for part, levels in (("levels that were fitted", free.levels), ("levels of the held-out days", free.held_out)):
         name, log, simulated = max(levels, key=_off)
         off = _off((name, log, simulated))
-        words = f"worst of {len(levels)}: {name} {simulated:.3f}, log {log:.3f} ({100 * (simulated / log - 1):+.1f} %)"
+        relative = f" ({100 * (simulated / log - 1):+.1f} %)" if log else ""
+        words = f"worst of {len(levels)}: {name} {simulated:.3f}, log {log:.3f}{relative}"
         rows.append((f"sessions and returns: {part}", _light(off, GIVEN, GIVEN_AMBER), words))
     worst = max(distance for distance, _ in free.distances.values())
     words = ", ".join(f"{name} {distance:.3f}" for name, (distance, _) in free.distances.items())

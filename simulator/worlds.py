@@ -1,11 +1,12 @@
 """One experiment before several kinds of users: how sure is the verdict when the users are not known for sure?
 
-A fit leaves levels, tastes and parameters open; its draws are all as plausible. `simulator.run --worlds N` repeats the
+A fit leaves levels and slopes of clicks, long views and likes open; its draws are all as plausible. `simulator.run --worlds N` repeats the
 experiment on N of them. The spread of the true effect over worlds is what comes of not knowing the users; the standard
 error within a world is what comes of seeing few of them. No longer test and no larger bucket makes the first one smaller.
 `--user-model all` repeats it before users of another make.
 """
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from scipy.stats import t
 
 from policies.errors import InputError
 from policies.files import save_json
@@ -68,10 +70,18 @@ def _repeated(
 ) -> dict[str, Any]:
     if e.users_from is not None:
         raise InputError(f"repeating over {what} makes users of its own; leave out --users-from")
+    if all(arm == e.control_arm for arm in e.contenders):
+        raise InputError(f"nothing to compare over {what}: name two contenders, such as sasrec,popularity")
     about = {"over": what, "names": names, "experiment": e.as_dict()}
-    save_json(out / SUMMARY, {**about, "status": "incomplete"})
     if not (out / "users" / names[-1] / "parameters.json").exists():
-        with_threads(e.threads, lambda: make(e, names, out, say))
+        new = not out.exists()
+        try:
+            with_threads(e.threads, lambda: make(e, names, out, say))
+        except BaseException:
+            if new:  # nothing worth going on with
+                shutil.rmtree(out, ignore_errors=True)
+            raise
+    save_json(out / SUMMARY, {**about, "status": "incomplete"})
     found = []
     for name in names:
         folder = out / name
@@ -160,11 +170,13 @@ def _spread(per_world: list[dict[str, float]]) -> dict[str, float | int | bool]:
     if of_truth:
         mean, between = float(true.mean()), float(true.std(ddof=1))
         wins = int((true > 0).sum())
-    else:  # the spread of the estimates, less what chance within a world does
-        mean, between = float(lift.mean()), float(np.sqrt(max(lift.var(ddof=1) - within**2, 0.0)))
+    else:  # the worlds share their chance (users, buckets, draws), so that their estimates tell the spread about as well
+        mean, between = float(lift.mean()), float(lift.std(ddof=1))
         wins = int((lift > 0).sum())
-    both = float(np.hypot(between, 0.0 if np.isnan(within) else within))
-    return {"mean": mean, "users_unknown": between, "users_few": within, "low": mean - Z * both, "high": mean + Z * both,
+    # Student's: a spread seen in n worlds, for one more world.
+    wide = float(t.ppf(0.975, len(per_world) - 1)) * np.sqrt(1 + 1 / len(per_world)) * between
+    both = float(np.hypot(wide, 0.0 if np.isnan(within) else Z * within))
+    return {"mean": mean, "users_unknown": between, "users_few": within, "low": mean - both, "high": mean + both,
             "wins": wins, "worlds": len(per_world), "of_truth": of_truth}  # fmt: skip
 
 
@@ -176,7 +188,7 @@ def words(summary: dict[str, Any]) -> list[str]:
 
 def _of_worlds(c: dict[str, Any], summary: dict[str, Any]) -> str:
     what = "the true effect" if c["of_truth"] else "the estimated effect"
-    sd = f"standard deviation {_in_percent(c['users_unknown'])}" if c["users_unknown"] > 0 else "too small to be told"
+    sd = f"standard deviation {_in_percent(c['users_unknown'])}{'' if c['of_truth'] else ', a part of chance included'}"
     few = (
         "" if np.isnan(c["users_few"]) else f"; from seeing few of them (within a world): {_in_percent(c['users_few'])}"
     )
@@ -184,7 +196,6 @@ def _of_worlds(c: dict[str, Any], summary: dict[str, Any]) -> str:
         f"{c['arm']} against {summary['control']}, {summary['metric']}: {what} is {_in_percent(c['mean'], '+')} % on average over "
         f"{c['worlds']} plausible worlds, above 0 in {c['wins']}. From not knowing the users (between worlds): {sd}{few}. "
         f"With both, 95 % of such tests would find {_in_percent(c['low'], '+')} to {_in_percent(c['high'], '+')} %."
-        + (" Two or three worlds hardly tell a spread." if c["worlds"] < 4 else "")
     )
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import simulator.run as command
-from simulator import run
+from simulator import levels, run
 from simulator.run import Result
 from simulator.stages import save_world
 
@@ -69,7 +69,8 @@ def test_half_the_population_changes_no_remaining_user(experiment, tmp_path: Pat
 def test_another_process_writes_the_same_files(plain: Result, tmp_path: Path) -> None:
     settings = json.loads((plain.path / "manifest.json").read_text())["experiment"]
     code = (
-        "import json, sys; from simulator import run; from simulator.config import from_dict;"
+        "import json, sys; from simulator import levels, run; from simulator.config import from_dict;"
+        f"levels.DRAWS, levels.MOST_THIN = {levels.DRAWS}, {levels.MOST_THIN};"  # as short as in this process
         f"run(from_dict(json.loads(sys.stdin.read())), out={str(tmp_path / 'again')!r})"
     )
     subprocess.run([sys.executable, "-c", code], input=json.dumps(settings), text=True, check=True)
