@@ -13,10 +13,11 @@ from dataclasses import replace
 import numpy as np
 import scipy.sparse as sp
 
-from policies.base import plain_requests
-from policies.draws import Draws, generator
+from gptrec.offline import best
+from policies.draws import generator
 from policies.log import Dataset, Impressions
 from policies.registry import make
+from policies.sequences import Sequences
 from simulator.config import Experiment, add_log_flags, log_settings
 from simulator.contrast import fit_contrast
 from simulator.stages import load_data
@@ -60,35 +61,13 @@ def main() -> None:
         report(name, np.concatenate(places) < 10, np.concatenate(places) < 100)
     policy = make("itemknn")
     policy.fit(early.for_policies(), early.catalogue, generator("knn"))
-    slates = knn(policy, early, before, had, users)
-    report("item-kNN", (slates[:, :10] == targets[:, None]).any(1), (slates == targets[:, None]).any(1))
+    slates = best(policy, n_items, users, Sequences.of(before.rows(np.isin(before.user, users))), 100)
+    report("item-kNN", (slates[:, :10] == targets[:, None]).any(axis=1), (slates == targets[:, None]).any(axis=1))
 
 
 def chosen_by(data: Dataset, column: str) -> Dataset:
     """The log with this column as what was chosen."""
     return replace(data, log=replace(data.log, clicked=getattr(data.log, column)))
-
-
-def knn(policy, data: Dataset, before: Impressions, had: sp.csr_matrix, users: np.ndarray) -> np.ndarray:  # type: ignore[no-untyped-def]
-    """(V, 100) item-kNN's slates for users with their last choices as history."""
-    ordered = before.by_user()
-    starts = np.searchsorted(ordered.user, users, side="right")
-    length = policy.history_length
-    found = []
-    for begin in range(0, len(users), 256):
-        end, u = starts[begin : begin + 256], users[begin : begin + 256]
-        index = end[:, None] - length + np.arange(length)
-        inside = (index >= 0) & (ordered.user[np.maximum(index, 0)] == u[:, None])
-        contexts = np.where(inside, ordered.item[np.maximum(index, 0)], 0)
-        rows = had[u]
-        wide = int(np.diff(rows.indptr).max())
-        exclude = np.zeros((len(u), wide), np.int32)
-        for i in range(len(u)):
-            items = rows.indices[rows.indptr[i] : rows.indptr[i + 1]]
-            exclude[i, : len(items)] = items
-        requests = plain_requests(contexts, data.catalogue.size, u, exclude)
-        found.append(policy.recommend(requests, 100, Draws(0, requests.users, requests.sessions)).items)
-    return np.concatenate(found)
 
 
 def report(name: str, ten: np.ndarray, hundred: np.ndarray) -> None:

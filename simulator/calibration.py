@@ -64,7 +64,7 @@ def _check_rates(*rates: float) -> None:
             raise InputError(f"calibration: click rates must lie between 0 and 1, not {rate:g}")
 
 
-def at_random(model: ChoiceModel, data: Dataset, k: int, seed: int) -> np.ndarray:
+def at_random(model: ChoiceModel, data: Dataset, seed: int) -> np.ndarray:
     """(n,) logits of random items for rested users, users as often as they stand in the log; without the shift."""
     rng = generator("random slates", seed)
     user = data.log.user[rng.integers(0, len(data.log), 100_000)]
@@ -76,7 +76,7 @@ def at_random(model: ChoiceModel, data: Dataset, k: int, seed: int) -> np.ndarra
 def random_by_levels(model: ChoiceModel, data: Dataset, k: int, seed: int) -> float:
     """Click rate of uniformly random slates if what was shown were all that one knows: the shift of the log's slates."""
     reach = float(model.examination[:k].mean())
-    return reach * float(expit(at_random(model, data, k, seed) + model["shift"]).mean())
+    return reach * float(expit(at_random(model, data, seed) + model["shift"]).mean())
 
 
 def settle(model: ChoiceModel, data: Dataset, k: int, seed: int) -> ChoiceModel:
@@ -92,7 +92,7 @@ def settle(model: ChoiceModel, data: Dataset, k: int, seed: int) -> ChoiceModel:
         )
     of_log = model["shift"]
     without = random_by_levels(model, data, k, seed)
-    x, reach = at_random(model, data, k, seed), float(model.examination[:k].mean())
+    x, reach = at_random(model, data, seed), float(model.examination[:k].mean())
     first = brentq(lambda s: reach * expit(x + s).mean() - min(target, 0.99 * reach), -30, 30)
     n = min(model.n_users, 2000)
     everyone = np.arange(model.n_users)

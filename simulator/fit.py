@@ -16,7 +16,7 @@ from scipy.special import expit
 
 from policies.draws import generator
 from policies.log import Dataset
-from simulator.answers import Fitted, first_look, sample, with_spare
+from simulator.answers import Answer, Fitted, first_look, sample, with_spare
 from simulator.behaviour import SECONDS_PER_ITEM, logistic, watching
 from simulator.calibration import settle, two_points
 from simulator.command import Tell, add_fit_flags, with_a_fit
@@ -88,25 +88,11 @@ def fit(data: Dataset, seed: int, slate_size: int, say: Callable[[str], None], k
     visits, activity, hours, gap_source = coming_and_going(data, reference.value)
     plain = _without_appeal(data, activity, hours, gap_source)
     if taste is not None and "skips" not in data.has:
-        contrast = fit_contrast(data, taste, crossed, rng)
-        scale, shift = two_points(data, contrast, reach, reference.value, slate_size, rng)
-        numbers |= visits | {
-            "scale": scale,
-            "shift": shift,
-            "selection": Number(0.0, "assumed", "the log has no skips"),
-        }
-        level = (scale.value * contrast.item_level).astype(np.float32)
-        tastes, _ = with_spare(taste, scale.value * contrast.slope, shared, seed, 0)
-        contrasted = "estimated", "choices against random items, by logistic regression; scaled to the two rates"
-        numbers |= _rates_given_a_click(data) | watching(data.log, _durations(data), data.has)
-        plain = replace(
-            plain, numbers=numbers, item_level=level, user_taste=tastes[0], item_taste=tastes[1], examination=reach,
-            provenance=plain.provenance | {
-                "examination": source, "item_level": contrasted, "taste": contrasted,
-                "user_level": ("assumed", "the log has no skips: all users click alike"),
-            },
-        )  # fmt: skip
-        return Fitted(plain, taste, shared, seed)
+        numbers |= visits | _rates_given_a_click(data) | watching(data.log, _durations(data), data.has)
+        assumed = replace(
+            plain, numbers=numbers, examination=reach, provenance=plain.provenance | {"examination": source}
+        )
+        return Fitted(_contrasted(assumed, data, taste, crossed, slate_size, seed, rng), taste, shared, seed)
     say("users: levels of what was shown, slots, satiation")
     log = data.log
     score = first_look(data, crossed, reach[np.minimum(log.slot, 99)])
@@ -125,8 +111,40 @@ def fit(data: Dataset, seed: int, slate_size: int, say: Callable[[str], None], k
     plain = replace(
         plain, numbers=numbers, examination=reach, provenance=plain.provenance | {"examination": source}, table=table
     )
-    answers, counted = {"click": click}, {}
-    appeal = click.logits(log.user, log.item, x)
+    answers, counted = _given_appeal(data, click.logits(log.user, log.item, x), seed, say)
+    return Fitted(plain, taste, shared, seed, {"click": click, **answers}, counted)
+
+
+def _contrasted(
+    plain: ChoiceModel, data: Dataset, taste: Taste, crossed: np.ndarray, slate_size: int, seed: int,
+    rng: np.random.Generator,
+) -> ChoiceModel:  # fmt: skip
+    """Users by a log without skips: choices against random items, scaled to the two assumed click rates."""
+    contrast = fit_contrast(data, taste, crossed, rng)
+    scale, shift = two_points(data, contrast, plain.examination, plain["satisfaction_reference"], slate_size, rng)
+    slope = scale.value * contrast.slope
+    tastes, _ = with_spare(taste, slope, plain["taste_reliability"], seed, 0)
+    source = "estimated", "choices against random items, by logistic regression; scaled to the two rates"
+    alike = "assumed", "the log has no skips: all users click alike"
+    none = Number(0.0, "assumed", "the log has no skips")
+    return replace(
+        plain, numbers=plain.numbers | {"scale": scale, "shift": shift, "selection": none},
+        item_level=(scale.value * contrast.item_level).astype(np.float32), user_taste=tastes[0], item_taste=tastes[1],
+        provenance=plain.provenance | {"item_level": source, "taste": source, "user_level": alike},
+    )  # fmt: skip
+
+
+def _given_appeal(
+    data: Dataset, appeal: np.ndarray, seed: int, say: Callable[[str], None]
+) -> tuple[dict[str, Answer], dict[str, float]]:
+    """Long views and likes, where the log tells them; and by how much those outside of clicks exceed the clicked ones.
+
+    Args:
+        appeal: (rows,) logit of the click.
+    """
+    log = data.log
+    answers: dict[str, Answer] = {}
+    counted: dict[str, float] = {}
     for name, (column, flag) in ENJOYED.items():
         y = getattr(log, column)
         if flag not in data.has or not 20 <= (y & log.clicked).sum() <= log.clicked.sum() - 20:
@@ -139,7 +157,7 @@ def fit(data: Dataset, seed: int, slate_size: int, say: Callable[[str], None], k
         else:
             counted[name] = float(np.log(y.sum() / (y & log.clicked).sum()))
         answers[name] = sample(data, y, which, slopes, None, seed, name)
-    return Fitted(plain, taste, shared, seed, answers, counted)
+    return answers, counted
 
 
 def _taste(

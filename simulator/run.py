@@ -315,6 +315,9 @@ def main(arguments: list[str] | None = None) -> int:
             sets or file or out or worlds is not None or any(value is not None for value in given.values())
         ):
             raise InputError("--resume goes on with the settings of the run; give no others with it")
+        if "user_model=all" in sets:
+            sets.remove("user_model=all")
+            given["user_model"] = "all"
         several = worlds is not None or given.get("user_model") == "all"
         if several or (resume is not None and (Path(resume) / SUMMARY).exists()):
             _several(given, file, sets, worlds, resume or out, resume is not None, quiet)

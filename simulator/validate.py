@@ -77,31 +77,32 @@ def seen(model: ChoiceModel, data: Dataset, log: Impressions, slate_size: int) -
     return np.full(len(log), model.examination[:slate_size].mean())
 
 
-def tiredness(model: ChoiceModel, data: Dataset, late: Impressions) -> np.ndarray:
-    """(rows of `late`,) logits that satiation and repeats take, the early rows behind the late ones."""
+def tiredness(model: ChoiceModel, data: Dataset, late: Impressions) -> dict[str, np.ndarray]:
+    """(rows of `late`,) by parameter: past exposures and repeats, the early rows behind the late ones."""
     if not {"sessions", "skips"} <= data.has:
-        return np.zeros(len(late))
+        return {}
     both = Impressions.concat([data.log, late])
-    tired = model["satiation"] * satiation(both, model.category, model.examination, model["satiation_half_life_h"])
-    tired += model["repeat_fatigue"] * repeats(both, RECENT)
-    found: np.ndarray = tired[len(data.log) :]
-    return found
+    past = satiation(both, model.category, model.examination, model["satiation_half_life_h"])
+    return {"satiation": past[len(data.log) :], "repeat_fatigue": repeats(both, RECENT)[len(data.log) :]}
 
 
 def replayed(fitted: Fitted, data: Dataset, late: Impressions, slate_size: int) -> tuple[Replay, Replay]:
     """(rows,) probability of each feedback, the users being shown the late slates: by all draws, and by one of them."""
     total: Replay = {}
+    tired, looked = tiredness(fitted.plain, data, late), seen(fitted.plain, data, late, slate_size)
     for k in range(len(fitted)):
         model = fitted.model(k)
-        x = model.appeal(late.user, late.item[:, None])[:, 0].astype(float) - tiredness(model, data, late)
-        click = seen(model, data, late, slate_size) * expit(x)
+        x = model.appeal(late.user, late.item[:, None])[:, 0].astype(float)
+        for name, column in tired.items():
+            x -= model[name] * column
+        click = looked * expit(x)
+        like = model.enjoyment("like", late.user, late.item, x)
         one = {
             "click": click,
             "long view": click * expit(model.enjoyment("long_view", late.user, late.item, x)),
-            "like": click * expit(like := model.enjoyment("like", late.user, late.item, x)),
+            "like": click * expit(like),
         }
         if "like_without_click" in model.numbers:
-            looked = seen(model, data, late, slate_size)
             one["like"] += (looked - click) * expit(like + model["like_without_click"] - model["like"])
         total = {name: total.get(name, 0.0) + p for name, p in one.items()}
     return {name: p / len(fitted) for name, p in total.items()}, one
