@@ -86,6 +86,8 @@ class World:
 
     def run(self, start: float, end: float, first_round: int = 1) -> None:
         """From `start` to `end`; retrains from round `first_round` on, at once if it is due at `start`."""
+        if end <= start:  # no warm-up, say
+            return
         env = simpy.Environment(initial_time=start)
         env.process(self._serving(env, end))
         if start >= 0 and self.experiment.rounds > 1 and self.experiment.learn_from != "none":

@@ -126,6 +126,14 @@ def test_a_full_disk_and_an_interruption_leave_an_incomplete_run(tmp_path, small
         assert report.main([str(out)]) == 0
 
 
+def test_a_run_without_a_warm_up_has_no_covariates(tmp_path: Path, small_log: Path) -> None:
+    out = tmp_path / "run"
+    assert command.main([*FAST, "--log", str(small_log), "--warmup-days", "0", "--out", str(out)]) == 0
+    results = json.loads((out / "results.json").read_text())
+    assert results["before_test"] is None
+    assert results["effects"]["rows"]
+
+
 def test_partial_judges_what_there_is(tmp_path: Path, small_log: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
     e = Experiment(
