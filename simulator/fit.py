@@ -111,7 +111,7 @@ def fit(data: Dataset, seed: int, slate_size: int, say: Callable[[str], None], k
     plain = replace(
         plain, numbers=numbers, examination=reach, provenance=plain.provenance | {"examination": source}, table=table
     )
-    answers, counted = _given_appeal(data, click.logits(log.user, log.item, x), seed, say)
+    answers, counted = _given_appeal(data, click.logits(log.user, log.item, x), seen, seed, say)
     return Fitted(plain, taste, shared, seed, {"click": click, **answers}, counted)
 
 
@@ -135,12 +135,12 @@ def _contrasted(
 
 
 def _given_appeal(
-    data: Dataset, appeal: np.ndarray, seed: int, say: Callable[[str], None]
+    data: Dataset, appeal: np.ndarray, seen: np.ndarray, seed: int, say: Callable[[str], None]
 ) -> tuple[dict[str, Answer], dict[str, float]]:
     """Long views and likes, where the log tells them; and by how much those outside of clicks exceed the clicked ones.
 
     Args:
-        appeal: (rows,) logit of the click.
+        appeal: (rows,) logit of the click. seen: (rows,) probability that the row was looked at.
     """
     log = data.log
     answers: dict[str, Answer] = {}
@@ -151,12 +151,15 @@ def _given_appeal(
             continue
         say(f"users: {name.replace('_', ' ')}s")
         which: np.ndarray | slice = log.clicked
+        looked_at: np.ndarray | None = None
         slopes = {f"{name}_appeal": appeal}
         if name == "like" and (y & ~log.clicked).sum() > WITHOUT_CLICK * y.sum():
             which, slopes["like_clicked"] = slice(None), log.clicked.astype(float)
+            clicks = seen * expit(appeal)  # what was not clicked was looked at less often
+            looked_at = np.where(log.clicked, 1.0, (seen - clicks) / np.maximum(1 - clicks, 1e-9))
         else:
             counted[name] = float(np.log(y.sum() / (y & log.clicked).sum()))
-        answers[name] = sample(data, y, which, slopes, None, seed, name)
+        answers[name] = sample(data, y, which, slopes, looked_at, seed, name)
     return answers, counted
 
 
