@@ -1,1 +1,51 @@
-"""Judging an A/B test from its table of impressions; knows nothing of the simulator."""
+"""The judgement of an experiment: public functions on plain arrays or sufficient statistics, and the report.
+
+    from analysis import mean_difference, ratio_difference, cuped
+    mean_difference(control_values, treatment_values).lift
+    mean_difference(Summary(n, mean, variance), Summary(n, mean, variance)).pvalue
+
+Values are one per randomised unit (the user), never one per impression or session.
+"""
+
+from analysis.adjustment import Cuped, cuped
+from analysis.difference import (
+    Difference,
+    NonInferiority,
+    chance_to_win,
+    mean_difference,
+    non_inferiority,
+    proportion_difference,
+    ratio_difference,
+    relative_lift,
+)
+from analysis.errors import AnalysisError
+from analysis.multiplicity import (
+    Interaction,
+    SampleRatio,
+    benjamini_hochberg,
+    holm,
+    interaction_test,
+    sample_ratio,
+    sequential_sample_ratio,
+)
+from analysis.off_policy import Estimate, OffPolicy, off_policy
+from analysis.planning import Plan, minimum_detectable_effect, power_of, sample_size
+from analysis.resampling import Bootstrapped, bootstrap_difference, quantile_difference
+from analysis.sequential import (
+    ConfidenceSequence,
+    Stopped,
+    after_stopping,
+    confidence_sequence,
+    crossing_probabilities,
+    spending_bounds,
+)
+from analysis.summary import Joint, Summary
+
+__all__ = [
+    "AnalysisError", "Bootstrapped", "ConfidenceSequence", "Cuped", "Difference", "Estimate", "Interaction", "Joint",
+    "NonInferiority", "OffPolicy", "Plan", "SampleRatio", "Stopped", "Summary", "after_stopping", "benjamini_hochberg",
+    "bootstrap_difference", "chance_to_win", "confidence_sequence", "crossing_probabilities", "cuped", "holm",
+    "interaction_test", "mean_difference", "minimum_detectable_effect", "non_inferiority", "off_policy", "power_of",
+    "proportion_difference", "quantile_difference", "ratio_difference", "relative_lift", "sample_ratio", "sample_size",
+    "sequential_sample_ratio", "spending_bounds",
+]  # fmt: skip

@@ -1,15 +1,15 @@
-"""The judgement: lifts, intervals and p-values by user, through tea-tasting; corrections; sample ratio; truth."""
+"""The judgement: lifts, intervals and p-values by user, through tea-tasting; corrections; truth."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import tea_tasting as tt
-from scipy.stats import chisquare, norm
-from statsmodels.stats.multitest import multipletests
+from scipy.stats import norm
 from tea_tasting.aggr import Aggregates
 
 from analysis.metrics import METRICS, Metric
+from analysis.multiplicity import benjamini_hochberg, holm
 
 LEVEL = 0.95
 POWER = 0.80
@@ -154,15 +154,10 @@ def judge(
                     **result, "true_lift": true_lift(truth, metric, control, arm),
                 }
             )  # fmt: skip
-    for chosen, correction in ((True, "Holm"), (False, "Benjamini-Hochberg")):
+    for chosen, correction, method in ((True, "Holm", holm), (False, "Benjamini-Hochberg", benjamini_hochberg)):
         rows = [row for row in found if (row["metric"] == primary) == chosen]
-        usable = [row for row in rows if np.isfinite(row["pvalue"])]
-        method = "holm" if chosen else "fdr_bh"
-        adjusted = multipletests([row["pvalue"] for row in usable], method=method)[1] if usable else []
-        for row in rows:
-            row |= {"pvalue_adjusted": float("nan"), "correction": correction}
-        for row, value in zip(usable, adjusted, strict=True):
-            row["pvalue_adjusted"] = float(value)
+        for row, value in zip(rows, method([row["pvalue"] for row in rows]), strict=True):
+            row |= {"pvalue_adjusted": float(value), "correction": correction}
     for row in found:
         guardrail = METRICS[row["metric"]].role == "guardrail"
         row["margin"] = margin if guardrail else None
@@ -205,15 +200,3 @@ def true_lift(truth: dict[str, pd.DataFrame], metric: Metric, control: str, arm:
         return None
     base = value_of(truth[control], metric)
     return value_of(truth[arm], metric) / base - 1 if base else None
-
-
-def sample_ratio(counts: dict[str, int], weights: dict[str, float]) -> dict[str, object]:
-    """Chi-square test of the bucket sizes against their weights."""
-    arms = list(counts)
-    observed = np.array([counts[arm] for arm in arms], float)
-    share = np.array([weights[arm] for arm in arms], float)
-    if len(arms) < 2:
-        return {"pvalue": float("nan"), "observed": counts, "expected": counts}
-    expected = observed.sum() * share / share.sum()
-    pvalue = float(chisquare(observed, expected).pvalue)
-    return {"pvalue": pvalue, "observed": counts, "expected": dict(zip(arms, expected.tolist(), strict=True))}

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.inference import LEVEL, Effect, judge, sample_ratio, value_of
+from analysis.inference import LEVEL, Effect, judge, value_of
 from analysis.load import (
     MEASURES,
     Run,
@@ -20,6 +20,7 @@ from analysis.load import (
 )
 from analysis.loops import ROUND_UNITS, by_round
 from analysis.metrics import METRICS, find
+from analysis.multiplicity import sample_ratio
 
 EFFECT_UNITS = {
     "control_mean": "the metric's unit", "treatment_mean": "the metric's unit",
@@ -95,7 +96,7 @@ def _ratio(run: Run) -> dict[str, Any] | None:
         return None
     sizes = run.users["bucket"].value_counts()
     weights = run.manifest.get("weights") or dict.fromkeys(run.arms, 1.0)
-    return sample_ratio({arm: int(sizes.get(arm, 0)) for arm in run.arms}, weights)
+    return asdict(sample_ratio({arm: int(sizes.get(arm, 0)) for arm in run.arms}, weights))
 
 
 def _before(full: pd.DataFrame, control: str, contenders: list[str], primary: str, margin: float) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pytest
 import statsmodels.api as sm
 from scipy import stats
 
-from analysis.inference import compare, covariate, judge, sample_ratio
+from analysis.inference import compare, covariate, judge
 from analysis.loops import entropy_within, gini, lorenz, overlap
 from analysis.metrics import METRICS
 
@@ -82,11 +82,6 @@ def test_holm_for_the_primary_benjamini_hochberg_for_the_rest() -> None:
     adjusted = stats.false_discovery_control([e.pvalue for e in rest])
     assert np.allclose([e.pvalue_adjusted for e in rest], adjusted)
     assert all((e.low > -0.02) == e.not_worse for e in effects if e.role == "guardrail")
-
-
-def test_sample_ratio_is_chi_square() -> None:
-    found = sample_ratio({"a": 520, "b": 480}, {"a": 0.5, "b": 0.5})
-    assert found["pvalue"] == pytest.approx(stats.chisquare([520, 480]).pvalue)
 
 
 def test_gini_and_lorenz_by_hand() -> None:
