@@ -19,6 +19,7 @@ from analysis.difference import (
     relative_lift,
 )
 from analysis.errors import AnalysisError
+from analysis.metrics import Metric
 from analysis.multiplicity import (
     Interaction,
     SampleRatio,
@@ -42,7 +43,7 @@ from analysis.sequential import (
 from analysis.summary import Joint, Summary
 
 __all__ = [
-    "AnalysisError", "Bootstrapped", "ConfidenceSequence", "Cuped", "Difference", "Estimate", "Interaction", "Joint",
+    "AnalysisError", "Bootstrapped", "ConfidenceSequence", "Cuped", "Difference", "Estimate", "Interaction", "Joint", "Metric",
     "NonInferiority", "OffPolicy", "Plan", "SampleRatio", "Stopped", "Summary", "after_stopping", "benjamini_hochberg",
     "bootstrap_difference", "chance_to_win", "confidence_sequence", "crossing_probabilities", "cuped", "holm",
     "interaction_test", "mean_difference", "minimum_detectable_effect", "non_inferiority", "off_policy", "power_of",

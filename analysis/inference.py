@@ -8,11 +8,13 @@ import tea_tasting as tt
 from scipy.stats import norm
 from tea_tasting.aggr import Aggregates
 
-from analysis.metrics import METRICS, Metric
+from analysis.metrics import METRICS, Metric, measurable
 from analysis.multiplicity import benjamini_hochberg, holm
+from analysis.resampling import Bootstrapped, bootstrap_difference, quantile_difference
 
 LEVEL = 0.95
 POWER = 0.80
+RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,10 @@ def compare(table: pd.DataFrame, metric: Metric, control: str, arm: str) -> dict
             `came_before`.
     """
     groups = [table[table["bucket"] == name] for name in (control, arm)]
-    columns = [metric.column] + ([metric.denominator] if metric.denominator is not None else [])
+    if not metric.linear:
+        one, other = (rows[metric.column].to_numpy(float) for rows in groups)
+        return _bootstrapped(one, other, metric)
+    columns = metric.columns
     values = [{name: rows[name].to_numpy(float) for name in columns} for rows in groups]
     pre: list[str] = []
     if f"{metric.column}_pre" in table and all(np.ptp(rows[f"{metric.column}_pre"]) > 0 for rows in groups):
@@ -99,6 +104,22 @@ def compare(table: pd.DataFrame, metric: Metric, control: str, arm: str) -> dict
         "detectable": float((norm.ppf(0.5 + LEVEL / 2) + norm.ppf(POWER)) * spread),
         "variance_saved": float(1 - (width / raw_width) ** 2) if raw_width > 0 else 0.0,
     }
+
+
+def _bootstrapped(base: np.ndarray, other: np.ndarray, metric: Metric) -> dict[str, float]:
+    """A quantile or any other function of the users' values, by bootstrap over users; no covariates there."""
+    found: Bootstrapped
+    if metric.quantile is not None:
+        found = quantile_difference(base, other, metric.quantile, resamples=RESAMPLES, level=LEVEL)
+    else:
+        assert metric.statistic is not None
+        found = bootstrap_difference(base, other, metric.statistic, resamples=RESAMPLES, level=LEVEL)
+    spread = (found.lift_high - found.lift_low) / (2 * norm.ppf(0.5 + LEVEL / 2))
+    return {
+        "control_mean": found.control, "treatment_mean": found.treatment, "lift": found.lift, "low": found.lift_low,
+        "high": found.lift_high, "pvalue": found.pvalue, "variance_saved": 0.0,
+        "detectable": float((norm.ppf(0.5 + LEVEL / 2) + norm.ppf(POWER)) * spread),
+    }  # fmt: skip
 
 
 def _with_covariates(
@@ -144,8 +165,8 @@ def judge(
     for arm in contenders:
         if arm == control:
             continue
-        for metric in METRICS.values():
-            result = _compare_named(table, metric, control, arm)
+        for metric in measurable(table.columns):
+            result = compare_named(table, metric, control, arm)
             found.append(
                 {
                     "arm": arm, "control": control, "metric": metric.name, "unit": metric.unit,
@@ -165,7 +186,7 @@ def judge(
     return [Effect(**row) for row in found]
 
 
-def _compare_named(table: pd.DataFrame, metric: Metric, control: str, arm: str) -> dict[str, float]:
+def compare_named(table: pd.DataFrame, metric: Metric, control: str, arm: str) -> dict[str, float]:
     """`compare`, with NaN where the control has nothing to compare with."""
     base = table.loc[table["bucket"] == control, metric.denominator or metric.column]
     other = table.loc[table["bucket"] == arm, metric.denominator or metric.column]
@@ -187,7 +208,11 @@ def _compare_named(table: pd.DataFrame, metric: Metric, control: str, arm: str) 
 
 
 def value_of(rows: pd.DataFrame, metric: Metric) -> float:
-    """The metric over these users: a mean, or a ratio of totals."""
+    """The metric over these users: a mean, a ratio of totals, or a function of their values."""
+    if metric.quantile is not None:
+        return float(rows[metric.column].quantile(metric.quantile))
+    if metric.statistic is not None:
+        return float(metric.statistic(rows[metric.column].to_numpy(float)))
     if metric.denominator is None:
         return float(rows[metric.column].mean())
     total = float(rows[metric.denominator].sum())

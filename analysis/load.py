@@ -1,37 +1,17 @@
-"""From Parquet impressions to one row per user, out of core: DuckDB aggregates, the statistics get small tables."""
+"""A run directory as the analysis sees it, and one row per user of it."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import pandas as pd
 
 from analysis.errors import AnalysisError
+from analysis.rows import Rows, parquet
 
 WARMUP = "warmup"
-SUMS = """
-    count(*) AS impressions,
-    count(*) FILTER (slot = 0) AS pages,
-    count(*) FILTER (clicked) AS clicks,
-    coalesce(sum(watched::DOUBLE), 0) AS watch_seconds,
-    count(*) FILTER (long_view) AS long_views,
-    count(*) FILTER (liked) AS likes,
-    count(DISTINCT session) AS sessions,
-    count(DISTINCT floor(time / 86400)) AS days_active
-"""
-MEASURES = (
-    "impressions",
-    "pages",
-    "clicks",
-    "watch_seconds",
-    "long_views",
-    "likes",
-    "sessions",
-    "days_active",
-)
 
 
 @dataclass(frozen=True)
@@ -96,89 +76,67 @@ def open_run(path: str | Path, partial: bool = False) -> Run:
     )
 
 
-def connect() -> duckdb.DuckDBPyConnection:
-    """One thread: sums of floats are then the same every time."""
-    return duckdb.connect(config={"threads": 1})
+def rows_of_test(run: Run, folder: Path | None = None) -> Rows:
+    """The impressions of the test, without the warm-up."""
+    return parquet(run.path / "impressions" if folder is None else folder, f"bucket <> '{WARMUP}'")
 
 
-def source(folder: Path) -> str:
-    """SQL that reads the impressions below a folder, with `bucket` and `round` from the names of the folders."""
-    if not any(folder.rglob("*.parquet")):
-        raise AnalysisError(f"there are no impressions in '{folder}'")
-    pattern = str(folder / "*" / "*" / "*.parquet").replace("'", "''")
-    types = "hive_types = {'bucket': VARCHAR, 'round': INTEGER}"
-    return f"read_parquet('{pattern}', hive_partitioning = true, {types})"
+def rows_before(run: Run) -> Rows | None:
+    """The impressions of the warm-up; None where there was none."""
+    folder = run.path / "impressions"
+    return parquet(folder, f"bucket = '{WARMUP}'") if (folder / f"bucket={WARMUP}").exists() else None
 
 
-def per_user(folder: Path, by_round: bool = False) -> pd.DataFrame:
-    """One row per bucket and user (and round), with the columns `MEASURES`; the warm-up is left out."""
-    keys = "bucket, round, user" if by_round else "bucket, user"
-    query = f"SELECT {keys}, {SUMS} FROM {source(folder)} WHERE bucket <> '{WARMUP}' GROUP BY {keys} ORDER BY {keys}"
-    with connect() as db:
-        return db.execute(query).df()
-
-
-def before_test(folder: Path) -> pd.DataFrame:
-    """One row per user who came in the warm-up: the covariates, `MEASURES` with `_pre` behind."""
-    query = f"SELECT user, {SUMS} FROM {source(folder)} WHERE bucket = '{WARMUP}' GROUP BY user ORDER BY user"
-    with connect() as db:
-        found = db.execute(query).df()
-    return found.rename(columns={name: f"{name}_pre" for name in MEASURES})
-
-
-def everyone(run: Run, counts: pd.DataFrame) -> pd.DataFrame:
-    """All users of each bucket, those who never came with zeros: one is in the test once assigned, not once seen."""
+def assigned(run: Run) -> pd.DataFrame:
+    """`user` and `bucket` of everybody in the test: in a twin run each user once per arm."""
     if run.twin:
-        assigned = pd.concat([run.users.assign(bucket=arm) for arm in run.arms], ignore_index=True)
-    else:
-        assigned = run.users[run.users["bucket"].notna()]
-    table = assigned[["user", "bucket"]].merge(counts, on=["user", "bucket"], how="left")
-    table[list(MEASURES)] = table[list(MEASURES)].fillna(0.0).astype(float)
+        return pd.concat([run.users[["user"]].assign(bucket=arm) for arm in run.arms], ignore_index=True)
+    return run.users.loc[run.users["bucket"].notna(), ["user", "bucket"]].reset_index(drop=True)
+
+
+def everyone(users: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
+    """All assigned users with their totals, zeros for those who never came: one is in the test once assigned, not once seen."""
+    names = [name for name in counts.columns if name not in ("bucket", "user")]
+    table = users.merge(counts, on=[key for key in ("bucket", "user") if key in counts], how="left")
+    table[names] = table[names].fillna(0.0).astype(float)
     return table
 
 
-def with_covariates(table: pd.DataFrame, pre: pd.DataFrame) -> pd.DataFrame:
-    """The warm-up columns joined; `came_before` is 0 for users without a warm-up, whose columns are 0."""
-    joined = table.merge(pre, on="user", how="left")
+def with_covariates(table: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
+    """The totals before the test joined, `_pre` behind; `came_before` is 0 for users without, whose columns are 0."""
+    names = [name for name in before.columns if name not in ("bucket", "user")]
+    earlier = before.drop(columns="bucket", errors="ignore").rename(columns={name: f"{name}_pre" for name in names})
+    joined = table.merge(earlier, on="user", how="left")
     joined["came_before"] = joined["impressions_pre"].notna().astype(float)
-    columns = [f"{name}_pre" for name in MEASURES]
+    columns = [f"{name}_pre" for name in names]
     joined[columns] = joined[columns].fillna(0.0).astype(float)
     return joined
 
 
 def true_means(run: Run) -> dict[str, pd.DataFrame]:
     """arm -> per-user table of the world in which everybody got that arm; {} where there are none."""
-    found: dict[str, pd.DataFrame] = {}
     if run.twin:
-        counts = everyone(run, per_user(run.path / "impressions"))
-        return dict(list(counts.groupby("bucket")))
+        return dict(list(everyone(assigned(run), rows_of_test(run).per_user()).groupby("bucket")))
+    found: dict[str, pd.DataFrame] = {}
     for arm in run.arms:
         folder = run.path / "truth_worlds" / arm.replace(":", ".") / "impressions"
         if folder.exists() and any(folder.rglob("*.parquet")):
-            counts = per_user(folder)
-            table = run.users[["user"]].merge(counts, on="user", how="left")
-            table[list(MEASURES)] = table[list(MEASURES)].fillna(0.0).astype(float)
-            found[arm] = table
+            found[arm] = everyone(run.users[["user"]], rows_of_test(run, folder).per_user(("user",)))
     return found
 
 
-def exposure(folder: Path) -> pd.DataFrame:
-    """One row per bucket, round and item: impressions and clicks; the warm-up is left out."""
-    query = (
-        f"SELECT bucket, round, item, count(*) AS shown, count(*) FILTER (clicked) AS clicked "
-        f"FROM {source(folder)} WHERE bucket <> '{WARMUP}' GROUP BY ALL ORDER BY bucket, round, item"
+def exposure(rows: Rows) -> pd.DataFrame:
+    """One row per bucket, round and item: impressions and clicks."""
+    return rows.query(
+        "SELECT bucket, round, item, count(*) AS shown, count(*) FILTER (clicked) AS clicked "
+        "FROM {rows} GROUP BY ALL ORDER BY bucket, round, item"
     )
-    with connect() as db:
-        return db.execute(query).df()
 
 
-def pair_counts(folder: Path) -> pd.DataFrame:
+def pair_counts(rows: Rows) -> pd.DataFrame:
     """One row per bucket, round, user and item: how often it was shown; for overlap and entropy."""
-    query = (
-        f"SELECT bucket, round, user, item, count(*) AS shown FROM {source(folder)} "
-        f"WHERE bucket <> '{WARMUP}' GROUP BY ALL ORDER BY bucket, round, user, item"
+    found = rows.query(
+        "SELECT bucket, round, user, item, count(*) AS shown FROM {rows} GROUP BY ALL ORDER BY bucket, round, user, item"
     )
-    with connect() as db:
-        found = db.execute(query).df()
     found["shown"] = found["shown"].astype(np.float64)
     return found

@@ -1,16 +1,48 @@
-"""What is measured, per user."""
+"""What is measured, per user; and how others add to it.
 
-from dataclasses import dataclass
+A metric of your own is an object of a module, or an entry point of the group `gptrec.metrics`:
+
+    from analysis import Metric
+    TOP_SLOT = Metric("top_slot", "clicks in slot 1", "clicks per user", "top_clicks",
+                      sql={"top_clicks": "count(*) FILTER (clicked AND slot = 0)"}, needs=("clicked", "slot"))
+
+    python -m analysis.report RUN --metrics my_module:TOP_SLOT
+"""
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+
+import numpy as np
 
 from analysis.errors import AnalysisError
+
+# Totals per user that a log gives: SQL over its rows, and the columns that it takes.
+TOTALS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "impressions": ("count(*)", ()),
+    "pages": ("count(*) FILTER (slot = 0)", ("slot",)),
+    "clicks": ("count(*) FILTER (clicked)", ("clicked",)),
+    "watch_seconds": ("coalesce(sum(watched::DOUBLE), 0)", ("watched",)),
+    "long_views": ("count(*) FILTER (long_view)", ("long_view",)),
+    "likes": ("count(*) FILTER (liked)", ("liked",)),
+    "sessions": ("count(DISTINCT session)", ("session",)),
+    "days_active": ("count(DISTINCT floor(time / 86400))", ("time",)),
+}
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A mean per user, or with `denominator` a ratio of two means (delta method).
+    """A mean per user; with `denominator` a ratio of two means (delta method); with `quantile` or `statistic` a function of
+    the users' values (bootstrap over users).
 
     Attributes:
+        name: for flags and files. label, unit: for people. column: a total per user.
         role: `outcome`, or `guardrail` (judged by non-inferiority against a margin).
+        sql: new totals, name -> aggregate expression of DuckDB over a user's rows, whose columns are `user`, `time` [s],
+            `session`, `page`, `slot`, `item`, `clicked`, `watched` [s], `long_view`, `liked`, as far as the log has them.
+        needs: the columns that `sql` takes; where the log lacks one, the metric is left out and the report says so.
+        quantile: of the users' values, such as .9. statistic: of an array of them, one number.
     """
 
     name: str
@@ -19,6 +51,19 @@ class Metric:
     column: str
     denominator: str | None = None
     role: str = "outcome"
+    sql: Mapping[str, str] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+    quantile: float | None = None
+    statistic: Callable[[np.ndarray], float] | None = None
+
+    @property
+    def columns(self) -> list[str]:
+        return [self.column] if self.denominator is None else [self.column, self.denominator]
+
+    @property
+    def linear(self) -> bool:
+        """Whether it is a mean or a ratio of means, so that it has CUPED and a sequential test."""
+        return self.quantile is None and self.statistic is None
 
 
 METRICS = {
@@ -39,3 +84,62 @@ def find(name: str) -> Metric:
     if name not in METRICS:
         raise AnalysisError(f"unknown metric '{name}'; there are: {', '.join(METRICS)}")
     return METRICS[name]
+
+
+def totals(has: Iterable[str]) -> dict[str, str]:
+    """Totals per user that a log with these columns gives, the metrics' own among them: name -> SQL."""
+    there = set(has)
+    found = {name: sql for name, (sql, needs) in TOTALS.items() if there.issuperset(needs)}
+    for metric in METRICS.values():
+        if there.issuperset(metric.needs):
+            found |= metric.sql
+    return found
+
+
+def measurable(has: Iterable[str]) -> list[Metric]:
+    """The metrics that a table with these totals allows."""
+    there = set(has)
+    return [metric for metric in METRICS.values() if there.issuperset(metric.columns)]
+
+
+def add(metric: Metric) -> None:
+    """Registers a metric for this process.
+
+    Raises:
+        AnalysisError: another metric, or another total, has the name already.
+    """
+    known = METRICS.get(metric.name)
+    if known is not None and known != metric:
+        raise AnalysisError(f"there is a metric '{metric.name}' already; name yours otherwise")
+    others = [m for m in METRICS.values() if m.name != metric.name]
+    taken = set(metric.sql) & ({*TOTALS} | {name for m in others for name in m.sql})
+    if taken:
+        raise AnalysisError(
+            f"metric '{metric.name}' defines '{sorted(taken)[0]}', which there is already; name it otherwise"
+        )
+    if metric.role not in ("outcome", "guardrail"):
+        raise AnalysisError(f"metric '{metric.name}' has the role '{metric.role}'; there are: outcome, guardrail")
+    METRICS[metric.name] = metric
+
+
+def load(names: str | None = None) -> None:
+    """Registers the metrics of entry points `gptrec.metrics`, and those named `module:OBJECT` with commas between."""
+    for point in entry_points(group="gptrec.metrics"):
+        add(_made(point.load(), f"entry point '{point.name}'"))
+    for name in (part.strip() for part in (names or "").split(",") if part.strip()):
+        module, colon, attribute = name.partition(":")
+        if not colon:
+            raise AnalysisError(f"--metrics '{name}': wanted module:OBJECT, such as my_metrics:TOP_SLOT")
+        try:
+            found = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise AnalysisError(f"--metrics '{name}': {error}") from None
+        add(_made(found, f"--metrics '{name}'"))
+
+
+def _made(found: object, where: str) -> Metric:
+    """A metric, or a class or function without arguments that makes one."""
+    made = found() if callable(found) else found
+    if not isinstance(made, Metric):
+        raise AnalysisError(f"{where} gives a {type(made).__name__}, wanted an analysis.Metric")
+    return made

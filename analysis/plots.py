@@ -10,10 +10,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.load import Run, exposure
+from analysis.load import Run, exposure, rows_of_test
 from analysis.loops import lorenz
 from analysis.metrics import METRICS
-from analysis.results import percent
+from analysis.words import percent
 
 # Okabe and Ito's colours, safe for colour-blind readers; yellow is left out (too pale on white).
 HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -180,7 +180,7 @@ def _with_trend(title: str, name: str, loop: list[dict[str, Any]], arms: list[st
 
 def lorenz_curves(run: Run, path: Path) -> str:
     """Exposure of the first round against the last; returns the caption."""
-    counts = exposure(run.path / "impressions")
+    counts = exposure(rows_of_test(run))
     rounds_there = sorted(n for n in counts["round"].unique() if n >= 0)
     arms = run.arms
     figure, axis = plt.subplots(figsize=(5.6, 4.6))

@@ -1,15 +1,16 @@
-"""Writes the report of a run: `report.html` (one file, no network), `report.md`, `results.json`, `figures/*.png`.
+"""Judges an experiment and writes the report: `report.html` (one file, no network), `report.md`, `results.json`, `figures/*.png`.
 
-python -m analysis.report RUN            judge a finished run again
-python -m analysis.report RUN --partial  judge an interrupted one
+python -m analysis.report RUN                                  a simulated run, again
+python -m analysis.report --impressions log.csv --columns user=uid,bucket=variant,time=ts,click=clicked
 """
 
-import argparse
 import base64
 import json
 import math
+import shlex
 import sys
 from html import escape
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +20,70 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analysis import plots
+from analysis import metrics, plots, plots_trial
 from analysis.errors import AnalysisError
-from analysis.load import Run, open_run
-from analysis.metrics import METRICS
-from analysis.results import compute, percent
-
-Rows = list[list[str]]
+from analysis.flags import parser, refuse_log_flags, source_of
+from analysis.live_log import Source, open_log
+from analysis.load import open_run
+from analysis.results import compute, judged
+from analysis.tables import (
+    Rows,
+    arm_rows,
+    effect_rows,
+    item_rows,
+    look_rows,
+    pair_rows,
+    quantile_rows,
+    round_rows,
+    segment_rows,
+    short_rows,
+    true_rows,
+    user_rows,
+)  # fmt: skip
+from analysis.words import lights, monitoring, who
 
 
 def write(path: str | Path, partial: bool = False) -> dict[str, Any]:
     """Judges the run at `path`, writes the four kinds of files into it, returns the results."""
+    metrics.load()
     run = open_run(path, partial)
     results = compute(run)
     results["partial"] = run.manifest["status"] != "complete"
-    figures = _figures(run, results)
-    (run.path / "results.json").write_text(json.dumps(_finite(results), indent=1) + "\n", encoding="utf-8")
-    (run.path / "report.md").write_text(markdown(results), encoding="utf-8")
-    (run.path / "report.html").write_text(html(results, figures), encoding="utf-8")
+    results["title"] = title_of(run.manifest)
+    captions = _figures(results, run.arms, run.path / "figures")
+    captions |= plots.rounds(results, run.arms, run.path / "figures")
+    captions["lorenz"] = plots.lorenz_curves(run, run.path / "figures" / "lorenz.png")
+    return _written(results, captions, run.path)
+
+
+def write_log(source: Source, out: Path, command: str) -> dict[str, Any]:
+    """Judges a live log and writes the four kinds of files into the folder `out`, which is made."""
+    with open_log(source) as trial:
+        results = judged(trial, {})
+        results |= {"partial": False, "users": {}, "rounds": None, "top_items": None}
+        sizes = len(trial.users)
+        results["title"] = f"{' against '.join(trial.arms)}: {sizes} users, {trial.days} days, log {source.path.name}"
+        results["manifest"] = {
+            "control": trial.control, "contenders": trial.contenders, "command": command, "experiment": None, "notes": [],
+            "versions": {name: version(name) for name in ("duckdb", "numpy", "scipy", "statsmodels", "tea-tasting")},
+        }  # fmt: skip
+        results["lights"] = lights(results)
+        out.mkdir(parents=True)
+        return _written(results, _figures(results, trial.arms, out / "figures"), out)
+
+
+def _written(results: dict[str, Any], captions: dict[str, str], out: Path) -> dict[str, Any]:
+    figures = {
+        name: {
+            "caption": caption,
+            "data": "data:image/png;base64,"
+            + base64.b64encode((out / "figures" / f"{name}.png").read_bytes()).decode(),
+        }
+        for name, caption in captions.items()
+    }
+    (out / "results.json").write_text(json.dumps(_finite(results), indent=1) + "\n", encoding="utf-8")
+    (out / "report.md").write_text(markdown(results), encoding="utf-8")
+    (out / "report.html").write_text(html(results, figures), encoding="utf-8")
     return results
 
 
@@ -51,154 +98,26 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def _figures(run: Run, results: dict[str, Any]) -> dict[str, dict[str, str]]:
-    folder = run.path / "figures"
+def _figures(results: dict[str, Any], arms: list[str], folder: Path) -> dict[str, str]:
+    """Those that every experiment has; name -> caption."""
     folder.mkdir(exist_ok=True)
     captions = {}
     if any(row["lift"] is not None and math.isfinite(row["lift"]) for row in results["effects"]["rows"]):
-        captions["forest"] = plots.forest(results, run.arms, folder / "forest.png")
-    captions |= plots.rounds(results, run.arms, folder)
-    captions["lorenz"] = plots.lorenz_curves(run, folder / "lorenz.png")
-    return {
-        name: {
-            "caption": caption,
-            "data": "data:image/png;base64," + base64.b64encode((folder / f"{name}.png").read_bytes()).decode(),
-        }
-        for name, caption in captions.items()
-    }
-
-
-# -- numbers as text ----------------------------------------------------------------------------------------------
-
-
-def number(x: float | None) -> str:
-    """At most three significant digits; counts with thin spaces; rates below 1 without the leading zero."""
-    if x is None or not math.isfinite(x):
-        return "–"
-    if float(x).is_integer() and abs(x) >= 1000:
-        return f"{int(x):,}".replace(",", "\u2009")
-    if abs(x) >= 100:
-        return f"{x:.0f}"
-    if abs(x) >= 1:
-        return f"{x:.3g}"
-    text = f"{x:.3f}" if abs(x) >= 0.001 or x == 0 else f"{x:.1e}"
-    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
-
-
-def pvalue(x: float | None) -> str:
-    if x is None or not math.isfinite(x):
-        return "–"
-    return "< .0001" if x < 0.0001 else f"{x:.4f}".lstrip("0")
-
-
-def effect_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
-    """The main table: outcomes first, guardrails after them."""
-    rows = sorted(results["effects"]["rows"], key=lambda row: row["role"] == "guardrail")
-    has_truth = any(row["true_lift"] is not None for row in rows)
-    several = len({row["arm"] for row in rows}) > 1
-    head = ["metric", *(["contender"] if several else []), "control mean", "contender mean", "lift", "95 % interval"]
-    head += [*(["true lift"] if has_truth else []), "adjusted p", "detectable", "CUPED saved"]
-    body = []
-    for row in rows:
-        name = METRICS[row["metric"]].label + (" ★" if row["role"] == "primary" else "")
-        if row["margin"] is not None and math.isfinite(row["lift"]):
-            words = "not worse" if row["not_worse"] else "may be worse"
-            name += f" (guardrail: {words} by {percent(row['margin'], 0)})"
-        line = [name, *([row["arm"]] if several else []), number(row["control_mean"]), number(row["treatment_mean"])]
-        line += [percent(row["lift"]), f"{percent(row['low'])} to {percent(row['high'])}"]
-        line += [percent(row["true_lift"])] if has_truth else []
-        body.append(
-            [*line, pvalue(row["pvalue_adjusted"]), percent(row["detectable"]), percent(row["variance_saved"], 0)]
-        )
-    return head, body
-
-
-def true_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
-    head = ["metric", "contender", "control mean", "contender mean", "true lift"]
-    rows = results["true_effects"]["rows"]
-    body = [
-        [
-            METRICS[r["metric"]].label,
-            r["arm"],
-            number(r["control_mean"]),
-            number(r["treatment_mean"]),
-            percent(r["true_lift"]),
-        ]
-        for r in rows
-    ]
-    return head, body
-
-
-def arm_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
-    """One column per arm, references included."""
-    judged, control = {*results["manifest"]["contenders"]}, results["manifest"]["control"]
-    rows = results["arms"]["rows"]
-    notes = {
-        row["arm"]: " (control)" if row["arm"] == control else "" if row["arm"] in judged else " (reference)"
-        for row in rows
-    }
-    head = ["per arm", *(row["arm"] + notes[row["arm"]] for row in rows)]
-    lines = [
-        ("users", "users"),
-        ("clicks per page", "clicks_per_page"),
-        *((f"{m.label} [{m.unit}]", m.name) for m in METRICS.values()),
-    ]
-    return head, [[label, *(number(row[key]) for row in rows)] for label, key in lines]
-
-
-def round_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
-    head = [
-        "arm",
-        "round",
-        "click rate",
-        "clicks per page",
-        "coverage",
-        "Gini",
-        "overlap",
-        "popularity shown",
-        "popularity clicked",
-        "category entropy [bits]",
-    ]
-    keys = (
-        "click_rate",
-        "clicks_per_page",
-        "coverage",
-        "gini",
-        "overlap",
-        "popularity_shown",
-        "popularity_clicked",
-        "category_entropy",
-    )
-    body = [[r["arm"], str(r["round"] + 1), *(number(r[key]) for key in keys)] for r in results["rounds"]["loop"]]
-    return head, body
-
-
-def user_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
-    head = ["parameter", "value", "standard error", "status", "source"]
-    numbers = results["users"].get("numbers", {})
-    body = [
-        [name, number(n["value"]), number(n["error"]), n["status"], n["source"]] for name, n in sorted(numbers.items())
-    ]
-    arrays = results["users"].get("arrays", {})
-    body += [[name, "array", "–", status, source] for name, (status, source) in sorted(arrays.items())]
-    return head, body
-
-
-def item_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
-    head = ["arm", "item", "share of impressions", "click rate"]
-    return head, [
-        [r["arm"], r["item_id"], percent(r["share"]), number(r["click_rate"])] for r in results["top_items"]["rows"]
-    ]
+        captions["forest"] = plots.forest(results, arms, folder / "forest.png")
+    captions |= plots_trial.over_time(results, arms, folder)
+    caption = plots_trial.segments(results, arms, folder / "segments.png")
+    return captions | ({"segments": caption} if caption is not None else {})
 
 
 def reading(results: dict[str, Any]) -> list[str]:
     """What the numbers are and are not, in sentences."""
     rows, settings = results["effects"]["rows"], results["manifest"]["experiment"]
-    found = []
+    found = monitoring(results)
     if rows:
         found.append(
             f"n = {rows[0]['n_control']} users in the control; users are the unit of randomisation and of analysis. "
-            "Lifts by tea-tasting (delta method), CUPED on the warm-up; the primary metric (★) is corrected over arms by Holm, "
+            "Lifts by tea-tasting (delta method), CUPED on the time before the test, where there is one; the primary "
+            "metric (★) is corrected over arms by Holm, "
             "all others by Benjamini-Hochberg; intervals are not corrected. Detectable: the effect found with probability .80."
         )
     if any(row["true_lift"] is not None for row in rows) or results["true_effects"]["rows"]:
@@ -206,6 +125,8 @@ def reading(results: dict[str, Any]) -> list[str]:
             "The true effect compares worlds in which everybody gets one arm; no live test can know it. It speaks of these "
             "models: an arm that retrains on a bucket learns from fewer users than one that serves everybody."
         )
+    if settings is None:
+        return found
     if settings["learn_from"] == "own" and settings["rounds"] > 1 and rows:
         found.append(
             "Users who share a retrained model are no independent replicates of the algorithm: the claim is about this training run."
@@ -233,9 +154,9 @@ def _html_table(head: list[str], body: Rows, text_columns: int = 1) -> str:
     return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
 
 
-def title_of(results: dict[str, Any]) -> str:
-    e = results["manifest"]["experiment"]
-    log = results["manifest"].get("log_name", e["log"])
+def title_of(manifest: dict[str, Any]) -> str:
+    e = manifest["experiment"]
+    log = manifest.get("log_name", e["log"])
     return f"{' against '.join(e['policies'])}: {e['users']} users, {e['days']:g} days, {e['rounds']} rounds, log {log}"
 
 
@@ -246,28 +167,37 @@ def html(results: dict[str, Any], figures: dict[str, dict[str, str]]) -> str:
     if not results["effects"]["rows"] and results["true_effects"]["rows"]:
         top.append(_html_table(*true_rows(results)))
     top.append(_html_table(*arm_rows(results)))
+    top += [
+        _html_table(*rows(results))
+        for rows, key in ((pair_rows, "pairs"), (quantile_rows, "quantiles"))
+        if results[key]
+    ]
+    loop = results["rounds"] is not None
     # The template escapes everything but the tables, which are escaped cell by cell.
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
     return environment.get_template("report.html.jinja").render(
-        title=title_of(results), lights=results["lights"], partial=results["partial"],
+        title=results["title"], lights=results["lights"], partial=results["partial"], warnings=results["warnings"],
         verdicts=results["verdicts"] or results["true_verdicts"], figures=figures, tables_top=top, reading=reading(results),
-        table_rounds=_html_table(*round_rows(results)), table_items=_html_table(*item_rows(results)),
-        table_users=_html_table(*user_rows(results)), notes=manifest.get("notes", []), command=command_of(manifest),
+        table_looks=_html_table(*look_rows(results)) if results["monitor"] else "", who=who(results) if results["effects"]["rows"] else [],
+        table_segments=_html_table(*segment_rows(results), 2) if results["segments"]["rows"] else "",
+        table_rounds=_html_table(*round_rows(results)) if loop else "", table_items=_html_table(*item_rows(results)) if loop else "",
+        table_users=_html_table(*user_rows(results)) if results["users"] else "", notes=manifest.get("notes", []),
+        command=command_of(manifest),
         changed=", ".join(f"{key} = {value}" for key, value in manifest.get("changed", {}).items()) or "none",
-        settings=json.dumps(manifest["experiment"], indent=1), machine=json.dumps(_machine(manifest), indent=1),
+        settings=json.dumps(manifest["experiment"], indent=1) if manifest["experiment"] is not None else "",
+        machine=json.dumps(_machine(manifest), indent=1),
     )  # fmt: skip
 
 
 def command_of(manifest: dict[str, Any]) -> str:
-    return str(
-        manifest.get("command", "python -m simulator.run --policies " + ",".join(manifest["experiment"]["policies"]))
-    )
+    if "command" in manifest:
+        return str(manifest["command"])
+    return "python -m simulator.run --policies " + ",".join(manifest["experiment"]["policies"])
 
 
 def _machine(manifest: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: manifest.get(key) for key in ("versions", "checksum", "training", "seconds", "peak_memory_mib", "pages")
-    }
+    keys = ("versions", "checksum", "training", "seconds", "peak_memory_mib", "pages")
+    return {key: manifest[key] for key in keys if key in manifest}
 
 
 def markdown(results: dict[str, Any]) -> str:
@@ -277,23 +207,28 @@ def markdown(results: dict[str, Any]) -> str:
         lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
         return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in body])
 
-    parts = [f"# {title_of(results)}"]
+    parts = [f"# {results['title']}"]
     parts += (
         ["**Incomplete run**: it was interrupted; the figures cover what was recorded."] if results["partial"] else []
     )
     parts += [f"**{sentence}**" for sentence in results["verdicts"] or results["true_verdicts"]]
     parts += ["\n".join(f"- {light['name']} ({light['colour']}): {light['text']}." for light in results["lights"])]
+    parts += ["\n".join(f"- Warning: {text}." for text in results["warnings"])]
     if results["effects"]["rows"]:
         parts.append(table(*effect_rows(results)))
     elif results["true_effects"]["rows"]:
         parts.append(table(*true_rows(results)))
     parts += [table(*arm_rows(results)), *reading(results)]
-    parts += ["## By round", table(*round_rows(results))]
-    parts += [
-        "## Where the users come from",
-        *results["manifest"].get("notes", []),
-        table(*user_rows(results)),
-    ]
+    for title, rows, there in (
+        ("All pairs", pair_rows, results["pairs"]),
+        ("Quantiles over users", quantile_rows, results["quantiles"]),
+        ("Looks", look_rows, results["monitor"]),
+        ("Segments", segment_rows, results["segments"]["rows"]),
+        ("By round", round_rows, results["rounds"]),
+    ):
+        parts += [f"## {title}", table(*rows(results))] if there else []
+    if results["users"]:
+        parts += ["## Where the users come from", *results["manifest"].get("notes", []), table(*user_rows(results))]
     parts += ["## Reproduce", f"```\n{command_of(results['manifest'])}\n```"]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -304,33 +239,15 @@ def terminal(results: dict[str, Any], console: Console | None = None) -> None:
     for sentence in results["verdicts"] or results["true_verdicts"]:
         console.print(sentence, style="bold", highlight=False)
     if results["effects"]["rows"]:
-        console.print(_terminal_table(*_short_rows(results)))
+        console.print(_terminal_table(*short_rows(results)))
     elif results["true_effects"]["rows"]:
         console.print(_terminal_table(*true_rows(results)))
     else:
         console.print(_terminal_table(*arm_rows(results)))
     for light in results["lights"]:
         console.print(f"{light['name']} ({light['colour']}): {light['text']}", highlight=False)
-
-
-def _short_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
-    """The main table without what only the page has room for."""
-    rows = results["effects"]["rows"]
-    several = len({row["arm"] for row in rows}) > 1
-    has_truth = any(row["true_lift"] is not None for row in rows)
-    head = [*(["contender"] if several else []), "metric", "control", "contender" if not several else "mean"]
-    head += ["lift [%]", "95 % interval", "adj. p", *(["true [%]"] if has_truth else [])]
-    body = []
-    for row in rows:
-        name = METRICS[row["metric"]].label + (" ★" if row["role"] == "primary" else "")
-        line = [*([row["arm"]] if several else []), name, number(row["control_mean"]), number(row["treatment_mean"])]
-        line += [_bare(row["lift"]), f"{_bare(row['low'])} to {_bare(row['high'])}", pvalue(row["pvalue_adjusted"])]
-        body.append(line + ([_bare(row["true_lift"])] if has_truth else []))
-    return head, body
-
-
-def _bare(x: float | None) -> str:
-    return percent(x).removesuffix(" %")
+    for text in results["warnings"]:
+        console.print(f"warning: {text}", highlight=False)
 
 
 def _terminal_table(head: list[str], body: Rows) -> Table:
@@ -343,19 +260,29 @@ def _terminal_table(head: list[str], body: Rows) -> Table:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m analysis.report", description="Judge a run again and write its report."
-    )
-    parser.add_argument("run", help="a run directory, as `python -m simulator.run` leaves it")
-    parser.add_argument("--partial", action="store_true", help="judge an interrupted run by what it recorded")
-    given = parser.parse_args(arguments)
+    """Returns the exit status: 0 done, 2 bad input."""
+    given = parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        results = write(given.run, given.partial)
+        metrics.load(given.metrics)
+        if (given.run is None) == (given.impressions is None):
+            raise AnalysisError("name either a run directory or a log with --impressions")
+        if given.run is not None:
+            refuse_log_flags(given)
+            results, out = write(given.run, given.partial), Path(given.run)
+        else:
+            out = given.out if given.out is not None else Path("ab-report")
+            if out.exists():
+                raise AnalysisError(f"--out '{out}' exists already; name another folder")
+            results = write_log(source_of(given), out, "python -m analysis.report " + shlex.join(words))
     except AnalysisError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"error: {error.filename or ''}: {error.strerror}", file=sys.stderr)
+        return 2
     terminal(results)
-    print(f"report: {Path(given.run) / 'report.html'}")
+    print(f"report: {out / 'report.html'}")
     return 0
 
 

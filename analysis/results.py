@@ -1,27 +1,23 @@
 """Everything that the report says, as one dictionary with units; `results.json` is this and nothing else."""
 
 from dataclasses import asdict
+from itertools import combinations
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from analysis.inference import LEVEL, Effect, judge, value_of
-from analysis.load import (
-    MEASURES,
-    Run,
-    before_test,
-    everyone,
-    exposure,
-    pair_counts,
-    per_user,
-    true_means,
-    with_covariates,
-)
+from analysis.inference import LEVEL, Effect, compare_named, judge, value_of
+from analysis.load import Run, everyone, exposure, pair_counts, true_means, with_covariates
+from analysis.looks import Daily, effects, monitor, since_exposure
 from analysis.loops import ROUND_UNITS, by_round
-from analysis.metrics import METRICS, find
-from analysis.multiplicity import sample_ratio
+from analysis.metrics import METRICS, measurable
+from analysis.multiplicity import holm, sample_ratio
+from analysis.resampling import quantile_difference
+from analysis.segments import by_segment, ratios
+from analysis.trial import Trial, of_run
+from analysis.words import ended_early, lights, stopped_verdict, true_verdict, verdict
 
+QUANTILES = (0.5, 0.9, 0.99)
 EFFECT_UNITS = {
     "control_mean": "the metric's unit", "treatment_mean": "the metric's unit",
     "lift": "relative (.02 = 2 %)", "low": "relative, 95 % interval", "high": "relative, 95 % interval",
@@ -32,48 +28,134 @@ EFFECT_UNITS = {
 
 
 def compute(run: Run) -> dict[str, Any]:
-    """Judges a run."""
-    folder = run.path / "impressions"
-    counts = per_user(folder)
-    table = everyone(run, counts)
-    pre = before_test(folder) if (folder / "bucket=warmup").exists() else None
-    full = with_covariates(table, pre) if pre is not None and not run.twin else table
-    control, contenders = run.manifest["control"], list(run.manifest["contenders"])
-    primary = find(run.settings["primary"]).name
+    """Judges a run: what a live test would know, the truth, and what the loop did."""
+    trial = of_run(run)
     truth = true_means(run)
-    effects = [] if run.twin else judge(full, control, contenders, primary, run.settings["margin"], truth)
-    twin_truth = _true_effects(truth, control, contenders) if truth else []
-    ratio = _ratio(run)
-    before = None if run.twin or pre is None else _before(full, control, contenders, primary, run.settings["margin"])
-    results = {
-        "verdicts": [] if run.twin else [verdict(e) for e in effects if e.metric == primary],
-        "true_verdicts": [true_verdict(row) for row in twin_truth if row["metric"] == primary],
-        "confidence_level": LEVEL,
-        "effects": {"units": EFFECT_UNITS, "rows": [asdict(effect) for effect in effects]},
+    results = judged(trial, {} if run.twin else truth, compare=not run.twin)
+    twin_truth = _true_effects(truth, trial.control, trial.contenders) if truth else []
+    items = run.items
+    results |= {
+        "true_verdicts": [true_verdict(row) for row in twin_truth if row["metric"] == trial.primary.name],
         "true_effects": {"units": {"true_lift": "relative, all users"}, "rows": twin_truth},
-        "arms": {"units": {m.name: m.unit for m in METRICS.values()} | {"clicks_per_page": "clicks per page", "users": "count"},
-                 "rows": [_arm(table, arm) for arm in run.arms]},
-        "sample_ratio": ratio,
-        "before_test": before,
-        "rounds": _rounds(run, control, contenders, primary, pre),
-        "top_items": {"units": {"share": "share of the arm's impressions"}, "rows": _top_items(run)},
+        "rounds": _rounds(run, trial),
+        "top_items": {"units": {"share": "share of the arm's impressions"}, "rows": top_items(trial, items)},
         "users": run.parameters,
         "manifest": run.manifest,
-    }  # fmt: skip
+    }
     results["lights"] = lights(results)
     return results
 
 
+def judged(trial: Trial, truth: dict[str, pd.DataFrame], compare: bool = True) -> dict[str, Any]:
+    """All that an experiment's rows and its plan tell.
+
+    Args:
+        truth: arm -> per-user table of the world in which everybody got it; {} in a live test.
+        compare: whether users were split between the arms.
+    """
+    table = trial.table()
+    primary, control, contenders = trial.primary, trial.control, trial.contenders
+    found_effects = judge(table, control, contenders, primary.name, trial.margin, truth) if compare else []
+    found: dict[str, Any] = {
+        "verdicts": [verdict(e, trial.simulated) for e in found_effects if e.metric == primary.name],
+        "true_verdicts": [],
+        "confidence_level": LEVEL,
+        "primary": primary.name,
+        "control": control,
+        "effects": {"units": EFFECT_UNITS, "rows": [asdict(effect) for effect in found_effects]},
+        "true_effects": {"units": {}, "rows": []},
+        "arms": {"units": {m.name: m.unit for m in METRICS.values()} | {"clicks_per_page": "clicks per page", "users": "count"},
+                 "rows": [_arm(table, arm) for arm in trial.arms]},
+        "warnings": trial.warnings,
+        "sample_ratio": None, "before_test": None, "pairs": [], "quantiles": [], "monitor": [], "over_time": [],
+        "segments": {"rows": [], "tests": []}, "sample_ratio_by_segment": [],
+    }  # fmt: skip
+    if not compare:
+        return found
+    sizes = {arm: int((trial.users["bucket"] == arm).sum()) for arm in trial.arms}
+    found |= {
+        "sample_ratio": asdict(sample_ratio(sizes, trial.weights)),
+        "sample_ratio_by_segment": ratios(trial.users, trial.segments, trial.arms, trial.weights),
+        "before_test": None if trial.before is None else _before(table, trial),
+        "pairs": _pairs(table, trial),
+        "quantiles": _quantiles(table, trial),
+        "segments": by_segment(table, trial.segments, primary, control, contenders),
+    }
+    if primary.linear and "time" in trial.rows.has:
+        found |= _by_day(table, trial)
+        _say_stopped(found, found_effects, trial)
+    return found
+
+
+def _by_day(table: pd.DataFrame, trial: Trial) -> dict[str, Any]:
+    """The primary metric looked at day by day, by days of the test and by days since a user's first impression."""
+    names = list(dict.fromkeys([*trial.primary.columns, "impressions"]))
+    totals = trial.rows.daily(names, table[["user", "bucket"]], trial.days)
+    daily = Daily(table, {name: totals[name] for name in trial.primary.columns})
+    exposed = since_exposure(daily, totals["impressions"])
+    treated = [arm for arm in trial.contenders if arm != trial.control]
+    looks, time = [], []
+    for arm in treated:
+        alpha = (1 - LEVEL) / len(treated)
+        looks.append(
+            {"arm": arm, **monitor(daily, trial.primary, trial.control, arm, trial.monitor, trial.planned, alpha)}
+        )
+        time.append(
+            {"arm": arm, "by_day": effects(daily, trial.primary, trial.control, arm),
+             "since_exposure": effects(exposed, trial.primary, trial.control, arm)}
+        )  # fmt: skip
+    return {"monitor": looks, "over_time": time}
+
+
+def _say_stopped(found: dict[str, Any], effects: list[Effect], trial: Trial) -> None:
+    """Where the test ended at a crossing before its planned end, the verdict is the one adjusted for the looks."""
+    by_arm = {row["arm"]: row for row in found["monitor"]}
+    primary = [e for e in effects if e.metric == found["primary"]]
+    found["verdicts"] = [
+        stopped_verdict(e, by_arm[e.arm]) if ended_early(by_arm.get(e.arm)) else verdict(e, trial.simulated)
+        for e in primary
+    ]
+
+
+def _pairs(table: pd.DataFrame, trial: Trial) -> list[dict[str, Any]]:
+    """All pairs of arms on the primary metric, Holm over pairs; nothing where there are only two arms."""
+    if len(trial.arms) < 3:
+        return []
+    rows: list[dict[str, Any]] = [
+        {"arm": b, "against": a, **_short(compare_named(table, trial.primary, a, b))}
+        for a, b in combinations(reversed(trial.arms), 2)
+    ]
+    for row, p in zip(rows, holm([row["pvalue"] for row in rows]), strict=True):
+        row["pvalue_adjusted"] = float(p)
+    return rows
+
+
+def _short(found: dict[str, float]) -> dict[str, float]:
+    return {key: found[key] for key in ("lift", "low", "high", "pvalue")}
+
+
+def _quantiles(table: pd.DataFrame, trial: Trial) -> list[dict[str, Any]]:
+    """Median and tails of the users' totals of the primary metric, by bootstrap over users."""
+    if trial.primary.denominator is not None or not trial.primary.linear:
+        return []
+    values = {arm: table.loc[table["bucket"] == arm, trial.primary.column].to_numpy(float) for arm in trial.arms}
+    rows = []
+    for arm in trial.contenders:
+        if arm == trial.control or min(len(values[arm]), len(values[trial.control])) < 2:
+            continue
+        for q in QUANTILES:
+            found = quantile_difference(values[trial.control], values[arm], q, level=LEVEL)
+            rows.append({"arm": arm, "quantile": q, **asdict(found)})
+    return rows
+
+
 def _arm(table: pd.DataFrame, arm: str) -> dict[str, Any]:
     rows = table[table["bucket"] == arm]
-    pages = float(rows["pages"].sum())
-    means = {metric.name: value_of(rows, metric) for metric in METRICS.values()}
-    return {
-        "arm": arm,
-        "users": len(rows),
-        "clicks_per_page": float(rows["clicks"].sum()) / pages if pages else float("nan"),
-        **means,
-    }
+    found: dict[str, Any] = {"arm": arm, "users": len(rows)}
+    if {"pages", "clicks"} <= set(table.columns):
+        pages = float(rows["pages"].sum())
+        found["clicks_per_page"] = float(rows["clicks"].sum()) / pages if pages else float("nan")
+    return found | {metric.name: value_of(rows, metric) for metric in measurable(table.columns)}
 
 
 def _true_effects(truth: dict[str, pd.DataFrame], control: str, contenders: list[str]) -> list[dict[str, Any]]:
@@ -82,7 +164,7 @@ def _true_effects(truth: dict[str, pd.DataFrame], control: str, contenders: list
     for arm in contenders:
         if arm == control or arm not in truth or control not in truth:
             continue
-        for metric in METRICS.values():
+        for metric in measurable(truth[control].columns):
             base, other = value_of(truth[control], metric), value_of(truth[arm], metric)
             rows.append(
                 {"arm": arm, "control": control, "metric": metric.name, "unit": metric.unit, "control_mean": base,
@@ -91,57 +173,44 @@ def _true_effects(truth: dict[str, pd.DataFrame], control: str, contenders: list
     return rows
 
 
-def _ratio(run: Run) -> dict[str, Any] | None:
-    if run.twin:
-        return None
-    sizes = run.users["bucket"].value_counts()
-    weights = run.manifest.get("weights") or dict.fromkeys(run.arms, 1.0)
-    return asdict(sample_ratio({arm: int(sizes.get(arm, 0)) for arm in run.arms}, weights))
-
-
-def _before(full: pd.DataFrame, control: str, contenders: list[str], primary: str, margin: float) -> dict[str, Any]:
-    """An A/A check that costs nothing: the buckets compared on the warm-up, in which all got the same policy."""
-    past = full[["user", "bucket"]].copy()
-    for name in MEASURES:
-        past[name] = full[f"{name}_pre"]
-    found = [e for e in judge(past, control, contenders, primary, margin, {}) if e.metric == primary]
+def _before(table: pd.DataFrame, trial: Trial) -> dict[str, Any]:
+    """An A/A check that costs nothing: the buckets compared on the time before the test, in which all got the same."""
+    names = [name for name in table.columns if f"{name}_pre" in table]
+    past = table[["user", "bucket"]].assign(**{name: table[f"{name}_pre"] for name in names})
+    found = judge(past, trial.control, trial.contenders, trial.primary.name, trial.margin, {})
     return {
         "rows": [
-            {"arm": e.arm, "lift": e.lift, "low": e.low, "high": e.high, "pvalue": e.pvalue_adjusted} for e in found
+            {"arm": e.arm, "lift": e.lift, "low": e.low, "high": e.high, "pvalue": e.pvalue_adjusted}
+            for e in found
+            if e.metric == trial.primary.name
         ]
     }
 
 
-def _rounds(run: Run, control: str, contenders: list[str], primary: str, pre: pd.DataFrame | None) -> dict[str, Any]:
-    folder = run.path / "impressions"
-    users = per_user(folder, by_round=True)
-    loop = by_round(exposure(folder), pair_counts(folder), users, run.items)
+def _rounds(run: Run, trial: Trial) -> dict[str, Any]:
+    """What the loop did by round, and the primary lift of each round."""
+    users = trial.rows.per_user(("bucket", "round", "user"))
+    loop = by_round(exposure(trial.rows), pair_counts(trial.rows), users, run.items)
+    before = None if trial.before is None else trial.before.per_user(("user",))
     lifts = []
     for number, rows in users.groupby("round"):
         if run.twin or number < 0:
             continue
-        table = everyone(run, rows.drop(columns="round"))
-        full = with_covariates(table, pre) if pre is not None else table
-        for effect in judge(full, control, contenders, primary, run.settings["margin"], {}):
-            if effect.metric == primary:
-                lifts.append(
-                    {
-                        "arm": effect.arm,
-                        "round": int(number),
-                        "lift": effect.lift,
-                        "low": effect.low,
-                        "high": effect.high,
-                    }
-                )
+        table = everyone(trial.users[["user", "bucket"]], rows.drop(columns="round"))
+        full = with_covariates(table, before) if before is not None else table
+        for arm in trial.contenders:
+            if arm != trial.control:
+                found = compare_named(full, trial.primary, trial.control, arm)
+                lifts.append({"arm": arm, "round": int(number), **{key: found[key] for key in ("lift", "low", "high")}})
     return {"units": {**ROUND_UNITS, "lift": "relative, 95 % interval"}, "loop": loop, "lifts": lifts}
 
 
-def _top_items(run: Run, most: int = 5) -> list[dict[str, Any]]:
+def top_items(trial: Trial, items: pd.DataFrame, most: int = 5) -> list[dict[str, Any]]:
     """The items that each arm showed most, by the log's own ids."""
-    counts = exposure(run.path / "impressions").groupby(["bucket", "item"], as_index=False)[["shown", "clicked"]].sum()
-    names = run.items.set_index("item")["item_id"]
+    counts = exposure(trial.rows).groupby(["bucket", "item"], as_index=False)[["shown", "clicked"]].sum()
+    names = items.set_index("item")["item_id"]
     rows = []
-    for arm in run.arms:
+    for arm in trial.arms:
         own = counts[counts["bucket"] == arm]
         total = own["shown"].sum()
         for _, row in own.sort_values(["shown", "item"], ascending=[False, True]).head(most).iterrows():
@@ -154,74 +223,3 @@ def _top_items(run: Run, most: int = 5) -> list[dict[str, Any]]:
                 }
             )
     return rows
-
-
-# -- words ------------------------------------------------------------------------------------------------------------
-
-
-def percent(x: float | None, digits: int = 2) -> str:
-    """A relative number as per cent with at most three significant digits."""
-    if x is None or not np.isfinite(x):
-        return "–"
-    shown = abs(100 * x)
-    places = 0 if shown >= 100 else 1 if shown >= 10 else digits
-    return f"{100 * x:.{places}f} %"
-
-
-def verdict(e: Effect) -> str:
-    """One sentence about one contender on the primary metric."""
-    label = METRICS[e.metric].label
-    what = f"{label} per user" if METRICS[e.metric].denominator is None else label
-    truth = f"; the true effect is {percent(e.true_lift)}" if e.true_lift is not None else ""
-    if not np.isfinite(e.lift):
-        return f"{e.arm} against {e.control}: nothing to compare on {what}."
-    holm = f", Holm-adjusted p = {e.pvalue_adjusted:.2g}"
-    interval = f"95 % interval {percent(e.low)} to {percent(e.high)}"
-    if e.pvalue_adjusted < 1 - LEVEL:
-        word = "beats" if e.lift > 0 else "loses to"
-        return (
-            f"In this world and training run {e.arm} {word} {e.control} on {what} by {percent(abs(e.lift))} "
-            f"({_absolute_interval(e)}{holm}){truth}."
-        )
-    return (
-        f"No difference found between {e.arm} and {e.control} on {what}: {percent(e.lift)} ({interval}{holm}); "
-        f"the test could have seen {percent(e.detectable)} or more{truth}."
-    )
-
-
-def _absolute_interval(e: Effect) -> str:
-    low, high = (e.low, e.high) if e.lift > 0 else (-e.high, -e.low)
-    return f"95 % interval {percent(low)} to {percent(high)}"
-
-
-def true_verdict(row: dict[str, Any]) -> str:
-    """One sentence about the twin worlds."""
-    return (
-        f"True effect of {row['arm']} against {row['control']} on {METRICS[row['metric']].label}: {percent(row['true_lift'])} "
-        f"(every one of {row['users']} users in both worlds)."
-    )
-
-
-def lights(results: dict[str, Any]) -> list[dict[str, str]]:
-    """Three lights with words: sample ratio, A/A on the warm-up, fidelity of the users."""
-    found = []
-    ratio = results["sample_ratio"]
-    if ratio is not None and np.isfinite(ratio["pvalue"]):
-        bad = ratio["pvalue"] < 0.001
-        text = f"p = {ratio['pvalue']:.2g}: bucket sizes are {'not ' if bad else ''}what the weights say"
-        found.append({"name": "Sample ratio", "colour": "red" if bad else "green", "text": text})
-    before = results["before_test"]
-    if before is not None and before["rows"]:
-        least = min(row["pvalue"] for row in before["rows"])
-        colour = "amber" if least < 0.05 else "green"
-        text = f"p = {least:.2g}: before the test, under one policy, the buckets {'differed' if least < 0.05 else 'did not differ'}"
-        found.append({"name": "A/A on the warm-up", "colour": colour, "text": text})
-    numbers = results["users"].get("numbers", {})
-    if numbers:
-        assumed = sorted(name for name, number in numbers.items() if number["status"] == "assumed")
-        returns = any(name.startswith("gap_") for name in assumed)
-        text = f"{len(numbers) - len(assumed)} of {len(numbers)} numbers estimated; "
-        text += "session length and return times assumed" if returns else "sessions and return times estimated"
-        text += "; not held against held-out days here: python -m simulator.validate does that"
-        found.append({"name": "Fidelity of the users", "colour": "amber", "text": text})
-    return found

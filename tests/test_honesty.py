@@ -8,8 +8,9 @@ import pytest
 from scipy.stats import binom, spearmanr
 
 from analysis.inference import compare
-from analysis.load import before_test, everyone, open_run, per_user, with_covariates
+from analysis.load import open_run
 from analysis.metrics import METRICS
+from analysis.trial import of_run
 from policies.log import Dataset
 from simulator import run
 from simulator.buckets import assign
@@ -22,8 +23,7 @@ def test_aa_rejects_at_its_level(experiment, tmp_path: Path) -> None:  # type: i
     """One frozen policy serves a world; 1,000 salts split its users into two arms."""
     e = experiment(policies=("sasrec",), learn_from="none", users=1000, days=2.0)
     world = open_run(run(e, out=str(tmp_path / "run")).path)
-    counts = per_user(world.path / "impressions")
-    full = with_covariates(everyone(world, counts), before_test(world.path / "impressions"))
+    full = of_run(world).table()
     users = full["user"].to_numpy()
     for name in ("clicks", "click_rate"):
         rejected = 0

@@ -1,0 +1,103 @@
+"""The rows of an experiment, wherever they lie; DuckDB aggregates them out of core, the statistics get small tables."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+from analysis.errors import AnalysisError
+from analysis.metrics import totals
+
+DAY = 86_400.0
+MEMORY = "1GB"  # beyond it DuckDB spills to the temporary folder
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Impressions as a relation of SQL.
+
+    Attributes:
+        relation: what stands after FROM. Columns: `bucket`, `user` (whole numbers) and those of `has`; `time` in seconds from
+            the start of the test.
+        has: the feedback and context columns that there are.
+        database: a DuckDB file that holds them; None for files that the relation names itself.
+    """
+
+    relation: str
+    has: frozenset[str]
+    database: Path | None = None
+
+    def query(self, sql: str) -> pd.DataFrame:
+        """Runs SQL in which {rows} stands for the rows.
+
+        Raises:
+            AnalysisError: a metric's SQL that DuckDB cannot run.
+        """
+        with self.connect() as db:
+            try:
+                return db.execute(sql.replace("{rows}", self.relation)).df()
+            except (duckdb.BinderException, duckdb.ParserException, duckdb.CatalogException) as error:
+                raise AnalysisError(f"this cannot be counted: {str(error).splitlines()[0]}") from None
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """One thread: sums of floats are then the same every time."""
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "threads": 1,
+            "memory_limit": MEMORY,
+            "temp_directory": tempfile.gettempdir(),
+        }
+        if self.database is None:
+            return duckdb.connect(config=config)
+        return duckdb.connect(str(self.database), read_only=True, config=config)
+
+    @property
+    def totals(self) -> dict[str, str]:
+        """Name -> SQL of every total per user that these rows give."""
+        return totals(self.has)
+
+    def per_user(self, keys: Sequence[str] = ("bucket", "user")) -> pd.DataFrame:
+        """One row per combination of the keys, with all totals."""
+        what = ", ".join(f"{sql} AS {name}" for name, sql in self.totals.items())
+        by = ", ".join(keys)
+        return self.query(f"SELECT {by}, {what} FROM {{rows}} GROUP BY {by} ORDER BY {by}")
+
+    def daily(self, names: Sequence[str], users: pd.DataFrame, days: int) -> dict[str, np.ndarray]:
+        """Totals of each day, dense.
+
+        Args:
+            names: totals. users: `user`, `bucket`, in the order of the answer. days: how many.
+
+        Returns:
+            name -> (users, days) float32. A session counts on each day that it touches, a day active on its own.
+        """
+        found = {name: np.zeros((len(users), days), np.float32) for name in names}
+        what = ", ".join(f"{self.totals[name]} AS {name}" for name in names)
+        table = self.query(
+            f"SELECT bucket, user, floor(time / {DAY})::INTEGER AS day, {what} FROM {{rows}} "
+            f"WHERE time >= 0 AND time < {days * DAY} GROUP BY ALL ORDER BY bucket, user, day"
+        )
+        place = pd.MultiIndex.from_frame(users[["bucket", "user"]])
+        row = place.get_indexer(pd.MultiIndex.from_frame(table[["bucket", "user"]]))
+        known = row >= 0
+        for name in names:
+            found[name][row[known], table["day"].to_numpy()[known]] = table[name].to_numpy()[known]
+        return found
+
+
+def parquet(folder: Path, where: str) -> Rows:
+    """The impressions below a folder `bucket=NAME/round=NN/`, as a run keeps them."""
+    if not any(folder.rglob("*.parquet")):
+        raise AnalysisError(f"there are no impressions in '{folder}'")
+    pattern = str(folder / "*" / "*" / "*.parquet").replace("'", "''")
+    types = "hive_types = {'bucket': VARCHAR, 'round': INTEGER}"
+    relation = f"(SELECT * FROM read_parquet('{pattern}', hive_partitioning = true, {types}) WHERE {where})"
+    return Rows(relation, COLUMNS)
+
+
+COLUMNS = frozenset(
+    {"time", "session", "page", "slot", "item", "round", "clicked", "watched", "long_view", "liked", "propensity"}
+)

@@ -1,0 +1,142 @@
+"""What the numbers say, in sentences."""
+
+from typing import Any
+
+import numpy as np
+
+from analysis.inference import LEVEL, Effect
+from analysis.metrics import METRICS
+
+
+def percent(x: float | None, digits: int = 2) -> str:
+    """A relative number as per cent with at most three significant digits."""
+    if x is None or not np.isfinite(x):
+        return "–"
+    shown = abs(100 * x)
+    places = 0 if shown >= 100 else 1 if shown >= 10 else digits
+    return f"{100 * x:.{places}f} %"
+
+
+def verdict(e: Effect, simulated: bool) -> str:
+    """One sentence about one contender on the primary metric."""
+    label = METRICS[e.metric].label
+    what = f"{label} per user" if METRICS[e.metric].denominator is None else label
+    truth = f"; the true effect is {percent(e.true_lift)}" if e.true_lift is not None else ""
+    if not np.isfinite(e.lift):
+        return f"{e.arm} against {e.control}: nothing to compare on {what}."
+    holm = f", Holm-adjusted p = {e.pvalue_adjusted:.2g}"
+    interval = f"95 % interval {percent(e.low)} to {percent(e.high)}"
+    if e.pvalue_adjusted < 1 - LEVEL:
+        word = "beats" if e.lift > 0 else "loses to"
+        return (
+            f"{'In this world and training run ' if simulated else ''}{e.arm} {word} {e.control} on {what} by {percent(abs(e.lift))} "
+            f"({_absolute_interval(e)}{holm}){truth}."
+        )
+    return (
+        f"No difference found between {e.arm} and {e.control} on {what}: {percent(e.lift)} ({interval}{holm}); "
+        f"the test could have seen {percent(e.detectable)} or more{truth}."
+    )
+
+
+def ended_early(looks: dict[str, Any] | None) -> bool:
+    """Whether the test was stopped at a crossing before its planned end."""
+    return bool(looks and looks["stopped"] and looks["looks"][-1]["day"] < looks["planned"])
+
+
+def stopped_verdict(e: Effect, looks: dict[str, Any]) -> str:
+    """One sentence about a test that was stopped at a crossing."""
+    word = "beats" if looks["lift"] > 0 else "loses to"
+    label = METRICS[e.metric].label
+    low, high = (looks["low"], looks["high"]) if looks["lift"] > 0 else (-looks["high"], -looks["low"])
+    truth = f"; the true effect is {percent(e.true_lift)}" if e.true_lift is not None else ""
+    p = f", p = {looks['pvalue']:.2g}" if looks["pvalue"] is not None else ""
+    return (
+        f"Stopped on day {looks['stopped']} of {looks['planned']}: {e.arm} {word} {e.control} on {label} by "
+        f"{percent(abs(looks['lift']))} (95 % interval {percent(low)} to {percent(high)}{p}, adjusted for the looks){truth}."
+    )
+
+
+def _absolute_interval(e: Effect) -> str:
+    low, high = (e.low, e.high) if e.lift > 0 else (-e.high, -e.low)
+    return f"95 % interval {percent(low)} to {percent(high)}"
+
+
+def true_verdict(row: dict[str, Any]) -> str:
+    """One sentence about the twin worlds."""
+    return (
+        f"True effect of {row['arm']} against {row['control']} on {METRICS[row['metric']].label}: {percent(row['true_lift'])} "
+        f"(every one of {row['users']} users in both worlds)."
+    )
+
+
+def lights(results: dict[str, Any]) -> list[dict[str, str]]:
+    """Three lights with words: sample ratio, A/A before the test, fidelity of the users."""
+    found = []
+    ratio = results["sample_ratio"]
+    if ratio is not None and np.isfinite(ratio["pvalue"]):
+        bad = ratio["pvalue"] < 0.001
+        text = f"p = {ratio['pvalue']:.2g}: bucket sizes are {'not ' if bad else ''}what the weights say"
+        found.append({"name": "Sample ratio", "colour": "red" if bad else "green", "text": text})
+    before = results["before_test"]
+    if before is not None and before["rows"]:
+        least = min(row["pvalue"] for row in before["rows"])
+        colour = "amber" if least < 0.05 else "green"
+        text = f"p = {least:.2g}: before the test, under one policy, the buckets {'differed' if least < 0.05 else 'did not differ'}"
+        found.append({"name": "A/A before the test", "colour": colour, "text": text})
+    uneven = [row for row in results["sample_ratio_by_segment"] if row["pvalue_adjusted"] < 0.001]
+    if uneven:
+        where = ", ".join(f"{row['segment']} = {row['level']}" for row in uneven[:3])
+        found.append({"name": "Sample ratio by segment", "colour": "red", "text": f"bucket sizes are off in {where}"})
+    numbers = results["users"].get("numbers", {})
+    if numbers:
+        assumed = sorted(name for name, number in numbers.items() if number["status"] == "assumed")
+        returns = any(name.startswith("gap_") for name in assumed)
+        text = f"{len(numbers) - len(assumed)} of {len(numbers)} numbers estimated; "
+        text += "session length and return times assumed" if returns else "sessions and return times estimated"
+        text += "; not held against held-out days here: python -m simulator.validate does that"
+        found.append({"name": "Fidelity of the users", "colour": "amber", "text": text})
+    return found
+
+
+def interaction_sentence(test: dict[str, Any]) -> str:
+    """Whether an effect differs between the levels of a segment."""
+    p = f"p = {test['pvalue_adjusted']:.2g}"
+    if test["pvalue_adjusted"] < 0.05:
+        return f"The effect of {test['arm']} differs by {test['segment']} ({p})"
+    return f"The effect of {test['arm']} is not shown to differ by {test['segment']} ({p})"
+
+
+def who(results: dict[str, Any]) -> list[str]:
+    """One line per segment about whether the effect differs, or one that says that there are none."""
+    tests = results["segments"]["tests"]
+    if not tests:
+        return ["No segments: they want a time before the test, or columns that say what users are."]
+    return [interaction_sentence(test) + "." for test in tests]
+
+
+def monitoring(results: dict[str, Any]) -> list[str]:
+    """What looking every day would have found, in sentences."""
+    found = []
+    for row in results["monitor"]:
+        if not row["looks"]:
+            continue
+        name = {
+            "obrien_fleming": "O'Brien-Fleming-type bounds",
+            "pocock": "Pocock-type bounds",
+            "cs": "a confidence sequence",
+        }
+        method = name.get(row["method"])
+        if method is None:
+            continue
+        interval = f"{percent(row['lift'])} ({percent(row['low'])} to {percent(row['high'])})"
+        if row["stopped"]:
+            found.append(
+                f"Looked at every day with {method}, {row['arm']} against {results['control']} first crosses on day "
+                f"{row['stopped']} of {row['planned']}; adjusted for the looks the lift is then {interval}."
+            )
+        else:
+            found.append(
+                f"Looked at every day with {method}, {row['arm']} against {results['control']} crosses none in "
+                f"{row['looks'][-1]['day']} days; adjusted for the looks the lift is {interval}."
+            )
+    return found

@@ -1,0 +1,318 @@
+"""Real A/B logs: the same report, counted warnings, one clear line for what cannot be judged; looks, days and segments."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from analysis import AnalysisError, Metric, metrics
+from analysis.live_log import Source, open_log
+from analysis.looks import Daily, effects, monitor, relative_information, since_exposure
+from analysis.metrics import METRICS
+from analysis.report import main
+from analysis.results import judged
+from analysis.segments import by_segment
+
+DAY = 86_400
+COLUMNS = "user=uid,bucket=variant,time=ts,click=clicked,watch=secs,session=visit"
+
+
+def log(n: int = 600, lift: float = 0.5, days: int = 6, seed: int = 0) -> pd.DataFrame:
+    """Rows of users a0, a1, ... in arms `new` and `old`, two days of them before the start at day 2."""
+    rng = np.random.default_rng(seed)
+    taste = rng.uniform(0.1, 0.5, n)
+    arm = rng.integers(0, 2, n)
+    user = rng.integers(0, n, n * 40)
+    time = rng.random(len(user)) * (days + 2) * DAY
+    p = taste[user] * np.where(time >= 2 * DAY, 1 + lift * arm[user], 1.0)
+    clicked = rng.random(len(user)) < p
+    frame = pd.DataFrame(
+        {
+            "uid": [f"a{u}" for u in user], "variant": np.array(["old", "new"])[arm[user]],
+            "ts": pd.Timestamp("2026-05-01") + pd.to_timedelta(time.round(), unit="s"), "clicked": clicked.astype(int),
+            "secs": np.where(clicked, rng.exponential(20, len(user)), 0).round(1), "visit": (time // 7200).astype(int),
+            "country": np.array(["de", "fr", "nl"])[user % 3],
+        }
+    )  # fmt: skip
+    return frame.sort_values("ts", ignore_index=True)
+
+
+def judge_file(path: Path, *more: str) -> int:
+    words = ["--impressions", str(path), "--columns", COLUMNS, "--out", str(path.parent / "report"), *more]
+    return main([*words, "--start", "2026-05-03"] if "--start" not in more else words)
+
+
+@pytest.fixture
+def csv(tmp_path: Path) -> Path:
+    log().to_csv(tmp_path / "log.csv", index=False)
+    return tmp_path / "log.csv"
+
+
+def test_a_csv_log_gets_the_same_report(csv: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert judge_file(csv, "--control", "old", "--segments", "country") == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("new beats old on clicks per user by")
+    out = csv.parent / "report"
+    results = json.loads((out / "results.json").read_text())
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert "simulat" not in page.lower().replace("python -m simulator.validate", "")
+    assert {path.stem for path in (out / "figures").glob("*.png")} >= {
+        "forest",
+        "time_cumulative",
+        "time_daily",
+        "time_exposure",
+    }
+    found = {row["metric"]: row for row in results["effects"]["rows"]}
+    assert set(found) == {"clicks", "click_rate", "watch_time", "sessions", "days_active"}
+    frame = log()
+    inside = frame[frame["ts"] >= "2026-05-03"]
+    rate = inside.groupby("variant")["clicked"].mean()
+    assert found["click_rate"]["control_mean"] == pytest.approx(rate["old"], rel=1e-9)
+    assert found["clicks"]["low"] < 0.5 < found["clicks"]["high"]
+    assert found["clicks"]["variance_saved"] > 0.1
+    assert {row["segment"] for row in results["segments"]["rows"]} >= {"country", "activity"}
+    assert results["monitor"][0]["stopped"] is not None
+    assert any("before the start" in text for text in results["warnings"])
+
+
+def test_parquet_in_a_folder_and_numbers_for_times_say_the_same(csv: Path, tmp_path: Path) -> None:
+    assert judge_file(csv, "--control", "old") == 0
+    frame = log()
+    frame["ts"] = (frame["ts"] - pd.Timestamp("1970-01-01")).dt.total_seconds()
+    parts = tmp_path / "parts" / "deeper"
+    parts.mkdir(parents=True)
+    for i, part in enumerate(np.array_split(np.arange(len(frame)), 3)):
+        frame.iloc[part].to_parquet(parts / f"{i}.parquet")
+    words = [
+        "--impressions",
+        str(tmp_path / "parts"),
+        "--columns",
+        COLUMNS,
+        "--control",
+        "old",
+        "--start",
+        "2026-05-03",
+    ]
+    assert main([*words, "--out", str(tmp_path / "again")]) == 0
+    one, two = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("report", "again"))
+    for a, b in zip(one["effects"]["rows"], two["effects"]["rows"], strict=True):
+        assert a.keys() == b.keys()
+        for key, value in a.items():
+            assert b[key] == (pytest.approx(value, rel=1e-9) if isinstance(value, float) else value)
+
+
+def test_bad_rows_are_counted_and_said(tmp_path: Path) -> None:
+    frame = log()
+    frame["variant"] = frame["variant"].astype(object)
+    clean = frame.copy()
+    frame.loc[frame["uid"] == "a7", "variant"] = "old"
+    mixed = frame.index[(frame["uid"] == "a7") & (frame["ts"] >= "2026-05-03")]
+    frame.loc[mixed[0], "variant"] = "new"
+    late = frame.index[(frame["ts"] >= "2026-05-03") & (frame["uid"] != "a7")]
+    frame.loc[late[:3], "variant"] = None
+    frame.loc[late[5:7], "secs"] = -4.0
+    frame.loc[late[9], "uid"] = None
+    path = tmp_path / "log.csv"
+    frame.to_csv(path, index=False)
+    source = Source(path, dict(part.split("=") for part in COLUMNS.split(",")), control="old", start="2026-05-03")
+    with open_log(source) as trial:
+        text = "; ".join(trial.warnings)
+        for words in (
+            "1 row without a user left out", "3 rows without an arm left out", "2 negative watch times taken as missing",
+            "1 user seen in more than one arm left out",
+        ):  # fmt: skip
+            assert words in text
+        assert len(trial.users) == clean["uid"].nunique() - 1
+        table = trial.table()
+        assert table["clicks"].sum() == frame.loc[late.difference([*late[:3], late[9]]), "clicked"].sum()
+        assert (table["watch_seconds"] >= 0).all()
+
+
+def test_assigned_users_who_never_came_count(csv: Path, tmp_path: Path) -> None:
+    frame = log().groupby("uid")["variant"].first().reset_index()
+    more = pd.DataFrame({"uid": [f"never{i}" for i in range(200)], "variant": ["old", "new"] * 100})
+    pd.concat([frame, more]).to_csv(tmp_path / "all.csv", index=False)
+    columns = dict(part.split("=") for part in COLUMNS.split(","))
+    source = Source(csv, columns, control="old", start="2026-05-03", assignments=tmp_path / "all.csv")
+    with open_log(source) as trial:
+        table = trial.table()
+    assert len(table) == len(frame) + 200
+    assert (table["clicks"] == 0).sum() >= 200
+
+
+@pytest.mark.parametrize(
+    ("change", "flags", "words"),
+    [
+        (lambda f: f[f["variant"] == "old"], [], "one arm alone, 'old'"),
+        (lambda f: f, ["--control", "A"], "--control 'A' is not in the log; its arms are: new, old"),
+        (lambda f: f, ["--weights", "old=.5,newer=.5"], "disagree about 'new'"),
+        (lambda f: f.assign(clicked=3), [], "holds '3'; wanted 0 and 1"),
+        (lambda f: f.assign(ts="yesterday"), [], "column 'ts' (for time) holds 'yesterday'"),
+        (lambda f: f.assign(ts=1.7e12), [], "milliseconds"),
+        (lambda f: f.rename(columns={"uid": "usr"}), [], "has no column 'uid' (for user)"),
+        (lambda f: f, ["--start", "soon"], "--start 'soon': wanted a date"),
+        (lambda f: f, ["--start", "2030-01-01"], "no arm"),
+        (lambda f: f, ["--primary", "joy"], "unknown metric 'joy'"),
+        (lambda f: f, ["--primary", "likes"], "has no 'likes'; choose --primary among: clicks"),
+        (lambda f: f, ["--segments", "land"], "no column 'land' (for segments)"),
+        (lambda f: f, ["--monitor", "daily"], "--monitor 'daily' is unknown"),
+        (lambda f: f, ["--metrics", "no.such:THING"], "--metrics 'no.such:THING'"),
+        (lambda f: f, ["--days", "0"], "--days must be at least 1"),
+    ],
+)
+def test_what_cannot_be_judged_gets_one_line(change, flags, words, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    change(log(60)).to_csv(tmp_path / "log.csv", index=False)
+    assert judge_file(tmp_path / "log.csv", *flags) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_missing_file_and_two_things_at_once_are_refused(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    assert main(["--impressions", str(tmp_path / "no.csv")]) == 2
+    assert main([str(tmp_path), "--impressions", str(tmp_path)]) == 2
+    assert main([str(tmp_path), "--primary", "clicks"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 3
+    assert "a run keeps the settings" in said[2]
+
+
+# -- metrics of others ------------------------------------------------------------------------------------------------
+
+FIRST_HALF = Metric(
+    "early_clicks", "clicks in the first half of a day", "clicks per user", "early",
+    sql={"early": "count(*) FILTER (clicked AND time % 86400 < 43200)"}, needs=("clicked", "time"),
+)  # fmt: skip
+HEAVY = Metric("p90_clicks", "clicks of the ninth tenth", "clicks", "clicks", quantile=0.9)
+SPREAD = Metric("sd_clicks", "spread of clicks", "clicks", "clicks", statistic=lambda x: float(np.std(x)))
+
+
+def test_metrics_of_others_are_judged(csv: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    known = dict(METRICS)
+    try:
+        names = ",".join(f"tests.test_live_log:{name}" for name in ("FIRST_HALF", "HEAVY", "SPREAD"))
+        assert judge_file(csv, "--control", "old", "--metrics", names) == 0
+        rows = {
+            r["metric"]: r for r in json.loads((csv.parent / "report" / "results.json").read_text())["effects"]["rows"]
+        }
+        frame = log()
+        inside = frame[frame["ts"] >= "2026-05-03"]
+        early = (
+            inside[inside["ts"].dt.hour < 12].groupby("variant")["clicked"].sum()
+            / inside.groupby("variant")["uid"].nunique()
+        )
+        assert rows["early_clicks"]["control_mean"] == pytest.approx(early["old"], rel=1e-9)
+        assert rows["p90_clicks"]["low"] <= rows["p90_clicks"]["lift"] <= rows["p90_clicks"]["high"]
+        assert rows["sd_clicks"]["low"] <= rows["sd_clicks"]["lift"] <= rows["sd_clicks"]["high"]
+        with pytest.raises(AnalysisError, match="there is a metric 'clicks' already"):
+            metrics.add(Metric("clicks", "", "", "other"))
+        with pytest.raises(AnalysisError, match="which there is already"):
+            metrics.add(Metric("mine", "", "", "clicks", sql={"clicks": "count(*)"}))
+        metrics.add(Metric("broken", "", "", "b", sql={"b": "count(*) FILTER (nothing)"}))
+        words = ["--impressions", str(csv), "--columns", COLUMNS, "--out", str(csv.parent / "other")]
+        assert main(words) == 2
+        assert "this cannot be counted" in capsys.readouterr().err
+        assert not (csv.parent / "other").exists()
+    finally:
+        METRICS.clear()
+        METRICS.update(known)
+
+
+# -- looks, days, segments ----------------------------------------------------------------------------------------------
+
+
+def daily(n: int, days: int, lift: float | np.ndarray = 0.0, seed: int = 0, keep: float = 1.0) -> Daily:
+    rng = np.random.default_rng(seed)
+    taste = rng.gamma(3.0, 1.0, (n, 1))
+    arm = rng.integers(0, 2, n)
+    grown = 1 + arm[:, None] * np.broadcast_to(lift, days)
+    x = rng.poisson(taste * grown * keep ** np.arange(days)).astype(np.float32)
+    return Daily(pd.DataFrame({"user": np.arange(n), "bucket": np.where(arm, "b", "a")}), {"clicks": x})
+
+
+def test_information_of_lasting_users_is_the_ratio_of_variances() -> None:
+    """Rates of d days of users with a lasting taste: information is 1 over (between + within / d)."""
+    found = daily(40_000, 8)
+    values = found.totals["clicks"].cumsum(1)
+    for name in "ab":
+        rows = (found.table["bucket"] == name).to_numpy()
+        values[rows] -= values[rows].mean(0)
+    t = relative_information(values, found.table["bucket"].to_numpy())
+    wanted = 1 / (3 + 3 / np.arange(1, 9))  # gamma(3): variance 3 between users, mean 3 within
+    assert t == pytest.approx(wanted / wanted[-1], rel=0.03)
+
+
+@pytest.mark.parametrize("method", ["obrien_fleming", "pocock", "cs", "none"])
+def test_a_monitor_finds_a_plain_effect_and_says_when(method: str) -> None:
+    found = monitor(daily(3000, 7, 0.15), METRICS["clicks"], "a", "b", method, 7, 0.05)
+    assert found["stopped"] is not None
+    assert found["low"] < 0.15 < found["high"]
+    if method == "none":
+        assert found["stopped"] == 7
+    for look in found["looks"]:
+        assert look["crossed"] == (abs(look["z"]) >= look["bound"])
+    quiet = monitor(daily(3000, 7, 0.0, seed=2), METRICS["clicks"], "a", "b", method, 7, 0.05)
+    assert quiet["stopped"] is None
+
+
+def test_a_test_cut_short_spends_only_its_share() -> None:
+    whole = monitor(daily(2000, 8), METRICS["clicks"], "a", "b", "obrien_fleming", 8, 0.05)
+    half = daily(2000, 8)
+    cut = Daily(half.table, {"clicks": half.totals["clicks"][:, :4]})
+    part = monitor(cut, METRICS["clicks"], "a", "b", "obrien_fleming", 8, 0.05)
+    for one, two in zip(whole["looks"][:4], part["looks"], strict=True):
+        assert one["bound"] == pytest.approx(two["bound"], rel=1e-3)
+
+
+def test_a_fading_effect_is_seen_and_a_lasting_one_is_not() -> None:
+    fading = effects(daily(6000, 8, 0.3 * 0.6 ** np.arange(8)), METRICS["clicks"], "a", "b")
+    assert fading["slope"] < 0
+    assert fading["pvalue"] < 0.001
+    errors = [effects(daily(800, 6, 0.2, seed=s), METRICS["clicks"], "a", "b")["pvalue"] < 0.05 for s in range(150)]
+    low, high = stats.binom.interval(0.999, 150, 0.05)
+    assert low <= sum(errors) <= high
+
+
+def test_days_since_exposure_begin_with_the_first_impression() -> None:
+    table = pd.DataFrame({"user": range(4), "bucket": list("abab")})
+    shown = np.array([[1, 1, 1, 1], [0, 1, 1, 1], [0, 0, 1, 0], [0, 0, 0, 0]], float)
+    found = since_exposure(Daily(table, {"clicks": shown * [1, 2, 3, 4]}), shown)
+    assert found.table["user"].tolist() == [0, 1]
+    assert found.totals["clicks"].tolist() == [[1, 2, 3], [2, 3, 4]]
+
+
+def test_segments_differ_only_where_they_do() -> None:
+    rng = np.random.default_rng(0)
+    n = 8000
+    arm, kind = rng.integers(0, 2, n), rng.integers(0, 2, n)
+    table = pd.DataFrame(
+        {"bucket": np.where(arm, "b", "a"), "kind": np.array(["x", "y"])[kind], "colour": rng.choice(["red", "blue"], n),
+         "clicks": rng.poisson(4 * (1 + 0.2 * arm * kind)).astype(float)}
+    )  # fmt: skip
+    found = by_segment(table, ["kind", "colour"], METRICS["clicks"], "a", ["b", "a"])
+    tests = {test["segment"]: test["pvalue_adjusted"] for test in found["tests"]}
+    assert tests["kind"] < 0.001
+    assert tests["colour"] > 0.05
+    by_level = {row["level"]: row for row in found["rows"]}
+    assert by_level["y"]["low"] < 0.2 < by_level["y"]["high"]
+    assert by_level["y"]["pvalue_adjusted"] < 0.001
+
+
+def test_every_pair_of_three_arms(tmp_path: Path) -> None:
+    frame = log(900)
+    third = frame["uid"].str.slice(1).astype(int) % 3
+    frame["variant"] = np.array(["old", "new", "newer"])[third]
+    frame.to_parquet(tmp_path / "log.parquet")
+    with open_log(
+        Source(tmp_path / "log.parquet", dict(p.split("=") for p in COLUMNS.split(",")), control="old")
+    ) as trial:
+        results = judged(trial, {})
+    assert {(r["arm"], r["against"]) for r in results["pairs"]} == {("new", "old"), ("newer", "old"), ("new", "newer")}
+    assert all(row["pvalue_adjusted"] >= row["pvalue"] for row in results["pairs"])
+    assert [row["arm"] for row in results["monitor"]] == ["new", "newer"]
