@@ -82,7 +82,7 @@ def relative_lift(
     a, b = Summary.of(control), Summary.of(treatment)
     va, vb, df = _spread(a, b, equal_var, use_t)
     ma, mb = np.asarray(a.mean, float), np.asarray(b.mean, float)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         ratio = np.where(ma == 0, np.nan, mb / ma)
         if use_t and not equal_var:
             df = _welch(va / ma**2, a.n, vb / mb**2, b.n)

@@ -10,7 +10,7 @@ from scipy.stats import norm
 from analysis.errors import AnalysisError
 from analysis.inference import LEVEL, compare_named
 from analysis.metrics import Metric
-from analysis.sequential import after_stopping, confidence_sequence, spending_bounds
+from analysis.sequential import after_stopping, bounds_of_correlated_looks, confidence_sequence
 
 MONITORS = ("obrien_fleming", "pocock", "cs", "none")
 LEAST_COUNT = 20  # of the numerator in an arm, below which a look says nothing yet
@@ -50,8 +50,8 @@ def monitor(
 ) -> dict[str, Any]:
     """One look per day at the cumulative lift.
 
-    The looks' correlation is measured: from day to day, that of the users' cumulative values. Users who come in over days or
-    tire make the share of days a wrong guess of it. The error is spent by the share of the planned days.
+    The looks' correlation is measured, that of the users' cumulative values: users who come in over days, or tire, make the share
+    of days a wrong guess of it. The error is spent by the share of the planned days.
 
     Args:
         method: `obrien_fleming`, `pocock`, `cs` or `none` (a look at the end alone). planned: days. alpha: two-sided.
@@ -68,18 +68,12 @@ def monitor(
     if not usable:
         return {"method": method, "looks": [], "stopped": None}
     days = np.array([look["day"] for look in usable])
-    information = relative_information(cumulative_values(own, metric), own.table["bucket"].to_numpy())[days - 1]
-    information = information / information[-1]
+    all_looks = look_correlation(cumulative_values(own, metric), own.table["bucket"].to_numpy())
+    correlation = all_looks[np.ix_(days - 1, days - 1)]
+    information = relative_information(correlation)
     log, error = (np.array([look[key] for look in usable]) for key in ("log", "error"))
     z = log / error
-    if method == "cs":
-        n = information * days[-1]
-        band = confidence_sequence(log, error, n, alpha=alpha, optimal_n=float(planned))
-        bounds = (band.high - log) / error
-    elif method == "none":
-        bounds = np.where(days == planned, norm.isf(alpha / 2), np.inf)
-    else:
-        bounds = spending_bounds(information, alpha, method, spend_at=days / planned)
+    bounds = look_bounds(method, correlation, days / planned, alpha)
     crossed = np.abs(z) >= bounds
     rows = [
         {"day": int(day), "lift": float(np.expm1(x)), "low": float(np.expm1(x - b * e)), "high": float(np.expm1(x + b * e)),
@@ -146,27 +140,40 @@ def cumulative_values(daily: Daily, metric: Metric) -> np.ndarray:
     return values
 
 
-def relative_information(values: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """(looks,) information of each look over that of the last.
-
-    Two looks at one estimate correlate by the square root of the ratio of their information. Here it is turned round: the
-    correlation of neighbouring looks is measured on the users.
+def look_correlation(values: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """(looks, looks) correlation of the arms' difference at the looks, measured on the users.
 
     Args:
         values: (users, looks) each user's part in the estimate, centred within the arm. group: (users,) arm.
     """
-    looks = values.shape[1]
-    first, second, both = (np.zeros(looks - 1) for _ in range(3))
+    covariance = np.zeros((values.shape[1],) * 2)
     for name in np.unique(group):  # variances of means: those of the smaller arm weigh more
         part = values[group == name]
-        n = float(len(part)) ** 2
-        first += (part[:, :-1] ** 2).sum(axis=0) / n
-        second += (part[:, 1:] ** 2).sum(axis=0) / n
-        both += (part[:, :-1] * part[:, 1:]).sum(axis=0) / n
-    with np.errstate(divide="ignore", invalid="ignore"):
-        squared = np.nan_to_num(both**2 / (first * second), nan=0.5)
-    steps = np.clip(squared, 1e-4, 1 - 1e-6)
+        covariance += part.T @ part / float(len(part)) ** 2
+    spread = np.sqrt(np.maximum(np.diag(covariance), 1e-300))
+    found = covariance / np.outer(spread, spread)
+    np.fill_diagonal(found, 1.0)
+    return found
+
+
+def relative_information(correlation: np.ndarray) -> np.ndarray:
+    """(looks,) information of each look over that of the last: neighbours correlate by the square root of their ratio."""
+    steps = np.clip(np.diag(correlation, 1) ** 2, 1e-4, 1 - 1e-6)
     return np.concatenate([np.cumprod(steps[::-1])[::-1], [1.0]])
+
+
+def look_bounds(method: str, correlation: np.ndarray, share: np.ndarray, alpha: float) -> np.ndarray:
+    """(looks,) bound of |z|.
+
+    Args:
+        method: one of `MONITORS`. correlation: of the looks. share: (looks,) of the planned days that have passed.
+    """
+    if method == "cs":
+        n = relative_information(correlation) * share[-1]
+        return np.atleast_1d(confidence_sequence(np.zeros(len(n)), np.ones(len(n)), n, alpha=alpha, optimal_n=1.0).high)
+    if method == "none":
+        return np.where(share >= 1 - 1e-9, norm.isf(alpha / 2), np.inf)
+    return bounds_of_correlated_looks(correlation, share, alpha, method)
 
 
 # -- the effect over time -----------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from scipy.stats import norm
 from analysis.errors import AnalysisError
 
 NODES = 64  # per standard deviation of the widest step; errors are far below 1e-6
+LEAST_DRAWS = 20  # beyond a bound, below which the bound of a single look is as good
 WIDEST = 8.0  # standard deviations beyond which nothing is left
 _POINTS, _WEIGHTS = np.polynomial.legendre.leggauss(16)
 
@@ -74,6 +75,43 @@ def spending_bounds(
         density.step(t[k] - (t[k - 1] if k else 0.0), 0.0)
         bounds[k] = density.bound_that_spends(float(spent[k]) / 2, t[k])
         density.keep(bounds[k] * np.sqrt(t[k]))
+    return bounds
+
+
+def bounds_of_correlated_looks(
+    correlation: ArrayLike,
+    spend_at: ArrayLike,
+    alpha: float = 0.05,
+    spending: str = "obrien_fleming",
+    draws: int = 200_000,
+) -> np.ndarray:
+    """(K,) two-sided bounds of |z| at looks whose statistics have any correlation; by simulation with a fixed seed.
+
+    Totals of users who come in over time and differ lastingly are no Brownian motion of any information: their looks
+    correlate otherwise. Where they are one, this gives the bounds of `spending_bounds`.
+
+    Args:
+        correlation: (K, K) of the statistics of the looks. spend_at: (K,) rising fractions at which the error is spent.
+        draws: of the statistics; the bounds of looks that spend next to nothing are those of a single look.
+    """
+    matrix, at = np.atleast_2d(np.asarray(correlation, float)), np.minimum(_rising(spend_at), 1.0)
+    if matrix.shape != (len(at), len(at)):
+        raise AnalysisError(
+            f"{len(at)} looks and a correlation of shape {matrix.shape}: wanted one row and column per look"
+        )
+    if spending not in SPENDING:
+        raise AnalysisError(f"spending '{spending}' is unknown; there are: {', '.join(SPENDING)}")
+    # A triangular root and one row of draws per look: a bound does not depend on the looks after it.
+    root = np.linalg.cholesky(matrix + 1e-9 * np.eye(len(at)))
+    z = np.abs(root @ np.random.default_rng(0).normal(size=(len(at), draws))).T
+    spent = np.diff(SPENDING[spending](at, alpha), prepend=0.0)
+    bounds = np.empty(len(at))
+    for k, error in enumerate(spent):
+        count = round(error * draws)
+        alone = float(norm.isf(error / 2)) if error > 1e-100 else float("inf")
+        enough = LEAST_DRAWS <= count < len(z)
+        bounds[k] = min(alone, float(np.partition(z[:, k], len(z) - count)[len(z) - count])) if enough else alone
+        z = z[z[:, k] < bounds[k]]
     return bounds
 
 

@@ -11,7 +11,7 @@ from scipy import stats
 
 from analysis import AnalysisError, Metric, metrics
 from analysis.live_log import Source, open_log
-from analysis.looks import Daily, effects, monitor, relative_information, since_exposure
+from analysis.looks import Daily, effects, look_correlation, monitor, relative_information, since_exposure
 from analysis.metrics import METRICS
 from analysis.report import main
 from analysis.results import judged
@@ -243,7 +243,7 @@ def test_information_of_lasting_users_is_the_ratio_of_variances() -> None:
     for name in "ab":
         rows = (found.table["bucket"] == name).to_numpy()
         values[rows] -= values[rows].mean(0)
-    t = relative_information(values, found.table["bucket"].to_numpy())
+    t = relative_information(look_correlation(values, found.table["bucket"].to_numpy()))
     wanted = 1 / (3 + 3 / np.arange(1, 9))  # gamma(3): variance 3 between users, mean 3 within
     assert t == pytest.approx(wanted / wanted[-1], rel=0.03)
 
