@@ -1,6 +1,7 @@
 """How many users a test needs, and which effect it could find."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -91,6 +92,7 @@ def power_of(
     return norm.sf(norm.isf(alpha) - (z if alternative == "greater" else -z))
 
 
+@lru_cache(maxsize=1000)
 def _drift(alpha: float, power: float, alternative: str) -> float:
     """The effect over its standard error that has this power."""
     if alternative != "two-sided":
@@ -99,6 +101,7 @@ def _drift(alpha: float, power: float, alternative: str) -> float:
     return float(brentq(lambda z: float(power_of(z, 1.0, alpha=alpha)) - power, 0, top, xtol=1e-13, rtol=1e-13))
 
 
+@lru_cache(maxsize=1000)
 def _inflation(looks: int, alpha: float, power: float, spending: str) -> tuple[float, float]:
     """Users of a test with looks over users of one without; and the expected share of its information when it ends."""
     if looks == 1:

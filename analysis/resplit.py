@@ -67,7 +67,7 @@ def verdicts(outcomes: Outcomes, metric: Metric, assigned: np.ndarray, alpha: fl
     """Judges one metric under many splits.
 
     Args:
-        assigned: (salts, users) True for the treatment.
+        assigned: (salts, users) 1 for the treatment, 0 for the control, -1 for neither.
 
     The methods: `fixed` (a test at the end), `cuped` (with what was known before), the three sequential ones at a look a day
     (on CUPED's estimate where there is one), and `every_day`: the fixed test looked at every day, the mistake.
@@ -120,7 +120,7 @@ def _difference(
     before = [outcomes.before[c] for c in metric.columns] + [outcomes.came] if outcomes.before else []
     before = [x for x in before if np.ptp(x) > 0]
     arms = []
-    for totals, rows in ((outcomes.control, ~assigned), (outcomes.treatment, assigned)):
+    for totals, rows in ((outcomes.control, assigned == 0), (outcomes.treatment, assigned == 1)):
         columns = [totals[c][:, :day].sum(axis=1, dtype=float) for c in metric.columns]
         arms.append(_linear(joint(rows, np.column_stack([*columns, *before])), len(columns)))
     plain = [part.linear(np.eye(part.mean.shape[-1])[0]) for part in arms]
@@ -164,13 +164,13 @@ def _linear(part: Joint, outcomes: int) -> Joint:
 
 
 def by_session(sessions: np.ndarray, clicks: np.ndarray, squares: np.ndarray, assigned: np.ndarray) -> np.ndarray:
-    """(salts,) p-values of clicks per session if sessions were independent: what not to do.
+    """(salts,) p-values of clicks per session if sessions were independent: what not to do. `assigned` as in `verdicts`.
 
     Args:
         sessions, clicks, squares: (users,) how many, clicks in them, and the sum over sessions of the squared clicks.
     """
     stats = []
-    for rows in (~assigned, assigned):
+    for rows in (assigned == 0, assigned == 1):
         n, total, square = (rows.astype(float) @ x for x in (sessions, clicks, squares))
         mean = total / n
         stats.append((mean, (square / n - mean**2) / (n - 1)))

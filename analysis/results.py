@@ -40,6 +40,7 @@ def compute(run: Run) -> dict[str, Any]:
         "rounds": _rounds(run, trial),
         "top_items": {"units": {"share": "share of the arm's impressions"}, "rows": top_items(trial, items)},
         "users": run.parameters,
+        "deployed_days": _deployed(run, trial.days),
         "manifest": run.manifest,
     }
     results["lights"] = lights(results)
@@ -185,6 +186,15 @@ def _before(table: pd.DataFrame, trial: Trial) -> dict[str, Any]:
             if e.metric == trial.primary.name
         ]
     }
+
+
+def _deployed(run: Run, days: int) -> list[float]:
+    """The days on which retrained models went live."""
+    settings = run.settings
+    if settings["learn_from"] == "none":
+        return []
+    length, delay = settings["days"] / settings["rounds"], settings["training_delay_hours"] / 24
+    return [day for k in range(1, settings["rounds"]) if (day := k * length + delay) < days]
 
 
 def _rounds(run: Run, trial: Trial) -> dict[str, Any]:

@@ -57,11 +57,15 @@ class Trial:
         return counts if self.before is None else with_covariates(counts, self.before.per_user(("user",)))
 
 
-def of_run(run: Run) -> Trial:
-    """A simulated run; segments by what its users did in the warm-up."""
+def of_run(run: Run, days: int | None = None) -> Trial:
+    """A simulated run; segments by what its users did in the warm-up.
+
+    Args:
+        days: of the test that are judged; by default all there are.
+    """
     before, settings = rows_before(run), run.settings
     planned = max(int(np.ceil(settings["days"] - 1e-9)), 1)
-    days = min(int(run.manifest.get("stopped_day") or planned), planned)
+    days = min(days or int(run.manifest.get("stopped_day") or planned), planned)
     users = assigned(run)
     if before is not None and not run.twin:
         users = users.merge(segments_before(before, run.items), on="user", how="left")

@@ -15,6 +15,7 @@ CHOICES = {
     "user_model": ("factors", "neighbours", "trees"),
     "design": ("split", "twin"),
     "learn_from": ("own", "all", "none"),
+    "monitor": ("obrien_fleming", "pocock", "cs", "none"),
 }
 _ARM_SETTINGS = ("repeat",)  # settings of an arm that the engine keeps, not the policy
 
@@ -48,6 +49,9 @@ class Experiment:
             `--set ARM.repeat=true`.
         primary: the metric that decides the verdict.
         margin: non-inferiority margin of the guardrails, relative.
+        monitor: how the primary metric is looked at every day: `obrien_fleming` or `pocock` (error spending up to the planned
+            end), `cs` (confidence sequence, open end) or `none`. stop_early: the test ends on the first day on which every
+            contender has crossed.
         max_pages: a visit ends after so many pages.
         threads: of torch; part of the settings because sums depend on it.
         record_truth: also write appeal and true click probability of every impression.
@@ -79,6 +83,8 @@ class Experiment:
     repeat_after: int = 50
     primary: str = "clicks"
     margin: float = 0.02
+    monitor: str = "obrien_fleming"
+    stop_early: bool = False
     max_pages: int = 200
     threads: int = 2
     record_truth: bool = True
@@ -158,6 +164,10 @@ def _check(e: Experiment) -> None:
         if getattr(e, name) not in choices:
             raise InputError(f"--{name.replace('_', '-')} '{getattr(e, name)}'{suggestion(getattr(e, name), choices)}")
     parse_weights(e.weights, len(e.policies))
+    if e.stop_early and e.monitor == "none":
+        raise InputError("--stop-early wants looks; name a --monitor: obrien_fleming, pocock or cs")
+    if e.stop_early and (e.design == "twin" or len(e.contenders) < 2):
+        raise InputError("--stop-early is for a split between two or more contenders")
     if e.design == "twin" and e.weights is not None:
         raise InputError("--weights is for --design split: in a twin run every user meets every arm")
     if e.control is not None and e.control not in e.contenders:

@@ -22,7 +22,7 @@ from simulator.config import Experiment
 from simulator.history import Histories
 from simulator.oracle import Oracle
 from simulator.recorder import WARMUP, Recorder
-from simulator.users import ChoiceModel, Feedback, State
+from simulator.users import DAY, ChoiceModel, Feedback, State
 
 WAVE = 2048  # users served together; bounds memory, never changes results
 
@@ -51,6 +51,8 @@ class World:
         ids: (n,) user ids; place i of every other array belongs to user ids[i].
         bucket: (n,) int16 code of the arm that serves each user, -1 for nobody.
         due: (n,) float64 s, next visit. sessions: (n,) int32, visits so far.
+        on_look: called at the end of each day of the test with the number of days; True ends the test.
+        stopped_day: the day that ended it, None where it ran as planned.
     """
 
     name: str
@@ -68,6 +70,8 @@ class World:
     pages_served: int = 0
     on_page: Callable[[float, int], None] | None = None
     on_checkpoint: Callable[["World", int], None] | None = None
+    on_look: Callable[[int], bool] | None = None
+    stopped_day: int | None = None
 
     def __post_init__(self) -> None:
         self._key = key_of("world", self.experiment.seed)
@@ -92,14 +96,28 @@ class World:
         env.process(self._serving(env, end))
         if start >= 0 and self.experiment.rounds > 1 and self.experiment.learn_from != "none":
             env.process(self._rounds(env, first_round))
-        env.run(until=end)
-        self._serve_all(end)
+        env.run(until=end if self.on_look is None else env.process(self._looking(env, end)))
+        self._serve_all(env.now)
         self.recorder.flush()
 
     def _serving(self, env: simpy.Environment, end: float) -> Generator[Any, Any, None]:
         while env.now < end:
             yield env.timeout(min(self.experiment.batch_hours * 3600, end - env.now))
             self._serve_all(env.now)
+
+    def _looking(self, env: simpy.Environment, end: float) -> Generator[Any, Any, None]:
+        """A look at the end of every day but the last; ends with the test."""
+        assert self.on_look is not None
+        while env.now < end:
+            day = int(env.now // DAY) + 1
+            yield env.timeout(min(day * DAY, end) - env.now)
+            if env.now >= end:
+                return
+            self._serve_all(env.now)
+            self.recorder.flush()
+            if self.on_look(day):
+                self.stopped_day = day
+                return
 
     def _rounds(self, env: simpy.Environment, first_round: int) -> Generator[Any, Any, None]:
         """Serve up to the cut, read the log before it, train copies; serve up to the deployment, swap them in."""

@@ -26,6 +26,10 @@ import pandas as pd
 
 from analysis import metrics, report
 from analysis.errors import AnalysisError
+from analysis.inference import LEVEL
+from analysis.load import open_run
+from analysis.looks import Daily, monitor
+from analysis.trial import of_run
 from policies.errors import InputError
 from policies.log import Dataset
 from simulator.buckets import assign, parse_weights
@@ -157,7 +161,9 @@ def _simulate(
     for name, arms in plan(e):
         world = start_world(name, arms, e, warm, policies, folder)
         world.pages_served = 0
-        _go(world, 0.0, e.days * DAY, folder, show)
+        if e.stop_early and name == "split":
+            world.on_look = lambda day: _crossed(e, folder, day)
+        _go(world, 0.0, min(e.days, folder.manifest.get("stopped_day", e.days)) * DAY, folder, show)
         pages += world.pages_served
 
     folder.manifest |= {
@@ -168,6 +174,17 @@ def _simulate(
     }
     folder.save()
     return folder
+
+
+def _crossed(e: Experiment, folder: RunFolder, day: int) -> bool:
+    """Whether every contender has crossed its bound by the end of this day."""
+    trial = of_run(open_run(folder.path, partial=True), days=day)
+    table = trial.table()
+    daily = Daily(table, trial.rows.daily(trial.primary.columns, table[["user", "bucket"]], day))
+    treated = [arm for arm in trial.contenders if arm != trial.control]
+    alpha = (1 - LEVEL) / len(treated)
+    looks = [monitor(daily, trial.primary, trial.control, arm, trial.monitor, trial.planned, alpha) for arm in treated]
+    return all(found["stopped"] is not None for found in looks)
 
 
 def _describe(folder: RunFolder, e: Experiment, raw: Dataset, command: str | None) -> None:
@@ -228,6 +245,12 @@ def _go(world: World, start: float, end: float, folder: RunFolder, show: Show) -
     world.on_page = show.page
     world.on_checkpoint = lambda w, number: save_world(w, number, folder)
     world.run(begin, end, first_round)
+    if world.stopped_day is not None:
+        folder.manifest["stopped_day"] = world.stopped_day
+        folder.save()
+        show.say(
+            f"stopped on day {world.stopped_day} of {world.experiment.days:g}: every contender has crossed its bound"
+        )
     save_world(world, -1, folder)
     folder.finish(done)
 
@@ -256,6 +279,12 @@ def parser() -> argparse.ArgumentParser:
         action=argparse.BooleanOptionalAction,
         default=None,
         help="with a split, also run a world per arm in which everybody gets it (default on)",
+    )
+    p.add_argument(
+        "--stop-early",
+        action="store_true",
+        default=None,
+        help="end the test on the first day on which every contender has crossed",
     )
     p.add_argument("--config", metavar="FILE.toml", help="settings in a file; [policy.NAME] holds those of a policy")
     p.add_argument(
@@ -297,6 +326,7 @@ FLAGS = {
     "weights": "share of users per arm, such as .1,.1; the rest is held out (default: equal shares)",
     "design": "split: each user in one arm (default); twin: each user meets every arm",
     "learn-from": "what an arm retrains on: own rows (default), all rows, none",
+    "monitor": "daily looks at the primary metric: obrien_fleming (default) or pocock spending, cs (confidence sequence), none",
     "primary": "metric of the verdict: clicks (default), click_rate, watch_time, long_views, likes, sessions, days_active",
 }
 
