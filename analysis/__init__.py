@@ -29,8 +29,8 @@ from analysis.multiplicity import (
     sample_ratio,
     sequential_sample_ratio,
 )
-from analysis.off_policy import Estimate, OffPolicy, off_policy
 from analysis.planning import Plan, minimum_detectable_effect, power_of, sample_size
+from analysis.propensity import Estimate, OffPolicy, off_policy
 from analysis.resampling import Bootstrapped, bootstrap_difference, quantile_difference
 from analysis.sequential import (
     ConfidenceSequence,

@@ -32,6 +32,7 @@ from analysis.tables import (
     effect_rows,
     item_rows,
     look_rows,
+    off_policy_rows,
     pair_rows,
     quantile_rows,
     round_rows,
@@ -40,7 +41,7 @@ from analysis.tables import (
     true_rows,
     user_rows,
 )  # fmt: skip
-from analysis.words import lights, monitoring, who
+from analysis.words import lights, monitoring, off_policy_words, who
 
 
 def write(path: str | Path, partial: bool = False) -> dict[str, Any]:
@@ -181,6 +182,8 @@ def html(results: dict[str, Any], figures: dict[str, dict[str, str]]) -> str:
         table_looks=_html_table(*look_rows(results)) if results["monitor"] else "", who=who(results) if results["effects"]["rows"] else [],
         table_segments=_html_table(*segment_rows(results), 2) if results["segments"]["rows"] else "",
         table_rounds=_html_table(*round_rows(results)) if loop else "", table_items=_html_table(*item_rows(results)) if loop else "",
+        off_policy=off_policy_words(results) if results.get("off_policy") else "",
+        table_off_policy=_html_table(*off_policy_rows(results), 2) if (results.get("off_policy") or {}).get("rows") else "",
         table_users=_html_table(*user_rows(results)) if results["users"] else "", notes=manifest.get("notes", []),
         command=command_of(manifest),
         changed=", ".join(f"{key} = {value}" for key, value in manifest.get("changed", {}).items()) or "none",
@@ -219,14 +222,17 @@ def markdown(results: dict[str, Any]) -> str:
     elif results["true_effects"]["rows"]:
         parts.append(table(*true_rows(results)))
     parts += [table(*arm_rows(results)), *reading(results)]
+    crossed = results.get("off_policy")
     for title, rows, there in (
         ("All pairs", pair_rows, results["pairs"]),
         ("Quantiles over users", quantile_rows, results["quantiles"]),
         ("Looks", look_rows, results["monitor"]),
         ("Segments", segment_rows, results["segments"]["rows"]),
         ("By round", round_rows, results["rounds"]),
+        ("Off-policy cross-check (clicks per impression)", off_policy_rows, crossed and crossed["rows"]),
     ):
         parts += [f"## {title}", table(*rows(results))] if there else []
+    parts += [off_policy_words(results)] if crossed else []
     if results["users"]:
         parts += ["## Where the users come from", *results["manifest"].get("notes", []), table(*user_rows(results))]
     parts += ["## Reproduce", f"```\n{command_of(results['manifest'])}\n```"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis import shadow
 from analysis.inference import LEVEL, Effect, compare_named, judge, value_of
 from analysis.load import Run, everyone, exposure, pair_counts, true_means, with_covariates
 from analysis.looks import Daily, effects, monitor, since_exposure
@@ -40,6 +41,9 @@ def compute(run: Run) -> dict[str, Any]:
         "rounds": _rounds(run, trial),
         "top_items": {"units": {"share": "share of the arm's impressions"}, "rows": top_items(trial, items)},
         "users": run.parameters,
+        "off_policy": shadow.of_run(
+            run, results["arms"]["rows"], {a: value_of(t, METRICS["click_rate"]) for a, t in truth.items()}
+        ),
         "deployed_days": _deployed(run, trial.days),
         "manifest": run.manifest,
     }

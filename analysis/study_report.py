@@ -222,7 +222,7 @@ def picture(found: dict[str, Any], path: Path) -> None:
         own = [row for row in rows if row["method"] == method and _drawn(row)]
         height = [-groups.index(_group(row)) - 0.11 * (place - len(methods) / 2) for row in own]
         x = [row["rate"] for row in own]
-        spread = [[row["rate"] - row["low"] for row in own], [row["high"] - row["rate"] for row in own]]
+        spread = [[max(row["rate"] - row["low"], 0) for row in own], [max(row["high"] - row["rate"], 0) for row in own]]
         axis.errorbar(x, height, xerr=spread, fmt="o", ms=4, color=HUES[place % len(HUES)], label=NAMES[method])
     if found["study"] in ("aa", "peeking"):
         axis.axvline(0.05, color="black", lw=0.9)

@@ -164,6 +164,20 @@ def segment_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
     ]  # fmt: skip
 
 
+def off_policy_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
+    """Clicks per impression of the contenders, estimated from another arm's log."""
+
+    def interval(x: dict[str, float] | None) -> str:
+        return "–" if x is None else f"{number(x['value'])} ({number(x['low'])} to {number(x['high'])})"
+
+    head = ["contender", "log of", "IPS", "SNIPS", "direct", "doubly robust", "effective rows", "in the test", "true"]
+    return head, [
+        [r["arm"], r["logger"], *(interval(r[key]) for key in ("ips", "snips", "dm", "dr")), number(float(round(r["effective_n"]))),
+         number(r["tested"]), number(r["true"])]
+        for r in results["off_policy"]["rows"]
+    ]  # fmt: skip
+
+
 def look_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
     """The sequential test, look by look."""
     head = ["day", "contender", "lift so far", "interval that holds for all looks", "z", "bound", "crossed"]

@@ -140,3 +140,15 @@ def monitoring(results: dict[str, Any]) -> list[str]:
                 f"{row['looks'][-1]['day']} days; adjusted for the looks the lift is {interval}."
             )
     return found
+
+
+def off_policy_words(results: dict[str, Any]) -> str:
+    """What the off-policy estimates are and are not."""
+    found = results["off_policy"]
+    if found["missing"] is not None:
+        return f"No off-policy estimate: {found['missing']}."
+    return (
+        "Clicks per impression that each contender would have had in the visits of an arm whose probabilities are known, estimated from "
+        "that arm's rows alone (intervals by user). The visits are those of the logging arm: what users had seen and clicked before, and "
+        "how tired they were, came of it. The contender's own column in the test, and the true one, are of users that it served itself."
+    )

@@ -52,6 +52,8 @@ class Experiment:
         monitor: how the primary metric is looked at every day: `obrien_fleming` or `pocock` (error spending up to the planned
             end), `cs` (confidence sequence, open end) or `none`. stop_early: the test ends on the first day on which every
             contender has crossed.
+        off_policy: where an arm states its propensities, also ask the contenders what they would have shown in its place, for
+            off-policy estimates beside the test's.
         max_pages: a visit ends after so many pages.
         threads: of torch; part of the settings because sums depend on it.
         record_truth: also write appeal and true click probability of every impression.
@@ -85,6 +87,7 @@ class Experiment:
     margin: float = 0.02
     monitor: str = "obrien_fleming"
     stop_early: bool = False
+    off_policy: bool = False
     max_pages: int = 200
     threads: int = 2
     record_truth: bool = True
@@ -166,6 +169,8 @@ def _check(e: Experiment) -> None:
     parse_weights(e.weights, len(e.policies))
     if e.stop_early and e.monitor == "none":
         raise InputError("--stop-early wants looks; name a --monitor: obrien_fleming, pocock or cs")
+    if e.off_policy and e.design == "twin":
+        raise InputError("--off-policy is for --design split: a twin run knows what each arm gets from every user")
     if e.stop_early and (e.design == "twin" or len(e.contenders) < 2):
         raise InputError("--stop-early is for a split between two or more contenders")
     if e.design == "twin" and e.weights is not None:

@@ -21,7 +21,7 @@ from policies.testing import PolicyError, check_slates
 from simulator.config import Experiment
 from simulator.history import Histories
 from simulator.oracle import Oracle
-from simulator.recorder import WARMUP, Recorder
+from simulator.recorder import WARMUP, WOULD, Recorder
 from simulator.users import DAY, ChoiceModel, Feedback, State
 
 WAVE = 2048  # users served together; bounds memory, never changes results
@@ -205,11 +205,29 @@ class World:
             raise InputError(f"policy '{arm.name}' breaks the contract: {error}") from None
         arm.unchecked = False
         items = slates.items
+        # A policy that shows one slate for sure says nothing of any other.
+        random = slates.propensity is not None and bool((slates.propensity < 1).any())
+        would = self._would(arm, users, session, pages, now, draws) if random else {}
         feedback = self.model.respond(self.state, users, items, pages, now, draws)
         self.histories.record(users, items, feedback.clicked, arm.code + 1, now, session, pages)
-        self._record(arm, requests, items, slates.propensity, feedback)
+        self._record(arm, requests, items, slates.propensity, feedback, would)
         self.pages_served += len(users)
         return feedback
+
+    def _would(
+        self, arm: Arm, users: np.ndarray, session: np.ndarray, pages: np.ndarray, now: np.ndarray, draws: Draws
+    ) -> dict[str, np.ndarray]:
+        """Contender -> (B, K) the slates that it would have shown in this arm's place."""
+        if self.recorder.shadow_folder is None:
+            return {}
+        others = [other for other in self.arms if other is not arm and other.name in self.experiment.contenders]
+        size = self.experiment.slate_size
+        return {
+            other.name: other.policy.recommend(
+                self._requests(other, users, session, pages, now), size, draws.derived("policy")
+            ).items
+            for other in others
+        }
 
     def _requests(
         self, arm: Arm, users: np.ndarray, session: np.ndarray, pages: np.ndarray, now: np.ndarray
@@ -241,6 +259,7 @@ class World:
         items: np.ndarray,
         propensity: np.ndarray | None,
         feedback: Feedback,
+        would: dict[str, np.ndarray],
     ) -> None:
         b, k = items.shape
         columns = {
@@ -256,6 +275,7 @@ class World:
             "long_view": feedback.long_view.ravel(),
             "liked": feedback.liked.ravel(),
         }
+        columns |= {WOULD + name: slate.ravel() for name, slate in would.items()}
         if self.recorder.truth_folder is not None:
             columns["appeal"] = feedback.appeal.ravel()
             columns["probability"] = feedback.probability.ravel()

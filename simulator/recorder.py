@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from policies.log import COLUMNS, Impressions
 
 WARMUP = "warmup"
+WOULD = "would "  # columns of what another arm would have shown
 _WRITTEN = [name for name in COLUMNS if name not in ("bucket", "round", "weight")]
 _FLUSH_ROWS = 1 << 20
 
@@ -32,10 +33,11 @@ class Recorder:
     Args:
         folder: of the impressions; made at the first flush.
         truth_folder: of the true probabilities, or None not to write them.
+        shadow_folder: of what other arms would have shown, columns `would ARM`; or None not to write them.
     """
 
-    def __init__(self, folder: Path, truth_folder: Path | None = None):
-        self.folder, self.truth_folder = folder, truth_folder
+    def __init__(self, folder: Path, truth_folder: Path | None = None, shadow_folder: Path | None = None):
+        self.folder, self.truth_folder, self.shadow_folder = folder, truth_folder, shadow_folder
         self.parts: list[Part] = []
         self._waiting: dict[tuple[str, int], list[dict[str, np.ndarray]]] = {}
         self._rows = 0
@@ -63,6 +65,10 @@ class Recorder:
         if self.truth_folder is not None:
             keys = ("time", "user", "session", "page", "slot", "item", "appeal", "probability")
             _write_table(pa.table({key: columns[key] for key in keys}), self.truth_folder / name)
+        would = [key for key in columns if key.startswith(WOULD)]
+        if self.shadow_folder is not None and would:
+            shown = ("time", "user", "session", "page", "slot", "item", "clicked", "propensity")
+            _write_table(pa.table({key: columns[key] for key in (*shown, *would)}), self.shadow_folder / name)
         time = columns["time"]
         self.parts.append(Part(bucket, round_, name, float(time.min()), float(time.max()), len(time)))
 
@@ -89,7 +95,7 @@ class Recorder:
         """Goes back to these parts: deletes every other file of these buckets, after an interruption."""
         self.parts = list(parts)
         kept = {part.name for part in parts}
-        for folder in (self.folder, self.truth_folder):
+        for folder in (self.folder, self.truth_folder, self.shadow_folder):
             if folder is None:
                 continue
             for bucket in buckets:

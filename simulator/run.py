@@ -286,6 +286,12 @@ def parser() -> argparse.ArgumentParser:
         default=None,
         help="end the test on the first day on which every contender has crossed",
     )
+    p.add_argument(
+        "--off-policy",
+        action="store_true",
+        default=None,
+        help="off-policy estimates of the contenders from the log of an arm with known propensities, such as uniform",
+    )
     p.add_argument("--config", metavar="FILE.toml", help="settings in a file; [policy.NAME] holds those of a policy")
     p.add_argument(
         "--set",

@@ -176,7 +176,8 @@ def first_world(
 
 
 def _recorder(e: Experiment, run: RunFolder, folder: str, truth: str) -> Recorder:
-    return Recorder(run.path / folder, run.path / truth if e.record_truth else None)
+    shadow = run.path / "off_policy" if e.off_policy and folder == "impressions" else None
+    return Recorder(run.path / folder, run.path / truth if e.record_truth else None, shadow)
 
 
 def plan(e: Experiment) -> list[tuple[str, tuple[str, ...]]]:

@@ -1,6 +1,7 @@
 """Studies of our own judgement, planning from a run, and tests that stop early."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from scipy.stats import binom, norm
 
 import simulator.run as command
-from analysis import power, sample_size, studies
+from analysis import power, propensity, sample_size, studies
 from analysis.errors import AnalysisError
 from analysis.inference import compare
 from analysis.load import open_run
@@ -338,7 +339,9 @@ def test_a_test_ends_at_the_crossing_and_so_do_its_truth_worlds(experiment, tmp_
         return day == 2
 
     monkeypatch.setattr(command, "_crossed", crossed)
-    e = experiment(policies=("itemknn", "popularity"), days=4.0, stop_early=True, learn_from="none", rounds=1, truth=True)
+    e = experiment(
+        policies=("itemknn", "popularity"), days=4.0, stop_early=True, learn_from="none", rounds=1, truth=True
+    )
     found = run(e, out=str(tmp_path / "run"))
     assert seen == [1, 2]
     assert found.results["manifest"]["stopped_day"] == 2
@@ -385,3 +388,46 @@ def test_impossible_stops_are_refused() -> None:
 def test_salts_are_the_buckets_own() -> None:
     users = np.arange(50)
     assert (study._salted(users, 2)[1] == assign(users, np.array([0.5, 0.5]), "study 1")).all()
+
+
+# -- off-policy ---------------------------------------------------------------------------------------------------------
+
+
+def test_contenders_are_estimated_from_an_arm_with_known_propensities(experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    e = experiment(policies=("itemknn", "popularity", "uniform"), users=240, days=3.0, off_policy=True, truth=True)
+    found = run(e, out=str(tmp_path / "run"))
+    rows = {row["arm"]: row for row in found.results["off_policy"]["rows"]}
+    assert set(rows) == {"itemknn", "popularity"}
+    plain = run(replace(e, off_policy=False), out=str(tmp_path / "plain"))
+    pd.testing.assert_frame_equal(found.impressions("uniform"), plain.impressions("uniform"), check_exact=True)
+    pd.testing.assert_frame_equal(found.impressions("itemknn"), plain.impressions("itemknn"), check_exact=True)
+    for row in rows.values():
+        assert row["logger"] == "uniform"
+        assert 0 < row["effective_n"] < row["rows"]
+        assert row["snips"]["low"] < row["snips"]["value"] < row["snips"]["high"]
+        assert row["dr"]["low"] < row["dr"]["value"] < row["dr"]["high"]
+    shown = pd.concat(
+        pd.read_parquet(f) for f in (tmp_path / "run" / "off_policy" / "bucket=uniform").rglob("*.parquet")
+    )
+    hits = (shown["item"] == shown["would popularity"]).sum()
+    assert rows["popularity"]["matched"] == pytest.approx(hits / len(shown))
+    assert "Off-policy cross-check" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+
+
+def test_without_propensities_the_report_says_what_is_missing(experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    found = run(experiment(policies=("itemknn", "popularity"), off_policy=True), out=str(tmp_path / "run"))
+    assert found.results["off_policy"]["rows"] == []
+    assert "no arm shows at random" in (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
+
+
+def test_off_policy_from_a_table(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    frame = pd.DataFrame({"clicked": [1, 0, 1, 0], "p": [0.5, 0.25, 0.25, 0.5], "target": [1.0, 1.0, 0.0, 0.5]})
+    frame.to_csv(tmp_path / "log.csv", index=False)
+    table = ["--table", str(tmp_path / "log.csv"), "--columns"]
+    assert propensity.main([*table, "reward=clicked,logging=p"]) == 0
+    assert "IPS            0.50000" in capsys.readouterr().out
+    assert propensity.main([*table, "reward=clicked"]) == 2
+    assert "lacks logging" in capsys.readouterr().err
+    frame.assign(p=[0.5, None, 0.2, 0.3]).to_csv(tmp_path / "log.csv", index=False)
+    assert propensity.main([*table, "reward=clicked,logging=p"]) == 2
+    assert "1 of 4 rows have no propensity" in capsys.readouterr().err
