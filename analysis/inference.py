@@ -25,6 +25,7 @@ class Effect:
         lift, low, high: estimate and 95 % interval (delta method, CUPED where there is a warm-up).
         detectable: the relative effect that this test would have found with probability .80.
         variance_saved: share of the variance that CUPED took away.
+        chance_to_win: that the true effect is above 0, under a flat prior: the one-sided p-value said again.
         true_lift: in the worlds in which everybody gets one arm; None where there are none.
         margin, not_worse: of guardrails: whether the 95 % interval lies above -margin.
     """
@@ -46,6 +47,7 @@ class Effect:
     correction: str
     detectable: float
     variance_saved: float
+    chance_to_win: float
     true_lift: float | None
     margin: float | None
     not_worse: bool | None
@@ -172,7 +174,7 @@ def judge(
                     "arm": arm, "control": control, "metric": metric.name, "unit": metric.unit,
                     "role": "primary" if metric.name == primary else metric.role,
                     "n_control": int(sizes.get(control, 0)), "n_treatment": int(sizes.get(arm, 0)),
-                    **result, "true_lift": true_lift(truth, metric, control, arm),
+                    **result, "chance_to_win": _chance(result), "true_lift": true_lift(truth, metric, control, arm),
                 }
             )  # fmt: skip
     for chosen, correction, method in ((True, "Holm", holm), (False, "Benjamini-Hochberg", benjamini_hochberg)):
@@ -184,6 +186,11 @@ def judge(
         row["margin"] = margin if guardrail else None
         row["not_worse"] = bool(row["low"] > -margin) if guardrail else None
     return [Effect(**row) for row in found]
+
+
+def _chance(found: dict[str, float]) -> float:
+    above = 1 - found["pvalue"] / 2
+    return above if found["lift"] > 0 else 1 - above
 
 
 def compare_named(table: pd.DataFrame, metric: Metric, control: str, arm: str) -> dict[str, float]:

@@ -41,7 +41,7 @@ from analysis.tables import (
     true_rows,
     user_rows,
 )  # fmt: skip
-from analysis.words import lights, monitoring, off_policy_words, who
+from analysis.words import against_truth, chances, lights, monitoring, off_policy_words, who
 
 
 def write(path: str | Path, partial: bool = False) -> dict[str, Any]:
@@ -121,6 +121,8 @@ def reading(results: dict[str, Any]) -> list[str]:
             "metric (★) is corrected over arms by Holm, "
             "all others by Benjamini-Hochberg; intervals are not corrected. Detectable: the effect found with probability .80."
         )
+    found += [chances(rows)] if rows else []
+    found += against_truth(rows)
     if any(row["true_lift"] is not None for row in rows) or results["true_effects"]["rows"]:
         found.append(
             "The true effect compares worlds in which everybody gets one arm; no live test can know it. It speaks of these "

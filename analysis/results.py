@@ -4,6 +4,7 @@ from dataclasses import asdict
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis import shadow
@@ -12,18 +13,21 @@ from analysis.load import Run, everyone, exposure, pair_counts, true_means, with
 from analysis.looks import Daily, effects, monitor, since_exposure
 from analysis.loops import ROUND_UNITS, by_round
 from analysis.metrics import METRICS, measurable
-from analysis.multiplicity import holm, sample_ratio
+from analysis.multiplicity import holm, sample_ratio, sequential_sample_ratio
 from analysis.resampling import quantile_difference
+from analysis.rows import DAY
 from analysis.segments import by_segment, ratios
 from analysis.trial import Trial, of_run
 from analysis.words import ended_early, lights, stopped_verdict, true_verdict, verdict
 
 QUANTILES = (0.5, 0.9, 0.99)
+RATIO_LEVEL = 0.001  # of p-values of the sample ratio
 EFFECT_UNITS = {
     "control_mean": "the metric's unit", "treatment_mean": "the metric's unit",
     "lift": "relative (.02 = 2 %)", "low": "relative, 95 % interval", "high": "relative, 95 % interval",
     "pvalue": "probability, two-sided", "pvalue_adjusted": "probability, two-sided",
     "detectable": "relative effect found with probability .80", "variance_saved": "share of the variance",
+    "chance_to_win": "probability, flat prior",
     "true_lift": "relative, all users", "margin": "relative", "n_control": "users", "n_treatment": "users",
 }  # fmt: skip
 
@@ -86,10 +90,26 @@ def judged(trial: Trial, truth: dict[str, pd.DataFrame], compare: bool = True) -
         "quantiles": _quantiles(table, trial),
         "segments": by_segment(table, trial.segments, primary, control, contenders),
     }
+    if not trial.simulated and "time" in trial.rows.has:
+        found["sample_ratio_every_day"] = _ratio_every_day(trial)
     if primary.linear and "time" in trial.rows.has:
         found |= _by_day(table, trial)
         _say_stopped(found, found_effects, trial)
     return found
+
+
+def _ratio_every_day(trial: Trial) -> dict[str, Any]:
+    """The sample ratio of those who have come so far, looked at every day; the first day on which it is off, None without."""
+    first = trial.rows.query(
+        f"SELECT bucket, day, count(*) AS n FROM (SELECT bucket, user, floor(min(time) / {DAY})::INTEGER AS day FROM {{rows}} "
+        "GROUP BY bucket, user) GROUP BY bucket, day ORDER BY bucket, day"
+    )
+    counts = first.pivot_table(index="day", columns="bucket", values="n", fill_value=0.0).reindex(
+        columns=trial.arms, fill_value=0.0
+    )
+    pvalues = sequential_sample_ratio(counts.to_numpy(float).cumsum(axis=0), [trial.weights[arm] for arm in trial.arms])
+    off = np.flatnonzero(pvalues < RATIO_LEVEL)
+    return {"pvalue": float(pvalues[-1]), "day": int(counts.index[off[0]]) + 1 if len(off) else None}
 
 
 def _by_day(table: pd.DataFrame, trial: Trial) -> dict[str, Any]:

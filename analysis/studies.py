@@ -229,6 +229,38 @@ def replicated(results: list[dict[str, Any]], names: list[str]) -> dict[str, Any
     return {"study": "replicate", "primary": primary, "rows": rows, "claims": claims}
 
 
+def biases(own: list[dict[str, Any]], shared: list[dict[str, Any]], names: list[str]) -> dict[str, Any]:
+    """What an estimate misses where arms retrain, in two parts.
+
+    Args:
+        own, shared: results of the same worlds, in which arms learn from their own rows and from all; `own` has the truth.
+
+    Returns:
+        `rows`: run, arm and the three lifts. `claims`: per arm, means over worlds with intervals: `volume` (own estimate minus
+        truth: an arm learns from a bucket, not from everybody), `sharing` (shared minus own estimate: it learns from rows of others),
+        and `both` (shared estimate minus truth).
+    """
+    primary = own[0]["primary"]
+    rows: list[dict[str, Any]] = []
+    for name, a, b in zip(names, own, shared, strict=True):
+        other = {row["arm"]: row for row in b["effects"]["rows"] if row["metric"] == primary}
+        rows += [
+            {"run": name, "arm": row["arm"], "control": row["control"], "own": row["lift"], "all": other[row["arm"]]["lift"],
+             "true_lift": row["true_lift"]}
+            for row in a["effects"]["rows"] if row["metric"] == primary
+        ]  # fmt: skip
+    claims = []
+    for arm in dict.fromkeys(row["arm"] for row in rows):
+        mine = [row for row in rows if row["arm"] == arm]
+        one, all_, true = (np.array([row[key] for row in mine], float) for key in ("own", "all", "true_lift"))
+        claims.append(
+            {"arm": arm, "control": mine[0]["control"], "worlds": len(mine), "truth": _mean(true), "volume": _mean(one - true),
+             "sharing": _mean(all_ - one), "both": _mean(all_ - true),
+             "wrong_sign": {"own": int((np.sign(one) != np.sign(true)).sum()), "all": int((np.sign(all_) != np.sign(true)).sum())}}
+        )  # fmt: skip
+    return {"study": "bias", "primary": primary, "rows": rows, "claims": claims}
+
+
 def _mean(x: np.ndarray) -> dict[str, float]:
     """A mean over worlds with its 95 % interval."""
     n = len(x)

@@ -70,6 +70,7 @@ def title(found: dict[str, Any]) -> str:
         "power": "How often a known effect is found, and when",
         "coverage": "How often the 95 % interval covers the true effect",
         "peeking": "Error rates and power of looking every day, on made-up data",
+        "bias": "What the estimate misses where arms retrain",
         "replicate": "The claim about the policy: whole worlds run again",
     }[str(found["study"])]
 
@@ -86,9 +87,14 @@ def _band(row: dict[str, Any]) -> list[str]:
 
 def tables(found: dict[str, Any]) -> list[Cells]:
     """Head and rows of every table of a study."""
-    return {"aa": _aa, "power": _power, "coverage": _coverage, "peeking": _peeking, "replicate": _replicate}[
-        str(found["study"])
-    ](found)
+    return {
+        "aa": _aa,
+        "power": _power,
+        "coverage": _coverage,
+        "peeking": _peeking,
+        "replicate": _replicate,
+        "bias": _bias,
+    }[str(found["study"])](found)
 
 
 def _label(name: str) -> str:
@@ -147,6 +153,13 @@ def _peeking(found: dict[str, Any]) -> list[Cells]:
     return [(head, rows)]
 
 
+def _bias(found: dict[str, Any]) -> list[Cells]:
+    head = ["run", "contender", "estimate, own rows", "estimate, all rows", "true effect"]
+    return [
+        (head, [[r["run"], r["arm"], *(percent(r[key]) for key in ("own", "all", "true_lift"))] for r in found["rows"]])
+    ]
+
+
 def _replicate(found: dict[str, Any]) -> list[Cells]:
     head = ["run", "contender", "estimate", "95 % interval", "true effect"]
     rows = [
@@ -190,6 +203,8 @@ def sentences(found: dict[str, Any]) -> list[str]:
             f"{found['replicates']} replicates of {found['users']} fresh users, truth from {found['truth_users']} others: "
             f"{len(judged) - missed} of {len(judged)} intervals cover the population's effect as they say (99.9 % band, Bonferroni)."
         ]
+    if kind == "bias":
+        return [_parts(claim, found["primary"]) for claim in found["claims"]]
     if kind == "replicate":
         return [_claim(claim, found["primary"]) for claim in found["claims"]]
     return [
@@ -199,19 +214,31 @@ def sentences(found: dict[str, Any]) -> list[str]:
 
 
 def _claim(c: dict[str, Any], primary: str) -> str:
-    def interval(x: dict[str, float]) -> str:
-        return f"{percent(x['mean'])} ({percent(x['low'])} to {percent(x['high'])})"
-
+    about = f"{c['arm']} against {c['control']} on {_label(primary)} over {c['worlds']} worlds"
     return (
-        f"{c['arm']} against {c['control']} on {_label(primary)} over {c['worlds']} worlds: the true effect is {interval(c['truth'])}, its "
-        f"standard deviation between worlds {percent(c['sd_between_worlds'])}; the estimate's bias is {interval(c['bias'])}, the interval "
+        f"{about}: the true effect is {_interval(c['truth'])}, its "
+        f"standard deviation between worlds {percent(c['sd_between_worlds'])}; the estimate's bias is {_interval(c['bias'])}, the interval "
         f"covered in {c['covered']}, the sign was wrong in {c['wrong_sign']}."
+    )
+
+
+def _interval(x: dict[str, float]) -> str:
+    return f"{percent(x['mean'])} ({percent(x['low'])} to {percent(x['high'])})"
+
+
+def _parts(c: dict[str, Any], primary: str) -> str:
+    wrong = c["wrong_sign"]
+    about = f"{c['arm']} against {c['control']} on {_label(primary)} over {c['worlds']} worlds"
+    return (
+        f"{about}: the true effect is {_interval(c['truth'])}. Arms "
+        f"that learn from their own bucket miss it by {_interval(c['volume'])} (data volume); learning from all rows adds "
+        f"{_interval(c['sharing'])} (sharing), together {_interval(c['both'])}. The sign was wrong in {wrong['own']} and {wrong['all']}."
     )
 
 
 def picture(found: dict[str, Any], path: Path) -> None:
     """Rates with their intervals, or effects per world."""
-    if found["study"] == "replicate":
+    if found["study"] in ("replicate", "bias"):
         _worlds_picture(found, path)
         return
     rows = found["rows"]
@@ -250,13 +277,17 @@ def _worlds_picture(found: dict[str, Any], path: Path) -> None:
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     for y, row in zip(range(0, -len(rows), -1), rows, strict=True):
         colour = HUES[arms.index(row["arm"]) % len(HUES)]
-        axis.plot([100 * row["low"], 100 * row["high"]], [y, y], color=colour, lw=2)
-        axis.plot(100 * row["lift"], y, "o", color=colour, ms=6)
+        if "low" in row:
+            axis.plot([100 * row["low"], 100 * row["high"]], [y, y], color=colour, lw=2)
+        axis.plot(100 * row.get("lift", row.get("own")), y, "o", color=colour, ms=6)
+        if "all" in row:
+            axis.plot(100 * row["all"], y, "s", mfc="white", mec=colour, ms=6)
         if row["true_lift"] is not None:
             axis.plot(100 * row["true_lift"], y, "D", mfc="white", mec="black", ms=6)
     axis.axvline(0, color="black", lw=0.9)
     axis.set_yticks(range(0, -len(rows), -1), [f"{row['run']} {row['arm']}" for row in rows], fontsize=8)
-    axis.set_xlabel(f"lift on {_label(found['primary'])} [%]; diamonds: the true effect")
+    more = "; squares: learning from all rows" if found["study"] == "bias" else ""
+    axis.set_xlabel(f"lift on {_label(found['primary'])} [%]; diamonds: the true effect{more}")
     axis.set_title(title(found))
     save(figure, path)
 

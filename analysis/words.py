@@ -77,6 +77,10 @@ def lights(results: dict[str, Any]) -> list[dict[str, str]]:
         bad = ratio["pvalue"] < 0.001
         text = f"p = {ratio['pvalue']:.2g}: bucket sizes are {'not ' if bad else ''}what the weights say"
         found.append({"name": "Sample ratio", "colour": "red" if bad else "green", "text": text})
+    daily = results.get("sample_ratio_every_day")
+    if daily is not None and daily["day"] is not None:
+        text = f"from day {daily['day']} on who came is not split as the weights say (p = {daily['pvalue']:.2g}, any number of looks)"
+        found.append({"name": "Sample ratio, every day", "colour": "red", "text": text})
     before = results["before_test"]
     if before is not None and before["rows"]:
         least = min(row["pvalue"] for row in before["rows"])
@@ -152,3 +156,42 @@ def off_policy_words(results: dict[str, Any]) -> str:
         "that arm's rows alone (intervals by user). The visits are those of the logging arm: what users had seen and clicked before, and "
         "how tired they were, came of it. The contender's own column in the test, and the true one, are of users that it served itself."
     )
+
+
+def chances(rows: list[dict[str, Any]]) -> str:
+    """The p-values of the primary metric said again as chances."""
+    told = [
+        f"{row['arm']} {row['chance_to_win']:.3f}"
+        for row in rows
+        if row["role"] == "primary" and np.isfinite(row["chance_to_win"])
+    ]
+    control = rows[0]["control"]
+    return (
+        f"Chance to be better than {control}, under a flat prior (the one-sided p-value said again): {', '.join(told)}."
+        if told
+        else ""
+    )
+
+
+def against_truth(rows: list[dict[str, Any]]) -> list[str]:
+    """What a live test like this one would have concluded, and whether that is so; a sentence per contender."""
+    found = []
+    for row in rows:
+        true = row["true_lift"]
+        if row["role"] != "primary" or true is None or not np.isfinite(row["lift"]):
+            continue
+        shown = row["pvalue_adjusted"] < 1 - LEVEL
+        covered = row["low"] <= true <= row["high"]
+        inside = f"its interval {'holds' if covered else 'does NOT hold'} the true effect of {percent(true)}"
+        if not shown:
+            said = "no difference" + (
+                f", while the true effect is {percent(true)}: too small for this test" if covered and true else ""
+            )
+        elif (row["lift"] > 0) == (true > 0):
+            said = f"the right sign, off by {percent(row['lift'] - true)}"
+        else:
+            said = f"the WRONG sign: {percent(row['lift'])} where {percent(true)} is true"
+        found.append(
+            f"A live test like this one would have said of {row['arm']} against {row['control']}: {said}; {inside}."
+        )
+    return found

@@ -82,8 +82,25 @@ def replicate(e: Experiment, n: int, out: Path, quiet: bool) -> dict[str, Any]:
     return {**studies.replicated(results, names), "learn_from": e.learn_from}
 
 
+def bias(e: Experiment, n: int, out: Path, quiet: bool) -> dict[str, Any]:
+    """The same n worlds with arms that learn from their own rows, and with arms that learn from all."""
+    names = [f"seed-{e.seed + i:03d}" for i in range(n)]
+    results: dict[str, list[dict[str, Any]]] = {"own": [], "all": []}
+    for i, name in enumerate(names):
+        for learn, found in results.items():
+            _say(quiet, f"{name}, learning from {learn} ({i + 1} of {n})")
+            folder = out / f"{name}-{learn}"
+            if (folder / "manifest.json").exists():
+                found.append(run(resume=str(folder), quiet=quiet).results)
+                continue
+            # Alone in its world an arm learns from everybody's rows either way: one truth for both.
+            here = replace(e, seed=e.seed + i, learn_from=learn, truth=learn == "own")
+            found.append(run(here, out=str(folder), quiet=quiet).results)
+    return studies.biases(results["own"], results["all"], names)
+
+
 STUDIES: dict[str, Callable[[Experiment, int, Path, bool], dict[str, Any]]] = {
-    "aa": aa, "power": power, "coverage": coverage, "replicate": replicate,
+    "aa": aa, "power": power, "coverage": coverage, "replicate": replicate, "bias": bias,
 }  # fmt: skip
 
 
@@ -125,6 +142,12 @@ HELP = {
     "power": ("how often the effect between two frozen policies is found, and when", 1000, "runs", "salts"),
     "coverage": ("how often the interval covers the truth, with fresh users each time", 400, "runs", "replicates"),
     "replicate": ("whole worlds with other seeds: the claim about the policy", 20, "seeds", "worlds"),
+    "bias": (
+        "what the estimate misses where arms retrain: data volume and sharing, over worlds",
+        10,
+        "seeds",
+        "worlds",
+    ),
     "peeking": ("sequential tests on made-up data", 20_000, "runs", "made-up tests"),
 }
 SMALLER = {"coverage": {"users": 200, "days": 2.0, "warmup_days": 1.0}, "aa": {"days": 14.0}, "power": {"days": 14.0}}
@@ -143,6 +166,9 @@ _TAKEN = (
 )
 
 
+_MORE = {"replicate": ("rounds", "weights", "learn-from"), "bias": ("rounds", "weights")}
+
+
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="python -m simulator.study", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -158,7 +184,7 @@ def parser() -> argparse.ArgumentParser:
             k.add_argument("--seed", type=int, default=0, help="of chance (default 0)")
             continue
         k.add_argument("--resume", metavar="DIR", help="go on with an interrupted study")
-        for name in (*_TAKEN, *(("rounds", "weights", "learn-from") if kind == "replicate" else ())):
+        for name in (*_TAKEN, *_MORE.get(kind, ())):
             k.add_argument(f"--{name}", help=FLAGS[name].split(" (default")[0] + _default(kind, name))
         k.add_argument("--config", metavar="FILE.toml", help="settings in a file")
         k.add_argument(

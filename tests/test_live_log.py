@@ -304,6 +304,23 @@ def test_segments_differ_only_where_they_do() -> None:
     assert by_level["y"]["pvalue_adjusted"] < 0.001
 
 
+def test_a_broken_split_is_found_on_the_day_that_it_breaks(tmp_path: Path) -> None:
+    frame = log(6000, days=8)
+    number = frame["uid"].str[1:].astype(int)
+    enters = number % 8  # the day on which a user comes first
+    lost = (
+        (frame["variant"] == "new") & (enters >= 4) & (number % 10 < 5)
+    )  # from day 4 on half of one arm's users are lost
+    frame = frame[((frame["ts"] - frame["ts"].min()).dt.days >= enters) & ~lost]
+    frame.to_parquet(tmp_path / "log.parquet")
+    with open_log(
+        Source(tmp_path / "log.parquet", dict(p.split("=") for p in COLUMNS.split(",")), control="old")
+    ) as trial:
+        results = judged(trial, {})
+    assert 5 <= results["sample_ratio_every_day"]["day"] <= 7
+    assert results["sample_ratio"]["pvalue"] < 0.001
+
+
 def test_every_pair_of_three_arms(tmp_path: Path) -> None:
     frame = log(900)
     third = frame["uid"].str.slice(1).astype(int) % 3

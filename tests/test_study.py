@@ -241,6 +241,26 @@ def test_replicates_speak_of_the_policy(small_log: Path, tmp_path: Path) -> None
     assert claim["bias"]["mean"] == pytest.approx(np.mean([row["lift"] - row["true_lift"] for row in found["rows"]]))
 
 
+def test_bias_has_two_parts_that_add_up(small_log: Path, tmp_path: Path) -> None:
+    words = [
+        "bias",
+        "--policies",
+        "itemknn,popularity",
+        "--seeds",
+        "2",
+        "--rounds",
+        "2",
+        *FAST,
+        "--log",
+        str(small_log),
+    ]
+    assert study.main([*words, "--set", "training_delay_hours=1", "--out", str(tmp_path / "b")]) == 0
+    claim = json.loads((tmp_path / "b" / "study.json").read_text())["claims"][0]
+    assert claim["volume"]["mean"] + claim["sharing"]["mean"] == pytest.approx(claim["both"]["mean"])
+    assert claim["worlds"] == 2
+    assert not (tmp_path / "b" / "seed-000-all" / "truth_worlds").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
