@@ -31,7 +31,7 @@ def over_time(results: dict[str, Any], arms: list[str], folder: Path) -> dict[st
         for day in deployed:
             axis.axvline(day, color="#999999", lw=0.8, ls="--")
         _axes(axis, f"{label} over {control} so far [%]", len(looks) > 1)
-        axis.set_title(_title(looks[0]))
+        axis.set_title(_title(min(looks, key=lambda row: row["stopped"] or np.inf)))
         save(figure, folder / "time_cumulative.png")
         captions["time_cumulative"] = (
             f"All days so far, looked at every day; band: {METHODS[looks[0]['method']]}, cut at the figure's edge; a ring marks "
@@ -49,7 +49,8 @@ def over_time(results: dict[str, Any], arms: list[str], folder: Path) -> dict[st
             _daily(axis, row[key]["rows"], hue(row["arm"], arms), row["arm"], 0.08 * i)
         _axes(axis, f"{label} over {control} on the day [%]", len(time) > 1)
         axis.set_xlabel(unit)
-        axis.set_title(_trend(time[0]["arm"], time[0][key]))
+        plainest = min(time, key=lambda row: np.nan_to_num(row[key]["pvalue"], nan=1.0))
+        axis.set_title(_trend(plainest["arm"], plainest[key]))
         save(figure, folder / f"{name}.png")
         captions[name] = (
             "Each day by itself, with 95 % intervals; the title tests a straight line through the days."

@@ -117,7 +117,7 @@ def reading(results: dict[str, Any]) -> list[str]:
     if rows:
         found.append(
             f"n = {rows[0]['n_control']} users in the control; users are the unit of randomisation and of analysis. "
-            "Lifts by tea-tasting (delta method), CUPED on the time before the test, where there is one; the primary "
+            "Lifts by tea-tasting (delta method), CUPED on the time before the test, where there is one (the means beside them are not adjusted); the primary "
             "metric (★) is corrected over arms by Holm, "
             "all others by Benjamini-Hochberg; intervals are not corrected. Detectable: the effect found with probability .80."
         )
@@ -252,6 +252,10 @@ def terminal(results: dict[str, Any], console: Console | None = None) -> None:
         console.print(_terminal_table(*true_rows(results)))
     else:
         console.print(_terminal_table(*arm_rows(results)))
+    if any(row["variance_saved"] > 0 for row in results["effects"]["rows"]):
+        console.print(
+            "Lifts are adjusted for what users did before the test (CUPED), the means are not.", highlight=False
+        )
     for light in results["lights"]:
         console.print(f"{light['name']} ({light['colour']}): {light['text']}", highlight=False)
     for text in results["warnings"]:

@@ -85,7 +85,7 @@ def lights(results: dict[str, Any]) -> list[dict[str, str]]:
     if before is not None and before["rows"]:
         least = min(row["pvalue"] for row in before["rows"])
         colour = "amber" if least < 0.05 else "green"
-        text = f"p = {least:.2g}: before the test, under one policy, the buckets {'differed' if least < 0.05 else 'did not differ'}"
+        text = f"p = {least:.2g}: before the test the buckets {'differed' if least < 0.05 else 'did not differ'}"
         found.append({"name": "A/A before the test", "colour": colour, "text": text})
     uneven = [row for row in results["sample_ratio_by_segment"] if row["pvalue_adjusted"] < 0.001]
     if uneven:
