@@ -117,7 +117,8 @@ def reading(results: dict[str, Any]) -> list[str]:
     if rows:
         found.append(
             f"n = {rows[0]['n_control']} users in the control; users are the unit of randomisation and of analysis. "
-            "Lifts by tea-tasting (delta method), CUPED on the time before the test, where there is one (the means beside them are not adjusted); the primary "
+            "Lifts by tea-tasting (delta method), CUPED on the time before the test, where there is one (the means beside them are "
+            "not adjusted); the primary "
             "metric (★) is corrected over arms by Holm, "
             "all others by Benjamini-Hochberg; intervals are not corrected. Detectable: the effect found with probability .80."
         )
