@@ -16,6 +16,7 @@ from simulator.config import Experiment
 from simulator.contrast import Contrast
 from simulator.engine import Arm, World
 from simulator.history import Histories
+from simulator.minds import replays
 from simulator.recorder import WARMUP, Recorder
 from simulator.users import DAY, ChoiceModel, Number
 
@@ -84,6 +85,8 @@ def settle(model: ChoiceModel, data: Dataset, k: int, seed: int) -> ChoiceModel:
 
     Adds `selection`: what the slates of the log have over the level that was met.
     """
+    if replays(model):
+        return model  # its level is the matrix's own
     target, why = data.calibration["random_click_rate"]
     _check_rates(target)
     if target >= (most := float(model.examination[:k].mean())):

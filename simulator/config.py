@@ -12,7 +12,7 @@ from policies.registry import REFERENCES, base_name, find, settings_of
 from simulator.buckets import parse_weights
 
 CHOICES = {
-    "user_model": ("factors", "neighbours", "trees"),
+    "user_model": ("factors", "neighbours", "trees", "matrix"),
     "design": ("split", "twin"),
     "learn_from": ("own", "all", "none"),
     "monitor": ("obrien_fleming", "pocock", "cs", "none"),
@@ -30,7 +30,10 @@ class Experiment:
         columns: role=column pairs for an event table.
         click_threshold: a rating (or value of the click column) of at least this is a click.
         users_from: folder of users that `simulator.fit` stored for this log; None = fit them.
-        user_model: what makes users like things: factors, neighbours or trees.
+        user_model: what makes users like things: factors, neighbours or trees; or matrix, which replays a log that holds (nearly)
+            every pair of a user and an item.
+        policy_share: share of the log's pairs that policies learn from; the rest is unknown to them. By default all, and a tenth
+            where users replay a matrix: who has seen the matrix has seen the truth.
         calibrate: levels that the log cannot tell, such as `random_click_rate=.176,pages_per_session=13.55`.
         users: size of the simulated population, drawn from the fitted one.
         days: length of the test. warmup_days: before it, one policy serves everybody.
@@ -67,6 +70,7 @@ class Experiment:
     calibrate: str | None = None
     users_from: str | None = None
     user_model: str = "factors"
+    policy_share: float | None = None
     users: int = 2000
     days: float = 7.0
     warmup_days: float = 3.0
@@ -167,6 +171,8 @@ def _check(e: Experiment) -> None:
         if getattr(e, name) not in choices:
             raise InputError(f"--{name.replace('_', '-')} '{getattr(e, name)}'{suggestion(getattr(e, name), choices)}")
     parse_weights(e.weights, len(e.policies))
+    if e.policy_share is not None and not 0 < e.policy_share <= 1:
+        raise InputError(f"--set policy_share wants a share above 0 and up to 1, not {e.policy_share:g}")
     if e.stop_early and e.monitor == "none":
         raise InputError("--stop-early wants looks; name a --monitor: obrien_fleming, pocock or cs")
     if e.off_policy and e.design == "twin":

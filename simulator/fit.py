@@ -22,7 +22,7 @@ from simulator.calibration import settle, two_points
 from simulator.command import Tell, add_fit_flags, with_a_fit
 from simulator.config import Experiment
 from simulator.contrast import fit_contrast
-from simulator.minds import check_size, cross_scored, full_table, make_mind
+from simulator.minds import OF_MATRIX, check_size, cross_scored, full_table, make_mind, replayed
 from simulator.replay import repeats, satiation
 from simulator.storage import about_users, save_users
 from simulator.taste import Taste, cross_fitted, full_taste, reliability
@@ -75,6 +75,9 @@ def fit(data: Dataset, seed: int, slate_size: int, say: Callable[[str], None], k
     """Everything that a log says of its users, with draws of what is uncertain about them."""
     rng = generator("fit users", seed)
     check_size(data, kind)
+    if kind == "matrix":
+        say(f"users: a matrix of {data.n_users} users by {data.catalogue.size} items")
+        return Fitted(_replaying(data), None, 1.0, seed)
     taste, crossed, shared, table = _taste(data, kind, seed, rng, say)
     source = "assumed", f"slot ** -{EXAMINATION_EXPONENT:g}; the log has no slots"
     reach = np.arange(1, 101) ** -EXAMINATION_EXPONENT
@@ -113,6 +116,31 @@ def fit(data: Dataset, seed: int, slate_size: int, say: Callable[[str], None], k
     )
     answers, counted = _given_appeal(data, click.logits(log.user, log.item, x), seen, seed, say)
     return Fitted(plain, taste, shared, seed, {"click": click, **answers}, counted)
+
+
+def _replaying(data: Dataset) -> ChoiceModel:
+    """Users who answer as the log says that they answered: nothing is estimated of what they like."""
+    reference = _logged_rate(data)
+    visits, activity, hours, gap_source = coming_and_going(data, reference.value)
+    numbers = {name: Number(value, "assumed", why) for name, (value, why) in ASSUMED.items()}
+    numbers |= {"satisfaction_reference": reference} | visits | _rates_given_a_click(data)
+    numbers |= watching(data.log, _durations(data), data.has)
+    numbers |= {
+        name: Number(0.0, "assumed", "a matrix has no sessions")
+        for name in ("satiation", "repeat_fatigue")
+        if name in numbers
+    }
+    numbers |= {
+        "shift": Number(0.0, "estimated", OF_MATRIX), "taste_scale": Number(1.0, "estimated", OF_MATRIX),
+        "selection": Number(0.0, "estimated", "every pair was observed: nothing was selected"),
+    }  # fmt: skip
+    plain = _without_appeal(data, activity, hours, gap_source)
+    levels = dict.fromkeys(("user_level", "item_level", "taste"), ("estimated", OF_MATRIX))
+    examined = "assumed", f"slot ** -{EXAMINATION_EXPONENT:g}; a matrix has no slots"
+    return replace(
+        plain, numbers=numbers, examination=np.arange(1, 101) ** -EXAMINATION_EXPONENT, table=replayed(data),
+        provenance=plain.provenance | levels | {"examination": examined},
+    )  # fmt: skip
 
 
 def _contrasted(

@@ -9,13 +9,19 @@ from typing import Protocol
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.special import logit
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from policies.errors import InputError
 from policies.log import Dataset
 from simulator.taste import FOLDS, choices
+from simulator.users import ChoiceModel
 
 KINDS = ("factors", "neighbours", "trees")
+MATRIX_FILLED = 0.9  # share of all pairs from which on a log is a matrix that can be replayed
+MATRIX_SHARE = 0.1  # of its pairs that policies may learn from
+SURE = 0.02  # chance that a replayed answer comes out the other way
+OF_MATRIX = "the log's own answer to every pair"
 NEIGHBOURS, SHRINK = 50, 20.0
 USERS_AT_ONCE = 50
 MOST_PAIRS = {"neighbours": 400_000_000, "trees": 30_000_000}  # users times items: half a gigabyte, some minutes
@@ -156,6 +162,11 @@ def make_mind(data: Dataset, kind: str, rng: np.random.Generator, rows: np.ndarr
 def check_size(data: Dataset, kind: str) -> None:
     """Raises InputError where a table of all pairs would be too large."""
     pairs = data.n_users * data.catalogue.size
+    if kind == "matrix" and (filled := observed_share(data)) < MATRIX_FILLED:
+        raise InputError(
+            f"--user-model matrix replays a log that holds at least {MATRIX_FILLED:.0%} of all pairs of users and items; "
+            f"'{data.name}' holds {filled:.1%}: use factors"
+        )
     if kind != "factors" and "skips" not in data.has:
         raise InputError(
             f"--user-model {kind} learns from what was skipped, and the log '{data.name}' has no skips; use factors"
@@ -165,6 +176,35 @@ def check_size(data: Dataset, kind: str) -> None:
             f"--user-model {kind} holds every pair of {data.n_users} users and {data.catalogue.size} items, {pairs / 1e6:.0f} million; "
             f"wanted at most {MOST_PAIRS[kind] / 1e6:.0f}: use factors, or a log of fewer users"
         )
+
+
+def observed_share(data: Dataset) -> float:
+    """Share of all pairs of a user and an item that the log holds."""
+    if "skips" not in data.has:
+        return 0.0
+    pairs = data.log.user.astype(np.int64) * (data.catalogue.size + 1) + data.log.item
+    return len(np.unique(pairs)) / (data.n_users * data.catalogue.size)
+
+
+def replayed(data: Dataset) -> np.ndarray:
+    """(U, N + 1) float16 logit of a click: the log's answer to each pair; by user and item rates where it has none."""
+    log, shape = data.log, (data.n_users, data.catalogue.size + 1)
+    shown, clicked = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    np.add.at(shown, (log.user, log.item), 1)
+    np.add.at(clicked, (log.user, log.item), log.clicked)
+    rate = np.clip(clicked.sum() / shown.sum(), SURE, 1 - SURE)
+    sides = [
+        logit((clicked.sum(axis=a, keepdims=True) + 5 * rate) / (shown.sum(axis=a, keepdims=True) + 5)) for a in (0, 1)
+    ]
+    answer = logit(np.clip(clicked / np.maximum(shown, 1), SURE, 1 - SURE))
+    found: np.ndarray = np.where(shown > 0, answer, sides[0] + sides[1] - logit(rate)).astype(np.float16)
+    found[:, 0] = 0
+    return found
+
+
+def replays(model: ChoiceModel) -> bool:
+    """Whether users answer from a matrix that holds every pair."""
+    return model.provenance.get("taste", ("", ""))[1] == OF_MATRIX
 
 
 def scores_of(mind: Mind, user: np.ndarray, item: np.ndarray, block: int = 1000) -> np.ndarray:

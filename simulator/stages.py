@@ -13,13 +13,14 @@ from policies.base import Policy
 from policies.draws import Draws, generator, key_of
 from policies.errors import InputError
 from policies.files import load_arrays, save_arrays, save_json
-from policies.log import Dataset
+from policies.log import Dataset, Impressions
 from policies.registry import base_name, find, make
 from policies.sources import LEVEL_NAMES, load
 from simulator.buckets import HELD_OUT, assign, parse_weights
 from simulator.config import Experiment
 from simulator.engine import Arm, World
 from simulator.history import Histories, Ring
+from simulator.minds import MATRIX_SHARE, replays
 from simulator.oracle import Oracle
 from simulator.recorder import WARMUP, Part, Recorder
 from simulator.storage import RunFolder
@@ -81,12 +82,34 @@ def calibration_of(e: Experiment) -> dict[str, float]:
     return found
 
 
-def before_warmup(data: Dataset, e: Experiment) -> Dataset:
-    """The same data set with its last event at the start of the warm-up, time 0 being the start of the test."""
+def before_warmup(data: Dataset, e: Experiment, share: float = 1.0) -> Dataset:
+    """The same data set with its last event at the start of the warm-up, time 0 being the start of the test.
+
+    Args:
+        share: of the pairs of users and items that are kept, drawn by the seed.
+    """
     shift = e.warmup_days * DAY
-    log = replace(data.log, time=data.log.time - shift)
-    history = replace(data.history, time=data.history.time - shift)
+    log = _thinned(replace(data.log, time=data.log.time - shift), share, e.seed)
+    history = _thinned(replace(data.history, time=data.history.time - shift), share, e.seed)
     return replace(data, log=log, history=history, hour_zero=(data.hour_zero + 24 * e.warmup_days) % 24)
+
+
+def policy_share(e: Experiment, model: ChoiceModel) -> float:
+    """Of the log's pairs that policies learn from."""
+    if not replays(model):
+        return 1.0 if e.policy_share is None else e.policy_share
+    if e.policy_share == 1:
+        raise InputError(
+            "users replay this log's matrix: policies that learn from all of it have seen the truth; lower policy_share"
+        )
+    return MATRIX_SHARE if e.policy_share is None else e.policy_share
+
+
+def _thinned(log: Impressions, share: float, seed: int) -> Impressions:
+    if share >= 1:
+        return log
+    place = Draws(key_of("policy share", seed), log.user, log.item).uniform("pair", 1)[:, 0]
+    return log.rows(place < share)
 
 
 def population(e: Experiment, model: ChoiceModel) -> tuple[np.ndarray, ChoiceModel]:

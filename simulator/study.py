@@ -28,7 +28,8 @@ from policies.files import save_json
 from simulator.buckets import assign
 from simulator.command import guarded
 from simulator.config import LOG_FLAGS, Experiment, build, from_dict
-from simulator.run import FLAGS, run
+from simulator.flags import FLAGS
+from simulator.run import run
 from simulator.stages import load_data
 
 ABOUT = "settings.json"

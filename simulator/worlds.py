@@ -23,7 +23,7 @@ from policies.files import save_json
 from simulator.calibration import settle
 from simulator.config import Experiment
 from simulator.fit import fit, fit_users
-from simulator.minds import KINDS, check_size
+from simulator.minds import KINDS, MATRIX_FILLED, MATRIX_SHARE, check_size, observed_share
 from simulator.stages import load_data, with_threads
 from simulator.storage import about_users, save_users
 
@@ -55,7 +55,11 @@ def run_worlds(e: Experiment, n: int, out: Path, run: Run, quiet: bool, say: Cal
 
 def run_models(e: Experiment, out: Path, run: Run, quiet: bool, say: Callable[[str], None]) -> dict[str, Any]:
     """The experiment before users of every make: does the verdict stand?"""
-    return _repeated(e, list(KINDS), "user models", _fit_users, out, run, quiet, say)
+    kinds = list(KINDS)
+    if observed_share(load_data(e)) >= MATRIX_FILLED:  # policies learn from the same part of it under all models
+        kinds.append("matrix")
+        e = replace(e, policy_share=MATRIX_SHARE if e.policy_share is None else e.policy_share)
+    return _repeated(e, kinds, "user models", _fit_users, out, run, quiet, say)
 
 
 def _repeated(

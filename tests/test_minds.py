@@ -1,17 +1,23 @@
 """Other minds: neighbours are the cosine they say, trees do not see their own answers, and tables that are too large are refused."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.special import expit
 
 import simulator.minds as minds
+import simulator.run as command
 from policies.draws import Draws, generator
 from policies.errors import InputError
 from policies.log import Dataset
+from simulator.config import Experiment
 from simulator.fit import fit, fit_users
 from simulator.minds import Neighbours, Trees, check_size, cross_scored, full_table, make_mind, scores_of
+from simulator.stages import before_warmup, load_data, policy_share
 from simulator.users import ChoiceModel
 
 
@@ -95,3 +101,90 @@ def test_what_cannot_be_held_or_learned_is_refused(
     check_size(data, "factors")
     with pytest.raises(InputError, match="has no skips; use factors"):
         check_size(replace(data, has=frozenset()), "neighbours")
+
+
+# -- a matrix that holds every pair -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def matrix(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """150 users by 80 items, each pair once, answered by two groups of users with opposite tastes."""
+    rng = np.random.default_rng(3)
+    user, item = (x.ravel() for x in np.meshgrid(np.arange(150), np.arange(80), indexing="ij"))
+    p = np.where((user % 2 == item % 2), 0.6, 0.15)
+    frame = pd.DataFrame(
+        {"user": user, "item": item, "time": rng.integers(0, 6 * 86_400, len(user)), "click": (rng.random(len(user)) < p).astype(int)}
+    )  # fmt: skip
+    path = tmp_path_factory.mktemp("matrix") / "matrix.csv"
+    frame.sort_values("time").to_csv(path, index=False)
+    return path
+
+
+def test_a_matrix_is_replayed(matrix: Path) -> None:
+    data = load_data(Experiment(log=str(matrix), users=10))
+    model = fit_users(data, kind="matrix")
+    log = data.log
+    chance = expit(model.appeal(log.user, log.item[:, None])[:, 0])
+    assert chance[log.clicked] == pytest.approx(1 - minds.SURE, abs=0.002)
+    assert chance[~log.clicked] == pytest.approx(minds.SURE, abs=0.002)
+    assert model["selection"] == 0
+    items = np.argsort(np.random.default_rng(0).random((150, 80)), axis=1)[:, :5].astype(np.int32) + 1
+    users, zero = np.arange(150), np.zeros(150)
+    said = model.respond(model.start(150, 0.0), users, items, zero.astype(int), zero, Draws(1, users, users * 0))
+    assert said.clicked[:, 0].mean() == pytest.approx(
+        log.clicked.mean(), abs=0.12
+    )  # the first slot is always looked at
+
+
+def test_the_four_models_run_the_same_experiment_and_policies_see_a_part_of_the_matrix(
+    matrix: Path, tmp_path: Path
+) -> None:
+    words = [
+        "--log",
+        str(matrix),
+        "--policies",
+        "itemknn,popularity",
+        "--users",
+        "150",
+        "--days",
+        "2",
+        "--warmup-days",
+        "1",
+    ]
+    words += [
+        "--rounds",
+        "1",
+        "--user-model",
+        "all",
+        "--set",
+        "repeat_after=20",
+        "--quiet",
+        "--out",
+        str(tmp_path / "all"),
+    ]
+    assert command.main(words) == 0
+    summary = json.loads((tmp_path / "all" / "summary.json").read_text())
+    assert summary["names"] == ["factors", "neighbours", "trees", "matrix"]
+    assert [row["world"] for row in summary["rows"]] == summary["names"]
+    settings = json.loads((tmp_path / "all" / "matrix" / "manifest.json").read_text())["experiment"]
+    assert settings["policy_share"] == minds.MATRIX_SHARE
+
+
+def test_policies_learn_from_their_share_alone(matrix: Path) -> None:
+    e = Experiment(log=str(matrix), users=10)
+    data = load_data(e)
+    model = fit_users(data, kind="matrix")
+    share = policy_share(e, model)
+    assert share == minds.MATRIX_SHARE
+    seen = before_warmup(data, e, share).for_policies()
+    assert len(seen) == pytest.approx(0.1 * len(data.log), rel=0.15)
+    assert policy_share(e, replace(model, provenance={})) == 1.0
+    with pytest.raises(InputError, match="have seen the truth"):
+        policy_share(replace(e, policy_share=1.0), model)
+
+
+def test_a_log_with_holes_is_no_matrix(small_world: tuple[Dataset, ChoiceModel]) -> None:
+    with pytest.raises(InputError, match="holds at least 90% of all pairs"):
+        check_size(small_world[0], "matrix")
+    with pytest.raises(InputError, match="policy_share"):
+        Experiment(policy_share=0.0)
