@@ -21,7 +21,7 @@ class Difference:
 
     Attributes:
         difference, standard_error, low, high: treatment minus control, with its interval.
-        lift, lift_low, lift_high: treatment over control, minus 1 (.02 is 2 %), NaN where the control is 0.
+        lift, lift_low, lift_high: treatment over control, minus 1 (.02 is 2 %), NaN where the control is not above 0.
         statistic, df, pvalue: of the difference against 0; df is infinite for a normal statistic.
     """
 
@@ -83,12 +83,13 @@ def relative_lift(
     va, vb, df = _spread(a, b, equal_var, use_t)
     ma, mb = np.asarray(a.mean, float), np.asarray(b.mean, float)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        ratio = np.where(ma == 0, np.nan, mb / ma)
+        ratio = np.where(ma > 0, mb / ma, np.nan)  # a lift over nothing, or over less, says nothing
         if use_t and not equal_var:
             df = _welch(va / ma**2, a.n, vb / mb**2, b.n)
         if method == "log":
             low, high = _interval(0.0, np.sqrt(va / ma**2 + vb / mb**2), df, level, alternative)
-            low, high = ratio * np.exp(low), ratio * np.exp(high)
+            ends = np.where(ratio > 0, ratio, np.nan)  # there is no logarithm of 0
+            low, high = ends * np.exp(low), ends * np.exp(high)
         elif method == "delta":
             low, high = _interval(ratio, np.sqrt(vb / ma**2 + mb**2 * va / ma**4), df, level, alternative)
         else:
@@ -114,6 +115,8 @@ def proportion_difference(
         interval: `newcomb` (hybrid score), `wald` or `agresti-caffo`. The lift's interval is on the logarithm.
     """
     _known(alternative, ALTERNATIVES, "alternative")
+    if not 0.5 < level < 1:
+        raise AnalysisError(f"a confidence level lies between .5 and 1, not {level}")
     for k, n in ((clicks_control, n_control), (clicks_treatment, n_treatment)):
         if not 0 <= k <= n or n < 1:
             raise AnalysisError(f"{k} of {n} is no proportion")
@@ -183,6 +186,10 @@ def non_inferiority(
     if not margin >= 0:
         raise AnalysisError(f"a non-inferiority margin is not negative, not {margin}")
     a, b = Summary.of(control), Summary.of(treatment)
+    if relative and not (np.asarray(a.mean) > 0).all():
+        raise AnalysisError(
+            "a margin relative to a control whose mean is not above 0 says nothing; give an absolute one (relative=False)"
+        )
     sign = 1.0 if higher_is_better else -1.0
     scale = 1 - sign * margin if relative else 1.0
     shift = 0.0 if relative else sign * margin

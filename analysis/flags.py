@@ -35,11 +35,24 @@ def parser() -> argparse.ArgumentParser:
         "--control", help="arm to compare against (default: the one called control, else the first by name)"
     )
     log.add_argument("--weights", metavar="ARM=SHARE,...", help="planned shares (default: equal)")
-    log.add_argument("--start", help="of the test: a date, or seconds as in the log (default: the first row's day)")
-    log.add_argument("--days", type=int, help="planned length (default: as long as the log)")
+    log.add_argument(
+        "--start", help="of the test: a date (UTC), or seconds as in the log (default: the first row's day)"
+    )
+    log.add_argument(
+        "--days",
+        type=int,
+        help="planned length; later rows are left out, and before its end only a crossing concludes anything (default: that of the log)",
+    )
     log.add_argument("--primary", help="metric that decides (default clicks)")
     log.add_argument("--margin", type=float, help="of the guardrails, relative (default .02)")
-    log.add_argument("--monitor", help=f"how days are looked at: {', '.join(MONITORS)} (default obrien_fleming)")
+    log.add_argument(
+        "--monitor",
+        help=f"how days are looked at: {', '.join(MONITORS)} (default obrien_fleming); where it is given, and before the planned end, "
+        "the verdict allows for the looks",
+    )
+    log.add_argument(
+        "--numbers", metavar="COLUMN,...", help="columns whose sum per user is a metric, such as revenue,orders"
+    )
     log.add_argument("--segments", metavar="COLUMN,...", help="what users are, not what the test made of them")
     log.add_argument(
         "--assignments",
@@ -61,6 +74,7 @@ _LOG_FLAGS = (
     "margin",
     "monitor",
     "segments",
+    "numbers",
     "assignments",
     "out",
 )
@@ -89,17 +103,11 @@ def source_of(given: argparse.Namespace) -> Source:
     if given.days is not None and given.days < 1:
         raise AnalysisError(f"--days must be at least 1, not {given.days}")
     segments = tuple(part.strip() for part in (given.segments or "").split(",") if part.strip())
+    numbers = tuple(part.strip() for part in (given.numbers or "").split(",") if part.strip())
     return Source(
-        given.impressions,
-        columns,
-        given.control,
-        weights,
-        given.start,
-        given.days,
-        segments,
-        given.assignments,
+        given.impressions, columns, given.control, weights, given.start, given.days, segments, given.assignments, numbers=numbers,
         **chosen,
-    )
+    )  # fmt: skip
 
 
 def _pairs(flag: str, text: str | None) -> dict[str, str]:

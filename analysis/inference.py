@@ -8,6 +8,7 @@ import tea_tasting as tt
 from scipy.stats import norm
 from tea_tasting.aggr import Aggregates
 
+from analysis.difference import mean_difference, ratio_difference
 from analysis.metrics import METRICS, Metric, measurable
 from analysis.multiplicity import benjamini_hochberg, holm
 from analysis.resampling import Bootstrapped, bootstrap_difference, quantile_difference
@@ -194,24 +195,39 @@ def _chance(found: dict[str, float]) -> float:
 
 
 def compare_named(table: pd.DataFrame, metric: Metric, control: str, arm: str) -> dict[str, float]:
-    """`compare`, with NaN where the control has nothing to compare with."""
-    base = table.loc[table["bucket"] == control, metric.denominator or metric.column]
-    other = table.loc[table["bucket"] == arm, metric.denominator or metric.column]
-    top = table.loc[table["bucket"] == control, metric.column]
-    if len(base) < 2 or len(other) < 2 or base.sum() == 0 or other.sum() == 0 or top.sum() == 0:
-        nothing = float("nan")
-        names = (
-            "control_mean",
-            "treatment_mean",
-            "lift",
-            "low",
-            "high",
-            "pvalue",
-            "detectable",
-            "variance_saved",
-        )
-        return dict.fromkeys(names, nothing)
+    """`compare`, with NaN where there is nothing to compare with: a control whose mean is not above 0 has no lift over it."""
+    base, other = (table[table["bucket"] == name] for name in (control, arm))
+    bottom = metric.denominator or metric.column
+    if len(base) < 2 or len(other) < 2 or (metric.denominator is not None and other[bottom].sum() == 0):
+        return dict.fromkeys(NAMES, float("nan"))
+    if not metric.linear and base[metric.column].sum() > 0:
+        return compare(table, metric, control, arm)
+    if base[bottom].sum() <= 0 or base[metric.column].sum() <= 0 or other[metric.column].sum() <= 0:
+        return _without_lift(base, other, metric)
     return compare(table, metric, control, arm)
+
+
+NAMES = ("control_mean", "treatment_mean", "lift", "low", "high", "pvalue", "detectable", "variance_saved")
+
+
+def _without_lift(base: pd.DataFrame, other: pd.DataFrame, metric: Metric) -> dict[str, float]:
+    """Means and p-value where a logarithm of their ratio cannot be: a lift only where the control's mean is above 0."""
+    found = dict.fromkeys(NAMES, float("nan"))
+    if not metric.linear or (metric.denominator is not None and base[metric.denominator].sum() <= 0):
+        return found
+    columns = [rows[metric.columns].to_numpy(float) for rows in (base, other)]
+    tested = (
+        ratio_difference(*columns)
+        if metric.denominator is not None
+        else mean_difference(columns[0][:, 0], columns[1][:, 0])
+    )
+    found |= {
+        "control_mean": tested.control,
+        "treatment_mean": tested.treatment,
+        "pvalue": tested.pvalue,
+        "variance_saved": 0.0,
+    }
+    return found | ({"lift": tested.treatment / tested.control - 1} if tested.control > 0 else {})
 
 
 def value_of(rows: pd.DataFrame, metric: Metric) -> float:

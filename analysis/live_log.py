@@ -5,6 +5,7 @@ fit is counted and said; what cannot be judged is refused in one line.
 """
 
 import difflib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,19 +17,21 @@ import numpy as np
 import pandas as pd
 
 from analysis.errors import AnalysisError
-from analysis.metrics import find
+from analysis.looks import MONITORS
+from analysis.metrics import Metric, add, find
 from analysis.rows import DAY, MEMORY, Rows
 from analysis.trial import NEVER, Trial, segments_before
 
 # Role -> (column of the rows, SQL type)
 FEEDBACK = {
-    "item": ("item_id", "VARCHAR"), "session": ("session", "VARCHAR"), "slot": ("slot", "INTEGER"), "click": ("clicked", "BOOLEAN"),
+    "item": ("item", "VARCHAR"), "session": ("session", "VARCHAR"), "slot": ("slot", "INTEGER"), "click": ("clicked", "BOOLEAN"),
     "watch": ("watched", "DOUBLE"), "long_view": ("long_view", "BOOLEAN"), "like": ("liked", "BOOLEAN"),
     "propensity": ("propensity", "DOUBLE"),
 }  # fmt: skip
 NEEDED = ("user", "bucket", "time")
 ROLES = (*NEEDED, *FEEDBACK)
 FORMATS = (".csv", ".tsv", ".parquet")
+MOST_DAYS = 366
 MILLISECONDS = 1e11  # a time beyond this would be in the year 5138
 
 
@@ -39,7 +42,8 @@ class Source:
     Attributes:
         path: a file, or a folder of files of one format. columns: role -> name in the file.
         control: arm. weights: arm -> share; equal by default. start: of the test, as a date or in seconds; rows before it are what
-            users did untreated. days: that were planned. segments: columns. assignments: a file of `user` and `bucket`.
+            users did untreated. days: that were planned. segments: columns. numbers: columns
+            whose sum per user is a metric. assignments: a file of `user` and `bucket`.
     """
 
     path: Path
@@ -52,7 +56,8 @@ class Source:
     assignments: Path | None = None
     primary: str = "clicks"
     margin: float = 0.02
-    monitor: str = "obrien_fleming"
+    monitor: str | None = None
+    numbers: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -62,34 +67,61 @@ def open_log(source: Source) -> Iterator[Trial]:
     Raises:
         AnalysisError: a file or column that is not there, one arm alone, values that cannot be read.
     """
-    primary = find(source.primary)
+    for name in source.numbers:
+        if not name.isidentifier():
+            raise AnalysisError(
+                f"--numbers '{name}': wanted a name of letters, digits and underscores; rename the column"
+            )
+    if source.primary not in source.numbers:
+        find(source.primary)
     with TemporaryDirectory() as folder:
         database = Path(folder) / "log.duckdb"
         with duckdb.connect(
             str(database), config={"threads": 1, "memory_limit": MEMORY, "temp_directory": folder}
         ) as db:
             try:
-                has, warnings = _import(db, source)
+                has, warnings, remarks = _import(db, source)
             except (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.IOException) as error:
                 raise AnalysisError(f"'{source.path}' cannot be read: {_line(error)}") from None
             users, arms, control, weights = _users(db, source)
             watched = db.execute(f"SELECT max(floor(time / {DAY})) FROM test").fetchone()
             days = int(watched[0]) + 1 if watched is not None and watched[0] is not None else 1
+            days = min(days, source.days or days)
+            if days > MOST_DAYS:
+                raise AnalysisError(
+                    f"the log goes on for {days} days after its start; wanted at most {MOST_DAYS}: name the test's --start and --days, "
+                    "or look for a time that is wrong"
+                )
             earlier = db.execute("SELECT count(*) FROM before").fetchone()
+        for name in source.numbers:
+            add(
+                Metric(
+                    name,
+                    name,
+                    f"{name} per user",
+                    f"total_{name}",
+                    sql={f"total_{name}": f"coalesce(sum({name}), 0)"},
+                    needs=(name,),
+                )
+            )
         rows = Rows("test", has, database)
         before = Rows("before", has, database) if earlier is not None and earlier[0] else None
         if before is not None:
             users = users.merge(segments_before(before, None), on="user", how="left")
             users["users"] = users["users"].fillna("new")
             users["activity"] = users["activity"].fillna(NEVER)
-        planned = max(source.days or days, days)
         yield Trial(
-            arms, control, arms, weights, primary, source.margin, rows, before, users, days, planned, source.monitor, warnings
+            arms, control, arms, weights, find(source.primary), source.margin, rows, before, users, days, source.days or days,
+            source.monitor or MONITORS[0], warnings, remarks, looked=source.monitor not in (None, "none"),
         )  # fmt: skip
 
 
-def _import(db: duckdb.DuckDBPyConnection, source: Source) -> tuple[frozenset[str], list[str]]:
-    """Makes `assigned` (user, bucket, segments), `test` and `before`; says which columns there are, and what was left out."""
+def _import(db: duckdb.DuckDBPyConnection, source: Source) -> tuple[frozenset[str], list[str], list[str]]:
+    """Makes `assigned` (user, bucket, segments), `test` and `before`.
+
+    Returns:
+        Which columns there are, what was left out, and what else is to be known.
+    """
     relation = _relation(source.path)
     there = {str(row[0]): str(row[1]) for row in db.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()}
     names = _named(source, there)
@@ -101,20 +133,30 @@ def _import(db: duckdb.DuckDBPyConnection, source: Source) -> tuple[frozenset[st
     what.append(f"{_seconds(db, relation, names['time'], there[names['time']])} AS time")
     what += [f"{_quoted(names[role])}::{FEEDBACK[role][1]} AS {FEEDBACK[role][0]}" for role in feedback]
     what += [f"{_quoted(name)}::VARCHAR AS {_quoted('segment ' + name)}" for name in source.segments]
+    what += [f"{_quoted(name)}::DOUBLE AS {_quoted(name)}" for name in source.numbers]
     db.execute(f"CREATE TABLE raw AS SELECT {', '.join(what)} FROM {relation}")
     start = _start(db, source)
-    warnings = _counted(db, source, start, "watch" in names)
-    _assign(db, source)
+    warnings, remarks = _counted(db, source, start, "watch" in names)
+    _assign(db, source, start, warnings)
     columns = [FEEDBACK[role][0] for role in feedback if role != "watch"]
-    columns += ["CASE WHEN watched >= 0 THEN watched END AS watched"] if "watch" in names else []
+    columns += ["CASE WHEN isfinite(watched) AND watched >= 0 THEN watched END AS watched"] if "watch" in names else []
+    columns += [
+        f"CASE WHEN isfinite({_quoted(name)}) THEN {_quoted(name)} END AS {_quoted(name)}" for name in source.numbers
+    ]
     chosen = ", ".join(["a.bucket", "a.user", f"time - {start!r} AS time", *columns])
     for name, sign in (("test", ">="), ("before", "<")):
         db.execute(
-            f"CREATE TABLE {name} AS SELECT {chosen} FROM raw r JOIN assigned a USING (user_id) WHERE time {sign} {start!r}"
-            + (" AND r.bucket = a.bucket" if name == "test" else "")
+            f"CREATE TABLE {name} AS SELECT {chosen} FROM raw r JOIN assigned a USING (user_id) "
+            f"WHERE isfinite(time) AND time {sign} {start!r}"
+            + (f" AND time < {_end(source, start)!r}" if name == "test" else "")
+            + (" AND r.bucket = a.bucket" if name == "test" and source.assignments is None else "")
         )
     db.execute("DROP TABLE raw")
-    return frozenset({"time", *(FEEDBACK[role][0] for role in feedback)}), warnings
+    return frozenset({"time", *(FEEDBACK[role][0] for role in feedback), *source.numbers}), warnings, remarks
+
+
+def _end(source: Source, start: float) -> float:
+    return start + source.days * DAY if source.days is not None else float("1e300")
 
 
 def _relation(path: Path) -> str:
@@ -140,7 +182,8 @@ def _named(source: Source, there: dict[str, str]) -> dict[str, str]:
     if unknown:
         raise AnalysisError(f"--columns names the role '{unknown[0]}'; there are: {', '.join(ROLES)}")
     names = {role: source.columns.get(role, role) for role in ROLES if role in source.columns or role in there}
-    for role, name in [*names.items(), *(("segments", name) for name in source.segments)]:
+    more = [("segments", name) for name in source.segments] + [("numbers", name) for name in source.numbers]
+    for role, name in [*names.items(), *more]:
         if name not in there:
             near = difflib.get_close_matches(name, there, 1)
             hint = f"; did you mean '{near[0]}'?" if near else f"; there are: {', '.join(there)}"
@@ -151,9 +194,9 @@ def _named(source: Source, there: dict[str, str]) -> dict[str, str]:
             f"no column for {' and '.join(missing)}; say which with --columns {','.join(f'{role}=NAME' for role in missing)} "
             f"(there are: {', '.join(there)})"
         )
-    if not set(names) & {"click", "watch", "long_view", "like"}:
+    if not set(names) & {"click", "watch", "long_view", "like"} and not source.numbers:
         raise AnalysisError(
-            "the log has no feedback; name at least one: --columns click=NAME (or watch, long_view, like)"
+            "the log has no feedback; name at least one: --columns click=NAME (or watch, long_view, like), or --numbers NAME"
         )
     return names
 
@@ -172,6 +215,8 @@ def _check_flag(db: duckdb.DuckDBPyConnection, relation: str, role: str, name: s
 def _seconds(db: duckdb.DuckDBPyConnection, relation: str, name: str, kind: str) -> str:
     """SQL of a time column in seconds."""
     column = _quoted(name)
+    if kind == "TIMESTAMP WITH TIME ZONE":  # a cast would make it the machine's local time
+        return f"epoch({column})::DOUBLE"
     if kind.startswith(("TIMESTAMP", "DATE")):
         return f"epoch({column}::TIMESTAMP)::DOUBLE"
     if kind in ("VARCHAR", "BOOLEAN", "TIME"):
@@ -190,55 +235,79 @@ def _seconds(db: duckdb.DuckDBPyConnection, relation: str, name: str, kind: str)
 
 def _start(db: duckdb.DuckDBPyConnection, source: Source) -> float:
     """Seconds at which the test begins: as given, or the midnight (UTC) before the first row."""
-    if source.start is not None:
-        try:
-            return float(source.start)
-        except ValueError:
-            pass
-        try:
-            return pd.Timestamp(source.start).timestamp()
-        except ValueError:
-            raise AnalysisError(f"--start '{source.start}': wanted a date like 2026-05-01, or seconds") from None
-    first = db.execute("SELECT min(time) FROM raw").fetchone()
-    if first is None or first[0] is None:
+    spanned = db.execute("SELECT min(time), max(time) FROM raw WHERE isfinite(time)").fetchone()
+    if spanned is None or spanned[0] is None:
         raise AnalysisError(f"'{source.path}' has no rows with a time")
-    return float(np.floor(first[0] / DAY) * DAY)
+    first, last = (float(x) for x in spanned)
+    if source.start is None:
+        return float(np.floor(first / DAY) * DAY)
+    try:
+        start = float(source.start)
+    except ValueError:
+        if not re.match(r"\d{4}-\d{2}-\d{2}", source.start):
+            raise AnalysisError(f"--start '{source.start}': wanted a date like 2026-05-01 (UTC), or seconds") from None
+        try:
+            start = pd.Timestamp(source.start).timestamp()
+        except ValueError:
+            raise AnalysisError(f"--start '{source.start}' is no date; wanted one like 2026-05-01 (UTC)") from None
+    if not (first - DAY <= start <= last):
+        shown = [str(pd.Timestamp(x, unit="s").floor("s")) if x > 1e8 else f"{x:g}" for x in (first, last)]
+        raise AnalysisError(
+            f"--start '{source.start}' lies outside the log, which goes from {shown[0]} to {shown[1]} (UTC)"
+        )
+    if not np.isfinite(start):
+        raise AnalysisError(f"--start '{source.start}': wanted a date like 2026-05-01 (UTC), or seconds")
+    return start
 
 
-def _counted(db: duckdb.DuckDBPyConnection, source: Source, start: float, watch: bool) -> list[str]:
-    """What will be left out or needs a look, counted."""
+def _counted(db: duckdb.DuckDBPyConnection, source: Source, start: float, watch: bool) -> tuple[list[str], list[str]]:
+    """What will be left out, and what else is to be known, counted."""
     checks = [
         ("user_id IS NULL", "row{s} without a user left out"),
-        ("time IS NULL", "row{s} without a time left out"),
-        (f"user_id IS NOT NULL AND bucket IS NULL AND time >= {start!r}", "row{s} without an arm left out"),
+        ("time IS NULL OR NOT isfinite(time)", "row{s} without a time left out"),
+        (f"isfinite(time) AND time >= {_end(source, start)!r}", "row{s} after the planned end left out"),
+    ]
+    if source.assignments is None:
+        checks.append(
+            (f"user_id IS NOT NULL AND bucket IS NULL AND time >= {start!r}", "row{s} without an arm left out")
+        )
+    checks += [
+        (f"NOT isfinite({_quoted(name)})", f"infinite value{{s}} of {name} taken as missing") for name in source.numbers
     ]
     if watch:
-        checks.append(("watched < 0", "negative watch time{s} taken as missing"))
-    if source.start is not None:
-        checks.append(
-            (f"bucket IS NOT NULL AND time < {start!r}",
-             "row{s} of assigned users before the start not counted as outcome, but as what they did before (CUPED)")
-        )  # fmt: skip
+        checks.append(("watched < 0 OR NOT isfinite(watched)", "negative or infinite watch time{s} taken as missing"))
+
+    def count(sql: str) -> int:
+        row = db.execute(sql).fetchone()
+        return int(row[0]) if row is not None else 0
+
     found = []
     for where, words in checks:
-        row = db.execute(f"SELECT count(*) FROM raw WHERE {where}").fetchone()
-        if row is not None and row[0]:
-            found.append(f"{row[0]} {words.format(s='s' if row[0] > 1 else '')}")
-    mixed = "SELECT 1 FROM raw WHERE bucket IS NOT NULL AND user_id IS NOT NULL GROUP BY user_id HAVING min(bucket) <> max(bucket)"
-    row = db.execute(f"SELECT count(*) FROM ({mixed})").fetchone()
-    if row is not None and row[0]:
-        many = row[0] > 1
+        n = count(f"SELECT count(*) FROM raw WHERE {where}")
+        found += [f"{n} {words.format(s='s' if n > 1 else '')}"] if n else []
+    mixed = (
+        0
+        if source.assignments is not None
+        else count(f"SELECT count(*) FROM ({_of_arms('raw', '', _during(start), '<>')})")
+    )
+    if mixed:
         found.append(
-            f"{row[0]} user{'s' if many else ''} seen in more than one arm left out: look for what mixes the arms"
+            f"{mixed} user{'s' if mixed > 1 else ''} seen in more than one arm left out: look for what mixes the arms"
         )
-    return found
+    early = count(f"SELECT count(*) FROM raw WHERE user_id IS NOT NULL AND time < {start!r}")
+    said = "before the start: no outcome, but what users did untreated (CUPED, segments, A/A)"
+    return found, [f"{early} row{'s' if early > 1 else ''} {said}"] if early else []
 
 
-def _assign(db: duckdb.DuckDBPyConnection, source: Source) -> None:
-    """Makes `assigned`: numbers for users, their one arm, segments at their first row."""
+def _during(start: float) -> str:
+    return f"AND isfinite(time) AND time >= {start!r}"
+
+
+def _assign(db: duckdb.DuckDBPyConnection, source: Source, start: float, warnings: list[str]) -> None:
+    """Makes `assigned`: numbers for users, their one arm in the test, segments at their first row of it."""
     names = [f"segment {name}" for name in source.segments]
     extra = "".join(f", arg_min({_quoted(name)}, time) AS {_quoted(name)}" for name in names)
-    inner = _one_arm("raw", extra, "AND time IS NOT NULL")
+    inner = _of_arms("raw", extra, _during(start))
     if source.assignments is not None:
         relation = _relation(source.assignments)
         user, bucket = (source.columns.get(role, role) for role in ("user", "bucket"))
@@ -251,17 +320,50 @@ def _assign(db: duckdb.DuckDBPyConnection, source: Source) -> None:
         columns = f"{_quoted(user)}::VARCHAR AS user_id, {_quoted(bucket)}::VARCHAR AS bucket"
         db.execute(f"CREATE TEMP TABLE listed AS SELECT {columns} FROM {relation}")
         seen = "".join(f", s.{_quoted(name)}" for name in names)
-        inner = f"SELECT l.user_id, l.bucket{seen} FROM ({_one_arm('listed')}) l LEFT JOIN ({inner}) s USING (user_id)"
+        inner = f"SELECT l.user_id, l.bucket{seen} FROM ({_of_arms('listed')}) l LEFT JOIN ({inner}) s USING (user_id)"
+        _count_listed(db, source, start, warnings)
     db.execute(
         f"CREATE TABLE assigned AS SELECT *, (row_number() OVER (ORDER BY user_id) - 1)::INTEGER AS user FROM ({inner})"
     )
 
 
-def _one_arm(table: str, extra: str = "", where: str = "") -> str:
-    """SQL of the users of a table who are in one arm alone."""
+def _count_listed(db: duckdb.DuckDBPyConnection, source: Source, start: float, warnings: list[str]) -> None:
+    """What the file of assignments and the log do not share; a user's arm is that of the file, whatever the log's rows say.
+
+    Raises:
+        AnalysisError: no user of the log is in the file.
+    """
+
+    def count(sql: str) -> int:
+        row = db.execute(sql).fetchone()
+        return int(row[0]) if row is not None else 0
+
+    twice = count(f"SELECT count(*) FROM ({_of_arms('listed', '', '', '<>')})")
+    seen = f"SELECT DISTINCT user_id FROM raw WHERE user_id IS NOT NULL {_during(start)}"
+    strange = count(
+        f"SELECT count(*) FROM ({seen}) WHERE user_id NOT IN (SELECT user_id FROM listed WHERE user_id IS NOT NULL)"
+    )
+    known = count(f"SELECT count(*) FROM ({seen}) WHERE user_id IN (SELECT user_id FROM listed)")
+    other = count(
+        f"SELECT count(*) FROM raw r JOIN listed l USING (user_id) WHERE r.bucket IS NOT NULL AND r.bucket <> l.bucket {_during(start)}"
+    )
+    if not known:
+        raise AnalysisError(
+            f"no user of the log is in --assignments '{source.assignments}'; are the ids written alike?"
+        )
+    said = [
+        (twice, "user(s) in more than one arm of --assignments left out"),
+        (strange, "user(s) of the log who are not in --assignments left out"),
+        (other, "row(s) whose arm is not that of --assignments: counted for the assigned arm"),
+    ]
+    warnings += [f"{n} {words}" for n, words in said if n]
+
+
+def _of_arms(table: str, extra: str = "", where: str = "", sign: str = "=") -> str:
+    """SQL of the users of a table who are in one arm alone (sign =), or in several (<>)."""
     return (
         f"SELECT user_id, min(bucket) AS bucket{extra} FROM {table} WHERE bucket IS NOT NULL AND user_id IS NOT NULL {where} "
-        "GROUP BY user_id HAVING min(bucket) = max(bucket)"
+        f"GROUP BY user_id HAVING min(bucket) {sign} max(bucket)"
     )
 
 
@@ -272,8 +374,7 @@ def _users(db: duckdb.DuckDBPyConnection, source: Source) -> tuple[pd.DataFrame,
     users = db.execute(
         f"SELECT user, bucket{''.join(', ' + _quoted(name) for name in names)} FROM assigned {where} ORDER BY user"
     ).df()
-    users = users.rename(columns={name: name.removeprefix("segment ") for name in names})
-    for name in source.segments:
+    for name in names:
         users[name] = users[name].fillna("unknown")
     found = sorted(users["bucket"].unique())
     if len(found) < 2:

@@ -13,6 +13,7 @@ from analysis.metrics import Metric
 from analysis.sequential import after_stopping, bounds_of_correlated_looks, confidence_sequence
 
 MONITORS = ("obrien_fleming", "pocock", "cs", "none")
+LEAST_STEP = 1e-3  # of information from look to look
 LEAST_COUNT = 20  # of the numerator in an arm, below which a look says nothing yet
 
 
@@ -81,6 +82,9 @@ def monitor(
         for day, x, e, b, c in zip(days, log, error, bounds, crossed, strict=True)
     ]  # fmt: skip
     first = int(crossed.argmax()) if crossed.any() else None
+    if first is None and method != "none" and days[-1] < planned:  # under way: an interval for all looks
+        return {"method": method, "looks": rows, "stopped": None, "planned": planned, "pvalue": None,
+                "information": [float(x) for x in information], **{key: rows[-1][key] for key in ("lift", "low", "high")}}  # fmt: skip
     last = len(rows) - 1 if first is None else first
     found = {
         "method": method, "looks": rows, "stopped": None if first is None else rows[first]["day"], "planned": planned,
@@ -100,9 +104,19 @@ def _adjusted(
         x = z * error
         low, high = np.expm1(x - half), np.expm1(x + half)
         return {"lift": row["lift"], "low": float(low), "high": float(high), "pvalue": float(2 * norm.sf(abs(z)))}
-    found = after_stopping(z, look + 1, information, bounds, error, level=LEVEL)
+    kept = _apart(information[: look + 1])
+    found = after_stopping(z, len(kept), information[kept], bounds[kept], error, level=LEVEL)
     lift, low, high = (float(np.expm1(x)) for x in (found.estimate, found.low, found.high))
     return {"lift": lift, "low": low, "high": high, "pvalue": found.pvalue}
+
+
+def _apart(information: np.ndarray) -> np.ndarray:
+    """Which looks to keep so that each adds something to the one before; the last one stays. Days without rows add nothing."""
+    kept = [len(information) - 1]
+    for k in range(len(information) - 2, -1, -1):
+        if information[k] < (1 - LEAST_STEP) * information[kept[-1]]:
+            kept.append(k)
+    return np.array(kept[::-1])
 
 
 def _look(daily: Daily, metric: Metric, control: str, arm: str, day: int) -> dict[str, float] | None:

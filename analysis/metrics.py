@@ -10,6 +10,7 @@ A metric of your own is an object of a module, or an entry point of the group `g
 """
 
 import importlib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -59,6 +60,14 @@ class Metric:
     @property
     def columns(self) -> list[str]:
         return [self.column] if self.denominator is None else [self.column, self.denominator]
+
+    @property
+    def additive(self) -> bool:
+        """Whether the totals of days add up to that of the test, so that it can be looked at day by day: counts and sums do."""
+        return all(
+            re.match(r"(coalesce\()?(count|sum)\((?!\s*distinct)", sql.strip(), re.IGNORECASE)
+            for sql in self.sql.values()
+        )
 
     @property
     def linear(self) -> bool:

@@ -9,6 +9,7 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 from statsmodels.stats.power import TTestIndPower
 
+from analysis.difference import ALTERNATIVES
 from analysis.errors import AnalysisError
 from analysis.sequential import crossing_probabilities, spending_bounds
 
@@ -50,7 +51,7 @@ def sample_size(
     Raises:
         AnalysisError: an effect of 0, or numbers out of their range.
     """
-    _check(variance, alpha, power, ratio, variance_saved, looks)
+    _check(variance, alpha, power, ratio, variance_saved, looks, alternative)
     size = abs(effect * mean if mean is not None else effect)
     if not size > 0:
         raise AnalysisError("an effect of 0 cannot be found by any number of users")
@@ -74,7 +75,7 @@ def minimum_detectable_effect(
     other = n_control if n_treatment is None else n_treatment
     if not (n_control > 0 and other > 0):
         raise AnalysisError(f"wanted users in both arms, not {n_control:g} and {other:g}")
-    _check(variance, alpha, power, other / n_control, variance_saved, looks)
+    _check(variance, alpha, power, other / n_control, variance_saved, looks, alternative)
     error = np.sqrt(variance * (1 - variance_saved) * (1 / n_control + 1 / other))
     inflation, _ = _inflation(looks, alpha, power, spending)
     found = float(_drift(alpha, power, alternative) * error * np.sqrt(inflation))
@@ -118,10 +119,15 @@ def _inflation(looks: int, alpha: float, power: float, spending: str) -> tuple[f
     return float((drift / fixed) ** 2), float(stops @ t + (1 - stops.sum()))
 
 
-def _check(variance: float, alpha: float, power: float, ratio: float, saved: float, looks: int) -> None:
+def _check(
+    variance: float, alpha: float, power: float, ratio: float, saved: float, looks: int, alternative: str
+) -> None:
     for name, value, good in (
-        ("variance", variance, variance > 0), ("alpha", alpha, 0 < alpha < 1), ("power", power, alpha < power < 1),
-        ("ratio", ratio, ratio > 0), ("variance_saved", saved, 0 <= saved < 1), ("looks", looks, looks >= 1),
+        ("variance", variance, 0 < variance < np.inf), ("alpha", alpha, 0 < alpha < 1), ("power", power, alpha < power < 1),
+        ("ratio", ratio, 0 < ratio < np.inf), ("variance_saved", saved, 0 <= saved < 1), ("looks", looks, looks in range(1, 1001)),
+        ("alternative", alternative, alternative in ALTERNATIVES),
     ):  # fmt: skip
         if not good:
             raise AnalysisError(f"{name} cannot be {value}")
+    if looks > 1 and alternative != "two-sided":
+        raise AnalysisError("looks are planned for with two-sided bounds; leave out the alternative")

@@ -19,7 +19,8 @@ from analysis.words import percent
 HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 plt.rcParams.update(
     {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 11.5,
-     "axes.titlelocation": "left", "figure.dpi": 110, "savefig.dpi": 160, "legend.frameon": False}
+     "axes.titlelocation": "left", "figure.dpi": 110, "savefig.dpi": 160, "legend.frameon": False,
+     "text.parse_math": False}  # arms are called as people call them
 )  # fmt: skip
 
 

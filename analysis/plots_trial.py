@@ -65,10 +65,12 @@ def _band(axis: Any, row: dict[str, Any], colour: str) -> None:
     lift = 100 * np.array([look["lift"] for look in row["looks"]])
     low, high = (100 * np.array([look[key] for look in row["looks"]]) for key in ("low", "high"))
     axis.plot(days, lift, "o-", color=colour, label=row["arm"])
-    axis.fill_between(days, low, high, color=colour, alpha=0.18, lw=0)
+    known = np.isfinite(low) & np.isfinite(high)
+    axis.fill_between(days, low, high, where=known, color=colour, alpha=0.18, lw=0)
     if row["stopped"]:
         at = days.index(row["stopped"])
         axis.plot(days[at], lift[at], "o", ms=13, mfc="none", mec=colour, mew=1.8)
+    low, high = np.where(np.isfinite(low), low, lift), np.where(np.isfinite(high), high, lift)
     last = max(high[-1] - low[-1], 2.0)
     bottom, top = axis.get_ylim() if len(axis.lines) > 2 else (np.inf, -np.inf)
     axis.set_ylim(min(bottom, low[-1] - 1.5 * last), max(top, high[-1] + 1.5 * last))

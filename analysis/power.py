@@ -89,7 +89,9 @@ def of_a_run(path: str | Path) -> list[Spread]:
             for people in (bare, own)
         )
         if kept.any():
-            spreads.append(Spread(metric.name, np.arange(1, trial.days + 1)[kept], plain, adjusted, len(trial.users)))
+            spreads.append(
+                Spread(metric.name, np.arange(1, trial.days + 1)[kept], plain, adjusted, trial.users["user"].nunique())
+            )
     return spreads
 
 
@@ -99,7 +101,10 @@ def of_a_table(path: Path, columns: dict[str, str]) -> list[Spread]:
         raise AnalysisError(f"there is no file '{path}' for --table")
     if path.suffix not in (".csv", ".parquet"):
         raise AnalysisError(f"--table '{path}': wanted .csv or .parquet")
-    frame = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    try:
+        frame = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    except (ValueError, OSError) as error:  # pandas' and pyarrow's own errors are among them
+        raise AnalysisError(f"'{path}' cannot be read: {str(error).splitlines()[0]}") from None
     wrong = [role for role in columns if role not in ("value", "denominator", "before")]
     if wrong or "value" not in columns:
         raise AnalysisError("--columns wants value=NAME, and may have denominator=NAME and before=NAME")
@@ -135,7 +140,7 @@ def plan(
     Args:
         effects: relative. days: of the test. arms: how many share the users. options: alpha, power, spending.
     """
-    looks = max(int(days), 1)
+    looks = _looks(days)
     rows = []
     for spread in spreads:
         for effect in effects:
@@ -145,13 +150,18 @@ def plan(
                     found = sample_size(variance, effect, looks=k, **options)
                     rows.append(
                         {"metric": spread.metric, "effect": effect, "cuped": adjusted, "looks": k, "days": days,
-                         "users_per_arm": int(np.ceil(found.n_control)), "extrapolated": guess,
+                         "users_per_arm": int(np.ceil(found.n_control)), "extrapolated": guess, "of_a_run": spread.users is not None,
                          "days_needed": _days_needed(spread, effect, adjusted, k, arms, options)}
                     )  # fmt: skip
     return rows
 
 
 LONGEST = 365
+
+
+def _looks(days: float) -> int:
+    """One a day, and of tests of more than a month one a week."""
+    return max(int(days), 1) if days <= 31 else int(days // 7)
 
 
 def _days_needed(
@@ -172,7 +182,7 @@ def budget(
 ) -> list[dict[str, Any]]:
     """The relative effect that so many days find, with the run's users or as many as are given."""
     rows = []
-    looks = max(int(days), 1)
+    looks = _looks(days)
     for spread in spreads:
         everybody = users if users is not None else spread.users
         if everybody is None:
@@ -223,12 +233,12 @@ def parser() -> argparse.ArgumentParser:
         "--columns", metavar="value=NAME,before=NAME", help="of the table; also denominator=NAME for a ratio"
     )
     p.add_argument(
-        "--mde", metavar="1%%", help="relative effects to be found, with commas between (default 1%%,2%%,5%%)"
+        "--mde", metavar="EFFECTS", help="relative effects to be found, with commas between (default 1%%,2%%,5%%)"
     )
     p.add_argument("--budget", metavar="14d", help="days there are: which effect can be found?")
     p.add_argument("--users", type=int, help="of all arms, for --budget (default: those of the run)")
     p.add_argument("--days", type=float, help="of the test (default: those of the run, or 14)")
-    p.add_argument("--arms", type=int, default=2, help="that share the users (default 2)")
+    p.add_argument("--arms", type=int, default=2, help="that share the users and, all but one, the error (default 2)")
     p.add_argument("--alpha", type=float, default=0.05, help="two-sided (default .05)")
     p.add_argument("--power", type=float, default=0.8, help="chance to find the effect (default .8)")
     p.add_argument(
@@ -262,11 +272,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _work(given: argparse.Namespace) -> list[tuple[list[str], list[list[str]]]]:
-    options = {"alpha": given.alpha, "power": given.power, "spending": given.spending}
-    spreads = _spreads(given)
-    days = _days(given, spreads)
     if given.arms < 2:
         raise AnalysisError(f"--arms must be at least 2, not {given.arms}")
+    if given.mde is not None and given.budget is not None:
+        raise AnalysisError("--mde asks for users, --budget for an effect; give one of them")
+    if given.users is not None and given.budget is None:
+        raise AnalysisError("--users goes with --budget; --mde asks for users")
+    # Every contender gets its share of the error, as in the report.
+    options = {"alpha": given.alpha / (given.arms - 1), "power": given.power, "spending": given.spending}
+    spreads = _spreads(given)
+    days = _days(given, spreads)
     if given.out is not None and given.out.exists():
         raise AnalysisError(f"--out '{given.out}' exists already; name another folder")
     if given.budget is not None:
@@ -290,7 +305,7 @@ def _spreads(given: argparse.Namespace) -> list[Spread]:
     if given.table is not None:
         pairs = [part.partition("=") for part in (given.columns or "").split(",") if part]
         return of_a_table(given.table, {key.strip(): value.strip() for key, _, value in pairs})
-    if given.variance is None or not given.variance > 0 or given.mean == 0:
+    if given.variance is None or not 0 < given.variance < np.inf or given.mean == 0:
         raise AnalysisError("--mean goes with a --variance above 0, and is not 0 itself")
     relative = np.array([given.variance / given.mean**2])
     return [Spread("metric", np.empty(0), relative, relative, None)]
@@ -315,8 +330,10 @@ def _share(text: str) -> float:
         value = float(text.strip().removesuffix("%")) / (100 if "%" in text else 1)
     except ValueError:
         raise AnalysisError(f"--mde '{text}': wanted an effect such as 1%") from None
-    if not 0 < value < 10:
-        raise AnalysisError(f"--mde '{text}': wanted an effect above 0, such as 1%")
+    if not 0 < value <= 1:
+        raise AnalysisError(
+            f"--mde '{text}' is an effect of {100 * value:g} %: wanted one above 0 and up to 100 %, such as 5% or .05"
+        )
     return value
 
 
@@ -329,7 +346,7 @@ def _how(row: dict[str, Any]) -> list[str]:
 
 
 def _plan_rows(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    known = any(row["days_needed"] is not None for row in rows)
+    known = any(row["of_a_run"] for row in rows)
     head = ["metric", "effect", "CUPED", "looks", "users per arm", *(["days with this run's users"] if known else [])]
     body = []
     for row in rows:

@@ -8,6 +8,7 @@ import base64
 import json
 import math
 import shlex
+import shutil
 import sys
 from html import escape
 from importlib.metadata import version
@@ -41,7 +42,7 @@ from analysis.tables import (
     true_rows,
     user_rows,
 )  # fmt: skip
-from analysis.words import against_truth, chances, lights, monitoring, off_policy_words, who
+from analysis.words import against_truth, chances, distrust, lights, monitoring, off_policy_words, who
 
 
 def write(path: str | Path, partial: bool = False) -> dict[str, Any]:
@@ -70,7 +71,11 @@ def write_log(source: Source, out: Path, command: str) -> dict[str, Any]:
         }  # fmt: skip
         results["lights"] = lights(results)
         out.mkdir(parents=True)
-        return _written(results, _figures(results, trial.arms, out / "figures"), out)
+        try:
+            return _written(results, _figures(results, trial.arms, out / "figures"), out)
+        except BaseException:
+            shutil.rmtree(out, ignore_errors=True)  # half a report is none
+            raise
 
 
 def _written(results: dict[str, Any], captions: dict[str, str], out: Path) -> dict[str, Any]:
@@ -171,16 +176,17 @@ def html(results: dict[str, Any], figures: dict[str, dict[str, str]]) -> str:
     if not results["effects"]["rows"] and results["true_effects"]["rows"]:
         top.append(_html_table(*true_rows(results)))
     top.append(_html_table(*arm_rows(results)))
-    top += [
-        _html_table(*rows(results))
-        for rows, key in ((pair_rows, "pairs"), (quantile_rows, "quantiles"))
-        if results[key]
-    ]
+    for name, rows, key in (
+        ("All pairs of arms", pair_rows, "pairs"),
+        ("Quantiles over users", quantile_rows, "quantiles"),
+    ):
+        top += [f"<h3>{name}</h3>" + _html_table(*rows(results))] if results[key] else []
     loop = results["rounds"] is not None
     # The template escapes everything but the tables, which are escaped cell by cell.
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
     return environment.get_template("report.html.jinja").render(
-        title=results["title"], lights=results["lights"], partial=results["partial"], warnings=results["warnings"],
+        title=results["title"], lights=results["lights"], partial=results["partial"],
+        warnings=results["warnings"], remarks=results["remarks"],
         verdicts=results["verdicts"] or results["true_verdicts"], figures=figures, tables_top=top, reading=reading(results),
         table_looks=_html_table(*look_rows(results)) if results["monitor"] else "", who=who(results) if results["effects"]["rows"] else [],
         table_segments=_html_table(*segment_rows(results), 2) if results["segments"]["rows"] else "",
@@ -211,15 +217,20 @@ def markdown(results: dict[str, Any]) -> str:
 
     def table(head: list[str], body: Rows) -> str:
         lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-        return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in body])
+        return "\n".join(lines + ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in body])
 
     parts = [f"# {results['title']}"]
     parts += (
         ["**Incomplete run**: it was interrupted; the figures cover what was recorded."] if results["partial"] else []
     )
+    parts += [f"**{sentence}**" for sentence in distrust(results)]
     parts += [f"**{sentence}**" for sentence in results["verdicts"] or results["true_verdicts"]]
     parts += ["\n".join(f"- {light['name']} ({light['colour']}): {light['text']}." for light in results["lights"])]
-    parts += ["\n".join(f"- Warning: {text}." for text in results["warnings"])]
+    parts += [
+        "\n".join(
+            [f"- Warning: {text}." for text in results["warnings"]] + [f"- {text}." for text in results["remarks"]]
+        )
+    ]
     if results["effects"]["rows"]:
         parts.append(table(*effect_rows(results)))
     elif results["true_effects"]["rows"]:
@@ -245,8 +256,10 @@ def markdown(results: dict[str, Any]) -> str:
 def terminal(results: dict[str, Any], console: Console | None = None) -> None:
     """Screen 1, in the terminal: the verdict and a table that fits 80 columns."""
     console = console if console is not None else Console()
+    for sentence in distrust(results):
+        console.print(sentence, style="bold red", highlight=False, markup=False)
     for sentence in results["verdicts"] or results["true_verdicts"]:
-        console.print(sentence, style="bold", highlight=False)
+        console.print(sentence, style="bold", highlight=False, markup=False)
     if results["effects"]["rows"]:
         console.print(_terminal_table(*short_rows(results)))
     elif results["true_effects"]["rows"]:
@@ -258,9 +271,10 @@ def terminal(results: dict[str, Any], console: Console | None = None) -> None:
             "Lifts are adjusted for what users did before the test (CUPED), the means are not.", highlight=False
         )
     for light in results["lights"]:
-        console.print(f"{light['name']} ({light['colour']}): {light['text']}", highlight=False)
-    for text in results["warnings"]:
-        console.print(f"warning: {text}", highlight=False)
+        console.print(f"{light['name']} ({light['colour']}): {light['text']}", highlight=False, markup=False)
+    for kind in ("warnings", "remarks"):
+        for text in results[kind]:
+            console.print(f"{kind.removesuffix('s')}: {text}", highlight=False, markup=False)
 
 
 def _terminal_table(head: list[str], body: Rows) -> Table:

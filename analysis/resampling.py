@@ -47,6 +47,10 @@ def bootstrap_difference(
         indices: two arrays (resamples, n) of rows to take instead of drawn ones.
     """
     a, b = np.asarray(control, float), np.asarray(treatment, float)
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise AnalysisError("values are missing or infinite; drop or fill them before the test")
+    if indices is None and resamples < 2:
+        raise AnalysisError(f"wanted at least 2 resamples, not {resamples}")
     if len(a) < 2 or len(b) < 2:
         raise AnalysisError(f"wanted at least 2 users in each arm, not {len(a)} and {len(b)}")
     pairs: Iterable[Indices]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import shadow
-from analysis.inference import LEVEL, Effect, compare_named, judge, value_of
+from analysis.inference import LEVEL, compare_named, judge, value_of
 from analysis.load import Run, everyone, exposure, pair_counts, true_means, with_covariates
 from analysis.looks import Daily, effects, monitor, since_exposure
 from analysis.loops import ROUND_UNITS, by_round
@@ -18,7 +18,7 @@ from analysis.resampling import quantile_difference
 from analysis.rows import DAY
 from analysis.segments import by_segment, ratios
 from analysis.trial import Trial, of_run
-from analysis.words import ended_early, lights, stopped_verdict, true_verdict, verdict
+from analysis.words import lights, looked_verdict, true_verdict, verdict
 
 QUANTILES = (0.5, 0.9, 0.99)
 RATIO_LEVEL = 0.001  # of p-values of the sample ratio
@@ -76,6 +76,7 @@ def judged(trial: Trial, truth: dict[str, pd.DataFrame], compare: bool = True) -
         "arms": {"units": {m.name: m.unit for m in METRICS.values()} | {"clicks_per_page": "clicks per page", "users": "count"},
                  "rows": [_arm(table, arm) for arm in trial.arms]},
         "warnings": trial.warnings,
+        "remarks": [*trial.remarks, *_lacking(table)],
         "sample_ratio": None, "before_test": None, "pairs": [], "quantiles": [], "monitor": [], "over_time": [],
         "segments": {"rows": [], "tests": []}, "sample_ratio_by_segment": [],
     }  # fmt: skip
@@ -92,10 +93,23 @@ def judged(trial: Trial, truth: dict[str, pd.DataFrame], compare: bool = True) -
     }
     if not trial.simulated and "time" in trial.rows.has:
         found["sample_ratio_every_day"] = _ratio_every_day(trial)
-    if primary.linear and "time" in trial.rows.has:
+    if primary.linear and primary.additive and "time" in trial.rows.has:
         found |= _by_day(table, trial)
-        _say_stopped(found, found_effects, trial)
+        if trial.looked or trial.days < trial.planned:
+            looks = {row["arm"]: row for row in found["monitor"]}
+            found["verdicts"] = [
+                looked_verdict(e, looks[e.arm], trial.days, trial.simulated)
+                for e in found_effects
+                if e.metric == primary.name
+            ]
     return found
+
+
+def _lacking(table: pd.DataFrame) -> list[str]:
+    """Which metrics the log does not tell."""
+    there = measurable(table.columns)
+    lacking = [metric.label for metric in METRICS.values() if metric not in there]
+    return [f"not in this log: {', '.join(lacking)}"] if lacking else []
 
 
 def _ratio_every_day(trial: Trial) -> dict[str, Any]:
@@ -130,16 +144,6 @@ def _by_day(table: pd.DataFrame, trial: Trial) -> dict[str, Any]:
              "since_exposure": effects(exposed, trial.primary, trial.control, arm)}
         )  # fmt: skip
     return {"monitor": looks, "over_time": time}
-
-
-def _say_stopped(found: dict[str, Any], effects: list[Effect], trial: Trial) -> None:
-    """Where the test ended at a crossing before its planned end, the verdict is the one adjusted for the looks."""
-    by_arm = {row["arm"]: row for row in found["monitor"]}
-    primary = [e for e in effects if e.metric == found["primary"]]
-    found["verdicts"] = [
-        stopped_verdict(e, by_arm[e.arm]) if ended_early(by_arm.get(e.arm)) else verdict(e, trial.simulated)
-        for e in primary
-    ]
 
 
 def _pairs(table: pd.DataFrame, trial: Trial) -> list[dict[str, Any]]:

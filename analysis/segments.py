@@ -34,11 +34,17 @@ def by_segment(
             rows += kept
             log = np.log1p([[row["lift"], row["low"], row["high"]] for row in kept])
             error = (log[:, 2] - log[:, 1]) / (2 * norm.ppf(0.5 + LEVEL / 2))
-            tests.append({"arm": arm, "segment": segment, "pvalue": interaction_test(log[:, 0], error).pvalue})
+            tests.append(
+                {
+                    "arm": arm,
+                    "segment": segment.removeprefix("segment "),
+                    "pvalue": interaction_test(log[:, 0], error).pvalue,
+                }
+            )
     for values, correct in ((rows, benjamini_hochberg), (tests, holm)):
         for row, p in zip(values, correct([row["pvalue"] for row in values]) if values else [], strict=True):
             row["pvalue_adjusted"] = float(p)
-    return {"rows": rows, "tests": tests}
+    return {"rows": rows, "tests": tests, "asked": [name.removeprefix("segment ") for name in names]}
 
 
 def _level(
@@ -48,10 +54,16 @@ def _level(
     if min(sizes.get(control, 0), sizes.get(arm, 0)) < LEAST_USERS:
         return None
     found = compare_named(part, metric, control, arm)
-    if not np.isfinite(found["lift"]) or found["low"] <= -1:
+    if not np.isfinite(found["low"]) or found["low"] <= -1:
         return None
     keys = ("lift", "low", "high", "pvalue")
-    return {"arm": arm, "segment": segment, "level": level, "users": len(part), **{key: found[key] for key in keys}}
+    return {
+        "arm": arm,
+        "segment": segment.removeprefix("segment "),
+        "level": level,
+        "users": len(part),
+        **{key: found[key] for key in keys},
+    }
 
 
 def ratios(users: pd.DataFrame, names: list[str], arms: list[str], weights: dict[str, float]) -> list[dict[str, Any]]:
@@ -63,7 +75,13 @@ def ratios(users: pd.DataFrame, names: list[str], arms: list[str], weights: dict
             counts = {arm: int(sizes.get(arm, 0)) for arm in arms}
             if len(part) * min(weights.values()) < LEAST_USERS * sum(weights.values()) / len(arms):
                 continue  # too few for a chi-square
-            rows.append({"segment": segment, "level": str(level), "pvalue": sample_ratio(counts, weights).pvalue})
+            rows.append(
+                {
+                    "segment": segment.removeprefix("segment "),
+                    "level": str(level),
+                    "pvalue": sample_ratio(counts, weights).pvalue,
+                }
+            )
     for row, p in zip(rows, holm([row["pvalue"] for row in rows]) if rows else [], strict=True):
         row["pvalue_adjusted"] = float(p)
     return rows

@@ -17,6 +17,7 @@ from analysis.errors import AnalysisError
 
 NODES = 64  # per standard deviation of the widest step; errors are far below 1e-6
 LEAST_DRAWS = 20  # beyond a bound, below which the bound of a single look is as good
+MOST_PIECES = 250  # of 16 nodes each
 WIDEST = 8.0  # standard deviations beyond which nothing is left
 _POINTS, _WEIGHTS = np.polynomial.legendre.leggauss(16)
 
@@ -166,6 +167,8 @@ class _Density:
             min(edge, self.centre.max() + WIDEST * self.sd),
         )
         pieces = max(int(np.ceil((high - low) / self.sd * NODES / 16 / 8)), 2)
+        if pieces > MOST_PIECES:
+            raise AnalysisError("two neighbouring looks differ by next to no information; leave one of them out")
         edges = np.linspace(low, high, pieces + 1)
         half = np.diff(edges) / 2
         nodes = ((edges[:-1] + half)[:, None] + half[:, None] * _POINTS).ravel()
@@ -208,9 +211,12 @@ def after_stopping(
         z: statistic at the last look that was taken. look: its number, from 1. standard_error: of the effect at it.
         information, bounds: (K,) or more, of the looks up to this one at least.
     """
-    t, b = _rising(information)[:look], np.asarray(bounds, float)[:look].copy()
-    if not 1 <= look <= len(np.atleast_1d(information)):
-        raise AnalysisError(f"look {look} of {len(np.atleast_1d(information))}: wanted one of them")
+    t, b = _rising(information), np.asarray(bounds, float)
+    if not 1 <= look <= min(len(t), len(b)):
+        raise AnalysisError(
+            f"look {look} of {len(t)} with {len(b)} bounds: wanted information and a bound for every look up to it"
+        )
+    t, b = t[:look], b[:look].copy()
     b[-1] = z
 
     def beyond(drift: float) -> float:

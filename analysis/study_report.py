@@ -33,7 +33,7 @@ def write(found: dict[str, Any], command: str, out: Path) -> None:
 def terminal(found: dict[str, Any]) -> None:
     """The same on the screen."""
     console = Console()
-    for head, body in [pivot(found)] if found["study"] in ("aa", "power") else tables(found):
+    for head, body in [pivot(found)] if found["study"] in ("aa", "power", "peeking") else tables(found):
         table = Table(box=None, pad_edge=False)
         for i, name in enumerate(head):
             table.add_column(Text(name), justify="left" if i == 0 else "right", overflow="fold")
@@ -55,13 +55,23 @@ def pivot(found: dict[str, Any]) -> Cells:
         "every_day": "naive",
     }
     methods = list(dict.fromkeys(row["method"] for row in found["rows"]))
-    by = {(row["metric"], row["method"]): row for row in found["rows"]}
+    by = {(_line(row), row["method"]): row for row in found["rows"]}
     body = []
-    for metric in dict.fromkeys(row["metric"] for row in found["rows"]):
+    for metric in dict.fromkeys(_line(row) for row in found["rows"]):
         cells = [by.get((metric, method)) for method in methods]
         marked = ["" if c is None else f"{c['rate']:.3f}" + ("!" if c["inside"] is False else "") for c in cells]
         body.append([_label(metric), *marked])
-    return ["metric", *(short.get(method, method) for method in methods)], body
+    return [
+        "share found" if found["study"] == "power" else "share rejected",
+        *(short.get(method, method) for method in methods),
+    ], body
+
+
+def _line(row: dict[str, Any]) -> str:
+    """What a line of the pivot is about."""
+    if "kind" not in row:
+        return str(row["metric"])
+    return f"{row['kind']}{', effect' if row['effect'] else ''}{', by days' if row['correlation'] == 'days' else ''}"
 
 
 def title(found: dict[str, Any]) -> str:

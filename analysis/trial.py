@@ -22,7 +22,8 @@ class Trial:
         users: `user`, `bucket` and a column per segment: who was assigned, whether he came or not.
         days: that were watched. planned: that were to be.
         monitor: how days are looked at, see `looks.monitor`.
-        warnings: counted, in words. simulated: whether the users are.
+        warnings: what was left out, counted, in words. remarks: what else is to be known. simulated: whether the users are.
+        looked: whether somebody looks every day and may stop, so that the verdict has to allow for it; else one looks at the end.
     """
 
     arms: list[str]
@@ -38,7 +39,9 @@ class Trial:
     planned: int
     monitor: str = "obrien_fleming"
     warnings: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
     simulated: bool = False
+    looked: bool = False
 
     @property
     def segments(self) -> list[str]:
@@ -76,6 +79,7 @@ def of_run(run: Run, days: int | None = None) -> Trial:
         weights=run.manifest.get("weights") or dict.fromkeys(run.arms, 1.0), primary=find(settings["primary"]),
         margin=settings["margin"], rows=rows_of_test(run), before=before, users=users, days=days, planned=planned,
         monitor=settings.get("monitor", "obrien_fleming"), simulated=True,
+        looked=bool(settings.get("stop_early", False)),
     )  # fmt: skip
 
 

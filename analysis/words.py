@@ -38,21 +38,37 @@ def verdict(e: Effect, simulated: bool) -> str:
     )
 
 
-def ended_early(looks: dict[str, Any] | None) -> bool:
-    """Whether the test was stopped at a crossing before its planned end."""
-    return bool(looks and looks["stopped"] and looks["looks"][-1]["day"] < looks["planned"])
-
-
-def stopped_verdict(e: Effect, looks: dict[str, Any]) -> str:
-    """One sentence about a test that was stopped at a crossing."""
-    word = "beats" if looks["lift"] > 0 else "loses to"
-    label = METRICS[e.metric].label
-    low, high = (looks["low"], looks["high"]) if looks["lift"] > 0 else (-looks["high"], -looks["low"])
-    truth = f"; the true effect is {percent(e.true_lift)}" if e.true_lift is not None else ""
-    p = f", p = {looks['pvalue']:.2g}" if looks["pvalue"] is not None else ""
+def looked_verdict(e: Effect, looks: dict[str, Any], day: int, simulated: bool) -> str:
+    """One sentence about a test that somebody looks at every day, at a crossing, under way, or at its planned end."""
+    label, truth = (
+        METRICS[e.metric].label,
+        f"; the true effect is {percent(e.true_lift)}" if e.true_lift is not None else "",
+    )
+    if not looks["looks"]:
+        return f"{e.arm} against {e.control}: too little to look at on {label} in {day} days."
+    interval = f"{percent(looks['low'])} to {percent(looks['high'])}"
+    if looks["stopped"]:
+        word = "beats" if looks["lift"] > 0 else "loses to"
+        low, high = (looks["low"], looks["high"]) if looks["lift"] > 0 else (-looks["high"], -looks["low"])
+        p = f", p = {looks['pvalue']:.2g}" if looks["pvalue"] is not None else ""
+        begin = "Stopped" if looks["stopped"] == day and simulated else "Crossed its bound"
+        return (
+            f"{begin} on day {looks['stopped']} of {looks['planned']}: {e.arm} {word} {e.control} on {label} by "
+            f"{percent(abs(looks['lift']))} (95 % interval {percent(low)} to {percent(high)}{p}, adjusted for the looks){truth}."
+        )
+    if day < looks["planned"]:
+        if looks["method"] == "none":
+            return (
+                f"Day {day} of {looks['planned']}: {e.arm} against {e.control} has {percent(looks['lift'])} on {label} so far; without a "
+                "--monitor nothing is concluded before the end."
+            )
+        return (
+            f"Day {day} of {looks['planned']}, no bound crossed: {e.arm} against {e.control} has {percent(looks['lift'])} on {label} so "
+            f"far (interval that holds for all looks {interval}); nothing is concluded yet{truth}."
+        )
     return (
-        f"Stopped on day {looks['stopped']} of {looks['planned']}: {e.arm} {word} {e.control} on {label} by "
-        f"{percent(abs(looks['lift']))} (95 % interval {percent(low)} to {percent(high)}{p}, adjusted for the looks){truth}."
+        f"No difference found between {e.arm} and {e.control} on {label} with a look a day: {percent(looks['lift'])} "
+        f"({interval}, adjusted for the looks){truth}."
     )
 
 
@@ -83,9 +99,15 @@ def lights(results: dict[str, Any]) -> list[dict[str, str]]:
         found.append({"name": "Sample ratio, every day", "colour": "red", "text": text})
     before = results["before_test"]
     if before is not None and before["rows"]:
-        least = min(row["pvalue"] for row in before["rows"])
-        colour = "amber" if least < 0.05 else "green"
-        text = f"p = {least:.2g}: before the test the buckets {'differed' if least < 0.05 else 'did not differ'}"
+        known = [row for row in before["rows"] if np.isfinite(row["pvalue"])]
+        worst = min(known, key=lambda row: row["pvalue"]) if known else None
+        if worst is None:
+            colour, text = "amber", "there is too little before the test to compare the buckets"
+        else:
+            least = worst["pvalue"]
+            colour = "red" if least < 0.001 else "amber" if least < 0.05 else "green"
+            text = f"p = {least:.2g}: before the test the buckets {'differed' if least < 0.05 else 'did not differ'}"
+            text += f" ({worst['arm']} {percent(worst['lift'])}, {percent(worst['low'])} to {percent(worst['high'])})"
         found.append({"name": "A/A before the test", "colour": colour, "text": text})
     uneven = [row for row in results["sample_ratio_by_segment"] if row["pvalue_adjusted"] < 0.001]
     if uneven:
@@ -113,6 +135,8 @@ def interaction_sentence(test: dict[str, Any]) -> str:
 def who(results: dict[str, Any]) -> list[str]:
     """One line per segment about whether the effect differs, or one that says that there are none."""
     tests = results["segments"]["tests"]
+    if not tests and results["segments"].get("asked"):
+        return [f"No segment ({', '.join(results['segments']['asked'])}) has two levels with 50 users in each arm."]
     if not tests:
         return ["No segments: they want a time before the test, or columns that say what users are."]
     return [interaction_sentence(test) + "." for test in tests]
@@ -132,6 +156,7 @@ def monitoring(results: dict[str, Any]) -> list[str]:
         method = name.get(row["method"])
         if method is None:
             continue
+        last = row["looks"][-1]
         interval = f"{percent(row['lift'])} ({percent(row['low'])} to {percent(row['high'])})"
         if row["stopped"]:
             found.append(
@@ -141,7 +166,7 @@ def monitoring(results: dict[str, Any]) -> list[str]:
         else:
             found.append(
                 f"Looked at every day with {method}, {row['arm']} against {results['control']} crosses none in "
-                f"{row['looks'][-1]['day']} days; adjusted for the looks the lift is {interval}."
+                f"{last['day']} of {row['planned']} days; the lift, with an interval that allows for the looks, is {interval}."
             )
     return found
 
@@ -195,3 +220,9 @@ def against_truth(rows: list[dict[str, Any]]) -> list[str]:
             f"A live test like this one would have said of {row['arm']} against {row['control']}: {said}; {inside}."
         )
     return found
+
+
+def distrust(results: dict[str, Any]) -> list[str]:
+    """What stands above the verdict where a light is red."""
+    red = [light for light in results["lights"] if light["colour"] == "red"]
+    return [f"Do not trust the figures below: {light['name'].lower()}, {light['text']}." for light in red]

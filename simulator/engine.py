@@ -217,14 +217,14 @@ class World:
     def _would(
         self, arm: Arm, users: np.ndarray, session: np.ndarray, pages: np.ndarray, now: np.ndarray, draws: Draws
     ) -> dict[str, np.ndarray]:
-        """Contender -> (B, K) the slates that it would have shown in this arm's place."""
+        """Contender -> (B, K) the slates that it would have shown in this arm's place; by draws that are not this arm's."""
         if self.recorder.shadow_folder is None:
             return {}
         others = [other for other in self.arms if other is not arm and other.name in self.experiment.contenders]
         size = self.experiment.slate_size
         return {
             other.name: other.policy.recommend(
-                self._requests(other, users, session, pages, now), size, draws.derived("policy")
+                self._requests(other, users, session, pages, now), size, draws.derived(f"would {other.name}")
             ).items
             for other in others
         }

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +79,7 @@ def test_a_csv_log_gets_the_same_report(csv: Path, capsys: pytest.CaptureFixture
     assert found["clicks"]["variance_saved"] > 0.1
     assert {row["segment"] for row in results["segments"]["rows"]} >= {"country", "activity"}
     assert results["monitor"][0]["stopped"] is not None
-    assert any("before the start" in text for text in results["warnings"])
+    assert any("before the start" in text for text in results["remarks"])
 
 
 def test_parquet_in_a_folder_and_numbers_for_times_say_the_same(csv: Path, tmp_path: Path) -> None:
@@ -123,7 +125,7 @@ def test_bad_rows_are_counted_and_said(tmp_path: Path) -> None:
     with open_log(source) as trial:
         text = "; ".join(trial.warnings)
         for words in (
-            "1 row without a user left out", "3 rows without an arm left out", "2 negative watch times taken as missing",
+            "1 row without a user left out", "3 rows without an arm left out", "2 negative or infinite watch times taken as missing",
             "1 user seen in more than one arm left out",
         ):  # fmt: skip
             assert words in text
@@ -156,7 +158,9 @@ def test_assigned_users_who_never_came_count(csv: Path, tmp_path: Path) -> None:
         (lambda f: f.assign(ts=1.7e12), [], "milliseconds"),
         (lambda f: f.rename(columns={"uid": "usr"}), [], "has no column 'uid' (for user)"),
         (lambda f: f, ["--start", "soon"], "--start 'soon': wanted a date"),
-        (lambda f: f, ["--start", "2030-01-01"], "no arm"),
+        (lambda f: f, ["--start", "2030-01-01"], "lies outside the log, which goes from 2026-05-01"),
+        (lambda f: f, ["--start", "1.5.2026"], "wanted a date like 2026-05-01 (UTC)"),
+        (lambda f: f, ["--numbers", "revenue"], "no column 'revenue' (for numbers)"),
         (lambda f: f, ["--primary", "joy"], "unknown metric 'joy'"),
         (lambda f: f, ["--primary", "likes"], "has no 'likes'; choose --primary among: clicks"),
         (lambda f: f, ["--segments", "land"], "no column 'land' (for segments)"),
@@ -181,6 +185,78 @@ def test_a_missing_file_and_two_things_at_once_are_refused(tmp_path: Path, capsy
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 3
     assert "a run keeps the settings" in said[2]
+
+
+def verdict_of(path: Path, *more: str) -> str:
+    assert judge_file(path, "--control", "old", *more) == 0
+    results = json.loads((path.parent / "report" / "results.json").read_text())
+    shutil.rmtree(path.parent / "report")
+    (sentence,) = results["verdicts"]
+    return str(sentence)
+
+
+def test_before_the_planned_end_only_a_crossing_concludes_anything(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    log(600, 0.12).to_csv(path, index=False)
+    assert verdict_of(path).startswith("new beats old")  # one look, at the end
+    under_way = verdict_of(path, "--days", "30")
+    assert under_way.startswith("Day 6 of 30, no bound crossed")
+    assert "nothing is concluded yet" in under_way
+    assert verdict_of(path, "--days", "30", "--monitor", "none").endswith("nothing is concluded before the end.")
+    log(600, 0.6).to_csv(path, index=False)
+    assert re.match(r"Crossed its bound on day \d of 30: new beats old", verdict_of(path, "--days", "30"))
+    log(600, 0.0, seed=1).to_csv(path, index=False)
+    assert "with a look a day" in verdict_of(path, "--monitor", "cs")
+
+
+def test_rows_after_the_planned_end_are_left_out_and_counted(csv: Path) -> None:
+    columns = dict(part.split("=") for part in COLUMNS.split(","))
+    with open_log(Source(csv, columns, control="old", start="2026-05-03", days=3)) as trial:
+        table, days = trial.table(), trial.days
+        assert any("after the planned end left out" in text for text in trial.warnings)
+    frame = log()
+    inside = frame[(frame["ts"] >= "2026-05-03") & (frame["ts"] < "2026-05-06")]
+    assert days == 3
+    assert table["clicks"].sum() == inside["clicked"].sum()
+
+
+def test_arms_are_those_of_the_test_whatever_stood_there_before(csv: Path, tmp_path: Path) -> None:
+    frame = log()
+    frame["variant"] = np.where(frame["ts"] < "2026-05-03", "everybody", frame["variant"])
+    frame.to_csv(tmp_path / "other.csv", index=False)
+    columns = dict(part.split("=") for part in COLUMNS.split(","))
+    tables = []
+    for path in (csv, tmp_path / "other.csv"):
+        with open_log(Source(path, columns, control="old", start="2026-05-03")) as trial:
+            tables.append(trial.table())
+            assert trial.warnings == []
+    pd.testing.assert_frame_equal(tables[0], tables[1])
+
+
+def test_numbers_of_the_log_are_metrics(csv: Path) -> None:
+    known = dict(METRICS)
+    try:
+        assert judge_file(csv, "--control", "old", "--numbers", "visit") == 0
+        rows = {
+            r["metric"]: r for r in json.loads((csv.parent / "report" / "results.json").read_text())["effects"]["rows"]
+        }
+        frame = log()
+        inside = frame[frame["ts"] >= "2026-05-03"]
+        wanted = inside.groupby("variant")["visit"].sum() / inside.groupby("variant")["uid"].nunique()
+        assert rows["visit"]["control_mean"] == pytest.approx(wanted["old"], rel=1e-9)
+    finally:
+        METRICS.clear()
+        METRICS.update(known)
+
+
+def test_a_red_light_stands_above_the_verdict(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    frame = log(2000)
+    number = frame["uid"].str[1:].astype(int)
+    frame[~((frame["variant"] == "new") & (number % 10 < 3))].to_csv(tmp_path / "log.csv", index=False)
+    assert judge_file(tmp_path / "log.csv", "--control", "old") == 0
+    assert capsys.readouterr().out.startswith("Do not trust the figures below: sample ratio")
+    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert page.index("Do not trust") < page.index("new beats old")
 
 
 # -- metrics of others ------------------------------------------------------------------------------------------------
@@ -333,3 +409,128 @@ def test_every_pair_of_three_arms(tmp_path: Path) -> None:
     assert {(r["arm"], r["against"]) for r in results["pairs"]} == {("new", "old"), ("newer", "old"), ("new", "newer")}
     assert all(row["pvalue_adjusted"] >= row["pvalue"] for row in results["pairs"])
     assert [row["arm"] for row in results["monitor"]] == ["new", "newer"]
+
+
+# -- what a reading found -----------------------------------------------------------------------------------------------
+
+
+def columns_of() -> dict[str, str]:
+    return dict(part.split("=") for part in COLUMNS.split(","))
+
+
+def test_days_without_rows_do_no_harm(tmp_path: Path) -> None:
+    frame = log(days=9)
+    day = (frame["ts"] - pd.Timestamp("2026-05-01")).dt.days
+    frame[~day.isin([4, 5, 6, 7])].to_csv(tmp_path / "log.csv", index=False)  # four days in a row
+    with open_log(
+        Source(tmp_path / "log.csv", columns_of(), control="old", start="2026-05-03", monitor="pocock")
+    ) as trial:
+        found = judged(trial, {})["monitor"][0]
+    assert found["low"] < 0.5 < found["high"]
+
+
+def test_an_arm_without_a_click_has_lost(tmp_path: Path) -> None:
+    frame = log()
+    frame.loc[(frame["variant"] == "new") & (frame["ts"] >= "2026-05-03"), ["clicked", "secs"]] = 0
+    frame.to_csv(tmp_path / "log.csv", index=False)
+    assert verdict_of(tmp_path / "log.csv").startswith("new loses to old on clicks per user by 100 %")
+
+
+def test_days_are_those_of_utc_whatever_the_machine_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = log()
+    frame["ts"] = frame["ts"].dt.tz_localize("UTC")
+    frame.to_parquet(tmp_path / "log.parquet")
+    tables = []
+    for zone in ("UTC", "Asia/Tokyo"):
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        with open_log(Source(tmp_path / "log.parquet", columns_of(), control="old", start="2026-05-03")) as trial:
+            tables.append(trial.table())
+    monkeypatch.undo()
+    time.tzset()
+    pd.testing.assert_frame_equal(*tables)
+
+
+def test_a_value_that_is_no_number_spoils_no_other(csv: Path, tmp_path: Path) -> None:
+    frame = log()
+    frame["secs"] = frame["secs"].astype(object)
+    row = frame.index[(frame["ts"] >= "2026-05-03") & (frame["secs"] > 0)][0]
+    lost = frame.loc[row, "secs"]
+    frame.loc[row, "secs"] = "nan"
+    frame.to_csv(tmp_path / "nan.csv", index=False)
+    totals = []
+    for path in (csv, tmp_path / "nan.csv"):
+        with open_log(Source(path, columns_of(), control="old", start="2026-05-03")) as trial:
+            totals.append(trial.table()["watch_seconds"].sum())
+    assert totals[0] - totals[1] == pytest.approx(lost, abs=1e-6)
+
+
+def test_a_stray_time_is_refused(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    frame = log(60)
+    frame.loc[frame.index[-1], "ts"] = pd.Timestamp("2029-01-01")
+    frame.to_csv(tmp_path / "log.csv", index=False)
+    assert judge_file(tmp_path / "log.csv", "--control", "old") == 2
+    assert "look for a time that is wrong" in capsys.readouterr().err
+
+
+def test_assignments_decide_the_arm(csv: Path, tmp_path: Path) -> None:
+    frame = log()
+    truth = frame.groupby("uid")["variant"].first().reset_index()
+    truth.to_csv(tmp_path / "all.csv", index=False)
+    mixed = frame.copy()
+    mixed.loc[mixed["uid"].isin(truth["uid"][:40]) & (mixed.index % 2 == 0), "variant"] = "new"
+    mixed.to_csv(tmp_path / "mixed.csv", index=False)
+    tables = []
+    for path in (csv, tmp_path / "mixed.csv"):
+        source = Source(path, columns_of(), control="old", start="2026-05-03", assignments=tmp_path / "all.csv")
+        with open_log(source) as trial:
+            tables.append(trial.table())
+            said = trial.warnings
+    pd.testing.assert_frame_equal(*tables)
+    assert any("counted for the assigned arm" in text for text in said)
+    truth.assign(uid="x").to_csv(tmp_path / "none.csv", index=False)
+    with (
+        pytest.raises(AnalysisError, match="no user of the log is in"),
+        open_log(Source(csv, columns_of(), start="2026-05-03", assignments=tmp_path / "none.csv")),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("arm", ["model[v2]", "x[/b]", "p$5_$^", "a|b", "it's; drop"])
+def test_arms_are_called_as_people_call_them(arm: str, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    frame = log(200)
+    frame["variant"] = frame["variant"].replace("new", arm)
+    frame.to_csv(tmp_path / "log.csv", index=False)
+    assert judge_file(tmp_path / "log.csv", "--control", "old") == 0
+    assert arm in capsys.readouterr().out
+
+
+def test_segments_may_be_called_like_totals(tmp_path: Path) -> None:
+    frame = log()
+    for name in ("clicks", "users", "sessions"):
+        frame[name] = frame["country"]
+    frame.to_csv(tmp_path / "log.csv", index=False)
+    assert judge_file(tmp_path / "log.csv", "--control", "old", "--segments", "clicks,users,sessions") == 0
+    rows = json.loads((tmp_path / "report" / "results.json").read_text())["segments"]["rows"]
+    assert {row["segment"] for row in rows} >= {"clicks", "users", "sessions", "activity"}
+
+
+def test_what_does_not_add_up_over_days_is_not_looked_at_day_by_day(csv: Path) -> None:
+    variety = Metric(
+        "variety",
+        "visits",
+        "visits per user",
+        "variety",
+        sql={"variety": "count(DISTINCT session)"},
+        needs=("session",),
+    )
+    assert not variety.additive
+    assert FIRST_HALF.additive
+    known = dict(METRICS)
+    try:
+        metrics.add(variety)
+        with open_log(Source(csv, columns_of(), control="old", start="2026-05-03", primary="variety")) as trial:
+            assert judged(trial, {})["monitor"] == []
+    finally:
+        METRICS.clear()
+        METRICS.update(known)

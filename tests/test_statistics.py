@@ -124,6 +124,13 @@ def test_the_relative_interval_is_tea_tastings(arms, use_t: bool) -> None:  # ty
     assert found.pvalue == pytest.approx(wanted.pvalue, **EXACT)
 
 
+def test_there_is_no_lift_over_a_control_that_is_not_above_0() -> None:
+    for control in (0.0, -3.0):
+        found = mean_difference(Summary(50, control, 4.0), Summary(50, 1.0, 4.0))
+        assert np.isnan([found.lift, found.lift_low, found.lift_high]).all()
+        assert found.pvalue < 0.05
+
+
 def test_the_delta_interval_of_a_lift_by_hand() -> None:
     # Control 10 with variance of the mean .04, treatment 11 with .05: ratio 1.1.
     _, low, high = relative_lift(Summary(100, 10.0, 4.0), Summary(100, 11.0, 5.0), method="delta", use_t=False)
@@ -573,6 +580,16 @@ def test_off_policy_intervals_cover_the_truth() -> None:
         (lambda: off_policy([1.0, 0.0], [0.5, 0.5], [1.0, 1.0], predicted=[0.1, 0.1]), "go together"),
         (lambda: quantile_difference([1.0, 2.0], [1.0, 2.0], 1.5), "quantile"),
         (lambda: non_inferiority([1.0, 2.0], [1.0, 2.0], -0.1), "margin"),
+        (lambda: non_inferiority([-1.0, -2.0], [-1.0, -2.0], 0.1), "not above 0"),
+        (lambda: bootstrap_difference([1.0, np.nan], [1.0, 2.0], np.mean), "missing"),  # type: ignore[arg-type]
+        (lambda: bootstrap_difference([1.0, 2.0], [1.0, 2.0], np.mean, resamples=0), "resamples"),  # type: ignore[arg-type]
+        (lambda: off_policy([1.0, np.nan], [0.5, 0.5], [1.0, 1.0]), "rewards are missing"),
+        (lambda: off_policy([1.0, 0.0], [0.5, 0.5], [1.0, 1.0], cluster=[1]), "1 values of cluster"),
+        (lambda: sample_size(1.0, 0.1, alternative="foo"), "alternative cannot be foo"),
+        (lambda: sample_size(1.0, 0.1, looks=2.5), "looks cannot be 2.5"),  # type: ignore[arg-type]
+        (lambda: sample_size(1.0, 0.1, looks=3, alternative="greater"), "two-sided"),
+        (lambda: after_stopping(2.0, 2, [0.5, 1.0], [3.0], 0.1), "a bound for every look"),
+        (lambda: spending_bounds([0.5, 0.5000001, 0.5000002, 1.0]), "next to no information"),
     ],
 )
 def test_what_cannot_be_judged_is_refused_in_one_line(call, words: str) -> None:  # type: ignore[no-untyped-def]

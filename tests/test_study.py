@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import binom, norm
 
 import simulator.run as command
-from analysis import power, propensity, sample_size, studies
+from analysis import ope, power, sample_size, studies
 from analysis.errors import AnalysisError
 from analysis.inference import compare
 from analysis.load import open_run
@@ -339,6 +339,9 @@ def test_days_are_carried_on_as_users_and_chance() -> None:
         (["--mean", "1", "--variance", "2", "--budget", "14d"], "wants --users"),
         (["--table", "no.csv"], "there is no file"),
         (["--run", "no"], "is no run"),
+        (["--mean", "1", "--variance", "2", "--mde", "5"], "is an effect of 500 %"),
+        (["--mean", "1", "--variance", "2", "--mde", "5%", "--budget", "14d"], "give one of them"),
+        (["--mean", "1", "--variance", "2", "--users", "50"], "--users goes with --budget"),
     ],
 )
 def test_a_plan_that_cannot_be_is_refused(words: list[str], said: str, capsys) -> None:  # type: ignore[no-untyped-def]
@@ -444,10 +447,10 @@ def test_off_policy_from_a_table(tmp_path: Path, capsys) -> None:  # type: ignor
     frame = pd.DataFrame({"clicked": [1, 0, 1, 0], "p": [0.5, 0.25, 0.25, 0.5], "target": [1.0, 1.0, 0.0, 0.5]})
     frame.to_csv(tmp_path / "log.csv", index=False)
     table = ["--table", str(tmp_path / "log.csv"), "--columns"]
-    assert propensity.main([*table, "reward=clicked,logging=p"]) == 0
+    assert ope.main([*table, "reward=clicked,logging=p"]) == 0
     assert "IPS            0.50000" in capsys.readouterr().out
-    assert propensity.main([*table, "reward=clicked"]) == 2
+    assert ope.main([*table, "reward=clicked"]) == 2
     assert "lacks logging" in capsys.readouterr().err
     frame.assign(p=[0.5, None, 0.2, 0.3]).to_csv(tmp_path / "log.csv", index=False)
-    assert propensity.main([*table, "reward=clicked,logging=p"]) == 2
+    assert ope.main([*table, "reward=clicked,logging=p"]) == 2
     assert "1 of 4 rows have no propensity" in capsys.readouterr().err

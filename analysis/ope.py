@@ -1,0 +1,76 @@
+"""Off-policy evaluation of a table: what a policy would have got from rows that another served with known probabilities.
+
+    python -m analysis.ope --table log.csv --columns reward=clicked,logging=p,target=q,cluster=user
+
+`logging` is the probability with which the shown item was shown, `target` that with which the other policy would have shown it.
+`predicted` and `predicted_target` (a model's reward of the shown item, and its mean over what the target would show) add the direct
+and the doubly robust estimate.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis.errors import AnalysisError
+from analysis.propensity import off_policy
+
+ROLES = ("reward", "logging", "target", "predicted", "predicted_target", "cluster")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit status: 0 done, 2 bad input."""
+    p = argparse.ArgumentParser(
+        prog="python -m analysis.ope", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument("--table", type=Path, required=True, metavar="FILE", help="CSV or Parquet, one row per impression")
+    p.add_argument(
+        "--columns",
+        default="",
+        metavar="ROLE=NAME,...",
+        help=f"roles: {', '.join(ROLES)}; columns called so need no entry",
+    )
+    given = p.parse_args(arguments)
+    try:
+        found = off_policy(**_columns(given.table, given.columns))  # type: ignore[arg-type]
+    except AnalysisError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for name, words in (("ips", "IPS"), ("snips", "SNIPS"), ("dm", "direct"), ("dr", "doubly robust")):
+        x = getattr(found, name)
+        if x is not None:
+            print(f"{words:14} {x.value:.5f}   95 % interval {x.low:.5f} to {x.high:.5f}")
+    print(f"effective rows {found.effective_n:.1f}, largest weight {found.largest_weight:.1f}")
+    print(f"mean weight {found.mean_weight:.3f}: about 1 where the log shows all that the target would show")
+    return 0
+
+
+def _columns(path: Path, text: str) -> dict[str, np.ndarray]:
+    """Role -> column of the table."""
+    if not path.is_file() or path.suffix not in (".csv", ".parquet"):
+        raise AnalysisError(f"--table '{path}': wanted a .csv or .parquet file that is there")
+    frame = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    pairs = dict(part.split("=", 1) for part in text.split(",") if "=" in part)
+    wrong = [role for role in pairs if role not in ROLES]
+    if wrong:
+        raise AnalysisError(f"--columns names the role '{wrong[0]}'; there are: {', '.join(ROLES)}")
+    names = {role: pairs.get(role, role) for role in ROLES if role in pairs or role in frame}
+    absent = [name for name in names.values() if name not in frame]
+    missing = [role for role in ROLES[:3] if role not in names]
+    if absent or missing:
+        what = f"has no column '{absent[0]}'" if absent else f"lacks {' and '.join(missing)}"
+        why = (
+            "; without the probability of what was shown nothing can be estimated off policy"
+            if "logging" in missing
+            else ""
+        )
+        raise AnalysisError(
+            f"'{path}' {what}; name it with --columns {(missing or ['ROLE'])[0]}=NAME (there are: {', '.join(frame)}){why}"
+        )
+    return {role: frame[name].to_numpy() for role, name in names.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
