@@ -60,11 +60,12 @@ def log(seed: int) -> pd.DataFrame:
     looks = rng.random(len(visit)) < np.exp(-0.08 * slot)
     x = -0.3 + quality[item] + likes[user, category[item]] + bias[user] + rng.normal(size=len(visit))
     clicked = looks & (x > 0)
-    watch = np.where(clicked, rng.weibull(0.9, len(visit)) * 20 * np.exp(0.4 * x), 0.0)
+    glance = rng.weibull(0.8, len(visit)) * 1.5
+    watch = np.where(clicked, rng.weibull(0.9, len(visit)) * 20 * np.exp(0.4 * x), glance)
     time = came["time"].to_numpy()[visit] + page * SLATE * SECONDS
     return pd.DataFrame(
         {"user": user, "item": item, "time": time.round(1), "session": visit, "page": page, "slot": slot, "click": clicked.astype(int),
-         "watch": watch.round(1), "long_view": (watch > 18).astype(int), "category": category[item]}
+         "watch": watch.round(1), "long_view": (clicked & (watch > 18)).astype(int), "category": category[item]}
     ).sort_values(["time", "user", "slot"])  # fmt: skip
 
 
