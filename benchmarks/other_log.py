@@ -50,18 +50,19 @@ def log(seed: int) -> pd.DataFrame:
     likes = rng.normal(0, 0.5, (USERS, CATEGORIES))
     bias = rng.normal(0, 0.4, USERS)
     shown = rng.zipf(1.6, 20 * ITEMS) % ITEMS  # a policy that shows what is popular
-    popular = np.bincount(shown, minlength=ITEMS) + 1.0
+    popular = np.sqrt(np.bincount(shown, minlength=ITEMS) + 1.0)
     visit = np.repeat(np.arange(len(came)), came["pages"] * SLATE)
     start = np.cumsum(came["pages"] * SLATE) - came["pages"] * SLATE
     place = np.arange(len(visit)) - start.to_numpy()[visit]
     user = came["user"].to_numpy()[visit]
-    item = rng.choice(ITEMS, len(visit), p=popular / popular.sum())
     slot, page = place % SLATE, place // SLATE
+    pages = len(visit) // SLATE
+    keys = np.log(popular).astype(np.float32) + rng.gumbel(size=(pages, ITEMS)).astype(np.float32)
+    item = np.argpartition(-keys, SLATE, axis=1)[:, :SLATE].ravel()  # without replacement within a page
     looks = rng.random(len(visit)) < np.exp(-0.08 * slot)
     x = -0.3 + quality[item] + likes[user, category[item]] + bias[user] + rng.normal(size=len(visit))
     clicked = looks & (x > 0)
-    glance = rng.weibull(0.8, len(visit)) * 1.5
-    watch = np.where(clicked, rng.weibull(0.9, len(visit)) * 20 * np.exp(0.4 * x), glance)
+    watch = np.where(clicked, rng.weibull(0.9, len(visit)) * 20 * np.exp(0.4 * x), 0.0)
     time = came["time"].to_numpy()[visit] + page * SLATE * SECONDS
     return pd.DataFrame(
         {"user": user, "item": item, "time": time.round(1), "session": visit, "page": page, "slot": slot, "click": clicked.astype(int),

@@ -97,12 +97,25 @@ def watching(log: Impressions, duration: np.ndarray, has: frozenset[str]) -> dic
     return numbers
 
 
+def _mean_watch(kind: str, y: np.ndarray, source: str) -> dict[str, Number]:
+    sd = float(y.std(ddof=1))
+    return {
+        kind: Number(float(y.mean()), "estimated", source, sd / np.sqrt(len(y))),
+        f"{kind}_sd": Number(sd, "estimated", source, sd / np.sqrt(2 * len(y))),
+    }
+
+
 def _watch(kind: str, watched: np.ndarray, duration: np.ndarray) -> dict[str, Number]:
-    """log watch seconds on log duration; zero times are left out."""
+    """log watch seconds on log duration; zero times are left out. Where durations are all the same they tell nothing."""
     usable = (watched > 0) & np.isfinite(duration) & (duration > 0)
     if usable.sum() < 50:
         return {}
-    design = sm.add_constant(np.log(duration[usable].astype(float)), has_constant="add")
+    length = np.log(duration[usable].astype(float))
+    if np.ptp(length) < 1e-6:
+        y = np.log(watched[usable].astype(float))
+        found = _mean_watch(kind, y, "mean of log seconds, given a click")
+        return found | {f"{kind}_duration": Number(0.0, "assumed", "the log's durations do not differ")}
+    design = sm.add_constant(length, has_constant="add")
     fitted = sm.OLS(np.log(watched[usable].astype(float)), design).fit()
     source = "regression of log seconds on log duration, given a click"
     values = zip(("", "_duration"), fitted.params, fitted.bse, strict=True)

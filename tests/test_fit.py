@@ -16,6 +16,7 @@ import simulator.validate as validate
 from policies.errors import InputError
 from policies.files import save_arrays
 from policies.log import Dataset
+from simulator.behaviour import _watch
 from simulator.storage import about_users, load_users
 from simulator.users import ChoiceModel
 
@@ -132,3 +133,15 @@ def test_users_of_another_log_or_version_and_damaged_ones_are_refused(
     other = replace(data, log=replace(data.log, clicked=~data.log.clicked))
     assert {k for k, v in about_users(other, 6).items() if v != about[k]} == {"checksum"}
     assert np.isfinite(load_users(stored).user_level).all()
+
+
+def test_watch_time_without_durations_is_that_of_the_log() -> None:
+    """Durations that are all the same cannot carry a slope: the fit once blew up on them."""
+    rng = np.random.default_rng(0)
+    watched = rng.lognormal(2.0, 0.5, 4000)
+    found = _watch("watch_long", watched, np.full(4000, 30.0))
+    assert found["watch_long"].value == pytest.approx(2.0, abs=0.03)
+    assert found["watch_long_sd"].value == pytest.approx(0.5, abs=0.03)
+    assert (found["watch_long_duration"].value, found["watch_long_duration"].status) == (0.0, "assumed")
+    varied = _watch("watch_long", watched, np.exp(rng.normal(3, 1, 4000)))
+    assert abs(varied["watch_long_duration"].value) < 5 * varied["watch_long_duration"].error
