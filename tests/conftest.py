@@ -3,11 +3,13 @@
 import os
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+import analysis.plots  # noqa: F401  (sets the figures' resolution, which is lowered below)
 from policies.log import Dataset
 from simulator import Experiment, levels
 from simulator.users import ChoiceModel
@@ -24,8 +26,9 @@ TINY_MODELS = {
 
 @pytest.fixture(scope="session", autouse=True)
 def _quick() -> None:
-    """One thread, and short chains: most tests fit users on the way to something else."""
+    """One thread, short chains, small figures: most tests fit users or write a report on the way to something else."""
     torch.set_num_threads(1)
+    plt.rcParams["savefig.dpi"] = 40
     levels.DRAWS, levels.MOST_THIN = 12, 3
 
 

@@ -287,8 +287,15 @@ def test_a_log_with_retraining_is_not_split_again(experiment, tmp_path: Path) ->
 # -- planning -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_plan_from_a_run_agrees_with_its_report(experiment, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
-    found = run(experiment(policies=("itemknn", "popularity"), users=300), out=str(tmp_path / "run"))
+@pytest.fixture(scope="module")
+def three_days(experiment, tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+    """itemknn against popularity, 240 users."""
+    e = experiment(policies=("itemknn", "popularity"), users=240, days=3.0, truth=False)
+    return run(e, out=str(tmp_path_factory.mktemp("three") / "run"))
+
+
+def test_a_plan_from_a_run_agrees_with_its_report(three_days, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    found = three_days
     effect = found.effects.set_index("metric").loc["clicks"]
     spread = next(s for s in power.of_a_run(found.path) if s.metric == "clicks")
     row = power.budget(
@@ -378,20 +385,19 @@ def test_a_test_ends_at_the_crossing_and_so_do_its_truth_worlds(experiment, tmp_
         assert truth[(truth["page"] == 0) & (truth["slot"] == 0)]["time"].max() < 2 * 86_400
 
 
-def test_looking_without_a_crossing_changes_nothing(experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    e = experiment(policies=("itemknn", "popularity"), days=3.0, truth=False)
-    plain = run(e, out=str(tmp_path / "plain"))
-    looked = run(
-        experiment(policies=("itemknn", "popularity"), days=3.0, truth=False, stop_early=True),
-        out=str(tmp_path / "looked"),
+def test_looking_without_a_crossing_changes_nothing(three_days, experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    plain, e = (
+        three_days,
+        experiment(policies=("itemknn", "popularity"), users=240, days=3.0, truth=False, stop_early=True),
     )
+    looked = run(e, out=str(tmp_path / "looked"))
     assert looked.results["manifest"].get("stopped_day") is None
     for arm in ("itemknn", "popularity"):
         pd.testing.assert_frame_equal(plain.impressions(arm), looked.impressions(arm), check_exact=True)
 
 
-def test_the_monitor_that_stops_is_the_reports(experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    found = run(experiment(policies=("itemknn", "popularity"), days=3.0, truth=False), out=str(tmp_path / "run"))
+def test_the_monitor_that_stops_is_the_reports(three_days) -> None:  # type: ignore[no-untyped-def]
+    found = three_days
     looks = found.results["monitor"][0]["looks"]
     folder, e = command.RunFolder.reopen(str(found.path))
     for day in range(1, 4):
