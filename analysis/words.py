@@ -171,15 +171,20 @@ def monitoring(results: dict[str, Any]) -> list[str]:
     return found
 
 
+FEW_ROWS = 200
+
+
 def off_policy_words(results: dict[str, Any]) -> str:
     """What the off-policy estimates are and are not."""
     found = results["off_policy"]
     if found["missing"] is not None:
         return f"No off-policy estimate: {found['missing']}."
+    few = min(row["effective_n"] for row in found["rows"]) < FEW_ROWS
     return (
         "Clicks per impression that each contender would have had in the visits of an arm whose probabilities are known, estimated from "
         "that arm's rows alone (intervals by user). The visits are those of the logging arm: what users had seen and clicked before, and "
         "how tired they were, came of it. The contender's own column in the test, and the true one, are of users that it served itself."
+        + (f" Fewer than {FEW_ROWS} effective rows: too few to lean on, and for the normal intervals." if few else "")
     )
 
 
