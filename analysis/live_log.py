@@ -81,7 +81,7 @@ def open_log(source: Source) -> Iterator[Trial]:
         ) as db:
             try:
                 has, warnings, remarks = _import(db, source)
-            except (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.IOException) as error:
+            except duckdb.Error as error:
                 raise AnalysisError(f"'{source.path}' cannot be read: {_line(error)}") from None
             users, arms, control, weights = _users(db, source)
             watched = db.execute(f"SELECT max(floor(time / {DAY})) FROM test").fetchone()
