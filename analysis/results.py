@@ -102,6 +102,10 @@ def judged(trial: Trial, truth: dict[str, pd.DataFrame], compare: bool = True) -
                 for e in found_effects
                 if e.metric == primary.name
             ]
+    elif trial.days < trial.planned:
+        found["verdicts"] = [
+            f"Day {trial.days} of {trial.planned}: {primary.label} cannot be looked at day by day; nothing is concluded before the end."
+        ]
     return found
 
 

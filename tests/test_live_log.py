@@ -531,6 +531,10 @@ def test_what_does_not_add_up_over_days_is_not_looked_at_day_by_day(csv: Path) -
         metrics.add(variety)
         with open_log(Source(csv, columns_of(), control="old", start="2026-05-03", primary="variety")) as trial:
             assert judged(trial, {})["monitor"] == []
+        with open_log(
+            Source(csv, columns_of(), control="old", start="2026-05-03", primary="variety", days=30)
+        ) as trial:
+            assert judged(trial, {})["verdicts"][0].endswith("nothing is concluded before the end.")
     finally:
         METRICS.clear()
         METRICS.update(known)
