@@ -10,7 +10,7 @@ run: $(VENV)/.ready
 	$(BIN)/python -m simulator.run --policies gptrec,sasrec
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/.ready
 	$(BIN)/ruff format --check .

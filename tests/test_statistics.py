@@ -393,7 +393,7 @@ def test_the_interval_after_stopping_covers_and_its_middle_is_unbiased() -> None
     rng = np.random.default_rng(4)
     t, drift = np.arange(1, 6) / 5, 2.5
     bounds = spending_bounds(t)
-    paths = rng.normal(drift / 5, np.sqrt(0.2), (600, 5)).cumsum(axis=1) / np.sqrt(t)
+    paths = rng.normal(drift / 5, np.sqrt(0.2), (300, 5)).cumsum(axis=1) / np.sqrt(t)
     crossed = np.abs(paths) >= bounds
     looks = np.where(crossed.any(1), crossed.argmax(1), 4)
     found = [after_stopping(z[k], k + 1, t, bounds, 1 / np.sqrt(t[k])) for z, k in zip(paths, looks)]
