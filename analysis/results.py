@@ -48,6 +48,7 @@ def compute(run: Run) -> dict[str, Any]:
         "off_policy": shadow.of_run(
             run, results["arms"]["rows"], {a: value_of(t, METRICS["click_rate"]) for a, t in truth.items()}
         ),
+        "read_out": {} if run.twin else _read_out(trial, truth),
         "deployed_days": _deployed(run, trial.days),
         "manifest": run.manifest,
     }
@@ -217,6 +218,28 @@ def _before(table: pd.DataFrame, trial: Trial) -> dict[str, Any]:
             for e in found
             if e.metric == trial.primary.name
         ]
+    }
+
+
+def _read_out(trial: Trial, truth: dict[str, pd.DataFrame]) -> dict[str, float]:
+    """Arm -> lift of the primary metric that these buckets would show if their users lived in the global worlds.
+
+    What it has over the true effect is the chance of who is in which bucket; what the test's estimate has over it comes of what the arms
+    learned from.
+    """
+    if not {trial.control, *trial.contenders} <= set(truth):
+        return {}
+    parts = [
+        trial.users[trial.users["bucket"] == arm][["user", "bucket"]].merge(truth[arm], on="user")
+        for arm in trial.contenders
+    ]
+    table = pd.concat(parts, ignore_index=True)
+    if trial.before is not None:
+        table = with_covariates(table, trial.before.per_user(("user",)))
+    return {
+        arm: compare_named(table, trial.primary, trial.control, arm)["lift"]
+        for arm in trial.contenders
+        if arm != trial.control
     }
 
 

@@ -236,9 +236,9 @@ def biases(own: list[dict[str, Any]], shared: list[dict[str, Any]], names: list[
         own, shared: results of the same worlds, in which arms learn from their own rows and from all; `own` has the truth.
 
     Returns:
-        `rows`: run, arm and the three lifts. `claims`: per arm, means over worlds with intervals: `volume` (own estimate minus
-        truth: an arm learns from a bucket, not from everybody), `sharing` (shared minus own estimate: it learns from rows of others),
-        and `both` (shared estimate minus truth).
+        `rows`: run, arm and the lifts. `claims`: per arm, means over worlds with intervals: `chance` (of who is in which bucket: the
+        same buckets read out of the global worlds, minus the truth), `volume` (own estimate minus that: an arm learns from a bucket, not
+        from everybody), `sharing` (shared minus own estimate: it learns from rows of others), and `both` (volume and sharing).
     """
     primary = own[0]["primary"]
     rows: list[dict[str, Any]] = []
@@ -246,16 +246,19 @@ def biases(own: list[dict[str, Any]], shared: list[dict[str, Any]], names: list[
         other = {row["arm"]: row for row in b["effects"]["rows"] if row["metric"] == primary}
         rows += [
             {"run": name, "arm": row["arm"], "control": row["control"], "own": row["lift"], "all": other[row["arm"]]["lift"],
-             "true_lift": row["true_lift"]}
+             "true_lift": row["true_lift"], "read_out": a["read_out"].get(row["arm"], np.nan)}
             for row in a["effects"]["rows"] if row["metric"] == primary
         ]  # fmt: skip
     claims = []
     for arm in dict.fromkeys(row["arm"] for row in rows):
         mine = [row for row in rows if row["arm"] == arm]
-        one, all_, true = (np.array([row[key] for row in mine], float) for key in ("own", "all", "true_lift"))
+        one, all_, true, same = (
+            np.array([row[key] for row in mine], float) for key in ("own", "all", "true_lift", "read_out")
+        )
         claims.append(
-            {"arm": arm, "control": mine[0]["control"], "worlds": len(mine), "truth": _mean(true), "volume": _mean(one - true),
-             "sharing": _mean(all_ - one), "both": _mean(all_ - true),
+            {"arm": arm, "control": mine[0]["control"], "worlds": len(mine), "truth": _mean(true),
+             "chance": _mean(same - true), "volume": _mean(one - same),
+             "sharing": _mean(all_ - one), "both": _mean(all_ - same),
              "wrong_sign": {"own": int((np.sign(one) != np.sign(true)).sum()), "all": int((np.sign(all_) != np.sign(true)).sum())}}
         )  # fmt: skip
     return {"study": "bias", "primary": primary, "rows": rows, "claims": claims}

@@ -164,9 +164,22 @@ def _peeking(found: dict[str, Any]) -> list[Cells]:
 
 
 def _bias(found: dict[str, Any]) -> list[Cells]:
-    head = ["run", "contender", "estimate, own rows", "estimate, all rows", "true effect"]
+    head = [
+        "run",
+        "contender",
+        "estimate, own rows",
+        "estimate, all rows",
+        "same buckets in the global worlds",
+        "true effect",
+    ]
     return [
-        (head, [[r["run"], r["arm"], *(percent(r[key]) for key in ("own", "all", "true_lift"))] for r in found["rows"]])
+        (
+            head,
+            [
+                [r["run"], r["arm"], *(percent(r[key]) for key in ("own", "all", "read_out", "true_lift"))]
+                for r in found["rows"]
+            ],
+        )
     ]
 
 
@@ -240,9 +253,10 @@ def _parts(c: dict[str, Any], primary: str) -> str:
     wrong = c["wrong_sign"]
     about = f"{c['arm']} against {c['control']} on {_label(primary)} over {c['worlds']} worlds"
     return (
-        f"{about}: the true effect is {_interval(c['truth'])}. Arms "
-        f"that learn from their own bucket miss it by {_interval(c['volume'])} (data volume); learning from all rows adds "
-        f"{_interval(c['sharing'])} (sharing), together {_interval(c['both'])}. The sign was wrong in {wrong['own']} and {wrong['all']}."
+        f"{about}: the true effect is {_interval(c['truth'])}. Who is in which bucket moves the estimate by "
+        f"{_interval(c['chance'])} (chance). Given the buckets, arms that learn from their own rows miss it by "
+        f"{_interval(c['volume'])} (data volume); learning from all rows adds {_interval(c['sharing'])} (sharing), together "
+        f"{_interval(c['both'])}. The sign was wrong in {wrong['own']} and {wrong['all']}."
     )
 
 

@@ -258,6 +258,9 @@ def test_bias_has_two_parts_that_add_up(small_log: Path, tmp_path: Path) -> None
     claim = json.loads((tmp_path / "b" / "study.json").read_text())["claims"][0]
     assert claim["volume"]["mean"] + claim["sharing"]["mean"] == pytest.approx(claim["both"]["mean"])
     assert claim["worlds"] == 2
+    rows = json.loads((tmp_path / "b" / "study.json").read_text())["rows"]
+    assert claim["chance"]["mean"] == pytest.approx(np.mean([row["read_out"] - row["true_lift"] for row in rows]))
+    assert claim["volume"]["mean"] == pytest.approx(np.mean([row["own"] - row["read_out"] for row in rows]))
     assert not (tmp_path / "b" / "seed-000-all" / "truth_worlds").exists()
 
 
@@ -417,6 +420,15 @@ def test_impossible_stops_are_refused() -> None:
 def test_salts_are_the_buckets_own() -> None:
     users = np.arange(50)
     assert (study._salted(users, 2)[1] == assign(users, np.array([0.5, 0.5]), "study 1")).all()
+
+
+def test_frozen_arms_leave_nothing_but_chance(experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """With nothing learned a bucket's users do in the split what they do in the global world of their arm."""
+    e = experiment(policies=("itemknn", "popularity"), learn_from="none", rounds=1, users=240, days=3.0, truth=True)
+    found = run(e, out=str(tmp_path / "run")).results
+    estimate = next(row for row in found["effects"]["rows"] if row["role"] == "primary")
+    assert found["read_out"]["itemknn"] == pytest.approx(estimate["lift"], rel=1e-9)
+    assert estimate["lift"] != pytest.approx(estimate["true_lift"], rel=1e-3)
 
 
 # -- off-policy ---------------------------------------------------------------------------------------------------------
