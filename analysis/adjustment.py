@@ -63,9 +63,15 @@ def cuped(
     else:
         weights = np.atleast_1d(np.asarray(theta, float))
     centre = (na * a.mean[..., 1:] + nb * b.mean[..., 1:]) / (na + nb)
-    options = {"level": level, "alternative": alternative, "equal_var": equal_var, "use_t": use_t, "lift": lift}
+    options: dict[str, Any] = {
+        "level": level,
+        "alternative": alternative,
+        "equal_var": equal_var,
+        "use_t": use_t,
+        "lift": lift,
+    }
     adjusted, raw = (
-        mean_difference(_adjust(a, w, centre), _adjust(b, w, centre), **options)  # type: ignore[arg-type]
+        mean_difference(_adjust(a, w, centre), _adjust(b, w, centre), **options)
         for w in (weights, np.zeros_like(weights))
     )
     with np.errstate(divide="ignore", invalid="ignore"):

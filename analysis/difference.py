@@ -197,11 +197,11 @@ def non_inferiority(
     moved = Summary(b.n, np.asarray(b.mean, float) + shift, b.variance)
     word = "greater" if higher_is_better else "less"
     test = mean_difference(scaled, moved, alternative=word, equal_var=equal_var, use_t=use_t)
-    one_sided = {"level": 1 - alpha, "alternative": word, "equal_var": equal_var, "use_t": use_t}
+    one_sided: dict[str, Any] = {"level": 1 - alpha, "alternative": word, "equal_var": equal_var, "use_t": use_t}
     if relative:
-        estimate, low, high = relative_lift(a, b, method="fieller", **one_sided)  # type: ignore[arg-type]
+        estimate, low, high = relative_lift(a, b, method="fieller", **one_sided)
     else:
-        plain = mean_difference(a, b, **one_sided)  # type: ignore[arg-type]
+        plain = mean_difference(a, b, **one_sided)
         estimate, low, high = plain.difference, plain.low, plain.high
     return NonInferiority(estimate, low if higher_is_better else high, margin, test.pvalue, test.pvalue < alpha)
 

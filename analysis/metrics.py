@@ -89,6 +89,9 @@ METRICS = {
 }
 
 
+_LOADED: set[str] = set()
+
+
 def find(name: str) -> Metric:
     if name not in METRICS:
         raise AnalysisError(f"unknown metric '{name}'; there are: {', '.join(METRICS)}")
@@ -134,7 +137,9 @@ def add(metric: Metric) -> None:
 def load(names: str | None = None) -> None:
     """Registers the metrics of entry points `gptrec.metrics`, and those named `module:OBJECT` with commas between."""
     for point in entry_points(group="gptrec.metrics"):
-        add(_made(point.load(), f"entry point '{point.name}'"))
+        if point.value not in _LOADED:  # a class or function would make another object each time
+            add(_made(point.load(), f"entry point '{point.name}'"))
+            _LOADED.add(point.value)
     for name in (part.strip() for part in (names or "").split(",") if part.strip()):
         module, colon, attribute = name.partition(":")
         if not colon:

@@ -10,8 +10,8 @@ and the doubly robust estimate.
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from analysis.errors import AnalysisError
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     given = p.parse_args(arguments)
     try:
-        found = off_policy(**_columns(given.table, given.columns))  # type: ignore[arg-type]
+        found = off_policy(**_columns(given.table, given.columns))
     except AnalysisError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _columns(path: Path, text: str) -> dict[str, np.ndarray]:
+def _columns(path: Path, text: str) -> dict[str, Any]:
     """Role -> column of the table."""
     if not path.is_file() or path.suffix not in (".csv", ".parquet"):
         raise AnalysisError(f"--table '{path}': wanted a .csv or .parquet file that is there")

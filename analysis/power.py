@@ -276,6 +276,12 @@ def _work(given: argparse.Namespace) -> list[tuple[list[str], list[list[str]]]]:
         raise AnalysisError(f"--arms must be at least 2, not {given.arms}")
     if given.mde is not None and given.budget is not None:
         raise AnalysisError("--mde asks for users, --budget for an effect; give one of them")
+    if given.days is not None and given.budget is not None:
+        raise AnalysisError("--budget says how many days there are; leave out --days")
+    if given.variance is not None and given.mean is None:
+        raise AnalysisError("--variance goes with --mean")
+    if given.columns is not None and given.table is None:
+        raise AnalysisError("--columns goes with --table")
     if given.users is not None and given.budget is None:
         raise AnalysisError("--users goes with --budget; --mde asks for users")
     # Every contender gets its share of the error, as in the report.

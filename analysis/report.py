@@ -31,6 +31,7 @@ from analysis.tables import (
     Rows,
     arm_rows,
     effect_rows,
+    finite,
     item_rows,
     look_rows,
     off_policy_rows,
@@ -87,21 +88,10 @@ def _written(results: dict[str, Any], captions: dict[str, str], out: Path) -> di
         }
         for name, caption in captions.items()
     }
-    (out / "results.json").write_text(json.dumps(_finite(results), indent=1) + "\n", encoding="utf-8")
+    (out / "results.json").write_text(json.dumps(finite(results), indent=1) + "\n", encoding="utf-8")
     (out / "report.md").write_text(markdown(results), encoding="utf-8")
     (out / "report.html").write_text(html(results, figures), encoding="utf-8")
     return results
-
-
-def _finite(value: Any) -> Any:
-    """NaN is no JSON: null instead."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def _figures(results: dict[str, Any], arms: list[str], folder: Path) -> dict[str, str]:
@@ -294,6 +284,8 @@ def main(arguments: list[str] | None = None) -> int:
         metrics.load(given.metrics)
         if (given.run is None) == (given.impressions is None):
             raise AnalysisError("name either a run directory or a log with --impressions")
+        if given.partial and given.run is None:
+            raise AnalysisError("--partial is for a run directory")
         if given.run is not None:
             refuse_log_flags(given)
             results, out = write(given.run, given.partial), Path(given.run)

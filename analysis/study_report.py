@@ -1,7 +1,6 @@
 """A study as a table, a picture and a sentence; `study.json`, `study.md`, `study.png`."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from rich.text import Text
 from analysis.metrics import METRICS
 from analysis.plots import HUES, save
 from analysis.studies import NAMES
+from analysis.tables import finite
 from analysis.words import percent
 
 Cells = tuple[list[str], list[list[str]]]
@@ -20,7 +20,7 @@ Cells = tuple[list[str], list[list[str]]]
 
 def write(found: dict[str, Any], command: str, out: Path) -> None:
     """The three files, into an existing folder."""
-    (out / "study.json").write_text(json.dumps(_finite(found), indent=1) + "\n", encoding="utf-8")
+    (out / "study.json").write_text(json.dumps(finite(found), indent=1) + "\n", encoding="utf-8")
     parts = [f"# {title(found)}", *sentences(found)]
     for head, body in tables(found):
         rows = ["| " + " | ".join(row) + " |" for row in body]
@@ -314,11 +314,3 @@ def _worlds_picture(found: dict[str, Any], path: Path) -> None:
     axis.set_xlabel(f"lift on {_label(found['primary'])} [%]; diamonds: the true effect{more}")
     axis.set_title(title(found))
     save(figure, path)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -9,6 +9,15 @@ from analysis.words import percent
 Rows = list[list[str]]
 
 
+def finite(value: Any) -> Any:
+    """The same with null for NaN and infinity, which are no JSON."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def number(x: float | None) -> str:
     """At most three significant digits; counts with thin spaces; rates below 1 without the leading zero."""
     if x is None or not math.isfinite(x):

@@ -171,6 +171,14 @@ def _check(e: Experiment) -> None:
         if getattr(e, name) not in choices:
             raise InputError(f"--{name.replace('_', '-')} '{getattr(e, name)}'{suggestion(getattr(e, name), choices)}")
     parse_weights(e.weights, len(e.policies))
+    _check_design(e)
+    for arm in e.policies:
+        e.repeats(arm)
+    _check_policy_settings(e)
+
+
+def _check_design(e: Experiment) -> None:
+    """Settings that do not go together."""
     if e.policy_share is not None and not 0 < e.policy_share <= 1:
         raise InputError(f"--set policy_share wants a share above 0 and up to 1, not {e.policy_share:g}")
     if e.stop_early and e.monitor == "none":
@@ -183,8 +191,9 @@ def _check(e: Experiment) -> None:
         raise InputError("--weights is for --design split: in a twin run every user meets every arm")
     if e.control is not None and e.control not in e.contenders:
         raise InputError(f"--control '{e.control}' is no contender{suggestion(e.control, e.contenders)}")
-    for arm in e.policies:
-        e.repeats(arm)
+
+
+def _check_policy_settings(e: Experiment) -> None:
     for arm, settings in e.policy_settings.items():
         allowed: list[str] = []
         if arm not in (*e.policies, e.warmup_policy, *map(base_name, e.policies)):

@@ -115,6 +115,7 @@ def run(
     else:
         e = experiment if experiment is not None else Experiment()
     try:
+        metrics.load()
         metrics.find(e.primary)
     except AnalysisError as error:
         raise InputError(f"--primary: {error}") from None

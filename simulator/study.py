@@ -35,13 +35,13 @@ from simulator.stages import load_data
 ABOUT = "settings.json"
 TRUTH_TIMES = 50  # users of the truth over users of a replicate
 Say = Callable[[str], None]
-FROZEN = {"learn_from": "none", "rounds": 1, "truth": False, "record_truth": False}
+FROZEN: dict[str, Any] = {"learn_from": "none", "rounds": 1, "truth": False, "record_truth": False}
 
 
 def aa(e: Experiment, n: int, out: Path, quiet: bool) -> dict[str, Any]:
     """One frozen policy serves everybody; n salts split its users into two arms."""
-    arm = e.policies[0]
-    e = replace(e, policies=(arm,), control=None, design="split", **FROZEN)  # type: ignore[arg-type]
+    (arm,) = e.policies
+    e = replace(e, policies=(arm,), control=None, design="split", **FROZEN)
     path = _world(e, out, quiet)
     return studies.aa(path, _salted(_users(path), n))
 
@@ -109,7 +109,7 @@ def _twin(e: Experiment) -> Experiment:
     arms = tuple(dict.fromkeys([*[arm for arm in e.contenders if arm != e.control_arm][:1], e.control_arm]))
     if len(arms) < 2:
         raise InputError("this study compares two arms; name two contenders, such as --policies sasrec,popularity")
-    return replace(e, policies=arms, design="twin", weights=None, **FROZEN)  # type: ignore[arg-type]
+    return replace(e, policies=arms, design="twin", weights=None, **FROZEN)
 
 
 def _world(e: Experiment, out: Path, quiet: bool) -> Path:
@@ -138,7 +138,7 @@ def _say(quiet: bool, text: str) -> None:
 
 # -- the command ------------------------------------------------------------------------------------------------------
 
-HELP = {
+HELP: dict[str, Any] = {
     "aa": ("false positives: one frozen policy's users under many salts", 1000, "runs", "salts"),
     "power": ("how often the effect between two frozen policies is found, and when", 1000, "runs", "salts"),
     "coverage": ("how often the interval covers the truth, with fresh users each time", 400, "runs", "replicates"),
@@ -151,23 +151,18 @@ HELP = {
     ),
     "peeking": ("sequential tests on made-up data", 20_000, "runs", "made-up tests"),
 }
-SMALLER = {"coverage": {"users": 200, "days": 2.0, "warmup_days": 1.0}, "aa": {"days": 14.0}, "power": {"days": 14.0}}
-_TAKEN = (
-    "policies",
-    *LOG_FLAGS,
-    "users-from",
-    "user-model",
-    "users",
-    "days",
-    "warmup-days",
-    "slate-size",
-    "seed",
-    "control",
-    "primary",
-)
-
-
-_MORE = {"replicate": ("rounds", "weights", "learn-from"), "bias": ("rounds", "weights")}
+SMALLER: dict[str, dict[str, Any]] = {
+    "coverage": {"users": 200, "days": 2.0, "warmup_days": 1.0},
+    "aa": {"days": 14.0, "policies": ("sasrec",)},
+    "power": {"days": 14.0},
+}
+_TAKEN = ("policies", *LOG_FLAGS, "users-from", "user-model", "users", "days", "warmup-days", "slate-size", "seed")
+_MORE = {
+    "power": ("control",),
+    "coverage": ("control",),
+    "replicate": ("control", "primary", "rounds", "weights", "learn-from"),
+    "bias": ("control", "primary", "rounds", "weights"),
+}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -249,7 +244,10 @@ def _study(kind: str, count: int | None, given: dict[str, Any], quiet: bool, com
 def _settings(kind: str, given: dict[str, Any]) -> Experiment:
     flags = {key: value for key, value in given.items() if key not in ("out", "config", "set", "looks")}
     flags = {**SMALLER.get(kind, {}), **{key: value for key, value in flags.items() if value is not None}}
-    return build(given.get("config"), flags, given.get("set", []))
+    e = build(given.get("config"), flags, given.get("set", []))
+    if kind == "aa" and len(e.policies) != 1:
+        raise InputError(f"an A/A test has one policy, not {','.join(e.policies)}; name one, such as --policies sasrec")
+    return e
 
 
 def _reopened(kind: str, folder: Path, given: dict[str, Any], count: int | None) -> tuple[Path, Experiment, int]:

@@ -269,6 +269,7 @@ def test_bias_has_two_parts_that_add_up(small_log: Path, tmp_path: Path) -> None
     [
         (["power", "--policies", "popularity"], "compares two arms"),
         (["aa", "--runs", "1"], "--runs must be at least 2"),
+        (["aa", "--policies", "sasrec,popularity"], "an A/A test has one policy"),
         (["aa", "--resume", "nowhere"], "there is no study in it"),
         (["aa", "--users", "none"], "--users wants a whole number"),
     ],
@@ -352,6 +353,9 @@ def test_days_are_carried_on_as_users_and_chance() -> None:
         (["--mean", "1", "--variance", "2", "--mde", "5"], "is an effect of 500 %"),
         (["--mean", "1", "--variance", "2", "--mde", "5%", "--budget", "14d"], "give one of them"),
         (["--mean", "1", "--variance", "2", "--users", "50"], "--users goes with --budget"),
+        (["--mean", "1", "--variance", "2", "--days", "3", "--budget", "14d"], "leave out --days"),
+        (["--mean", "1", "--variance", "2", "--columns", "value=x"], "--columns goes with --table"),
+        (["--run", "no", "--variance", "2"], "--variance goes with --mean"),
     ],
 )
 def test_a_plan_that_cannot_be_is_refused(words: list[str], said: str, capsys) -> None:  # type: ignore[no-untyped-def]
