@@ -45,7 +45,8 @@ class CachedNet(Protocol):
         Args:
             first: (B,) position of the first new token.
             keys, values: per layer (B, heads, slots, D / heads); the new ones are written from slot `base` on.
-            seen: (B, T, base + T) bool, the slots that each new token attends to; None = itself and all before it.
+            seen: (B, T, base + T) the slots that each new token attends to, bool or added to the scores (0 or -inf);
+                None = itself and all before it.
             newest: (B,) which of the T it is.
         """
         ...
@@ -125,9 +126,11 @@ class Wave:
             return self.net.extend(tokens, self.count[here], keys, values, 0, None, newest)
         width = items.shape[1]
         end = self.base + width
-        causal = torch.ones((width, end), dtype=torch.bool).tril(self.base)
-        seen = causal & self.valid[here, None, :end]
-        seen = seen | torch.eye(width, end, dtype=torch.bool).roll(self.base, 1)  # no row may see nothing
+        # Within the block tokens come first and padding last, so that causality alone hides the padding.
+        known = self.valid[here, None, :end].clone()
+        known[..., self.base :] = True
+        hidden = torch.full((width, end), -torch.inf).triu(self.base + 1)
+        seen = torch.where(known, 0.0, -torch.inf) + hidden
         return self.net.extend(tokens, self.count[here], keys, values, self.base, seen, newest)
 
     def peek(self, here: slice, items: Tensor, segment: int, depth: int) -> Tensor:
