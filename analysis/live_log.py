@@ -26,6 +26,7 @@ from analysis.trial import NEVER, Trial, segments_before
 FEEDBACK = {
     "item": ("item", "VARCHAR"), "session": ("session", "VARCHAR"), "slot": ("slot", "INTEGER"), "click": ("clicked", "BOOLEAN"),
     "watch": ("watched", "DOUBLE"), "long_view": ("long_view", "BOOLEAN"), "like": ("liked", "BOOLEAN"),
+    "hate": ("hated", "BOOLEAN"),
     "propensity": ("propensity", "DOUBLE"),
 }  # fmt: skip
 NEEDED = ("user", "bucket", "time")
@@ -126,7 +127,7 @@ def _import(db: duckdb.DuckDBPyConnection, source: Source) -> tuple[frozenset[st
     there = {str(row[0]): str(row[1]) for row in db.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()}
     names = _named(source, there)
     feedback = [role for role in FEEDBACK if role in names]
-    for role in ("click", "long_view", "like"):
+    for role in ("click", "long_view", "like", "hate"):
         if role in names:
             _check_flag(db, relation, role, names[role])
     what = [f"{_quoted(names['user'])}::VARCHAR AS user_id", f"{_quoted(names['bucket'])}::VARCHAR AS bucket"]
@@ -194,9 +195,9 @@ def _named(source: Source, there: dict[str, str]) -> dict[str, str]:
             f"no column for {' and '.join(missing)}; say which with --columns {','.join(f'{role}=NAME' for role in missing)} "
             f"(there are: {', '.join(there)})"
         )
-    if not set(names) & {"click", "watch", "long_view", "like"} and not source.numbers:
+    if not set(names) & {"click", "watch", "long_view", "like", "hate"} and not source.numbers:
         raise AnalysisError(
-            "the log has no feedback; name at least one: --columns click=NAME (or watch, long_view, like), or --numbers NAME"
+            "the log has no feedback; name at least one: --columns click=NAME (or watch, long_view, like, hate), or --numbers NAME"
         )
     return names
 

@@ -27,6 +27,7 @@ TOTALS: dict[str, tuple[str, tuple[str, ...]]] = {
     "watch_seconds": ("coalesce(sum(watched::DOUBLE), 0)", ("watched",)),
     "long_views": ("count(*) FILTER (long_view)", ("long_view",)),
     "likes": ("count(*) FILTER (liked)", ("liked",)),
+    "hates": ("count(*) FILTER (hated)", ("hated",)),
     "sessions": ("count(DISTINCT session)", ("session",)),
     "days_active": ("count(DISTINCT floor(time / 86400))", ("time",)),
 }
@@ -41,7 +42,7 @@ class Metric:
         name: for flags and files. label, unit: for people. column: a total per user.
         role: `outcome`, or `guardrail` (judged by non-inferiority against a margin).
         sql: new totals, name -> aggregate expression of DuckDB over a user's rows, whose columns are `user`, `time` [s],
-            `session`, `page`, `slot`, `item`, `clicked`, `watched` [s], `long_view`, `liked`, as far as the log has them.
+            `session`, `page`, `slot`, `item`, `clicked`, `watched` [s], `long_view`, `liked`, `hated`, as far as the log has them.
         needs: the columns that `sql` takes; where the log lacks one, the metric is left out and the report says so.
         quantile: of the users' values, such as .9. statistic: of an array of them, one number.
     """
@@ -83,6 +84,7 @@ METRICS = {
         Metric("watch_time", "watch time", "seconds per user", "watch_seconds"),
         Metric("long_views", "long views", "long views per user", "long_views"),
         Metric("likes", "likes", "likes per user", "likes"),
+        Metric("hates", "negative feedback", "hates per user, fewer are better", "hates"),
         Metric("sessions", "sessions", "sessions per user", "sessions", role="guardrail"),
         Metric("days_active", "days active", "days per user", "days_active", role="guardrail"),
     )

@@ -99,5 +99,18 @@ def parquet(folder: Path, where: str) -> Rows:
 
 
 COLUMNS = frozenset(
-    {"time", "session", "page", "slot", "item", "round", "clicked", "watched", "long_view", "liked", "propensity"}
+    {
+        "time",
+        "session",
+        "page",
+        "slot",
+        "item",
+        "round",
+        "clicked",
+        "watched",
+        "long_view",
+        "liked",
+        "hated",
+        "propensity",
+    }
 )

@@ -7,6 +7,7 @@ is as spread as they are; the mean over all draws is what the log knows, and nea
 """
 
 import argparse
+from dataclasses import replace
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -20,7 +21,7 @@ from simulator.world import load_world
 
 def table(model: ChoiceModel) -> np.ndarray:
     """(U, N) taste in logits, user and item means taken off."""
-    x = model.user_taste @ model.item_taste[1:].T
+    x = model.tastes()
     return x - x.mean(0) - x.mean(1, keepdims=True) + x.mean()
 
 
@@ -32,9 +33,7 @@ def main() -> None:
     fitted = fit(data, 0, 6, lambda text: None)
     users = fitted.model(0)
     truth, drawn = table(true), table(users)
-    known = np.concatenate([users.user_taste, users.item_taste[1:]])[:, :-SPARE]
-    mean = known[: data.n_users] @ known[data.n_users :].T
-    mean = mean - mean.mean(0) - mean.mean(1, keepdims=True) + mean.mean()
+    mean = table(replace(users, user_taste=users.user_taste[:, :-SPARE], item_taste=users.item_taste[:, :-SPARE]))
     print(
         f"taste: Spearman correlation with the truth {spearmanr(truth.ravel()[::7], mean.ravel()[::7])[0]:.2f} "
         f"(reliability {fitted.reliability:.2f}); sd {drawn.std():.2f} of a draw, true {truth.std():.2f}"

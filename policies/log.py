@@ -23,6 +23,7 @@ COLUMNS: dict[str, type] = {
     "watched": np.float32,  # s
     "long_view": np.bool_,
     "liked": np.bool_,
+    "hated": np.bool_,  # negative feedback: hidden, disliked, reported
 }
 _DEFAULTS = {
     "bucket": -1,
@@ -56,6 +57,7 @@ class Impressions:
     watched: np.ndarray
     long_view: np.ndarray
     liked: np.ndarray
+    hated: np.ndarray
 
     def __len__(self) -> int:
         return len(self.item)
@@ -125,7 +127,7 @@ class Dataset:
         catalogue: the items.
         user_ids: (U,) the log's own user ids as strings; `user` columns index it.
         name: what to call it in the report.
-        has: which of "skips", "slots", "sessions", "watch", "long_view", "likes" the log really tells.
+        has: which of "skips", "slots", "sessions", "watch", "long_view", "likes", "hates" the log really tells.
         calibration: published levels that the log itself cannot tell, name -> (value, source). They are assumed.
         notes: what the loader decided, one sentence each; printed in the report.
         history: what users chose before the log begins, order known but times made up. Policies and taste may learn

@@ -110,7 +110,7 @@ def kuairand(folder: Path, click_threshold: float | None = None) -> Dataset:
     log = Impressions.of(
         user=user, item=np.searchsorted(known, events["video_id"]) + 1, time=time, session=session,
         page=page, slot=np.minimum(slot, 127), clicked=events["is_click"] > 0, liked=events["is_like"] > 0,
-        long_view=events["long_view"] > 0, watched=events["play_time_ms"] / 1000,
+        hated=events["is_hate"] > 0, long_view=events["long_view"] > 0, watched=events["play_time_ms"] / 1000,
     ).sorted()  # fmt: skip
     notes = [
         "A click is the log's is_click. Only videos of a fixed pool are logged, so sessions have holes: "
@@ -125,7 +125,7 @@ def kuairand(folder: Path, click_threshold: float | None = None) -> Dataset:
         )
     return Dataset(
         log.check(catalogue.size), catalogue, user_ids.astype(str), "kuairand",
-        frozenset({"skips", "watch", "long_view", "likes"}), dict(KUAIRAND_LEVELS), tuple(notes),
+        frozenset({"skips", "watch", "long_view", "likes", "hates"}), dict(KUAIRAND_LEVELS), tuple(notes),
         history, (hour + 8) % 24,
     )  # fmt: skip
 
@@ -140,7 +140,7 @@ def _kuairand_csv(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
             f"'{folder}' holds neither events.parquet nor log_standard_*.csv and video_features_basic*.csv"
         )
     events = pd.concat([pd.read_csv(path) for path in logs], ignore_index=True).drop_duplicates()
-    wanted = ["user_id", "video_id", "time_ms", "is_click", "is_like", "long_view", "play_time_ms"]
+    wanted = ["user_id", "video_id", "time_ms", "is_click", "is_like", "is_hate", "long_view", "play_time_ms"]
     missing = [name for name in wanted if name not in events]
     if missing:
         raise InputError(f"'{logs[0].name}' lacks {', '.join(missing)}; it has: {', '.join(events.columns)}")

@@ -23,6 +23,7 @@ ROLES = (
     "watch",
     "long_view",
     "like",
+    "hate",
     "category",
     "duration",
     "propensity",
@@ -141,6 +142,7 @@ def _answers(frame: pd.DataFrame, name: str, has: set[str]) -> dict[str, np.ndar
         ("watch", "watched", "watch"),
         ("long_view", "long_view", "long_view"),
         ("like", "liked", "likes"),
+        ("hate", "hated", "hates"),
     ):
         if role in frame:
             values = _numbers(frame[role], role, name)

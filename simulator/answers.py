@@ -8,6 +8,7 @@ random slates click at their published rate.
 """
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from simulator.users import ChoiceModel, Number
 ATTENUATION = (16 * 3**0.5 / (15 * np.pi)) ** 2
 OF_FACTORS = "weighted matrix factorisation, scaled to what unseen clicks follow of it; the rest drawn"
 OF_TABLE = "scores of all pairs by the user model, scaled to what unseen clicks follow of them"
+HABIT = "exposed"  # column of the clicks: how much of the category the policy has shown the user
 SPARE = 8  # dimensions of the part of a taste that the log leaves open
 
 
@@ -76,6 +78,8 @@ class Answer:
     sampled: Sampled
     traits: Traits
     weight: np.ndarray  # (U,) rows per user: the average user is the one that an average row has
+    unsure: float = 0.0  # standard deviation of the level beyond that of the draws
+    wider: dict[str, float] = field(default_factory=dict)  # column -> factor on the error of its slope
 
     def part(self, k: int) -> tuple[float, np.ndarray, np.ndarray]:
         """Of draw k: intercept, (U,) user levels around 0 over rows, (N + 1,) item levels around 0 over the catalogue."""
@@ -94,9 +98,18 @@ class Answer:
             item.astype(np.float32),
         )
 
+    @cached_property
+    def intercepts(self) -> np.ndarray:
+        """(draws,) of the average user and item, whose spread is that of the average and not of a bare intercept."""
+        return np.array([self.part(k)[0] for k in range(len(self.sampled))])
+
     def value(self, k: int, name: str) -> float:
         """Coefficient of draw k; 0 where the column does not exist."""
         return float(self.sampled.fixed[k, self.sampled.names.index(name)]) if name in self.sampled.names else 0.0
+
+    def error(self, name: str) -> float:
+        """Standard error of a slope."""
+        return self.sampled.error(name) * self.wider.get(name, 1.0)
 
     def logits(self, user: np.ndarray, item: np.ndarray, x: dict[str, np.ndarray]) -> np.ndarray:
         """(rows,) posterior mean of the logit."""
@@ -149,7 +162,8 @@ class Fitted:
 
     Attributes:
         plain: all that is not drawn.
-        answers: by name (click, long_view, like), of which `click` is there if any is.
+        answers: by name (click, long_view, like, hate), of which `click` is there if any is.
+        habits: (U, C) how much of each category the log's policy has shown each user, or None; a part of the taste follows it.
         without_click: name -> log of all such answers over those of clicked rows, where simulated ones need a click.
     """
 
@@ -159,9 +173,28 @@ class Fitted:
     seed: int
     answers: dict[str, Answer] = field(default_factory=dict)
     without_click: dict[str, float] = field(default_factory=dict)
+    habits: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.answers["click"].sampled) if self.answers else 1
+
+    def unseen(self) -> tuple[float, float]:
+        """Standard deviation of the taste that the log leaves open, and what it makes of the slopes, on average."""
+        if self.taste is None:
+            return 0.0, 1.0
+        click = self.answers["click"].sampled
+        slope = max(click.mean("taste"), 0.0) if "taste" in click.names else 0.0
+        habit = click.mean(HABIT) if HABIT in click.names else 0.0
+        spare = with_spare(self.taste, slope, self.reliability, self.seed, 0, self._told(habit))[1]
+        return spare, stretched(spare)
+
+    def _told(self, slope: float) -> float:
+        """Standard deviation over random pairs of the taste that exposures tell."""
+        if self.habits is None:
+            return 0.0
+        rng, category = generator("told by exposures", self.seed), self.plain.category.astype(np.int64)
+        user, item = rng.integers(0, len(self.habits), 20_000), rng.integers(1, len(category), 20_000)
+        return abs(slope) * float(self.habits[user, category[item]].std())
 
     def model(self, k: int) -> ChoiceModel:
         """Draw k of the users, as plausible as any other. Their shift is that of the log's own slates."""
@@ -172,15 +205,16 @@ class Fitted:
         slope = max(click.value(k, "taste"), 0.0)
         tastes, spare = (self.plain.user_taste, self.plain.item_taste), 0.0
         if self.taste is not None:
-            tastes, spare = with_spare(self.taste, slope, self.reliability, self.seed, k)
-        # What clicks follow on average over an unseen normal part of variance s^2 is less than what each of them follows,
-        # by the root of 1 + c^2 s^2 (Zeger, Liang and Albert, Biometrics 1988).
-        stretch = float(np.sqrt(1 + ATTENUATION * spare**2))
+            told = self._told(click.value(k, HABIT))
+            tastes, spare = with_spare(self.taste, slope, self.reliability, self.seed, k, told)
+        stretch = stretched(spare)
         shift, user, item = stretch * shift, np.float32(stretch) * user, np.float32(stretch) * item
         if self.taste is not None:
             tastes[0][:, :-SPARE] *= stretch
         numbers = {
-            "shift": Number(shift, "estimated", "average user and item among what was shown", click.sampled.error("")),
+            "shift": Number(
+                shift, "estimated", "average user and item among what was shown", stretch * _sd(click.intercepts)
+            ),
             "selection": Number(0.0, "assumed", "not yet set"),
             **self._slopes(
                 click,
@@ -189,32 +223,55 @@ class Fitted:
                 stretch,
             ),
         }
+        numbers |= self._half_life(click, k)
         arrays: dict[str, Any] = {
             "user_level": user,
             "item_level": item,
             "user_taste": tastes[0],
             "item_taste": tastes[1],
         }
+        if self.habits is not None and HABIT in click.sampled.names:
+            arrays["user_category"] = np.float32(stretch * click.value(k, HABIT)) * self.habits
         source = "a draw from the posterior of a logistic regression with crossed random effects"
-        provenance = {
+        provenance: dict[str, tuple[Any, str]] = {
             "user_level": ("estimated", source), "item_level": ("estimated", source),
             "taste": ("estimated", OF_TABLE if self.taste is None else OF_FACTORS),
         }  # fmt: skip
-        for name, answer in self.answers.items():
-            if name == "click":
-                continue
-            base, arrays[f"user_{name}"], arrays[f"item_{name}"] = answer.part(k)
-            why, error = "logistic regression with crossed random effects", answer.sampled.error("")
-            if f"{name}_clicked" in answer.sampled.names:  # it may come without a click
-                numbers[f"{name}_without_click"] = Number(base, "estimated", why, error)
-                base += answer.value(k, f"{name}_clicked")
-            else:
-                base, why = base + self.without_click[name], f"{why}, given a click"
-            numbers[name] = Number(base, "estimated", why, error)
-            numbers |= self._slopes(answer, k, {f"{name}_appeal": f"{name}_appeal"})
-            provenance |= {f"{side}_{name}": ("estimated", source) for side in ("user", "item")}
-        return replace(
+        for name in self.answers:
+            provenance |= (
+                {} if name == "click" else {f"{side}_{name}": ("estimated", source) for side in ("user", "item")}
+            )
+        model = replace(
             self.plain, numbers=self.plain.numbers | numbers, provenance=self.plain.provenance | provenance, **arrays
+        )
+        for name in self.answers:
+            model = model if name == "click" else self._with_answer(model, name, k)
+        return model
+
+    def variants(self, model: ChoiceModel, name: str, k: int) -> list[ChoiceModel]:
+        """Model k with every k-th further draw of one of its answers: rare ones have more draws than clicks."""
+        if name not in self.answers:
+            return [model]
+        return [self._with_answer(model, name, j) for j in range(k, len(self.answers[name].sampled), len(self))]
+
+    def _with_answer(self, model: ChoiceModel, name: str, k: int) -> ChoiceModel:
+        """Draw k of long views, likes or hates."""
+        answer, numbers = self.answers[name], {}
+        base, user, item = answer.part(k)
+        why, bases = "logistic regression with crossed random effects", answer.intercepts
+        if f"{name}_clicked" in answer.sampled.names:  # it may come without a click
+            numbers[f"{name}_without_click"] = Number(base, "estimated", why, _sd(bases, answer.unsure))
+            base += answer.value(k, f"{name}_clicked")
+            bases = bases + answer.sampled.fixed[:, answer.sampled.names.index(f"{name}_clicked")]
+        else:
+            base, why = base + self.without_click[name], f"{why}, given a click"
+        numbers[name] = Number(base, "estimated", why, _sd(bases, answer.unsure))
+        least = -np.inf if name == "hate" else 0.0
+        numbers |= self._slopes(answer, k, {f"{name}_appeal": f"{name}_appeal"}, least=least)
+        return replace(
+            model,
+            numbers=model.numbers | numbers,
+            **{f"user_{name}": user, f"item_{name}": item},  # type: ignore[arg-type]
         )
 
     def estimates(self) -> dict[str, float]:
@@ -222,26 +279,53 @@ class Fitted:
         drawn = [self.model(k).numbers for k in range(len(self))]
         return {name: float(np.mean([numbers[name].value for numbers in drawn])) for name in drawn[0]}
 
-    def _slopes(self, answer: Answer, k: int, names: dict[str, str], stretch: float = 1.0) -> dict[str, Number]:
-        """Coefficients of draw k that cannot be negative in this model (column -> parameter)."""
+    def _half_life(self, click: Answer, k: int) -> dict[str, Number]:
+        """Of satiation, draw k: the fitted one, moved by the slope of its derivative."""
+        column, name = "satiation_half_life", "satiation_half_life_h"
+        if column not in click.sampled.names:
+            return {}
+        hours = self.plain.numbers[name]
+        moved = float(np.exp(np.clip(click.value(k, column), -1.0, 1.0)))
+        error = hours.value * click.error(column)
+        return {name: Number(hours.value * moved, "estimated", hours.source, error)}
+
+    def _slopes(
+        self, answer: Answer, k: int, names: dict[str, str], stretch: float = 1.0, least: float = 0.0
+    ) -> dict[str, Number]:
+        """Coefficients of draw k (column -> parameter), none below `least`."""
         source, s = "logistic regression among what was shown, given levels", answer.sampled
         return {
             parameter: Number(
-                max(stretch * answer.value(k, column), 0.0), "estimated", source, stretch * s.error(column)
+                max(stretch * answer.value(k, column), least), "estimated", source, stretch * answer.error(column)
             )
             for column, parameter in names.items()
             if column in s.names
         }
 
 
+def stretched(spare: float) -> float:
+    """By how much a slope exceeds what clicks follow of it on average over an unseen normal part of this sd.
+
+    The root of 1 + c^2 sd^2 (Zeger, Liang and Albert, Biometrics 1988).
+    """
+    return float(np.sqrt(1 + ATTENUATION * spare**2))
+
+
+def _sd(x: np.ndarray, more: float = 0.0) -> float:
+    return float(np.hypot(x.std(ddof=1), more))
+
+
 def with_spare(
-    taste: Taste, slope: float, reliability: float, seed: int, k: int
+    taste: Taste, slope: float, reliability: float, seed: int, k: int, told: float = 0.0
 ) -> tuple[tuple[np.ndarray, np.ndarray], float]:
     """Draw k of the tastes in logits: the fitted one, and in further dimensions what the log leaves open about it.
 
     A fitted taste is a part signal and a part noise; `slope` is what clicks follow of it. Users have more taste than
     that: signal that was missed. It is as large as the reliability says and drawn at random, so that nobody can learn it
     from the log, as nobody can in reality.
+
+    Args:
+        told: standard deviation of the taste that something else tells; it is not missing.
 
     Returns:
         (U, D + SPARE) and (N + 1, D + SPARE) float32, and the standard deviation of what was drawn.
@@ -250,6 +334,7 @@ def with_spare(
     n_users, n_items = len(taste.user), len(taste.item)
     pairs = taste.score(rng.integers(0, n_users, 20_000), rng.integers(1, n_items, 20_000))
     missed = slope * float(pairs.std()) * np.sqrt(1 / max(reliability, 0.05) - 1)
+    missed = np.sqrt(max(missed**2 - told**2, 0.0))
     spare_user = rng.normal(size=(n_users, SPARE)) * missed / np.sqrt(SPARE)
     spare_item = rng.normal(size=(n_items, SPARE))
     spare_item[0] = 0

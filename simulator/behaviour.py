@@ -39,6 +39,28 @@ def logistic(y: np.ndarray, columns: dict[str, np.ndarray], source: str) -> dict
     }
 
 
+def widening(
+    x: dict[str, np.ndarray], residual: np.ndarray, weight: np.ndarray, cluster: np.ndarray
+) -> dict[str, float]:
+    """By how much errors of slopes that allow for clusters exceed those that do not; at least 1.
+
+    The sandwich of Liang and Zeger (Biometrika 1986) over the inverse information, at a fit made elsewhere.
+
+    Args:
+        x: name -> (rows,) columns. residual: (rows,) answer minus probability. weight: (rows,) information of the logit.
+        cluster: (rows,) integers; rows of one may depend on each other.
+    """
+    names = list(x)
+    design = np.column_stack([x[name] - np.average(x[name], weights=weight) for name in names])
+    bread = np.linalg.pinv((design * weight[:, None]).T @ design)
+    _, row = np.unique(cluster, return_inverse=True)
+    scores = np.column_stack([np.bincount(row, column * residual) for column in design.T])
+    robust, plain = np.diag(bread @ (scores.T @ scores) @ bread), np.diag(bread)
+    return {
+        name: float(np.sqrt(max(r / p, 1.0))) if p > 0 else 1.0 for name, r, p in zip(names, robust, plain, strict=True)
+    }
+
+
 def pages_table(log: Impressions) -> pd.DataFrame:
     """One row per page: user, session, page, time, share clicked, seconds spent, whether it was the session's last."""
     frame = pd.DataFrame(

@@ -274,6 +274,7 @@ class World:
             "watched": feedback.watched.ravel(),
             "long_view": feedback.long_view.ravel(),
             "liked": feedback.liked.ravel(),
+            "hated": feedback.hated.ravel(),
         }
         columns |= {WOULD + name: slate.ravel() for name, slate in would.items()}
         if self.recorder.truth_folder is not None:

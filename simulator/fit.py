@@ -17,16 +17,16 @@ from scipy.special import expit
 from policies.draws import generator
 from policies.log import Dataset
 from simulator.answers import Answer, Fitted, first_look, sample, with_spare
-from simulator.behaviour import SECONDS_PER_ITEM, logistic, watching
+from simulator.behaviour import SECONDS_PER_ITEM, logistic, watching, widening
 from simulator.calibration import settle, two_points
 from simulator.command import Tell, add_fit_flags, with_a_fit
 from simulator.config import Experiment
 from simulator.contrast import fit_contrast
 from simulator.minds import OF_MATRIX, check_size, cross_scored, full_table, make_mind, replayed
-from simulator.replay import repeats, satiation
+from simulator.replay import tiredness
 from simulator.storage import about_users, save_users
 from simulator.taste import Taste, cross_fitted, full_taste, reliability
-from simulator.users import RECENT, ChoiceModel, Number
+from simulator.users import ChoiceModel, Number
 from simulator.visits import LEVELS, coming_and_going
 
 # Defaults for what a log cannot tell; docs/users.md gives the reasoning behind each.
@@ -42,6 +42,8 @@ ASSUMED = {
     "long_view_appeal": (0.5, "more where appeal is higher"),
     "like": (-3.3, "KuaiRand-Pure: .0174 likes and .45 clicks per exposure"),
     "like_appeal": (0.3, "more where appeal is higher"),
+    "hate": (-7.1, "KuaiRand-Pure: 187 among 222,457 exposures"),
+    "hate_appeal": (0.0, "no difference"),
     "watch_long": (1.0, "20 s to a minute"),
     "watch_long_duration": (0.7, "longer for longer videos"),
     "watch_long_sd": (0.4, "spread of log seconds"),
@@ -52,7 +54,9 @@ ASSUMED = {
 }
 EXAMINATION_EXPONENT = 0.12
 WITHOUT_CLICK = 0.02  # share of the likes above which a like needs no click
-ENJOYED = {"long_view": ("long_view", "long_view"), "like": ("liked", "likes")}  # parameter: column, and what tells it
+FEWEST = 20  # answers of a kind, and clicked rows without it, or nothing is estimated
+# Parameter: column, and what tells it.
+ENJOYED = {"long_view": ("long_view", "long_view"), "like": ("liked", "likes"), "hate": ("hated", "hates")}
 
 
 def fit_users(
@@ -104,18 +108,34 @@ def fit(data: Dataset, seed: int, slate_size: int, say: Callable[[str], None], k
         source = "estimated", "click rate by slot over the rate that appeal explains"
     seen = reach[np.minimum(log.slot, 99)] if "slots" in data.has else np.full(len(log), reach[:slate_size].mean())
     x = {"taste": crossed}
+    habits = None
     if "sessions" in data.has:
-        half_life, tired = _tiredness(data, score, reach)
+        half_life, tired, habits = tiredness(data, score, reach, taste is not None)
         numbers |= half_life
         x |= tired
     say("users: draws of levels and tastes")
     click = sample(data, log.clicked, slice(None), x, seen, seed, "click")
+    click = replace(click, wider=_clustered(data, click, x, seen))
     numbers |= visits | watching(log, _durations(data), data.has)
     plain = replace(
         plain, numbers=numbers, examination=reach, provenance=plain.provenance | {"examination": source}, table=table
     )
-    answers, counted = _given_appeal(data, click.logits(log.user, log.item, x), seen, seed, say)
-    return Fitted(plain, taste, shared, seed, {"click": click, **answers}, counted)
+    fitted = Fitted(plain, taste, shared, seed, {"click": click}, habits=habits)
+    logits = click.logits(log.user, log.item, x)
+    answers, counted = _given_appeal(data, logits, *fitted.unseen(), seen, seed, say)
+    return replace(fitted, answers={"click": click, **answers}, without_click=counted)
+
+
+def _clustered(data: Dataset, click: Answer, x: dict[str, np.ndarray], seen: np.ndarray) -> dict[str, float]:
+    """How much wider errors of slopes are as a user's clicks in a category go together beyond what is fitted."""
+    log, category = data.log, data.catalogue.category.astype(np.int64)
+    p = expit(click.logits(log.user, log.item, x))
+    chance = seen * p
+    information = chance * (1 - p) ** 2 / np.maximum(1 - chance, 1e-9)
+    # The derivative of the log-likelihood by the logit.
+    slope = np.where(log.clicked, 1 - p, -chance * (1 - p) / np.maximum(1 - chance, 1e-9))
+    columns = {name: x[name] for name in click.sampled.names if name in x}
+    return widening(columns, slope, information, log.user * (int(category.max()) + 1) + category[log.item])
 
 
 def _replaying(data: Dataset) -> ChoiceModel:
@@ -163,31 +183,43 @@ def _contrasted(
 
 
 def _given_appeal(
-    data: Dataset, appeal: np.ndarray, seen: np.ndarray, seed: int, say: Callable[[str], None]
-) -> tuple[dict[str, Answer], dict[str, float]]:
-    """Long views and likes, where the log tells them; and by how much those outside of clicks exceed the clicked ones.
+    data: Dataset, logits: np.ndarray, spare: float, stretch: float, seen: np.ndarray, seed: int,
+    say: Callable[[str], None],
+) -> tuple[dict[str, Answer], dict[str, float]]:  # fmt: skip
+    """Long views, likes and hates, where the log tells them; and by how much those outside of clicks exceed the clicked ones.
+
+    What was clicked appealed more than its prediction, as far as the prediction does not know the taste, and the expectation
+    given the answer stands in for the appeal (regression calibration; Carroll et al., 2006, chapter 4). Where a policy chose
+    by what the log does not tell, a click says less than that. So half of it is taken, and the errors of the levels cover
+    all from none to the whole.
 
     Args:
-        appeal: (rows,) logit of the click. seen: (rows,) probability that the row was looked at.
+        logits: (rows,) of the click. spare, stretch: of `Fitted.unseen`. seen: (rows,) probability of being looked at.
     """
     log = data.log
+    p = expit(logits)
+    # E[e | y] of e ~ N(0, spare^2) by Stein's lemma; the mean of the sigmoid's slope is about p (1 - p) / stretch.
+    more = spare**2 / stretch * (log.clicked - p)
+    appeal = stretch * logits + more / 2
+    unsure = float(more[log.clicked].mean()) / np.sqrt(12)  # standard deviation of what is even between none and all
     answers: dict[str, Answer] = {}
     counted: dict[str, float] = {}
     for name, (column, flag) in ENJOYED.items():
         y = getattr(log, column)
-        if flag not in data.has or not 20 <= (y & log.clicked).sum() <= log.clicked.sum() - 20:
+        if flag not in data.has or not FEWEST <= (y & log.clicked).sum() <= log.clicked.sum() - FEWEST:
             continue
         say(f"users: {name.replace('_', ' ')}s")
         which: np.ndarray | slice = log.clicked
         looked_at: np.ndarray | None = None
         slopes = {f"{name}_appeal": appeal}
-        if name == "like" and (y & ~log.clicked).sum() > WITHOUT_CLICK * y.sum():
-            which, slopes["like_clicked"] = slice(None), log.clicked.astype(float)
-            clicks = seen * expit(appeal)  # what was not clicked was looked at less often
+        if name != "long_view" and (y & ~log.clicked).sum() > WITHOUT_CLICK * y.sum():
+            which, slopes[f"{name}_clicked"] = slice(None), log.clicked.astype(float)
+            clicks = seen * p  # what was not clicked was looked at less often
             looked_at = np.where(log.clicked, 1.0, (seen - clicks) / np.maximum(1 - clicks, 1e-9))
         else:
             counted[name] = float(np.log(y.sum() / (y & log.clicked).sum()))
-        answers[name] = sample(data, y, which, slopes, looked_at, seed, name)
+        answer = sample(data, y, which, slopes, looked_at, seed, name)
+        answers[name] = replace(answer, unsure=abs(answer.sampled.mean(f"{name}_appeal")) * unsure)
     return answers, counted
 
 
@@ -204,7 +236,7 @@ def _taste(
 
 
 def _rates_given_a_click(data: Dataset) -> dict[str, Number]:
-    """Long views and likes of a log without skips: one rate for all."""
+    """Long views, likes and hates of a log without skips: one rate for all."""
     found: dict[str, Number] = {}
     for name, (column, flag) in ENJOYED.items():
         given = logistic(getattr(data.log, column)[data.log.clicked], {}, "rate, given a click")
@@ -221,11 +253,11 @@ def _without_appeal(data: Dataset, activity: np.ndarray, hours: np.ndarray, gap_
     return ChoiceModel(
         numbers={}, user_level=of_users, activity=activity, user_taste=of_users[:, None], item_level=of_items,
         item_taste=of_items[:, None], user_long_view=of_users, item_long_view=of_items, user_like=of_users,
-        item_like=of_items, category=data.catalogue.category, duration=_durations(data),
+        item_like=of_items, user_hate=of_users, item_hate=of_items, category=data.catalogue.category, duration=_durations(data),
         examination=np.ones(100), hours=hours, hour_zero=data.hour_zero,
         provenance={
             "activity": gap_source, "hours": ("estimated", "visits of the log by hour"),
-            **dict.fromkeys(("user_long_view", "item_long_view", "user_like", "item_like"), alike),
+            **dict.fromkeys((f"{side}_{name}" for side in ("user", "item") for name in ENJOYED), alike),
         },
     )  # fmt: skip
 
@@ -266,30 +298,6 @@ def _examination(data: Dataset, score: np.ndarray) -> np.ndarray:
     ratio = np.minimum.accumulate(np.clip(clicked / np.maximum(shown, 1e-9), 0.01, None))
     ratio = np.minimum(ratio / ratio[0], 1.0)
     return np.concatenate([ratio, np.full(max(100 - len(ratio), 0), ratio[-1])])
-
-
-def _tiredness(data: Dataset, score: np.ndarray, reach: np.ndarray) -> tuple[dict[str, Number], dict[str, np.ndarray]]:
-    """The half-life of satiation, and past exposures and repeats as columns, negative: what they take from the logit."""
-    log = data.log
-    first = log.slot == 0 if "slots" in data.has else np.ones(len(log), bool)
-    again = repeats(log, RECENT)
-    y = log.clicked[first]
-    best: tuple[float, float, np.ndarray] | None = None
-    for half_life in (1.0, 3.0, 9.0, 24.0):
-        past = satiation(log, data.catalogue.category, reach, half_life)
-        columns = {"score": score[first], "satiation": past[first], "repeat_fatigue": again[first]}
-        found = logistic(y, columns, "")
-        if "satiation" not in found:
-            continue
-        x = found[""].value + sum(found[name].value * column for name, column in columns.items() if name in found)
-        likelihood = float(np.where(y, np.log(expit(x)), np.log(expit(-x))).sum())
-        if best is None or likelihood > best[0]:
-            best = likelihood, half_life, past
-    if best is None:
-        return {}, {"repeat_fatigue": -again}
-    source = "best of 1, 3, 9 and 24 hours by likelihood"
-    numbers = {"satiation_half_life_h": Number(best[1], "estimated", source)}
-    return numbers, {"satiation": -best[2], "repeat_fatigue": -again}
 
 
 # -- the command ------------------------------------------------------------------------------------------------------

@@ -80,5 +80,5 @@ FLAGS = {
     "design": "split: each user in one arm (default); twin: each user meets every arm",
     "learn-from": "what an arm retrains on: own rows (default), all rows, none",
     "monitor": "daily looks at the primary metric: obrien_fleming (default) or pocock spending, cs (confidence sequence), none",
-    "primary": "metric of the verdict: clicks (default), click_rate, watch_time, long_views, likes, sessions, days_active",
+    "primary": "metric of the verdict: clicks (default), click_rate, watch_time, long_views, likes, hates, sessions, days_active",
 }

@@ -13,9 +13,12 @@ import torch
 from scipy.special import expit, logit
 from torch.nn.functional import logsigmoid
 
-DRAWS, MOST_THIN = 50, 8
+DRAWS, MOST_THIN = 200, 8
+RARE, RARE_DRAWS = 0.05, 600  # rare answers leave more open, and a mean over few draws is a noisy one
+FEWEST_DRAWS, MOST_NUMBERS = 50, 4e7  # kept of a chain
 WORK = 2e7  # rows times draws, about, that a chain may look at between two draws that are kept
 WIDE = 5.0  # prior sd of a fixed effect, per standard deviation of its column: keeps separable rows finite
+LEAST_BURN = 60  # sweeps
 STEP = 2.4  # of a random walk in standard deviations: accepts about .44 in one dimension (Gelman et al., 1996)
 
 
@@ -197,17 +200,21 @@ def sample_levels(rows: Rows, rng: np.random.Generator, draws: int | None = None
     """Draws of fixed effects and levels from their posterior.
 
     Args:
-        draws: how many are kept, after as many sweeps from the mode as 20 draws take; None = `DRAWS`.
+        draws: how many are kept, after as many sweeps from the mode as 20 draws take; None = `DRAWS`, or `RARE_DRAWS`, or what
+            the memory holds.
         thin: sweeps per draw; None = by the number of rows: few rows leave much open, and cost little.
     """
-    draws = DRAWS if draws is None else draws
+    if draws is None:
+        wanted = RARE_DRAWS if rows.y.mean() < RARE else DRAWS
+        draws = int(min(wanted, max(MOST_NUMBERS / (rows.n_users + rows.n_items), min(FEWEST_DRAWS, wanted))))
     if thin is None:
-        thin = int(np.clip(round(WORK / (max(len(rows.y), 1) * draws)), 2, MOST_THIN))
+        thin = int(np.clip(round(WORK / (max(len(rows.y), 1) * draws)), 1, MOST_THIN))
     chain = _Chain(rows, fit_levels(rows), rng)
     fixed, users, items = [], [], []
-    for sweep in range((20 + draws) * thin):
+    burn = max(20 * thin, min(LEAST_BURN, draws))
+    for sweep in range(burn + draws * thin):
         chain.sweep()
-        if sweep >= 20 * thin and sweep % thin == thin - 1:
+        if sweep >= burn and (sweep - burn) % thin == thin - 1:
             fixed.append(chain.beta.copy())
             users.append(chain.levels[0].astype(np.float32))
             items.append(chain.levels[1].astype(np.float32))

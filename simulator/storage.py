@@ -19,11 +19,11 @@ from simulator.config import Experiment, from_dict
 from simulator.users import ChoiceModel, Number
 
 FORMAT = 1  # of run directories
-USERS = 2  # of fitted users
+USERS = 3  # of fitted users
 NEEDED = (
     "shift", "selection", "satiation", "satiation_half_life_h", "repeat_fatigue", "leave", "leave_first_page",
     "leave_satisfaction", "satisfaction_reference", "gap_short_share", "gap_short_mean", "gap_short_sd", "gap_long_mean",
-    "gap_long_sd", "return_satisfaction", "churn", "long_view", "long_view_appeal", "like", "like_appeal",
+    "gap_long_sd", "return_satisfaction", "churn", "long_view", "long_view_appeal", "like", "like_appeal", "hate", "hate_appeal",
 )  # fmt: skip
 _PACKAGES = (
     "gptrec",
@@ -51,12 +51,15 @@ def save_users(folder: Path, model: ChoiceModel, about: dict[str, Any] | None = 
         "item_long_view",
         "user_like",
         "item_like",
+        "user_hate",
+        "item_hate",
         "category",
         "duration",
         "examination",
         "hours",
     )
-    kept = {name: getattr(model, name) for name in arrays} | ({} if model.table is None else {"table": model.table})
+    kept = {name: getattr(model, name) for name in arrays}
+    kept |= {name: value for name in ("table", "user_category") if (value := getattr(model, name)) is not None}
     save_arrays(folder / "arrays.safetensors", kept)
     numbers = {name: asdict(number) for name, number in sorted(model.numbers.items())}
     save_json(

@@ -69,11 +69,21 @@ def fit_taste(
         )  # fmt: skip
         model.fit(chosen, show_progress=False)
     of_users, of_items = np.array(model.user_factors), np.array(model.item_factors)
-    # What all users or all items have in common is a level and no taste.
-    of_users -= of_users[np.unique(user)].mean(axis=0)
+    # What all items have in common is a level of the user, and no taste.
     of_items[1:] -= of_items[1:].mean(axis=0)
     of_items[0] = 0
-    return Taste(of_users, of_items)
+    return Taste(_own(of_users, of_items[1:], of_users[np.unique(user)].mean(axis=0)), of_items)
+
+
+def _own(users: np.ndarray, items: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """(U, D) without what each user shares with the mean profile of all: that is the level of the items.
+
+    As much is taken off as the user has of it. The whole of it would leave those who chose little, whose vectors are near
+    0, with a dislike of what is popular.
+    """
+    spread = items.T @ items
+    size = float(mean @ spread @ mean)
+    return users - np.outer(users @ spread @ mean / size, mean) if size > 0 else users
 
 
 def full_taste(data: Dataset, seed: int, s: TasteSettings | None = None) -> Taste:
@@ -102,6 +112,7 @@ def reliability(data: Dataset, rng: np.random.Generator, s: TasteSettings | None
     (Spearman, 1910; Brown, 1910).
     """
     user, item, _ = choices(data)
+    user, item = np.unique(np.column_stack([user, item]), axis=0).T  # a repeat in both halves would tell them alike
     half = rng.random(len(user)) < 0.5
     some = rng.permutation(np.unique(user))[:500]
     items = rng.permutation(np.unique(item))[:5000]

@@ -58,6 +58,7 @@ class Feedback:
     watched: np.ndarray  # float32 s
     long_view: np.ndarray  # bool
     liked: np.ndarray  # bool
+    hated: np.ndarray  # bool
     stays: np.ndarray  # bool: asks for another page
     seconds: np.ndarray  # float64 s spent on this page
     appeal: np.ndarray  # float32 logit of a click once examined; truth, never for policies
@@ -94,13 +95,14 @@ class ChoiceModel:
         numbers: the scalar parameters by name, each with its provenance; see docs/users.md.
         user_level, activity: (U,) logit units, and log factor on the gaps between visits.
         user_taste: (U, D), item_taste: (N + 1, D), item_level: (N + 1,) logit units.
-        user_long_view, user_like: (U,), item_long_view, item_like: (N + 1,) logit units, given a click.
+        user_long_view, user_like, user_hate: (U,), item_long_view, item_like, item_hate: (N + 1,) logit units.
         category: (N + 1,) int16, duration: (N + 1,) float32 s.
         examination: (K_max,) probability of reaching each slot, 1 at the first and never rising.
         hours: (24,) visits by hour of the day, mean 1.
         hour_zero: hour of the day at time 0.
         provenance: (status, source) of the arrays by name.
         table: (U, N + 1) float16 of all pairs in place of the taste vectors, times `taste_scale`; None = vectors.
+        user_category: (U, C) float32 logit units, a part of the taste by category; None = no such part.
     """
 
     numbers: dict[str, Number]
@@ -113,6 +115,8 @@ class ChoiceModel:
     item_long_view: np.ndarray
     user_like: np.ndarray
     item_like: np.ndarray
+    user_hate: np.ndarray
+    item_hate: np.ndarray
     category: np.ndarray
     duration: np.ndarray
     examination: np.ndarray
@@ -120,6 +124,7 @@ class ChoiceModel:
     hour_zero: float
     provenance: dict[str, tuple[str, str]]
     table: np.ndarray | None = None
+    user_category: np.ndarray | None = None
 
     def __getitem__(self, name: str) -> float:
         return self.numbers[name].value
@@ -141,7 +146,9 @@ class ChoiceModel:
             user_taste=self.user_taste[rows],
             user_long_view=self.user_long_view[rows],
             user_like=self.user_like[rows],
+            user_hate=self.user_hate[rows],
             table=None if self.table is None else self.table[rows],
+            user_category=None if self.user_category is None else self.user_category[rows],
         )
 
     def with_numbers(self, **numbers: Number) -> "ChoiceModel":
@@ -165,9 +172,18 @@ class ChoiceModel:
             taste = np.multiply(self.item_taste[items], self.user_taste[users][:, None, :]).sum(axis=2)
         else:
             taste = self.table[users[:, None], items].astype(np.float32) * np.float32(self["taste_scale"])
+        if self.user_category is not None:
+            taste += np.take_along_axis(self.user_category[users], self.category[items].astype(np.int64), axis=1)
         taste += self.item_level[items]
         taste += (self.user_level[users] + np.float32(self["shift"]))[:, None]
         return taste
+
+    def tastes(self) -> np.ndarray:
+        """(U, N) float32 taste of all pairs in logits, levels left out. For small populations."""
+        if self.table is not None:
+            return self.table[:, 1:].astype(np.float32) * np.float32(self["taste_scale"])
+        found: np.ndarray = self.user_taste @ self.item_taste[1:].T
+        return found if self.user_category is None else found + self.user_category[:, self.category[1:]]
 
     def _refresh(self, state: State, users: np.ndarray, now: np.ndarray) -> np.ndarray:
         """Decays the satiation of these users to now; returns it (B, C)."""
@@ -212,7 +228,8 @@ class ChoiceModel:
         clicked = draws.uniform("click", k) < probability
         clicked &= examined
         probability *= reach.astype(np.float32)
-        watched, long_view, liked = self._enjoy(users, items, clicked, examined, appeal, draws)
+        watched, long_view = self._watch(users, items, clicked, appeal, draws)
+        liked, hated = (self._say(name, users, items, clicked, examined, appeal, draws) for name in ("like", "hate"))
         self._remember(state, users, items, examined)
         share = clicked.sum(axis=1) / np.float32(k)
         fresh = pages == 0
@@ -222,15 +239,13 @@ class ChoiceModel:
         leave = leave + self["leave_satisfaction"] * (share - self["satisfaction_reference"])
         stays = draws.uniform("leave", 1)[:, 0] >= expit(leave)
         seconds = watched.sum(axis=1, dtype=np.float64) + k * self["seconds_per_item"]
-        return Feedback(clicked, watched, long_view, liked, stays, seconds, appeal, probability)
+        return Feedback(clicked, watched, long_view, liked, hated, stays, seconds, appeal, probability)
 
-    def _enjoy(
-        self, users: np.ndarray, items: np.ndarray, clicked: np.ndarray, examined: np.ndarray, appeal: np.ndarray,
-        draws: Draws,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
-        """Watch time, long view and like of the clicked items; drawn for those alone, unless likes come without clicks."""
-        watched = np.zeros(items.shape, np.float32)
-        long_view, liked = np.zeros(items.shape, bool), np.zeros(items.shape, bool)
+    def _watch(
+        self, users: np.ndarray, items: np.ndarray, clicked: np.ndarray, appeal: np.ndarray, draws: Draws
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Watch time and long view of the clicked items."""
+        watched, long_view = np.zeros(items.shape, np.float32), np.zeros(items.shape, bool)
         row, slot = np.nonzero(clicked)
         x, user, item = appeal[row, slot], users[row], items[row, slot]
         is_long = draws.uniform_at("long view", row, slot) < expit(self.enjoyment("long_view", user, item, x))
@@ -241,16 +256,24 @@ class ChoiceModel:
         spread = np.where(is_long, self["watch_long_sd"], self["watch_short_sd"])
         noise = ndtri(draws.uniform_at("watch", row, slot))
         watched[row, slot] = np.exp(np.minimum(at + slope * length + spread * noise, np.log(3600.0)))
-        liked[row, slot] = draws.uniform_at("like", row, slot) < expit(self.enjoyment("like", user, item, x))
-        if "like_without_click" in self.numbers:
-            row, slot = np.nonzero(examined & ~clicked)
-            x, user, item = appeal[row, slot], users[row], items[row, slot]
-            logit = self.enjoyment("like", user, item, x) + self["like_without_click"] - self["like"]
-            liked[row, slot] = draws.uniform_at("like", row, slot) < expit(logit)
-        return watched, long_view, liked
+        return watched, long_view
+
+    def _say(
+        self, name: str, users: np.ndarray, items: np.ndarray, clicked: np.ndarray, examined: np.ndarray,
+        appeal: np.ndarray, draws: Draws,
+    ) -> np.ndarray:  # fmt: skip
+        """(B, K) bool: a like or negative feedback, of clicked items or, where it comes without clicks, of examined ones."""
+        said = np.zeros(items.shape, bool)
+        alone = self.numbers.get(f"{name}_without_click")
+        row, slot = np.nonzero(clicked if alone is None else examined)
+        logit = self.enjoyment(name, users[row], items[row, slot], appeal[row, slot])
+        if alone is not None:
+            logit = logit + np.where(clicked[row, slot], 0.0, alone.value - self[name])
+        said[row, slot] = draws.uniform_at(name, row, slot) < expit(logit)
+        return said
 
     def enjoyment(self, name: str, users: np.ndarray, items: np.ndarray, appeal: np.ndarray) -> np.ndarray:
-        """(n,) logit of a long view or a like, given a click of this appeal."""
+        """(n,) logit of a long view, a like or negative feedback, given a click of this appeal."""
         levels = getattr(self, f"user_{name}")[users] + getattr(self, f"item_{name}")[items]
         found: np.ndarray = self[name] + self[f"{name}_appeal"] * appeal + levels
         return found

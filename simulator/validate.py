@@ -38,7 +38,11 @@ from simulator.validation_report import free_lights, lights, of_random_slates, w
 
 Replay = dict[str, np.ndarray]
 FEWEST = 50  # of a feedback in either part, or it is not judged
-FEEDBACK = {"click": ("clicked", "skips"), "long view": ("long_view", "long_view"), "like": ("liked", "likes")}
+FEEDBACK = {
+    "click": ("clicked", "skips"), "long view": ("long_view", "long_view"), "like": ("liked", "likes"),
+    "hate": ("hated", "hates"),
+}  # fmt: skip
+ENJOYED = {"long view": "long_view", "like": "like", "hate": "hate"}  # feedback: parameter
 
 
 def split(data: Dataset, days: int) -> tuple[Dataset, Impressions]:
@@ -82,7 +86,8 @@ def tiredness(model: ChoiceModel, data: Dataset, late: Impressions) -> dict[str,
     if not {"sessions", "skips"} <= data.has:
         return {}
     both = Impressions.concat([data.log, late])
-    past = satiation(both, model.category, model.examination, model["satiation_half_life_h"])
+    reach = model.examination[np.minimum(both.slot, len(model.examination) - 1)]
+    past = satiation(both, model.category, reach, model["satiation_half_life_h"])
     return {"satiation": past[len(data.log) :], "repeat_fatigue": repeats(both, RECENT)[len(data.log) :]}
 
 
@@ -96,16 +101,23 @@ def replayed(fitted: Fitted, data: Dataset, late: Impressions, slate_size: int) 
         for name, column in tired.items():
             x -= model[name] * column
         click = looked * expit(x)
-        like = model.enjoyment("like", late.user, late.item, x)
-        one = {
-            "click": click,
-            "long view": click * expit(model.enjoyment("long_view", late.user, late.item, x)),
-            "like": click * expit(like),
-        }
-        if "like_without_click" in model.numbers:
-            one["like"] += (looked - click) * expit(like + model["like_without_click"] - model["like"])
-        total = {name: total.get(name, 0.0) + p for name, p in one.items()}
+        one, mean = {"click": click}, {"click": click}
+        for name, parameter in ENJOYED.items():
+            draws = [_given(m, parameter, late, x, click, looked) for m in fitted.variants(model, parameter, k)]
+            one[name], mean[name] = draws[0], np.mean(draws, axis=0)
+        total = {name: total.get(name, 0.0) + p for name, p in mean.items()}
     return {name: p / len(fitted) for name, p in total.items()}, one
+
+
+def _given(
+    model: ChoiceModel, name: str, late: Impressions, x: np.ndarray, click: np.ndarray, looked: np.ndarray
+) -> np.ndarray:
+    """(rows,) probability of a long view, a like or a hate, with a click or without."""
+    logit = model.enjoyment(name, late.user, late.item, x)
+    found: np.ndarray = click * expit(logit)
+    if f"{name}_without_click" in model.numbers:
+        found += (looked - click) * expit(logit + model[f"{name}_without_click"] - model[name])
+    return found
 
 
 def random_slates(fitted: Fitted, early: Dataset, slate_size: int, seed: int) -> dict[str, Any]:

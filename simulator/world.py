@@ -58,8 +58,13 @@ class WorldParameters:
     churn: float = 0.003
     like: float = -3.4
     like_appeal: float = 0.5
+    like_sd: float = 0.5  # over users; items .6 of it
+    hate: float = -5.5
+    hate_appeal: float = -0.5
+    hate_sd: float = 0.5
     long_view: float = 0.4
     long_view_appeal: float = 0.6
+    long_view_sd: float = 0.3
 
     def numbers(self) -> dict[str, Number]:
         """The true scalar parameters, in the form of the fitted ones."""
@@ -84,6 +89,8 @@ class WorldParameters:
             "long_view_appeal": self.long_view_appeal,
             "like": self.like,
             "like_appeal": self.like_appeal,
+            "hate": self.hate,
+            "hate_appeal": self.hate_appeal,
             "watch_long": 1.0,
             "watch_long_duration": 0.7,
             "watch_long_sd": 0.4,
@@ -124,10 +131,7 @@ def truth(p: WorldParameters, seed: int = 0) -> tuple[ChoiceModel, Catalogue]:
         user_taste=user_taste.astype(np.float32),
         item_level=np.concatenate([[0], item_level]).astype(np.float32),
         item_taste=np.concatenate([np.zeros((1, p.taste_width)), item_taste]).astype(np.float32),
-        user_long_view=np.zeros(p.users, np.float32),
-        item_long_view=np.zeros(p.items + 1, np.float32),
-        user_like=np.zeros(p.users, np.float32),
-        item_like=np.zeros(p.items + 1, np.float32),
+        **_enjoyment(p, seed),
         category=catalogue.category,
         duration=np.concatenate([[1], duration]).astype(np.float32),
         examination=slots**-p.examination_exponent,
@@ -136,6 +140,17 @@ def truth(p: WorldParameters, seed: int = 0) -> tuple[ChoiceModel, Catalogue]:
         provenance=dict.fromkeys(arrays, source),
     )
     return model, catalogue
+
+
+def _enjoyment(p: WorldParameters, seed: int) -> dict[str, np.ndarray]:
+    """What users and items differ in beyond appeal, around 0 on average."""
+    rng = generator("world enjoyment", seed)
+    found: dict[str, np.ndarray] = {}
+    for name, sd in (("long_view", p.long_view_sd), ("like", p.like_sd), ("hate", p.hate_sd)):
+        found[f"user_{name}"] = (sd * rng.normal(size=p.users)).astype(np.float32)
+        items = 0.6 * sd * rng.normal(size=p.items)
+        found[f"item_{name}"] = np.concatenate([[0], items - items.mean()]).astype(np.float32)
+    return found
 
 
 def _zipf(n: int, exponent: float) -> np.ndarray:
@@ -190,7 +205,7 @@ def load_world(seed: int = 0, p: WorldParameters | None = None) -> tuple[Dataset
         log = world.recorder.rows({WARMUP: -1}, -np.inf, 0.0)
     data = Dataset(
         log=log, catalogue=catalogue, user_ids=np.array([f"user-{u:04d}" for u in range(1, p.users + 1)]),
-        name="world", has=frozenset({"skips", "slots", "sessions", "watch", "long_view", "likes"}),
+        name="world", has=frozenset({"skips", "slots", "sessions", "watch", "long_view", "likes", "hates"}),
         calibration={"random_click_rate": (0.176, "level of the built-in world, after KuaiRand-Pure")},
         notes=("The log is synthetic and its truth is known; only the tests look at it.",),
     )  # fmt: skip

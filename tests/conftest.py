@@ -29,7 +29,7 @@ def _quick() -> None:
     """One thread, short chains, small figures: most tests fit users or write a report on the way to something else."""
     torch.set_num_threads(1)
     plt.rcParams["savefig.dpi"] = 40
-    levels.DRAWS, levels.MOST_THIN = 12, 3
+    levels.DRAWS, levels.RARE_DRAWS, levels.MOST_THIN = 12, 24, 3
 
 
 @pytest.fixture(scope="session")

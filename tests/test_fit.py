@@ -104,7 +104,7 @@ def test_the_table_says_of_every_parameter_whether_it_is_assumed(
     assert table["leave"][3] == "estimated"
     assert all(row[3] in ("estimated", "assumed") and row[4] for row in table.values())
     # The spread of the taste is in logits: of all pairs, what it adds.
-    pairs = model.user_taste @ model.item_taste[1:].T
+    pairs = model.tastes()
     assert float(table["taste"][1].removeprefix("sd ")) == pytest.approx(pairs.std(), rel=0.05)
 
 

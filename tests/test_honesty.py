@@ -49,7 +49,7 @@ def test_levels_of_the_world() -> None:
     assert abs(data.log.clicked.mean() - 0.45) < 0.01
     clicks = np.sort(np.bincount(data.log.item[data.log.clicked], minlength=data.catalogue.size + 1)[1:])
     assert clicks[-100:].sum() > 0.3 * clicks.sum()  # a long tail: a tenth of the items has a third of the clicks
-    taste = (model.user_taste @ model.item_taste[1:].T).astype(float)
+    taste = model.tastes().astype(float)
     levels = model.user_level.var() + model.item_level[1:].var()
     inner = taste - taste.mean(0) - taste.mean(1, keepdims=True) + taste.mean()
     assert levels <= inner.var()
@@ -62,8 +62,8 @@ def centred(x: np.ndarray) -> np.ndarray:
 def test_fitted_appeal_is_near_the_true_one() -> None:
     data, true = load_world(0)
     fitted = fit_users(data)
-    a = centred(true.user_taste @ true.item_taste[1:].T).ravel()[::11]
-    b = centred(fitted.user_taste @ fitted.item_taste[1:].T).ravel()[::11]
+    a = centred(true.tastes()).ravel()[::11]
+    b = centred(fitted.tastes()).ravel()[::11]
     assert spearmanr(a, b)[0] > 0.3
     assert {n.status for n in fitted.numbers.values()} == {"estimated", "assumed"}
     for name in ("leave", "leave_first_page", "leave_satisfaction", "like", "watch_long", "watch_long_duration"):

@@ -69,7 +69,7 @@ def test_kuairand_official_csv(tmp_path: Path) -> None:
     log = pd.DataFrame(
         {
             "user_id": rng.integers(0, 5, n), "video_id": rng.integers(0, 9, n), "date": 20220422, "hourmin": 100,
-            "time_ms": 1_650_000_000_000 + np.arange(n) * 1000, "is_click": np.arange(n) % 2, "is_like": 0,
+            "time_ms": 1_650_000_000_000 + np.arange(n) * 1000, "is_click": np.arange(n) % 2, "is_like": 0, "is_hate": 0,
             "long_view": np.arange(n) % 2, "play_time_ms": 5000, "duration_ms": 20_000, "is_rand": 0, "tab": 1,
         }
     )  # fmt: skip
