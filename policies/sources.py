@@ -18,6 +18,7 @@ KUAIRAND_LEVELS = {
     "short_gap_share": (0.54, "KuaiRand-27K, gaps of 30 to 120 minutes among the gaps between sessions"),
 }
 RANDOM_AGAINST_LOGGED = 0.176 / 0.451  # KuaiRand-Pure: click rate of uniformly random slates over production's
+LEAST_EFFECTIVE = 500.0  # rows by their propensities (Kish), or published ratios are trusted more
 LEVEL_NAMES = (
     "random_click_rate",
     "logged_click_rate",
@@ -72,11 +73,25 @@ def generic_level(data: Dataset) -> tuple[float, str]:
     """What uniformly random slates are assumed to be clicked where nothing better is known, and why."""
     if "skips" not in data.has:
         return 0.176, "KuaiRand-Pure, uniformly random exposures; this log has no skips and so no level of its own"
+    known = _by_propensity(data)
+    if known is not None:
+        return known, "inverse propensity: the log says how likely each row was shown"
     rate = RANDOM_AGAINST_LOGGED * float(data.log.clicked.mean())
     return (
         rate,
         "the log's click rate times .39, the ratio of KuaiRand-Pure; set it by --calibrate random_click_rate=...",
     )
+
+
+def _by_propensity(data: Dataset) -> float | None:
+    """Click rate of uniformly random items by a log that says how likely each row was; None where it does not tell (SNIPS)."""
+    p = data.log.propensity.astype(float)
+    if not (np.isfinite(p) & (p > 0) & (p <= 1)).all():
+        return None
+    weight = 1 / p
+    effective = weight.sum() ** 2 / (weight**2).sum()
+    rate = float(weight @ data.log.clicked / weight.sum())
+    return rate if effective >= LEAST_EFFECTIVE and rate > 0 else None
 
 
 def kuairand(folder: Path, click_threshold: float | None = None) -> Dataset:

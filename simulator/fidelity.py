@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import ks_2samp, wasserstein_distance
+from scipy.stats import ks_2samp, norm, wasserstein_distance
 from sklearn.metrics import roc_auc_score
 
 DECILES = 10
@@ -30,16 +30,20 @@ class Answers:
     predicted: np.ndarray
     simulated: np.ndarray
     baselines: dict[str, np.ndarray]
+    unsure: float = 0.0  # sd of the logarithm of the rate, from day to day and by how little the early days say
 
 
 @dataclass(frozen=True)
 class Fidelity:
-    """What came out; intervals resample users, at the 99 % level for the rate and 95 % for the AUC difference.
+    """What came out; intervals resample users, at the 99 % level for the rate and 95 % for the AUC difference. That of the rate
+    also holds what days differ by, and how sure the fit is of it.
 
     Attributes:
         held_out, simulated: rates. relative: simulated over held-out, minus 1; low, high: its interval.
         ece, ece_chance: expected calibration error over 20 bins of equal size, and of answers drawn from the prediction.
         deciles: (10, 3) mean prediction, rate, standard error of the rate over users, by predicted probability.
+        ceiling: AUC and log-loss of somebody who knows each row's probability, if the users were those simulated: the answers
+            themselves are chance beyond it.
         auc: by prediction. auc_gain: over the first baseline, with low and high.
         log_loss: by prediction, per row in nats.
         ks_users, ks_users_chance: Kolmogorov-Smirnov distance of the per-user rates, simulated against held-out, and the
@@ -57,6 +61,7 @@ class Fidelity:
     ece: float
     ece_chance: float
     deciles: list[list[float]]
+    ceiling: tuple[float, float]
     auc: dict[str, float]
     auc_gain: tuple[float, float, float]
     log_loss: dict[str, float]
@@ -82,6 +87,7 @@ def judge(a: Answers, rng: np.random.Generator, least: int = 5) -> Fidelity:
         a.name, len(a.happened), held_out, simulated, simulated / held_out - 1 if held_out else float("nan"), low, high,
         expected_calibration_error(a.happened, a.predicted),
         _ece_by_chance(a, rng), _deciles(a),
+        tuple(float(np.mean([score(y, a.simulated) for y in drawn])) for score in (_auc, log_loss)),  # type: ignore[arg-type]
         {name: _auc(a.happened, p) for name, p in predictions.items()}, _auc_gain(a, rng),
         {name: log_loss(a.happened, p) for name, p in {**predictions, "constant": np.full(len(a.happened), held_out)}.items()},
         *_distances(users), float(wasserstein_distance(users[0], users[1])), *_distances(items),
@@ -137,7 +143,10 @@ def _relative_interval(a: Answers, rng: np.random.Generator) -> tuple[float, flo
         weight = np.bincount(rng.integers(0, n, n), minlength=n)
         ratio[i] = (weight @ predicted) / max(float(weight @ happened), 1e-9) - 1
     tail = (1 - LEVEL) / 2
-    return float(np.quantile(ratio, tail)), float(np.quantile(ratio, 1 - tail))
+    middle = float(predicted.sum() / max(happened.sum(), 1e-9)) - 1
+    more = float(norm.isf(tail)) * a.unsure * (1 + middle)
+    low, high = (float(np.quantile(ratio, q)) for q in (tail, 1 - tail))
+    return middle - float(np.hypot(middle - low, more)), middle + float(np.hypot(high - middle, more))
 
 
 def _auc_gain(a: Answers, rng: np.random.Generator) -> tuple[float, float, float]:

@@ -115,7 +115,7 @@ def free_running(
     return FreeRunning(
         [(name, value, fitted[1][name]) for name, value in fitted[0].items()],
         [(name, value, lived[name]) for name, value in real.items()],
-        distances, two_sample(_user_days(after, zero, category), _user_days(second, zero, category), rng, features_of(early)),
+        distances, two_sample(user_days(after, zero, category), user_days(second, zero, category), rng, features_of(early)),
     )  # fmt: skip
 
 
@@ -172,7 +172,7 @@ def _measures(
     }  # fmt: skip
 
 
-def _user_days(log: Impressions, hour_zero: float, category: np.ndarray) -> pd.DataFrame:
+def user_days(log: Impressions, hour_zero: float, category: np.ndarray) -> pd.DataFrame:
     """One row per user and calendar day on which it came: the features of the two-sample test."""
     clock = log.time / 3600 + hour_zero
     frame = pd.DataFrame(

@@ -10,7 +10,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +30,44 @@ from simulator.command import Tell, add_fit_flags, with_a_fit
 from simulator.config import Experiment
 from simulator.fidelity import Answers, Fidelity, judge
 from simulator.fit import fit
-from simulator.free_running import FreeRunning, free_running
+from simulator.free_running import FreeRunning, features_of, free_running, two_sample, user_days
 from simulator.levels import Rows, fit_levels
-from simulator.replay import repeats, satiation
-from simulator.users import DAY, RECENT, ChoiceModel
-from simulator.validation_report import free_lights, lights, of_random_slates, write
+from simulator.policy_ranking import PolicyRanking, policy_ranking
+from simulator.replayed import answered, day_to_day, replayed, seen
+from simulator.users import DAY
+from simulator.validation_report import (
+    free_lights,
+    free_table,
+    lights,
+    of_random_slates,
+    ranking_table,
+    replay_lights,
+    write,
+)
 
-Replay = dict[str, np.ndarray]
-FEWEST = 50  # of a feedback in either part, or it is not judged
+FEWEST = 20  # of a feedback in either part, or it is not judged
 FEEDBACK = {
     "click": ("clicked", "skips"), "long view": ("long_view", "long_view"), "like": ("liked", "likes"),
     "hate": ("hated", "hates"),
 }  # fmt: skip
-ENJOYED = {"long view": "long_view", "like": "like", "hate": "hate"}  # feedback: parameter
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What came out.
+
+    Attributes:
+        feedback: the figures by feedback. random_slates: of the level that is assumed.
+        free: sessions and returns, None where they cannot be judged.
+        user_days: AUC and its 95 % interval of telling held-out user-days from the same ones answered by the users.
+        ranking: of policies, None where the log has no propensities.
+    """
+
+    feedback: list[Fidelity]
+    random_slates: dict[str, Any]
+    free: FreeRunning | None
+    user_days: tuple[float, float, float]
+    ranking: PolicyRanking | None
 
 
 def split(data: Dataset, days: int) -> tuple[Dataset, Impressions]:
@@ -74,52 +99,6 @@ def _shifted(log: Impressions, zero: float) -> Impressions:
     return replace(log, time=log.time - zero)
 
 
-def seen(model: ChoiceModel, data: Dataset, log: Impressions, slate_size: int) -> np.ndarray:
-    """(rows,) probability that each row was looked at: by its slot, or that of an average slot."""
-    if "slots" in data.has:
-        return model.examination[np.minimum(log.slot, len(model.examination) - 1)]
-    return np.full(len(log), model.examination[:slate_size].mean())
-
-
-def tiredness(model: ChoiceModel, data: Dataset, late: Impressions) -> dict[str, np.ndarray]:
-    """(rows of `late`,) by parameter: past exposures and repeats, the early rows behind the late ones."""
-    if not {"sessions", "skips"} <= data.has:
-        return {}
-    both = Impressions.concat([data.log, late])
-    reach = model.examination[np.minimum(both.slot, len(model.examination) - 1)]
-    past = satiation(both, model.category, reach, model["satiation_half_life_h"])
-    return {"satiation": past[len(data.log) :], "repeat_fatigue": repeats(both, RECENT)[len(data.log) :]}
-
-
-def replayed(fitted: Fitted, data: Dataset, late: Impressions, slate_size: int) -> tuple[Replay, Replay]:
-    """(rows,) probability of each feedback, the users being shown the late slates: by all draws, and by one of them."""
-    total: Replay = {}
-    tired, looked = tiredness(fitted.plain, data, late), seen(fitted.plain, data, late, slate_size)
-    for k in range(len(fitted)):
-        model = fitted.model(k)
-        x = model.appeal(late.user, late.item[:, None])[:, 0].astype(float)
-        for name, column in tired.items():
-            x -= model[name] * column
-        click = looked * expit(x)
-        one, mean = {"click": click}, {"click": click}
-        for name, parameter in ENJOYED.items():
-            draws = [_given(m, parameter, late, x, click, looked) for m in fitted.variants(model, parameter, k)]
-            one[name], mean[name] = draws[0], np.mean(draws, axis=0)
-        total = {name: total.get(name, 0.0) + p for name, p in mean.items()}
-    return {name: p / len(fitted) for name, p in total.items()}, one
-
-
-def _given(
-    model: ChoiceModel, name: str, late: Impressions, x: np.ndarray, click: np.ndarray, looked: np.ndarray
-) -> np.ndarray:
-    """(rows,) probability of a long view, a like or a hate, with a click or without."""
-    logit = model.enjoyment(name, late.user, late.item, x)
-    found: np.ndarray = click * expit(logit)
-    if f"{name}_without_click" in model.numbers:
-        found += (looked - click) * expit(logit + model[f"{name}_without_click"] - model[name])
-    return found
-
-
 def random_slates(fitted: Fitted, early: Dataset, slate_size: int, seed: int) -> dict[str, Any]:
     """Click rate of uniformly random slates as what was shown alone predicts it, beside the level that is calibrated to.
 
@@ -133,12 +112,8 @@ def random_slates(fitted: Fitted, early: Dataset, slate_size: int, seed: int) ->
 
 def validate(
     data: Dataset, days: int, seed: int, slate_size: int, say: Callable[[str], None], kind: str = "factors"
-) -> tuple[list[Fidelity], dict[str, Any], FreeRunning | None]:
-    """Fits on the early part and judges every feedback that the log has on the late part.
-
-    Returns:
-        The figures by feedback, `random_slates`, and where the log has whole sessions what free running gives.
-    """
+) -> Validation:
+    """Fits on the early part and judges every feedback that the log has on the late part."""
     early, late = split(data, days)
     say(f"{len(early.log)} rows to fit, {len(late)} held out")
     if "skips" not in data.has:
@@ -149,7 +124,8 @@ def validate(
     fitted = fit(early, seed, slate_size, say, kind)
     say("held-out slates, answered by every draw of the users")
     level = random_slates(fitted, early, slate_size, seed)
-    predicted, one = replayed(fitted, early, late, slate_size)
+    predicted, one, unsure = replayed(fitted, early, late, slate_size)
+    day_of = [_day(time, early.hour_zero) for time in (early.log.time, late.time)]
     model, found = fitted.plain, []
     for name, (column, flag) in FEEDBACK.items():
         if flag not in data.has:
@@ -164,16 +140,33 @@ def validate(
             reach=seen(model, early, early.log, slate_size),
         )  # fmt: skip
         simple = seen(model, early, late, slate_size) * expit(fit_levels(rows).logits(late.user, late.item))
-        answers = Answers(name, late.user, late.item, happened, predicted[name], one[name], {"user + item": simple})
+        spread = day_to_day(getattr(early.log, column), early.log.user, day_of[0])
+        between = spread * np.sqrt(sum(1 / len(np.unique(day)) for day in day_of))
+        answers = Answers(
+            name, late.user, late.item, happened, predicted[name], one[name], {"user + item": simple},
+            float(np.hypot(between, unsure[name])),
+        )  # fmt: skip
         found.append(judge(answers, generator("validate", seed, name)))
     if not found:
         raise InputError(
             f"the log '{data.name}' has fewer than {FEWEST} clicks before or after the cut; hold out another part"
         )
-    if "sessions" not in data.has:
-        return found, level, None
-    say("free running: sessions and returns simulated too")
-    return found, level, free_running(fitted.model(0), early, late, slate_size, seed)
+    say("user-days of the held-out slates")
+    category = early.catalogue.category
+    drawn = answered(fitted.model(len(fitted) - 1), late, one, seed)
+    happened_days, drawn_days = (user_days(rows, early.hour_zero, category) for rows in (late, drawn))
+    apart = two_sample(happened_days, drawn_days, generator("replayed user-days", seed), features_of(early))
+    say("policies: by the log's propensities, and by the users")
+    ranking = policy_ranking(fitted, early, late, slate_size, seed)
+    free = None
+    if "sessions" in data.has:
+        say("free running: sessions and returns simulated too")
+        free = free_running(fitted.model(0), early, late, slate_size, seed)
+    return Validation(found, level, free, apart, ranking)
+
+
+def _day(time: np.ndarray, hour_zero: float) -> np.ndarray:
+    return np.floor((time / 3600 + hour_zero) / 24)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -203,27 +196,31 @@ def main(arguments: list[str] | None = None) -> int:
     def work(e: Experiment, data: Dataset, out: Path, say: Callable[[str], None]) -> Tell:
         span = float(data.log.time.max() - data.log.time.min()) / DAY
         days = given.held_out_days or max(1, round(span / 3))
-        found, level, free = validate(data, days, e.seed, e.slate_size, say, e.user_model)
+        found = validate(data, days, e.seed, e.slate_size, say, e.user_model)
         about: dict[str, Any] = {
             "log": e.log,
             "held_out_days": days,
             "seed": e.seed,
             "user_model": e.user_model,
-            "random_slates": level,
+            "random_slates": found.random_slates,
         }
         about["seconds"] = round(time.monotonic() - began, 1)
-        free_figures = None if free is None else asdict(free)
-        save_json(
-            out / "fidelity.json", {**about, "feedback": [asdict(f) for f in found], "free_running": free_figures}
-        )
-        write(found, free, about, out)
+        parts = {
+            "feedback": [asdict(f) for f in found.feedback],
+            "free_running": None if found.free is None else asdict(found.free),
+            "user_days": found.user_days,
+            "policy_ranking": None if found.ranking is None else asdict(found.ranking),
+        }
+        save_json(out / "fidelity.json", about | parts)
+        rows = [*lights(found.feedback), *replay_lights(found.user_days, found.ranking), *free_lights(found.free)]
+        write(found.feedback, rows, free_table(found.free), ranking_table(found.ranking), about, out)
 
         def tell() -> None:
             table = Table("part", "light", "what to trust", box=None, pad_edge=False)
-            for part, light, words in [*lights(found), *free_lights(free)]:
+            for part, light, words in rows:
                 table.add_row(part, light, words)
             Console(width=None if Console().is_terminal else 160).print(table)
-            print(of_random_slates(level))
+            print(of_random_slates(found.random_slates))
             print(f"report: {out}/fidelity.md")
 
         return tell

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from simulator.fidelity import LEVEL, Fidelity
 from simulator.free_running import FreeRunning
+from simulator.policy_ranking import PolicyRanking
 
 # Bounds of green and amber. What chance alone does to so many rows is taken off first.
 RATE, RATE_AMBER = 0.03, 0.10
@@ -45,7 +46,8 @@ def lights(found: list[Fidelity]) -> list[tuple[str, str, str]]:
     """(part, light, words) for everything that was compared."""
     rows = []
     for f in found:
-        span = f"{100 * f.relative:+.1f} % of the held-out rate ({100 * LEVEL:.0f} % over users {100 * f.low:+.1f} to {100 * f.high:+.1f})"
+        bounds = f"{100 * f.low:+.1f} to {100 * f.high:+.1f}"
+        span = f"{100 * f.relative:+.1f} % of the held-out rate ({100 * LEVEL:.0f} % over users and days {bounds})"
         rows.append((f"{f.name} rate", _of_rate(f), f"simulated {f.simulated:.4f}, held out {f.held_out:.4f}: {span}"))
         light, worst = _of_tenths(f)
         tenths = (
@@ -60,7 +62,7 @@ def lights(found: list[Fidelity]) -> list[tuple[str, str, str]]:
         rows.append(
             (f"{f.name}: whose and of what", light,
              f"AUC {f.auc['simulator']:.3f}, user + item levels {f.auc['user + item']:.3f} "
-             f"(difference {gain:+.3f}, 95 % {low:+.3f} to {high:+.3f})")
+             f"(difference {gain:+.3f}, 95 % {low:+.3f} to {high:+.3f}); ceiling {f.ceiling[0]:.3f}")
         )  # fmt: skip
         for whose, distance, chance in (
             ("users", f.ks_users, f.ks_users_chance),
@@ -120,7 +122,37 @@ def of_random_slates(level: dict[str, Any]) -> str:
     )
 
 
-def _free_table(free: FreeRunning | None) -> list[str]:
+def replay_lights(apart: tuple[float, float, float], ranking: PolicyRanking | None) -> list[tuple[str, str, str]]:
+    """(part, light, words) of whole user-days of the held-out slates, and of policies."""
+    auc, low, high = apart
+    words = f"a classifier tells answered slates from what happened with AUC {auc:.3f} (95 % {low:.3f} to {high:.3f}; .5 = cannot)"
+    rows = [("user-days of the held-out slates", _light(auc, TOLD_APART, TOLD_APART_AMBER), words)]
+    if ranking is None:
+        return [*rows, ("ranking of policies", "amber", "not judged: the log has no propensities")]
+    told, wrong = ranking.pairs
+    if not told:
+        words = f"the log tells no two of {len(ranking.rows)} policies apart"
+        return [*rows, ("ranking of policies", "amber", words)]
+    inside = sum(low <= simulated <= high for _, _, low, high, _, simulated in ranking.rows)
+    words = (
+        f"of {told} pairs that the log tells apart {told - wrong} in the same order; {inside} of {len(ranking.rows)} simulated "
+        "click rates inside the 95 % interval of the log's"
+    )
+    return [*rows, ("ranking of policies", "red" if wrong else "green", words)]
+
+
+def ranking_table(ranking: PolicyRanking | None) -> list[str]:
+    """Policies by the log's propensities and by the users, as lines of Markdown."""
+    if ranking is None:
+        return []
+    return [
+        "", "| policy | clicks per impression by the log (SNIPS, 95 %) | effective rows | simulated |", "|---|---|---|---|",
+        *(f"| {name} | {value:.4f} ({low:.4f} to {high:.4f}) | {n:.0f} | {simulated:.4f} |"
+          for name, value, low, high, n, simulated in ranking.rows),
+    ]  # fmt: skip
+
+
+def free_table(free: FreeRunning | None) -> list[str]:
     """What free running gives beside the log, as lines of Markdown."""
     if free is None:
         return []
@@ -131,18 +163,27 @@ def _free_table(free: FreeRunning | None) -> list[str]:
     ]  # fmt: skip
 
 
-def write(found: list[Fidelity], free: FreeRunning | None, about: dict[str, Any], out: Path) -> None:
-    """fidelity.md and calibration.png."""
+def write(
+    found: list[Fidelity], rows: list[tuple[str, str, str]], free: list[str], ranking: list[str], about: dict[str, Any],
+    out: Path,
+) -> None:  # fmt: skip
+    """fidelity.md and calibration.png.
+
+    Args:
+        rows: of lights. free, ranking: tables as lines of Markdown.
+    """
     lines = [
         f"# Fidelity of the users fitted on {about['log']}", "",
         f"Fitted on what came before the last {about['held_out_days']:g} calendar days; the users then answer the very slates "
         "that the log shows on those days. Green: within the bounds that docs/users.md states; amber: use with care; red: "
         "do not trust this part.", "",
         "| part | light | what was found |", "|---|---|---|",
-        *(f"| {part} | {light} | {words} |" for part, light, words in [*lights(found), *free_lights(free)]), "",
-        "| feedback | held-out rows | log-loss: simulator | user + item | constant |", "|---|---|---|---|---|",
-        *(f"| {f.name} | {f.rows} | {f.log_loss['simulator']:.4f} | {f.log_loss['user + item']:.4f} | {f.log_loss['constant']:.4f} |"
-          for f in found), *_free_table(free), "",
+        *(f"| {part} | {light} | {words} |" for part, light, words in rows), "",
+        "| feedback | held-out rows | log-loss: simulator | user + item | constant | ceiling |", "|---|---|---|---|---|---|",
+        *(f"| {f.name} | {f.rows} | {f.log_loss['simulator']:.4f} | {f.log_loss['user + item']:.4f} | "
+          f"{f.log_loss['constant']:.4f} | {f.ceiling[1]:.4f} |" for f in found), "",
+        "The ceiling is what a predictor would get that knows every probability, if the users were those simulated.",
+        *ranking, *free, "",
         of_random_slates(about["random_slates"]), "", "![calibration](calibration.png)", "",
     ]  # fmt: skip
     (out / "fidelity.md").write_text("\n".join(lines), encoding="utf-8")

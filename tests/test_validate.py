@@ -58,6 +58,14 @@ def test_few_or_rare_answers_do_not_turn_the_truth_red(rows: int, shift: float) 
     assert colours.count("green") >= 0.7 * len(colours)
 
 
+def test_what_days_differ_by_widens_the_interval_of_a_rate() -> None:
+    honest = answers(0.0)
+    plain, wide = (judge(a, generator("judge")) for a in (honest, replace(honest, unsure=0.1)))
+    assert plain.relative == wide.relative
+    assert wide.low < plain.low - 0.1
+    assert wide.high > plain.high + 0.1
+
+
 def test_a_rare_answer_that_nobody_can_judge_is_not_green() -> None:
     wide = judge(answers(-0.3, 3000, -4.5), generator("judge"))
     assert lights([wide])[0][1] in ("amber", "red")
@@ -97,6 +105,11 @@ def test_the_command_writes_a_report_and_refuses_what_it_cannot_judge(
     assert "what to trust" in capsys.readouterr().out
     found = json.loads(Path("f/fidelity.json").read_text())
     assert [part["name"] for part in found["feedback"]] == ["click", "long view", "like"]
+    click = found["feedback"][0]
+    assert click["auc"]["simulator"] < click["ceiling"][0] < 1  # nobody knows more than the probability
+    assert found["policy_ranking"] is None
+    assert 0.35 < found["user_days"][0] < 0.65
+    assert "| user-days of the held-out slates | " in Path("f/fidelity.md").read_text()
     assert found["feedback"][0]["rows"] > 1000
     level = found["random_slates"]
     assert 0 < level["from_what_was_shown"] < 1

@@ -1,0 +1,112 @@
+"""Held-out slates, answered by the fitted users: what they would have done with what the log shows."""
+
+from dataclasses import replace
+
+import numpy as np
+from scipy.special import expit
+
+from policies.draws import generator
+from policies.log import Dataset, Impressions
+from simulator.answers import Fitted
+from simulator.replay import repeats, satiation
+from simulator.users import RECENT, ChoiceModel
+
+Replay = dict[str, np.ndarray]
+ENJOYED = {"long view": "long_view", "like": "like", "hate": "hate"}  # feedback: parameter
+
+
+def seen(model: ChoiceModel, data: Dataset, log: Impressions, slate_size: int) -> np.ndarray:
+    """(rows,) probability that each row was looked at: by its slot, or that of an average slot."""
+    if "slots" in data.has:
+        return model.examination[np.minimum(log.slot, len(model.examination) - 1)]
+    return np.full(len(log), model.examination[:slate_size].mean())
+
+
+def tiredness(model: ChoiceModel, data: Dataset, late: Impressions) -> dict[str, np.ndarray]:
+    """(rows of `late`,) by parameter: past exposures and repeats, the early rows behind the late ones."""
+    if not {"sessions", "skips"} <= data.has:
+        return {}
+    both = Impressions.concat([data.log, late])
+    reach = model.examination[np.minimum(both.slot, len(model.examination) - 1)]
+    past = satiation(both, model.category, reach, model["satiation_half_life_h"])
+    return {"satiation": past[len(data.log) :], "repeat_fatigue": repeats(both, RECENT)[len(data.log) :]}
+
+
+def replayed(
+    fitted: Fitted, data: Dataset, late: Impressions, slate_size: int
+) -> tuple[Replay, Replay, dict[str, float]]:
+    """(rows,) probability of each feedback, the users being shown the late slates: by all draws, and by one of them.
+
+    And by feedback the standard deviation over draws of the logarithm of its rate: how little the early days say of it.
+    """
+    total: Replay = {}
+    rates: dict[str, list[float]] = {}
+    tired, looked = tiredness(fitted.plain, data, late), seen(fitted.plain, data, late, slate_size)
+    for k in range(len(fitted)):
+        model = fitted.model(k)
+        x = model.appeal(late.user, late.item[:, None])[:, 0].astype(float)
+        for name, column in tired.items():
+            x -= model[name] * column
+        click = looked * expit(x)
+        one, mean = {"click": click}, {"click": click}
+        for name, parameter in ENJOYED.items():
+            draws = [_given(m, parameter, late, x, click, looked) for m in fitted.variants(model, parameter, k)]
+            one[name], mean[name] = draws[0], np.mean(draws, axis=0)
+        for name, p in mean.items():
+            total[name] = total.get(name, 0.0) + p
+            rates.setdefault(name, []).append(float(one[name].mean()))
+    unsure = {name: float(np.log(np.maximum(x, 1e-12)).std()) for name, x in rates.items()}
+    return {name: p / len(fitted) for name, p in total.items()}, one, unsure
+
+
+def answered(model: ChoiceModel, late: Impressions, one: Replay, seed: int) -> Impressions:
+    """The late rows as these users would have answered them: clicks, long views and watch times drawn."""
+    rng = generator("answered", seed)
+    clicked = rng.random(len(late)) < one["click"]
+    given = one["long view"] / np.maximum(one["click"], 1e-12)
+    long_view = clicked & (rng.random(len(late)) < given)
+    length = np.log(model.duration[late.item].astype(float))
+    log_seconds = np.where(
+        long_view,
+        model["watch_long"]
+        + model["watch_long_duration"] * length
+        + model["watch_long_sd"] * rng.normal(size=len(late)),
+        model["watch_short"]
+        + model["watch_short_duration"] * length
+        + model["watch_short_sd"] * rng.normal(size=len(late)),
+    )
+    watched = np.where(clicked, np.exp(np.minimum(log_seconds, np.log(3600.0))), 0.0).astype(np.float32)
+    return replace(late, clicked=clicked, long_view=long_view, watched=watched)
+
+
+def day_to_day(happened: np.ndarray, user: np.ndarray, day: np.ndarray) -> float:
+    """Standard deviation of the logarithm of a rate from day to day, beyond chance; 0 where days do not tell.
+
+    By moments (DerSimonian and Laird, 1986); the rows of one user on one day count as one observation.
+    """
+    days, row = np.unique(day, return_inverse=True)
+    n, yes = np.bincount(row), np.bincount(row, happened)
+    if len(days) < 3 or (yes < 1).all():
+        return 0.0
+    kept = yes >= 5
+    if kept.sum() < 3:
+        return 0.0
+    rate = yes / n
+    of, place = np.unique(np.column_stack([row, user]), axis=0, return_inverse=True)
+    residual = np.bincount(place.ravel(), happened - rate[row])
+    variance = np.bincount(of[:, 0], residual**2, minlength=len(days)) / n**2
+    x, w = np.log(rate[kept]), (rate[kept] ** 2) / np.maximum(variance[kept], 1e-300)
+    centre = (w @ x) / w.sum()
+    excess = (w @ (x - centre) ** 2) - (kept.sum() - 1)
+    return float(np.sqrt(max(excess / (w.sum() - (w @ w) / w.sum()), 0.0)))
+
+
+def _given(
+    model: ChoiceModel, name: str, late: Impressions, x: np.ndarray, click: np.ndarray, looked: np.ndarray
+) -> np.ndarray:
+    """(rows,) probability of a long view, a like or a hate, with a click or without."""
+    logit = model.enjoyment(name, late.user, late.item, x)
+    found: np.ndarray = click * expit(logit)
+    if f"{name}_without_click" in model.numbers:
+        found += (looked - click) * expit(logit + model[f"{name}_without_click"] - model[name])
+    return found

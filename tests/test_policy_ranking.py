@@ -1,0 +1,98 @@
+"""Policies by the log's propensities and by the users: the same order where the users are right, another where they lie."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from policies.draws import generator
+from policies.log import Dataset, Impressions
+from policies.sources import generic_level
+from simulator.answers import Fitted
+from simulator.fit import fit
+from simulator.policy_ranking import policy_ranking, targets
+from simulator.users import ChoiceModel
+from simulator.validate import split
+from simulator.validation_report import ranking_table, replay_lights
+
+
+@pytest.fixture(scope="module")
+def uniform(small_world: tuple[Dataset, ChoiceModel]) -> Dataset:
+    """Uniformly random rows, one to a page, that say so."""
+    data, true = small_world
+    rng = generator("uniform log")
+    n, size = 60_000, data.catalogue.size
+    user, item = rng.integers(0, data.n_users, n), rng.integers(1, size + 1, n)
+    clicked = rng.random(n) < expit(true.appeal(user, item[:, None])[:, 0])
+    log = Impressions.of(
+        user=user,
+        item=item,
+        time=np.sort(rng.random(n) * -8 * 86_400),
+        clicked=clicked,
+        propensity=np.full(n, 1 / size),
+    )
+    made = replace(data, log=log.sorted(), history=Impressions.empty(), has=frozenset({"skips"}))
+    return replace(made, calibration={"random_click_rate": generic_level(made)})
+
+
+@pytest.fixture(scope="module")
+def fitted(uniform: Dataset) -> Fitted:
+    return fit(split(uniform, 3)[0], 0, 1, lambda text: None)
+
+
+def test_the_level_of_random_slates_comes_from_propensities_where_there_are_any(uniform: Dataset) -> None:
+    level, source = uniform.calibration["random_click_rate"]
+    assert level == pytest.approx(uniform.log.clicked.mean())
+    assert "inverse propensity" in source
+    # Rows of popular items, shown more often: each counts by one over its probability.
+    rng = generator("thinned")
+    p = np.where(uniform.log.item % 2, 0.9, 0.1)
+    kept = rng.random(len(p)) < p
+    part = uniform.log.rows(kept)
+    thinned = replace(uniform, log=replace(part, propensity=np.float32(p[kept] / uniform.catalogue.size)))
+    assert generic_level(thinned)[0] == pytest.approx(level, rel=0.03)
+    unknown = replace(uniform, log=replace(uniform.log, propensity=np.full_like(uniform.log.propensity, np.nan)))
+    assert generic_level(unknown)[0] == pytest.approx(0.176 / 0.451 * level)
+
+
+def test_the_users_rank_policies_as_the_log_does_and_liars_do_not(uniform: Dataset, fitted: Fitted) -> None:
+    early, late = split(uniform, 3)
+    honest = policy_ranking(fitted, early, late, 1, 0)
+    assert honest is not None
+    told, wrong = honest.pairs
+    assert told >= 2
+    assert wrong == 0
+    for _, _, low, high, _, simulated in honest.rows:
+        assert low - 0.03 < simulated < high + 0.03
+    assert replay_lights((0.5, 0.49, 0.51), honest)[1][1] == "green"
+    assert any("| uniform |" in line for line in ranking_table(honest))
+    click = fitted.answers["click"]
+    turned = replace(click, sampled=replace(click.sampled, item=-3 * click.sampled.item))
+    liar = policy_ranking(replace(fitted, answers={**fitted.answers, "click": turned}), early, late, 1, 0)
+    assert liar is not None
+    assert liar.pairs[1] > 0
+    assert replay_lights((0.5, 0.49, 0.51), liar)[1][1] == "red"
+
+
+def test_without_propensities_nothing_is_ranked(small_world: tuple[Dataset, ChoiceModel], fitted: Fitted) -> None:
+    early, late = split(small_world[0], 2)
+    assert policy_ranking(fitted, early, late, 1, 0) is None
+    assert replay_lights((0.8, 0.7, 0.9), None) == [
+        ("user-days of the held-out slates", "red", replay_lights((0.8, 0.7, 0.9), None)[0][2]),
+        ("ranking of policies", "amber", "not judged: the log has no propensities"),
+    ]
+
+
+def test_a_target_draws_items_as_often_as_it_says(small_world: tuple[Dataset, ChoiceModel]) -> None:
+    data = small_world[0]
+    rng = generator("target")
+    user = np.repeat(np.array([3, 11]), 40_000)
+    items = np.arange(data.catalogue.size + 1)
+    for target in targets(data).values():
+        item = target.draw(user, rng)
+        for u in (3, 11):
+            said = target.probability(np.full(len(items), u), items)
+            assert said.sum() == pytest.approx(1.0)
+            seen = np.bincount(item[user == u], minlength=len(items)) / 40_000
+            assert np.abs(seen - said).max() < 5 * np.sqrt(said.max() / 40_000)

@@ -1,0 +1,102 @@
+"""What a user had on its mind: who was read to the end of a page, the half-life, and a policy's habits."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import statsmodels.api as sm
+from scipy.special import expit, logit
+
+from policies.draws import generator
+from policies.log import Dataset, Impressions
+from simulator.behaviour import widening
+from simulator.fit import fit
+from simulator.replay import examined, repeats, satiation, shown_of, tiredness
+from simulator.replayed import day_to_day
+from simulator.users import RECENT, ChoiceModel
+
+
+def test_how_far_a_page_was_read_given_its_clicks() -> None:
+    """Against many pages that were read and clicked by chance."""
+    rng = generator("pages")
+    n, reach, rate = 200_000, np.array([1.0, 0.7, 0.5, 0.2]), 0.3
+    depth = (rng.random((n, 1)) < reach).sum(axis=1)
+    clicked = (rng.random((n, 4)) < rate) & (np.arange(4) < depth[:, None])
+    page = np.repeat(np.arange(n), 4)
+    slot = np.tile(np.arange(4), n)
+    shuffled = rng.permutation(4 * n)
+    log = Impressions.of(item=np.ones(4 * n, int), user=page, time=page * 1.0, slot=slot, clicked=clicked.ravel()).rows(
+        shuffled
+    )
+    found = examined(log, reach, rate)
+    read = (slot < depth[page])[shuffled]
+    codes = (clicked @ (1 << np.arange(4)))[page][shuffled] * 4 + log.slot
+    for code in np.unique(codes):
+        here = codes == code
+        assert len(np.unique(found[here].round(9))) == 1  # only slots and clicks matter
+        error = np.sqrt(max(read[here].mean() * (1 - read[here].mean()), 1e-6) / here.sum())
+        assert found[here][0] == pytest.approx(read[here].mean(), abs=5 * error + 1e-6)
+
+
+def test_satiation_is_told_from_what_a_policy_shows_because_it_is_liked(
+    small_world: tuple[Dataset, ChoiceModel],
+) -> None:
+    data, true = small_world
+    log, reach = data.log, true.examination
+    score = true.appeal(log.user, log.item[:, None])[:, 0].astype(float)
+    numbers, columns, habits = tiredness(data, score, reach, True)
+    assert numbers["satiation_half_life_h"].value == pytest.approx(true["satiation_half_life_h"], rel=0.5)
+    assert habits is not None
+    assert habits.sum(axis=1).max() <= 1 + 1e-6
+    np.testing.assert_allclose(columns["exposed"], habits[log.user, data.catalogue.category[log.item]], rtol=1e-5)
+    assert set(columns) == {"repeat_fatigue", "exposed", "satiation", "satiation_half_life"}
+    np.testing.assert_array_equal(columns["repeat_fatigue"], -repeats(log, RECENT))
+    found = fit(data, 0, 6, lambda text: None)
+    assert found.estimates()["satiation"] == pytest.approx(true["satiation"], rel=0.25)
+    half_lives = {found.model(k)["satiation_half_life_h"] for k in range(3)}
+    assert len(half_lives) == 3  # it is drawn with the rest
+    model = found.model(0)
+    assert model.user_category is not None
+    assert model.appeal(np.array([3]), np.array([[5]]))[0, 0] == pytest.approx(
+        model.tastes()[3, 4] + model.item_level[5] + model.user_level[3] + model["shift"], abs=1e-4
+    )
+
+
+def test_shares_of_categories_leave_out_items_without_one(small_world: tuple[Dataset, ChoiceModel]) -> None:
+    data = small_world[0]
+    none = replace(data.catalogue, category=np.zeros_like(data.catalogue.category))
+    table, column = shown_of(replace(data, catalogue=none))
+    assert not table.any()
+    assert not column.any()
+
+
+def test_satiation_weighs_rows_by_how_likely_they_were_seen(small_world: tuple[Dataset, ChoiceModel]) -> None:
+    log, category = small_world[0].log, small_world[0].catalogue.category
+    full, half = (satiation(log, category, np.full(len(log), w), 3.0) for w in (1.0, 0.5))
+    np.testing.assert_allclose(full, 2 * half)
+
+
+def test_errors_that_allow_for_clusters_are_those_of_statsmodels() -> None:
+    rng = generator("clusters")
+    cluster = np.repeat(np.arange(300), 20)
+    x = {"a": rng.normal(size=300)[cluster], "b": rng.normal(size=6000)}
+    y = rng.random(6000) < expit(0.5 * x["a"] + rng.normal(size=300)[cluster])
+    fitted = sm.GLM(y.astype(float), sm.add_constant(np.column_stack([*x.values()])), family=sm.families.Binomial())
+    plain = fitted.fit()
+    robust = fitted.fit(cov_type="cluster", cov_kwds={"groups": cluster, "use_correction": False})
+    p = np.asarray(plain.fittedvalues)
+    found = widening(x, y - p, p * (1 - p), cluster)
+    assert found["a"] == pytest.approx(robust.bse[1] / plain.bse[1], rel=0.02)
+    assert found["a"] > 1.5
+    assert found["b"] == pytest.approx(1.0, abs=0.15)
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.1])
+def test_what_days_differ_by_is_found(spread: float) -> None:
+    rng = generator("days", spread)
+    found = []
+    for _ in range(20):
+        day, user = rng.integers(0, 14, 30_000), rng.integers(0, 3000, 30_000)
+        rate = expit(logit(0.1) + 0.5 * rng.normal(size=3000)[user]) * np.exp(spread * rng.normal(size=14))[day]
+        found.append(day_to_day(rng.random(30_000) < rate, user, day))
+    assert np.mean(found) == pytest.approx(spread, abs=0.025)
