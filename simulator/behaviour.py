@@ -9,6 +9,7 @@ from policies.log import Impressions
 from simulator.users import Number
 
 SECONDS_PER_ITEM = 2.0
+PLAYS_BY_ITSELF = 0.02  # share of the rows without a click that have a watch time, above which it is simulated
 UNKNOWN = 10.0  # logits per standard deviation of a column: a standard error that says nothing
 
 
@@ -110,9 +111,20 @@ def hour_profile(start: np.ndarray, hour_zero: float) -> np.ndarray:
     return counts / counts.mean()
 
 
-def watching(log: Impressions, duration: np.ndarray, has: frozenset[str]) -> dict[str, Number]:
-    """Watch time of what was clicked, for long views and for the others."""
+def watching(log: Impressions, duration: np.ndarray, has: frozenset[str], looked: float = 1.0) -> dict[str, Number]:
+    """Watch time of what was clicked, for long views and for the others; and of the rest, where it plays by itself.
+
+    Args:
+        looked: share of the rows that were looked at.
+    """
     numbers: dict[str, Number] = {}
+    idle = ~log.clicked
+    if "watch" in has and idle.any() and (share := float((log.watched[idle] > 0).mean())) > PLAYS_BY_ITSELF:
+        rest = max((looked - log.clicked.mean()) / idle.mean(), share)  # of what was not clicked, this was looked at
+        n = np.sqrt(idle.sum())
+        numbers |= _watch("watch_none", log.watched[idle], duration[log.item[idle]], "without a click")
+        why = "share of what was looked at and not clicked that was watched for a moment"
+        numbers["watch_none_share"] = Number(share / rest, "estimated", why, np.sqrt(share * (1 - share)) / n / rest)
     if {"watch", "long_view"} <= has:
         for kind, mask in (("watch_long", log.clicked & log.long_view), ("watch_short", log.clicked & ~log.long_view)):
             numbers |= _watch(kind, log.watched[mask], duration[log.item[mask]])
@@ -127,7 +139,7 @@ def _mean_watch(kind: str, y: np.ndarray, source: str) -> dict[str, Number]:
     }
 
 
-def _watch(kind: str, watched: np.ndarray, duration: np.ndarray) -> dict[str, Number]:
+def _watch(kind: str, watched: np.ndarray, duration: np.ndarray, given: str = "given a click") -> dict[str, Number]:
     """log watch seconds on log duration; zero times are left out. Where durations are all the same they tell nothing."""
     usable = (watched > 0) & np.isfinite(duration) & (duration > 0)
     if usable.sum() < 50:
@@ -135,11 +147,11 @@ def _watch(kind: str, watched: np.ndarray, duration: np.ndarray) -> dict[str, Nu
     length = np.log(duration[usable].astype(float))
     if np.ptp(length) < 1e-6:
         y = np.log(watched[usable].astype(float))
-        found = _mean_watch(kind, y, "mean of log seconds, given a click")
+        found = _mean_watch(kind, y, f"mean of log seconds, {given}")
         return found | {f"{kind}_duration": Number(0.0, "assumed", "the log's durations do not differ")}
     design = sm.add_constant(length, has_constant="add")
     fitted = sm.OLS(np.log(watched[usable].astype(float)), design).fit()
-    source = "regression of log seconds on log duration, given a click"
+    source = f"regression of log seconds on log duration, {given}"
     values = zip(("", "_duration"), fitted.params, fitted.bse, strict=True)
     numbers = {kind + part: Number(float(value), "estimated", source, float(error)) for part, value, error in values}
     sd = float(np.sqrt(fitted.scale))

@@ -116,7 +116,7 @@ def fit(data: Dataset, seed: int, slate_size: int, say: Callable[[str], None], k
     say("users: draws of levels and tastes")
     click = sample(data, log.clicked, slice(None), x, seen, seed, "click")
     click = replace(click, wider=_clustered(data, click, x, seen))
-    numbers |= visits | watching(log, _durations(data), data.has)
+    numbers |= visits | watching(log, _durations(data), data.has, float(seen.mean()))
     plain = replace(
         plain, numbers=numbers, examination=reach, provenance=plain.provenance | {"examination": source}, table=table
     )

@@ -59,23 +59,23 @@ def replayed(
     return {name: p / len(fitted) for name, p in total.items()}, one, unsure
 
 
-def answered(model: ChoiceModel, late: Impressions, one: Replay, seed: int) -> Impressions:
-    """The late rows as these users would have answered them: clicks, long views and watch times drawn."""
+def answered(model: ChoiceModel, late: Impressions, one: Replay, looked: np.ndarray, seed: int) -> Impressions:
+    """The late rows as these users would have answered them: clicks, long views and watch times drawn.
+
+    Args:
+        looked: (rows,) probability that each was looked at.
+    """
     rng = generator("answered", seed)
     clicked = rng.random(len(late)) < one["click"]
     given = one["long view"] / np.maximum(one["click"], 1e-12)
     long_view = clicked & (rng.random(len(late)) < given)
-    length = np.log(model.duration[late.item].astype(float))
-    log_seconds = np.where(
-        long_view,
-        model["watch_long"]
-        + model["watch_long_duration"] * length
-        + model["watch_long_sd"] * rng.normal(size=len(late)),
-        model["watch_short"]
-        + model["watch_short_duration"] * length
-        + model["watch_short_sd"] * rng.normal(size=len(late)),
-    )
-    watched = np.where(clicked, np.exp(np.minimum(log_seconds, np.log(3600.0))), 0.0).astype(np.float32)
+    watched = np.zeros(len(late), np.float32)
+    kinds = [("watch_long", long_view), ("watch_short", clicked & ~long_view)]
+    if "watch_none_share" in model.numbers:
+        looked = (looked - one["click"]) / np.maximum(1 - one["click"], 1e-12)  # given that it was not clicked
+        kinds.append(("watch_none", ~clicked & (rng.random(len(late)) < looked * model["watch_none_share"])))
+    for kind, part in kinds:
+        watched[part] = model.seconds(kind, late.item[part], rng.normal(size=int(part.sum())))
     return replace(late, clicked=clicked, long_view=long_view, watched=watched)
 
 

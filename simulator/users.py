@@ -228,7 +228,7 @@ class ChoiceModel:
         clicked = draws.uniform("click", k) < probability
         clicked &= examined
         probability *= reach.astype(np.float32)
-        watched, long_view = self._watch(users, items, clicked, appeal, draws)
+        watched, long_view = self._watch(users, items, clicked, examined, appeal, draws)
         liked, hated = (self._say(name, users, items, clicked, examined, appeal, draws) for name in ("like", "hate"))
         self._remember(state, users, items, examined)
         share = clicked.sum(axis=1) / np.float32(k)
@@ -242,21 +242,35 @@ class ChoiceModel:
         return Feedback(clicked, watched, long_view, liked, hated, stays, seconds, appeal, probability)
 
     def _watch(
-        self, users: np.ndarray, items: np.ndarray, clicked: np.ndarray, appeal: np.ndarray, draws: Draws
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Watch time and long view of the clicked items."""
+        self, users: np.ndarray, items: np.ndarray, clicked: np.ndarray, examined: np.ndarray, appeal: np.ndarray,
+        draws: Draws,
+    ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+        """Watch time and long view of the clicked items; and a moment of the others, where items play by themselves."""
         watched, long_view = np.zeros(items.shape, np.float32), np.zeros(items.shape, bool)
         row, slot = np.nonzero(clicked)
         x, user, item = appeal[row, slot], users[row], items[row, slot]
         is_long = draws.uniform_at("long view", row, slot) < expit(self.enjoyment("long_view", user, item, x))
         long_view[row, slot] = is_long
-        length = np.log(self.duration[item])
-        at = np.where(is_long, self["watch_long"], self["watch_short"])
-        slope = np.where(is_long, self["watch_long_duration"], self["watch_short_duration"])
-        spread = np.where(is_long, self["watch_long_sd"], self["watch_short_sd"])
-        noise = ndtri(draws.uniform_at("watch", row, slot))
-        watched[row, slot] = np.exp(np.minimum(at + slope * length + spread * noise, np.log(3600.0)))
+        for kind, part in (("watch_long", is_long), ("watch_short", ~is_long)):
+            self._seconds(kind, watched, row[part], slot[part], items, draws)
+        if "watch_none_share" in self.numbers:
+            row, slot = np.nonzero(examined & ~clicked)
+            part = draws.uniform_at("plays", row, slot) < self["watch_none_share"]
+            self._seconds("watch_none", watched, row[part], slot[part], items, draws)
         return watched, long_view
+
+    def _seconds(
+        self, kind: str, watched: np.ndarray, row: np.ndarray, slot: np.ndarray, items: np.ndarray, draws: Draws
+    ) -> None:
+        """Draws the watch time of these places."""
+        noise = ndtri(draws.uniform_at("watch", row, slot))
+        watched[row, slot] = self.seconds(kind, items[row, slot], noise)
+
+    def seconds(self, kind: str, items: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        """(n,) watch time, log-normal around a line in the logarithm of the length; an hour at most."""
+        at = self[kind] + self[f"{kind}_duration"] * np.log(self.duration[items]) + self[f"{kind}_sd"] * noise
+        found: np.ndarray = np.exp(np.minimum(at, np.log(3600.0)))
+        return found
 
     def _say(
         self, name: str, users: np.ndarray, items: np.ndarray, clicked: np.ndarray, examined: np.ndarray,

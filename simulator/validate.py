@@ -153,7 +153,7 @@ def validate(
         )
     say("user-days of the held-out slates")
     category = early.catalogue.category
-    drawn = answered(fitted.model(len(fitted) - 1), late, one, seed)
+    drawn = answered(fitted.model(len(fitted) - 1), late, one, seen(fitted.plain, early, late, slate_size), seed)
     happened_days, drawn_days = (user_days(rows, early.hour_zero, category) for rows in (late, drawn))
     apart = two_sample(happened_days, drawn_days, generator("replayed user-days", seed), features_of(early))
     say("policies: by the log's propensities, and by the users")

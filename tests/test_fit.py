@@ -13,6 +13,7 @@ import pytest
 import simulator.fit as fit
 import simulator.run as command
 import simulator.validate as validate
+from policies.draws import Draws, generator
 from policies.errors import InputError
 from policies.files import save_arrays
 from policies.log import Dataset
@@ -145,3 +146,26 @@ def test_watch_time_without_durations_is_that_of_the_log() -> None:
     assert (found["watch_long_duration"].value, found["watch_long_duration"].status) == (0.0, "assumed")
     varied = _watch("watch_long", watched, np.exp(rng.normal(3, 1, 4000)))
     assert abs(varied["watch_long_duration"].value) < 5 * varied["watch_long_duration"].error
+
+
+def test_what_plays_by_itself_is_watched_for_a_moment_without_a_click(
+    small_world: tuple[Dataset, ChoiceModel],
+) -> None:
+    data, _ = small_world
+    rng = generator("autoplay")
+    log = data.log
+    moment = np.where(~log.clicked & (rng.random(len(log)) < 0.6), np.exp(rng.normal(0.7, 0.5, len(log))), log.watched)
+    model = fit.fit_users(replace(data, log=replace(log, watched=moment.astype(np.float32))))
+    users = np.arange(data.n_users)
+    items = np.argsort(rng.random((data.n_users, data.catalogue.size)), axis=1)[:, :6].astype(np.int32) + 1
+    zero = np.zeros(len(users))
+    said = [
+        model.respond(model.start(len(users), 0.0), users, items, zero, zero, Draws(i, users, users * 0))
+        for i in (1, 2)
+    ]
+    idle = np.concatenate([(~s.clicked).ravel() for s in said])
+    watched = np.concatenate([s.watched.ravel() for s in said])[idle]
+    # Random slates are clicked less often than the log's, so more of what is not clicked was looked at.
+    assert 0.55 < (watched > 0).mean() < 0.68
+    assert np.log(watched[watched > 0]).mean() == pytest.approx(0.7, abs=0.05)
+    assert "watch_none" not in fit.fit_users(data).numbers
