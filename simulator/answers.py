@@ -23,6 +23,7 @@ ATTENUATION = (16 * 3**0.5 / (15 * np.pi)) ** 2
 OF_FACTORS = "weighted matrix factorisation, scaled to what unseen clicks follow of it; the rest drawn"
 OF_TABLE = "scores of all pairs by the user model, scaled to what unseen clicks follow of them"
 HABIT = "exposed"  # column of the clicks: how much of the category the policy has shown the user
+OF_HABITS = "share of each category among what the log shows a user, times what clicks follow of it"
 SPARE = 8  # dimensions of the part of a taste that the log leaves open
 
 
@@ -230,13 +231,14 @@ class Fitted:
             "user_taste": tastes[0],
             "item_taste": tastes[1],
         }
-        if self.habits is not None and HABIT in click.sampled.names:
-            arrays["user_category"] = np.float32(stretch * click.value(k, HABIT)) * self.habits
         source = "a draw from the posterior of a logistic regression with crossed random effects"
         provenance: dict[str, tuple[Any, str]] = {
             "user_level": ("estimated", source), "item_level": ("estimated", source),
             "taste": ("estimated", OF_TABLE if self.taste is None else OF_FACTORS),
         }  # fmt: skip
+        if self.habits is not None and HABIT in click.sampled.names:
+            arrays["user_category"] = np.float32(stretch * click.value(k, HABIT)) * self.habits
+            provenance["user_category"] = "estimated", OF_HABITS
         for name in self.answers:
             provenance |= (
                 {} if name == "click" else {f"{side}_{name}": ("estimated", source) for side in ("user", "item")}

@@ -11,7 +11,7 @@ from simulator.users import RECENT, Number
 
 HALF_LIVES = 0.5, 48.0  # hours, between which the half-life is looked for
 MOST_ROWS = 300_000  # that it is looked for on
-MOST_HABITS = 50_000_000  # users times categories
+MOST_HABITS = 10_000_000  # users times categories
 NUDGE = 0.1  # of the log of the half-life, for its derivative
 
 
