@@ -4,13 +4,14 @@ Inverse propensity tells from held-out rows what a policy would have got, withou
 used to choose between policies should put them in the same order.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from scipy.special import expit
 
-from analysis.propensity import off_policy
 from policies.draws import generator
 from policies.log import Dataset, Impressions
 from simulator.answers import Fitted
@@ -87,9 +88,13 @@ def _everybody(weight: np.ndarray, category: np.ndarray, n_users: int) -> Target
 
 
 def policy_ranking(
-    fitted: Fitted, early: Dataset, late: Impressions, slate_size: int, seed: int
+    fitted: Fitted, early: Dataset, late: Impressions, slate_size: int, seed: int, estimate: Callable[..., Any]
 ) -> PolicyRanking | None:
-    """Held-out click rates of a few policies, by both ways; None where the log does not say how likely its rows were."""
+    """Held-out click rates of a few policies, by both ways; None where the log does not say how likely its rows were.
+
+    Args:
+        estimate: `analysis.propensity.off_policy`, handed in since the simulator does not know the analysis.
+    """
     p = late.propensity
     if not (np.isfinite(p) & (p > 0) & (p <= 1)).all():
         return None
@@ -99,7 +104,7 @@ def policy_ranking(
     selection = level.numbers["selection"].value
     rows = []
     for name, target in targets(early).items():
-        found = off_policy(late.clicked, p, target.probability(late.user, late.item), cluster=late.user)
+        found = estimate(late.clicked, p, target.probability(late.user, late.item), cluster=late.user)
         if found.effective_n < LEAST_EFFECTIVE:
             continue
         item = target.draw(context.user, rng)

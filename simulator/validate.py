@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.special import expit
 
+from analysis.propensity import off_policy
 from policies.draws import generator
 from policies.errors import InputError
 from policies.files import save_json
@@ -157,7 +158,7 @@ def validate(
     happened_days, drawn_days = (user_days(rows, early.hour_zero, category) for rows in (late, drawn))
     apart = two_sample(happened_days, drawn_days, generator("replayed user-days", seed), features_of(early))
     say("policies: by the log's propensities, and by the users")
-    ranking = policy_ranking(fitted, early, late, slate_size, seed)
+    ranking = policy_ranking(fitted, early, late, slate_size, seed, off_policy)
     free = None
     if "sessions" in data.has:
         say("free running: sessions and returns simulated too")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
+from analysis.propensity import off_policy
 from policies.draws import generator
 from policies.log import Dataset, Impressions
 from policies.sources import generic_level
@@ -58,7 +59,7 @@ def test_the_level_of_random_slates_comes_from_propensities_where_there_are_any(
 
 def test_the_users_rank_policies_as_the_log_does_and_liars_do_not(uniform: Dataset, fitted: Fitted) -> None:
     early, late = split(uniform, 3)
-    honest = policy_ranking(fitted, early, late, 1, 0)
+    honest = policy_ranking(fitted, early, late, 1, 0, off_policy)
     assert honest is not None
     told, wrong = honest.pairs
     assert told >= 2
@@ -69,7 +70,7 @@ def test_the_users_rank_policies_as_the_log_does_and_liars_do_not(uniform: Datas
     assert any("| uniform |" in line for line in ranking_table(honest))
     click = fitted.answers["click"]
     turned = replace(click, sampled=replace(click.sampled, item=-3 * click.sampled.item))
-    liar = policy_ranking(replace(fitted, answers={**fitted.answers, "click": turned}), early, late, 1, 0)
+    liar = policy_ranking(replace(fitted, answers={**fitted.answers, "click": turned}), early, late, 1, 0, off_policy)
     assert liar is not None
     assert liar.pairs[1] > 0
     assert replay_lights((0.5, 0.49, 0.51), liar)[1][1] == "red"
@@ -77,7 +78,7 @@ def test_the_users_rank_policies_as_the_log_does_and_liars_do_not(uniform: Datas
 
 def test_without_propensities_nothing_is_ranked(small_world: tuple[Dataset, ChoiceModel], fitted: Fitted) -> None:
     early, late = split(small_world[0], 2)
-    assert policy_ranking(fitted, early, late, 1, 0) is None
+    assert policy_ranking(fitted, early, late, 1, 0, off_policy) is None
     assert replay_lights((0.8, 0.7, 0.9), None) == [
         ("user-days of the held-out slates", "red", replay_lights((0.8, 0.7, 0.9), None)[0][2]),
         ("ranking of policies", "amber", "not judged: the log has no propensities"),
