@@ -254,11 +254,12 @@ class Fitted:
         """Model k with every k-th further draw of one of its answers: rare ones have more draws than clicks."""
         if name not in self.answers:
             return [model]
-        return [self._with_answer(model, name, j) for j in range(k, len(self.answers[name].sampled), len(self))]
+        return [self._with_answer(model, name, j) for j in range(k, len(self.answers[name].sampled), len(self)) or [k]]
 
     def _with_answer(self, model: ChoiceModel, name: str, k: int) -> ChoiceModel:
         """Draw k of long views, likes or hates."""
         answer, numbers = self.answers[name], {}
+        k %= len(answer.sampled)  # clicks may have more draws
         base, user, item = answer.part(k)
         why, bases = "logistic regression with crossed random effects", answer.intercepts
         if f"{name}_clicked" in answer.sampled.names:  # it may come without a click

@@ -52,6 +52,8 @@ def widening(
         cluster: (rows,) integers; rows of one may depend on each other.
     """
     names = list(x)
+    if not names:
+        return {}
     design = np.column_stack([x[name] - np.average(x[name], weights=weight) for name in names])
     bread = np.linalg.pinv((design * weight[:, None]).T @ design)
     _, row = np.unique(cluster, return_inverse=True)
@@ -122,9 +124,11 @@ def watching(log: Impressions, duration: np.ndarray, has: frozenset[str], looked
     if "watch" in has and idle.any() and (share := float((log.watched[idle] > 0).mean())) > PLAYS_BY_ITSELF:
         rest = max((looked - log.clicked.mean()) / idle.mean(), share)  # of what was not clicked, this was looked at
         n = np.sqrt(idle.sum())
-        numbers |= _watch("watch_none", log.watched[idle], duration[log.item[idle]], "without a click")
+        found = _watch("watch_none", log.watched[idle], duration[log.item[idle]], "without a click")
         why = "share of what was looked at and not clicked that was watched for a moment"
-        numbers["watch_none_share"] = Number(share / rest, "estimated", why, np.sqrt(share * (1 - share)) / n / rest)
+        error = float(np.sqrt(share * (1 - share)) / n / rest)
+        if found:
+            numbers |= found | {"watch_none_share": Number(share / rest, "estimated", why, error)}
     if {"watch", "long_view"} <= has:
         for kind, mask in (("watch_long", log.clicked & log.long_view), ("watch_short", log.clicked & ~log.long_view)):
             numbers |= _watch(kind, log.watched[mask], duration[log.item[mask]])

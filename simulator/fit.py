@@ -42,7 +42,7 @@ ASSUMED = {
     "long_view_appeal": (0.5, "more where appeal is higher"),
     "like": (-3.3, "KuaiRand-Pure: .0174 likes and .45 clicks per exposure"),
     "like_appeal": (0.3, "more where appeal is higher"),
-    "hate": (-7.1, "KuaiRand-Pure: 187 among 222,457 exposures"),
+    "hate": (-6.3, "KuaiRand-Pure: 187 hates among 222,457 exposures, .45 clicks per exposure"),
     "hate_appeal": (0.0, "no difference"),
     "watch_long": (1.0, "20 s to a minute"),
     "watch_long_duration": (0.7, "longer for longer videos"),
@@ -206,13 +206,15 @@ def _given_appeal(
     counted: dict[str, float] = {}
     for name, (column, flag) in ENJOYED.items():
         y = getattr(log, column)
-        if flag not in data.has or not FEWEST <= (y & log.clicked).sum() <= log.clicked.sum() - FEWEST:
+        alone = name != "long_view" and (y & ~log.clicked).sum() > WITHOUT_CLICK * y.sum()
+        asked = np.ones(len(y), bool) if alone else log.clicked
+        if flag not in data.has or not FEWEST <= (y & asked).sum() <= asked.sum() - FEWEST:
             continue
         say(f"users: {name.replace('_', ' ')}s")
         which: np.ndarray | slice = log.clicked
         looked_at: np.ndarray | None = None
         slopes = {f"{name}_appeal": appeal}
-        if name != "long_view" and (y & ~log.clicked).sum() > WITHOUT_CLICK * y.sum():
+        if alone:
             which, slopes[f"{name}_clicked"] = slice(None), log.clicked.astype(float)
             clicks = seen * p  # what was not clicked was looked at less often
             looked_at = np.where(log.clicked, 1.0, (seen - clicks) / np.maximum(1 - clicks, 1e-9))

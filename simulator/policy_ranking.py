@@ -16,7 +16,7 @@ from policies.draws import generator
 from policies.log import Dataset, Impressions
 from simulator.answers import Fitted
 from simulator.calibration import settle
-from simulator.replay import satiation, shown_of
+from simulator.replay import MOST_HABITS, satiation, shown_of
 from simulator.replayed import seen
 
 CONTEXTS = 20_000  # held-out rows in whose place a policy's items are simulated
@@ -39,19 +39,23 @@ class PolicyRanking:
 
 
 class Target:
-    """A policy that draws a category by user and an item by category."""
+    """A policy that draws a category by user (U, C), or one row for all (1, C), and an item by category."""
 
     def __init__(self, by_user: np.ndarray, within: np.ndarray, category: np.ndarray):
         self.by_user, self.within, self.category = by_user, within, category
 
     def probability(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
-        found: np.ndarray = self.by_user[user, self.category[item]] * self.within[item]
+        row = user if len(self.by_user) > 1 else 0
+        found: np.ndarray = self.by_user[row, self.category[item]] * self.within[item]
         return found
 
     def draw(self, user: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """(rows,) items."""
-        cumulated = np.cumsum(self.by_user[user], axis=1)
-        kind = (cumulated < rng.random((len(user), 1)) * cumulated[:, -1:]).sum(axis=1)
+        if len(self.by_user) == 1:
+            kind = rng.choice(self.by_user.shape[1], len(user), p=self.by_user[0])
+        else:
+            cumulated = np.cumsum(self.by_user[user], axis=1)
+            kind = (cumulated < rng.random((len(user), 1)) * cumulated[:, -1:]).sum(axis=1)
         item = np.zeros(len(user), np.int32)
         for c in np.unique(kind):
             items = np.flatnonzero((self.category == c) & (self.within > 0))
@@ -67,9 +71,9 @@ def targets(early: Dataset) -> dict[str, Target]:
     shown, clicked = (np.bincount(log.item, w, minlength=n_items + 1) for w in (np.ones(len(log)), log.clicked))
     rate = (clicked + 5 * log.clicked.mean()) / (shown + 5)
     weights = {"uniform": np.ones(n_items + 1), "popular": clicked + 1, "high click rate": rate**4}
-    found = {name: _everybody(w, category, early.n_users) for name, w in weights.items()}
-    if category.max() > 1:
-        share, everyone = shown_of(early)[0].astype(float), _everybody(clicked + 1, category, early.n_users)
+    found = {name: _everybody(w, category) for name, w in weights.items()}
+    if category.max() > 1 and early.n_users * (int(category.max()) + 1) <= MOST_HABITS:
+        share, everyone = shown_of(early)[0].astype(float), _everybody(clicked + 1, category)
         # As if each user had been shown two items like everybody's besides.
         rows = np.bincount(log.user, minlength=early.n_users)[:, None]
         own = share * rows + 2 * everyone.by_user
@@ -79,12 +83,12 @@ def targets(early: Dataset) -> dict[str, Target]:
     return found
 
 
-def _everybody(weight: np.ndarray, category: np.ndarray, n_users: int) -> Target:
+def _everybody(weight: np.ndarray, category: np.ndarray) -> Target:
     w = np.asarray(weight, float).copy()
     w[0] = 0.0
     total = np.bincount(category, w)
     within = np.divide(w, total[category], out=np.zeros_like(w), where=total[category] > 0)
-    return Target(np.broadcast_to(total / total.sum(), (n_users, len(total))), within, category)
+    return Target((total / total.sum())[None], within, category)
 
 
 def policy_ranking(
@@ -98,6 +102,8 @@ def policy_ranking(
     p = late.propensity
     if not (np.isfinite(p) & (p > 0) & (p <= 1)).all():
         return None
+    if early.calibration["random_click_rate"][0] >= fitted.plain.examination[:slate_size].mean():
+        return None  # a level that these slates cannot have
     rng = generator("policy ranking", seed)
     context = late.rows(np.sort(rng.permutation(len(late))[:CONTEXTS]))
     level = settle(fitted.model(0), early, slate_size, seed)

@@ -8,7 +8,7 @@ from scipy.special import expit
 from policies.draws import generator
 from policies.log import Dataset, Impressions
 from simulator.answers import Fitted
-from simulator.replay import repeats, satiation
+from simulator.replay import NUDGE, repeats, satiation
 from simulator.users import RECENT, ChoiceModel
 
 Replay = dict[str, np.ndarray]
@@ -23,13 +23,24 @@ def seen(model: ChoiceModel, data: Dataset, log: Impressions, slate_size: int) -
 
 
 def tiredness(model: ChoiceModel, data: Dataset, late: Impressions) -> dict[str, np.ndarray]:
-    """(rows of `late`,) by parameter: past exposures and repeats, the early rows behind the late ones."""
+    """(rows of `late`,) past exposures, how they grow with the log of the half-life, and repeats, the early rows behind."""
     if not {"sessions", "skips"} <= data.has:
         return {}
     both = Impressions.concat([data.log, late])
     reach = model.examination[np.minimum(both.slot, len(model.examination) - 1)]
-    past = satiation(both, model.category, reach, model["satiation_half_life_h"])
-    return {"satiation": past[len(data.log) :], "repeat_fatigue": repeats(both, RECENT)[len(data.log) :]}
+    half_life, n = model["satiation_half_life_h"], len(data.log)
+    past, longer = (satiation(both, model.category, reach, half_life * np.exp(d))[n:] for d in (0.0, NUDGE))
+    return {"satiation": past, "longer": (longer - past) / NUDGE, "repeat_fatigue": repeats(both, RECENT)[n:]}
+
+
+def _weary(model: ChoiceModel, tired: dict[str, np.ndarray], half_life_h: float) -> np.ndarray | float:
+    """(rows,) logits that satiation and repeats take, the past exposures moved to the half-life of this draw."""
+    if not tired:
+        return 0.0
+    moved = np.log(model["satiation_half_life_h"] / half_life_h)
+    past = tired["satiation"] + moved * tired["longer"]
+    found: np.ndarray = model["satiation"] * past + model["repeat_fatigue"] * tired["repeat_fatigue"]
+    return found
 
 
 def replayed(
@@ -45,8 +56,7 @@ def replayed(
     for k in range(len(fitted)):
         model = fitted.model(k)
         x = model.appeal(late.user, late.item[:, None])[:, 0].astype(float)
-        for name, column in tired.items():
-            x -= model[name] * column
+        x -= _weary(model, tired, fitted.plain["satiation_half_life_h"])
         click = looked * expit(x)
         one, mean = {"click": click}, {"click": click}
         for name, parameter in ENJOYED.items():
@@ -88,14 +98,15 @@ def day_to_day(happened: np.ndarray, user: np.ndarray, day: np.ndarray) -> float
     n, yes = np.bincount(row), np.bincount(row, happened)
     if len(days) < 3 or (yes < 1).all():
         return 0.0
-    kept = yes >= 5
+    rate = yes / n
+    kept = (yes >= 5) & (yes < n)
     if kept.sum() < 3:
         return 0.0
-    rate = yes / n
     of, place = np.unique(np.column_stack([row, user]), axis=0, return_inverse=True)
     residual = np.bincount(place.ravel(), happened - rate[row])
-    variance = np.bincount(of[:, 0], residual**2, minlength=len(days)) / n**2
-    x, w = np.log(rate[kept]), (rate[kept] ** 2) / np.maximum(variance[kept], 1e-300)
+    # Never less than the binomial variance: a day of one user has no residual of its own.
+    variance = np.maximum(np.bincount(of[:, 0], residual**2, minlength=len(days)) / n, rate * (1 - rate)) / n
+    x, w = np.log(rate[kept]), rate[kept] ** 2 / variance[kept]
     centre = (w @ x) / w.sum()
     excess = (w @ (x - centre) ** 2) - (kept.sum() - 1)
     return float(np.sqrt(max(excess / (w.sum() - (w @ w) / w.sum()), 0.0)))

@@ -322,6 +322,8 @@ class ChoiceModel:
             else:
                 x = self.table[padded].astype(np.float32) * np.float32(self["taste_scale"])
             x = x[: len(here)] + self.item_level + (self.user_level[here] + np.float32(self["shift"]))[:, None]
+            if self.user_category is not None:
+                x += self.user_category[here][:, self.category]
             x -= tired[begin : begin + block][:, self.category]
             row = np.repeat(np.arange(len(here)), RECENT)
             np.subtract.at(x, (row, state.recent[here].ravel()), np.float32(self["repeat_fatigue"]))

@@ -31,7 +31,7 @@ from simulator.command import Tell, add_fit_flags, with_a_fit
 from simulator.config import Experiment
 from simulator.fidelity import Answers, Fidelity, judge
 from simulator.fit import fit
-from simulator.free_running import FreeRunning, features_of, free_running, two_sample, user_days
+from simulator.free_running import FEWEST_USERS, FreeRunning, features_of, free_running, two_sample, user_days
 from simulator.levels import Rows, fit_levels
 from simulator.policy_ranking import PolicyRanking, policy_ranking
 from simulator.replayed import answered, day_to_day, replayed, seen
@@ -60,14 +60,15 @@ class Validation:
     Attributes:
         feedback: the figures by feedback. random_slates: of the level that is assumed.
         free: sessions and returns, None where they cannot be judged.
-        user_days: AUC and its 95 % interval of telling held-out user-days from the same ones answered by the users.
+        user_days: AUC and its 95 % interval of telling held-out user-days from the same ones answered by the users; None
+            with too few users.
         ranking: of policies, None where the log has no propensities.
     """
 
     feedback: list[Fidelity]
     random_slates: dict[str, Any]
     free: FreeRunning | None
-    user_days: tuple[float, float, float]
+    user_days: tuple[float, float, float] | None
     ranking: PolicyRanking | None
 
 
@@ -156,7 +157,9 @@ def validate(
     category = early.catalogue.category
     drawn = answered(fitted.model(len(fitted) - 1), late, one, seen(fitted.plain, early, late, slate_size), seed)
     happened_days, drawn_days = (user_days(rows, early.hour_zero, category) for rows in (late, drawn))
-    apart = two_sample(happened_days, drawn_days, generator("replayed user-days", seed), features_of(early))
+    apart = None
+    if len(np.unique(late.user)) >= FEWEST_USERS:
+        apart = two_sample(happened_days, drawn_days, generator("replayed user-days", seed), features_of(early))
     say("policies: by the log's propensities, and by the users")
     ranking = policy_ranking(fitted, early, late, slate_size, seed, off_policy)
     free = None

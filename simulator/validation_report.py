@@ -122,11 +122,17 @@ def of_random_slates(level: dict[str, Any]) -> str:
     )
 
 
-def replay_lights(apart: tuple[float, float, float], ranking: PolicyRanking | None) -> list[tuple[str, str, str]]:
+def replay_lights(
+    apart: tuple[float, float, float] | None, ranking: PolicyRanking | None
+) -> list[tuple[str, str, str]]:
     """(part, light, words) of whole user-days of the held-out slates, and of policies."""
-    auc, low, high = apart
-    words = f"a classifier tells answered slates from what happened with AUC {auc:.3f} (95 % {low:.3f} to {high:.3f}; .5 = cannot)"
-    rows = [("user-days of the held-out slates", _light(auc, TOLD_APART, TOLD_APART_AMBER), words)]
+    part, rows = "user-days of the held-out slates", []
+    if apart is None:
+        rows.append((part, "amber", "not judged: too few users"))
+    else:
+        auc, low, high = apart
+        words = f"a classifier tells answered slates from what happened with AUC {auc:.3f} (95 % {low:.3f} to {high:.3f}; .5 = cannot)"
+        rows.append((part, _light(auc, TOLD_APART, TOLD_APART_AMBER), words))
     if ranking is None:
         return [*rows, ("ranking of policies", "amber", "not judged: the log has no propensities")]
     told, wrong = ranking.pairs

@@ -9,7 +9,7 @@ from scipy.special import expit, logit
 
 from policies.draws import generator
 from policies.log import Dataset, Impressions
-from simulator.behaviour import widening
+from simulator.behaviour import watching, widening
 from simulator.fit import fit
 from simulator.replay import examined, repeats, satiation, shown_of, tiredness
 from simulator.replayed import day_to_day
@@ -89,6 +89,48 @@ def test_errors_that_allow_for_clusters_are_those_of_statsmodels() -> None:
     assert found["a"] == pytest.approx(robust.bse[1] / plain.bse[1], rel=0.02)
     assert found["a"] > 1.5
     assert found["b"] == pytest.approx(1.0, abs=0.15)
+
+
+def test_the_oracle_sees_the_habits_and_every_draw_has_all_answers(small_world: tuple[Dataset, ChoiceModel]) -> None:
+    data, _ = small_world
+    found = fit(data, 0, 6, lambda text: None)
+    model = found.model(0)
+    assert model.user_category is not None
+    users = np.arange(data.n_users)
+    state = model.start(len(users), 0.0)
+    everything = model.click_probability(state, users, np.zeros(len(users)))
+    items = np.broadcast_to(np.arange(1, data.catalogue.size + 1), (len(users), data.catalogue.size))
+    np.testing.assert_allclose(everything[:, 1:], expit(model.appeal(users, items)), atol=1e-5)
+    # Rare clicks have more draws than the long views among them.
+    click = found.answers["click"]
+    more = replace(
+        click.sampled,
+        **{name: np.repeat(getattr(click.sampled, name), 3, axis=0) for name in ("fixed", "user", "item")},
+    )
+    rare = replace(found, answers={**found.answers, "click": replace(click, sampled=more)})
+    last = rare.model(len(rare) - 1)
+    assert last["long_view"] == found.model(len(found) - 1)["long_view"]
+    assert len(rare.variants(last, "long_view", len(rare) - 1)) == 1
+
+
+def test_hates_of_what_was_not_opened_are_fitted(small_world: tuple[Dataset, ChoiceModel]) -> None:
+    data, _ = small_world
+    hidden = ~data.log.clicked & (generator("hidden").random(len(data.log)) < 0.03)
+    model = fit(replace(data, log=replace(data.log, hated=hidden)), 0, 6, lambda text: None).model(0)
+    assert model.numbers["hate_without_click"].status == "estimated"
+    assert model["hate_without_click"] > model["hate"] + 2
+
+
+def test_too_little_says_nothing_instead_of_failing(small_world: tuple[Dataset, ChoiceModel]) -> None:
+    assert widening({}, np.zeros(3), np.ones(3), np.arange(3)) == {}
+    log = small_world[0].log.rows(np.flatnonzero(~small_world[0].log.clicked)[:1000])
+    few = replace(log, watched=np.float32(np.arange(1000) < 40))
+    assert watching(few, small_world[0].catalogue.duration, frozenset({"watch"})) == {}
+    rng = generator("sliver")
+    day = np.append(rng.integers(0, 6, 6000), np.full(9, 7))
+    user = np.append(rng.integers(0, 500, 6000), np.zeros(9, int))
+    happened = np.append(rng.random(6000) < 0.2, np.arange(9) < 6)
+    assert 0 <= day_to_day(happened, user, day) < 0.5
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.1])
