@@ -75,7 +75,9 @@ class Joint:
     def linear(self, weights: np.ndarray) -> Summary:
         """The weighted sum of the columns; weights (k,) or (..., k)."""
         w = np.broadcast_to(weights, self.mean.shape)
-        return Summary(self.n, (self.mean * w).sum(-1), np.einsum("...i,...ij,...j->...", w, self.covariance, w))
+        # Of values that are all alike rounding would leave a variance a little below 0.
+        variance = np.maximum(np.einsum("...i,...ij,...j->...", w, self.covariance, w), 0.0)
+        return Summary(self.n, (self.mean * w).sum(-1), variance)
 
 
 def _column(values: ArrayLike) -> np.ndarray:

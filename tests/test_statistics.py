@@ -601,3 +601,8 @@ def test_what_cannot_be_judged_is_refused_in_one_line(call, words: str) -> None:
 def test_every_public_name_is_there_and_documented() -> None:
     for name in analysis.__all__:
         assert getattr(analysis, name).__doc__, name
+
+
+def test_a_variance_is_never_below_zero() -> None:
+    """Covariances from sums of squares leave a rounding error where all values are alike."""
+    assert Joint(10, np.zeros(1), np.array([[-1e-18]])).linear(np.ones(1)).variance == 0
