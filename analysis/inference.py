@@ -26,9 +26,9 @@ class Effect:
         lift, low, high: estimate and 95 % interval (delta method, CUPED where there is a warm-up).
         detectable: the relative effect that this test would have found with probability .80.
         variance_saved: share of the variance that CUPED took away.
-        chance_to_win: that the true effect is above 0, under a flat prior: the one-sided p-value said again.
+        chance_to_win: that the true effect is on the better side of 0, under a flat prior: the one-sided p-value said again.
         true_lift: in the worlds in which everybody gets one arm; None where there are none.
-        margin, not_worse: of guardrails: whether the 95 % interval lies above -margin.
+        margin, not_worse: of guardrails: whether the 95 % interval lies above -margin, or below it where fewer are better.
     """
 
     arm: str
@@ -175,7 +175,7 @@ def judge(
                     "arm": arm, "control": control, "metric": metric.name, "unit": metric.unit,
                     "role": "primary" if metric.name == primary else metric.role,
                     "n_control": int(sizes.get(control, 0)), "n_treatment": int(sizes.get(arm, 0)),
-                    **result, "chance_to_win": _chance(result), "true_lift": true_lift(truth, metric, control, arm),
+                    **result, "chance_to_win": _chance(result, metric), "true_lift": true_lift(truth, metric, control, arm),
                 }
             )  # fmt: skip
     for chosen, correction, method in ((True, "Holm", holm), (False, "Benjamini-Hochberg", benjamini_hochberg)):
@@ -183,15 +183,17 @@ def judge(
         for row, value in zip(rows, method([row["pvalue"] for row in rows]), strict=True):
             row |= {"pvalue_adjusted": float(value), "correction": correction}
     for row in found:
-        guardrail = METRICS[row["metric"]].role == "guardrail"
+        metric = METRICS[row["metric"]]
+        guardrail = metric.role == "guardrail"
         row["margin"] = margin if guardrail else None
-        row["not_worse"] = bool(row["low"] > -margin) if guardrail else None
+        inside = row["low"] > -margin if metric.higher_is_better else row["high"] < margin
+        row["not_worse"] = bool(inside) if guardrail else None
     return [Effect(**row) for row in found]
 
 
-def _chance(found: dict[str, float]) -> float:
-    above = 1 - found["pvalue"] / 2
-    return above if found["lift"] > 0 else 1 - above
+def _chance(found: dict[str, float], metric: Metric) -> float:
+    larger = 1 - found["pvalue"] / 2
+    return larger if (found["lift"] > 0) == metric.higher_is_better else 1 - larger
 
 
 def compare_named(table: pd.DataFrame, metric: Metric, control: str, arm: str) -> dict[str, float]:

@@ -44,6 +44,7 @@ class Metric:
         sql: new totals, name -> aggregate expression of DuckDB over a user's rows, whose columns are `user`, `time` [s],
             `session`, `page`, `slot`, `item`, `clicked`, `watched` [s], `long_view`, `liked`, `hated`, as far as the log has them.
         needs: the columns that `sql` takes; where the log lacks one, the metric is left out and the report says so.
+        higher_is_better: False turns who wins, and what a guardrail guards against.
         quantile: of the users' values, such as .9. statistic: of an array of them, one number.
     """
 
@@ -56,6 +57,7 @@ class Metric:
     sql: Mapping[str, str] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     quantile: float | None = None
+    higher_is_better: bool = True
     statistic: Callable[[np.ndarray], float] | None = None
 
     @property
@@ -84,7 +86,7 @@ METRICS = {
         Metric("watch_time", "watch time", "seconds per user", "watch_seconds"),
         Metric("long_views", "long views", "long views per user", "long_views"),
         Metric("likes", "likes", "likes per user", "likes"),
-        Metric("hates", "negative feedback", "hates per user, fewer are better", "hates"),
+        Metric("hates", "negative feedback", "hates per user, fewer are better", "hates", higher_is_better=False),
         Metric("sessions", "sessions", "sessions per user", "sessions", role="guardrail"),
         Metric("days_active", "days active", "days per user", "days_active", role="guardrail"),
     )

@@ -27,7 +27,7 @@ def verdict(e: Effect, simulated: bool) -> str:
     holm = f", Holm-adjusted p = {e.pvalue_adjusted:.2g}"
     interval = f"95 % interval {percent(e.low)} to {percent(e.high)}"
     if e.pvalue_adjusted < 1 - LEVEL:
-        word = "beats" if e.lift > 0 else "loses to"
+        word = _wins(e.metric, e.lift)
         return (
             f"{'In this world and training run ' if simulated else ''}{e.arm} {word} {e.control} on {what} by {percent(abs(e.lift))} "
             f"({_absolute_interval(e)}{holm}){truth}."
@@ -48,7 +48,7 @@ def looked_verdict(e: Effect, looks: dict[str, Any], day: int, simulated: bool) 
         return f"{e.arm} against {e.control}: too little to look at on {label} in {day} days."
     interval = f"{percent(looks['low'])} to {percent(looks['high'])}"
     if looks["stopped"]:
-        word = "beats" if looks["lift"] > 0 else "loses to"
+        word = _wins(e.metric, looks["lift"])
         low, high = (looks["low"], looks["high"]) if looks["lift"] > 0 else (-looks["high"], -looks["low"])
         p = f", p = {looks['pvalue']:.2g}" if looks["pvalue"] is not None else ""
         begin = "Stopped" if looks["stopped"] == day and simulated else "Crossed its bound"
@@ -70,6 +70,10 @@ def looked_verdict(e: Effect, looks: dict[str, Any], day: int, simulated: bool) 
         f"No difference found between {e.arm} and {e.control} on {label} with a look a day: {percent(looks['lift'])} "
         f"({interval}, adjusted for the looks){truth}."
     )
+
+
+def _wins(metric: str, lift: float) -> str:
+    return "beats" if (lift > 0) == METRICS[metric].higher_is_better else "loses to"
 
 
 def _absolute_interval(e: Effect) -> str:

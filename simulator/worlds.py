@@ -220,10 +220,10 @@ def _of_models(c: dict[str, Any], summary: dict[str, Any]) -> str:
 
 
 def _verdict(row: dict[str, Any]) -> str:
-    """What the test says, or in a twin run what is true."""
+    """What the test says of the metric, or in a twin run what is true; whether more is better is not asked."""
     if not np.isfinite(row["lift"]):
-        return "ahead" if row["true_lift"] > 0 else "behind"
-    return "ahead" if row["low"] > 0 else "behind" if row["high"] < 0 else NOTHING
+        return "more" if row["true_lift"] > 0 else "less"
+    return "more" if row["low"] > 0 else "less" if row["high"] < 0 else NOTHING
 
 
 def _in_percent(x: float, sign: str = "") -> str:

@@ -14,6 +14,7 @@ from policies.log import Dataset
 from simulator import Experiment, levels
 from simulator.users import ChoiceModel
 from simulator.world import WorldParameters, load_world
+from tests.live_logs import log
 
 SMALL = WorldParameters(users=240, items=120, categories=8, log_days=6.0)
 TINY_MODELS = {
@@ -77,6 +78,13 @@ def experiment(small_log: Path):
         return Experiment(**base)
 
     return make
+
+
+@pytest.fixture
+def csv(tmp_path: Path) -> Path:
+    """A log of a live test as a file."""
+    log().to_csv(tmp_path / "log.csv", index=False)
+    return tmp_path / "log.csv"
 
 
 def shared_data(name: str) -> Path:

@@ -1,57 +1,19 @@
-"""Real A/B logs: the same report, counted warnings, one clear line for what cannot be judged; looks, days and segments."""
+"""Real A/B logs: the same report, counted warnings, one clear line for what cannot be judged."""
 
 import json
 import re
-import shutil
 import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
 
-from analysis import AnalysisError, Metric, metrics
+from analysis import AnalysisError
 from analysis.live_log import Source, open_log
-from analysis.looks import Daily, effects, look_correlation, monitor, relative_information, since_exposure
-from analysis.metrics import METRICS
 from analysis.report import main
 from analysis.results import judged
-from analysis.segments import by_segment
-
-DAY = 86_400
-COLUMNS = "user=uid,bucket=variant,time=ts,click=clicked,watch=secs,session=visit"
-
-
-def log(n: int = 600, lift: float = 0.5, days: int = 6, seed: int = 0) -> pd.DataFrame:
-    """Rows of users a0, a1, ... in arms `new` and `old`, two days of them before the start at day 2."""
-    rng = np.random.default_rng(seed)
-    taste = rng.uniform(0.1, 0.5, n)
-    arm = rng.integers(0, 2, n)
-    user = rng.integers(0, n, n * 40)
-    time = rng.random(len(user)) * (days + 2) * DAY
-    p = taste[user] * np.where(time >= 2 * DAY, 1 + lift * arm[user], 1.0)
-    clicked = rng.random(len(user)) < p
-    frame = pd.DataFrame(
-        {
-            "uid": [f"a{u}" for u in user], "variant": np.array(["old", "new"])[arm[user]],
-            "ts": pd.Timestamp("2026-05-01") + pd.to_timedelta(time.round(), unit="s"), "clicked": clicked.astype(int),
-            "secs": np.where(clicked, rng.exponential(20, len(user)), 0).round(1), "visit": (time // 7200).astype(int),
-            "country": np.array(["de", "fr", "nl"])[user % 3],
-        }
-    )  # fmt: skip
-    return frame.sort_values("ts", ignore_index=True)
-
-
-def judge_file(path: Path, *more: str) -> int:
-    words = ["--impressions", str(path), "--columns", COLUMNS, "--out", str(path.parent / "report"), *more]
-    return main([*words, "--start", "2026-05-03"] if "--start" not in more else words)
-
-
-@pytest.fixture
-def csv(tmp_path: Path) -> Path:
-    log().to_csv(tmp_path / "log.csv", index=False)
-    return tmp_path / "log.csv"
+from tests.live_logs import COLUMNS, columns_of, judge_file, log, verdict_of
 
 
 def test_a_csv_log_gets_the_same_report(csv: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -187,14 +149,6 @@ def test_a_missing_file_and_two_things_at_once_are_refused(tmp_path: Path, capsy
     assert "a run keeps the settings" in said[2]
 
 
-def verdict_of(path: Path, *more: str) -> str:
-    assert judge_file(path, "--control", "old", *more) == 0
-    results = json.loads((path.parent / "report" / "results.json").read_text())
-    shutil.rmtree(path.parent / "report")
-    (sentence,) = results["verdicts"]
-    return str(sentence)
-
-
 def test_before_the_planned_end_only_a_crossing_concludes_anything(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     log(600, 0.12).to_csv(path, index=False)
@@ -233,22 +187,6 @@ def test_arms_are_those_of_the_test_whatever_stood_there_before(csv: Path, tmp_p
     pd.testing.assert_frame_equal(tables[0], tables[1])
 
 
-def test_numbers_of_the_log_are_metrics(csv: Path) -> None:
-    known = dict(METRICS)
-    try:
-        assert judge_file(csv, "--control", "old", "--numbers", "visit") == 0
-        rows = {
-            r["metric"]: r for r in json.loads((csv.parent / "report" / "results.json").read_text())["effects"]["rows"]
-        }
-        frame = log()
-        inside = frame[frame["ts"] >= "2026-05-03"]
-        wanted = inside.groupby("variant")["visit"].sum() / inside.groupby("variant")["uid"].nunique()
-        assert rows["visit"]["control_mean"] == pytest.approx(wanted["old"], rel=1e-9)
-    finally:
-        METRICS.clear()
-        METRICS.update(known)
-
-
 def test_a_red_light_stands_above_the_verdict(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
     frame = log(2000)
     number = frame["uid"].str[1:].astype(int)
@@ -257,127 +195,6 @@ def test_a_red_light_stands_above_the_verdict(tmp_path: Path, capsys) -> None:  
     assert capsys.readouterr().out.startswith("Do not trust the figures below: sample ratio")
     page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
     assert page.index("Do not trust") < page.index("new beats old")
-
-
-# -- metrics of others ------------------------------------------------------------------------------------------------
-
-FIRST_HALF = Metric(
-    "early_clicks", "clicks in the first half of a day", "clicks per user", "early",
-    sql={"early": "count(*) FILTER (clicked AND time % 86400 < 43200)"}, needs=("clicked", "time"),
-)  # fmt: skip
-HEAVY = Metric("p90_clicks", "clicks of the ninth tenth", "clicks", "clicks", quantile=0.9)
-SPREAD = Metric("sd_clicks", "spread of clicks", "clicks", "clicks", statistic=lambda x: float(np.std(x)))
-
-
-def test_metrics_of_others_are_judged(csv: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    known = dict(METRICS)
-    try:
-        names = ",".join(f"tests.test_live_log:{name}" for name in ("FIRST_HALF", "HEAVY", "SPREAD"))
-        assert judge_file(csv, "--control", "old", "--metrics", names) == 0
-        rows = {
-            r["metric"]: r for r in json.loads((csv.parent / "report" / "results.json").read_text())["effects"]["rows"]
-        }
-        frame = log()
-        inside = frame[frame["ts"] >= "2026-05-03"]
-        early = (
-            inside[inside["ts"].dt.hour < 12].groupby("variant")["clicked"].sum()
-            / inside.groupby("variant")["uid"].nunique()
-        )
-        assert rows["early_clicks"]["control_mean"] == pytest.approx(early["old"], rel=1e-9)
-        assert rows["p90_clicks"]["low"] <= rows["p90_clicks"]["lift"] <= rows["p90_clicks"]["high"]
-        assert rows["sd_clicks"]["low"] <= rows["sd_clicks"]["lift"] <= rows["sd_clicks"]["high"]
-        with pytest.raises(AnalysisError, match="there is a metric 'clicks' already"):
-            metrics.add(Metric("clicks", "", "", "other"))
-        with pytest.raises(AnalysisError, match="which there is already"):
-            metrics.add(Metric("mine", "", "", "clicks", sql={"clicks": "count(*)"}))
-        metrics.add(Metric("broken", "", "", "b", sql={"b": "count(*) FILTER (nothing)"}))
-        words = ["--impressions", str(csv), "--columns", COLUMNS, "--out", str(csv.parent / "other")]
-        assert main(words) == 2
-        assert "this cannot be counted" in capsys.readouterr().err
-        assert not (csv.parent / "other").exists()
-    finally:
-        METRICS.clear()
-        METRICS.update(known)
-
-
-# -- looks, days, segments ----------------------------------------------------------------------------------------------
-
-
-def daily(n: int, days: int, lift: float | np.ndarray = 0.0, seed: int = 0, keep: float = 1.0) -> Daily:
-    rng = np.random.default_rng(seed)
-    taste = rng.gamma(3.0, 1.0, (n, 1))
-    arm = rng.integers(0, 2, n)
-    grown = 1 + arm[:, None] * np.broadcast_to(lift, days)
-    x = rng.poisson(taste * grown * keep ** np.arange(days)).astype(np.float32)
-    return Daily(pd.DataFrame({"user": np.arange(n), "bucket": np.where(arm, "b", "a")}), {"clicks": x})
-
-
-def test_information_of_lasting_users_is_the_ratio_of_variances() -> None:
-    """Rates of d days of users with a lasting taste: information is 1 over (between + within / d)."""
-    found = daily(40_000, 8)
-    values = found.totals["clicks"].cumsum(1)
-    for name in "ab":
-        rows = (found.table["bucket"] == name).to_numpy()
-        values[rows] -= values[rows].mean(0)
-    t = relative_information(look_correlation(values, found.table["bucket"].to_numpy()))
-    wanted = 1 / (3 + 3 / np.arange(1, 9))  # gamma(3): variance 3 between users, mean 3 within
-    assert t == pytest.approx(wanted / wanted[-1], rel=0.03)
-
-
-@pytest.mark.parametrize("method", ["obrien_fleming", "pocock", "cs", "none"])
-def test_a_monitor_finds_a_plain_effect_and_says_when(method: str) -> None:
-    found = monitor(daily(3000, 7, 0.15), METRICS["clicks"], "a", "b", method, 7, 0.05)
-    assert found["stopped"] is not None
-    assert found["low"] < 0.15 < found["high"]
-    if method == "none":
-        assert found["stopped"] == 7
-    for look in found["looks"]:
-        assert look["crossed"] == (abs(look["z"]) >= look["bound"])
-    quiet = monitor(daily(3000, 7, 0.0, seed=2), METRICS["clicks"], "a", "b", method, 7, 0.05)
-    assert quiet["stopped"] is None
-
-
-def test_a_test_cut_short_spends_only_its_share() -> None:
-    whole = monitor(daily(2000, 8), METRICS["clicks"], "a", "b", "obrien_fleming", 8, 0.05)
-    half = daily(2000, 8)
-    cut = Daily(half.table, {"clicks": half.totals["clicks"][:, :4]})
-    part = monitor(cut, METRICS["clicks"], "a", "b", "obrien_fleming", 8, 0.05)
-    for one, two in zip(whole["looks"][:4], part["looks"], strict=True):
-        assert one["bound"] == pytest.approx(two["bound"], rel=1e-3)
-
-
-def test_a_fading_effect_is_seen_and_a_lasting_one_is_not() -> None:
-    fading = effects(daily(6000, 8, 0.3 * 0.6 ** np.arange(8)), METRICS["clicks"], "a", "b")
-    assert fading["slope"] < 0
-    assert fading["pvalue"] < 0.001
-    errors = [effects(daily(800, 6, 0.2, seed=s), METRICS["clicks"], "a", "b")["pvalue"] < 0.05 for s in range(150)]
-    low, high = stats.binom.interval(0.999, 150, 0.05)
-    assert low <= sum(errors) <= high
-
-
-def test_days_since_exposure_begin_with_the_first_impression() -> None:
-    table = pd.DataFrame({"user": range(4), "bucket": list("abab")})
-    shown = np.array([[1, 1, 1, 1], [0, 1, 1, 1], [0, 0, 1, 0], [0, 0, 0, 0]], float)
-    found = since_exposure(Daily(table, {"clicks": shown * [1, 2, 3, 4]}), shown)
-    assert found.table["user"].tolist() == [0, 1]
-    assert found.totals["clicks"].tolist() == [[1, 2, 3], [2, 3, 4]]
-
-
-def test_segments_differ_only_where_they_do() -> None:
-    rng = np.random.default_rng(0)
-    n = 8000
-    arm, kind = rng.integers(0, 2, n), rng.integers(0, 2, n)
-    table = pd.DataFrame(
-        {"bucket": np.where(arm, "b", "a"), "kind": np.array(["x", "y"])[kind], "colour": rng.choice(["red", "blue"], n),
-         "clicks": rng.poisson(4 * (1 + 0.2 * arm * kind)).astype(float)}
-    )  # fmt: skip
-    found = by_segment(table, ["kind", "colour"], METRICS["clicks"], "a", ["b", "a"])
-    tests = {test["segment"]: test["pvalue_adjusted"] for test in found["tests"]}
-    assert tests["kind"] < 0.001
-    assert tests["colour"] > 0.05
-    by_level = {row["level"]: row for row in found["rows"]}
-    assert by_level["y"]["low"] < 0.2 < by_level["y"]["high"]
-    assert by_level["y"]["pvalue_adjusted"] < 0.001
 
 
 def test_a_broken_split_is_found_on_the_day_that_it_breaks(tmp_path: Path) -> None:
@@ -409,13 +226,6 @@ def test_every_pair_of_three_arms(tmp_path: Path) -> None:
     assert {(r["arm"], r["against"]) for r in results["pairs"]} == {("new", "old"), ("newer", "old"), ("new", "newer")}
     assert all(row["pvalue_adjusted"] >= row["pvalue"] for row in results["pairs"])
     assert [row["arm"] for row in results["monitor"]] == ["new", "newer"]
-
-
-# -- what a reading found -----------------------------------------------------------------------------------------------
-
-
-def columns_of() -> dict[str, str]:
-    return dict(part.split("=") for part in COLUMNS.split(","))
 
 
 def test_days_without_rows_do_no_harm(tmp_path: Path) -> None:
@@ -513,28 +323,3 @@ def test_segments_may_be_called_like_totals(tmp_path: Path) -> None:
     assert judge_file(tmp_path / "log.csv", "--control", "old", "--segments", "clicks,users,sessions") == 0
     rows = json.loads((tmp_path / "report" / "results.json").read_text())["segments"]["rows"]
     assert {row["segment"] for row in rows} >= {"clicks", "users", "sessions", "activity"}
-
-
-def test_what_does_not_add_up_over_days_is_not_looked_at_day_by_day(csv: Path) -> None:
-    variety = Metric(
-        "variety",
-        "visits",
-        "visits per user",
-        "variety",
-        sql={"variety": "count(DISTINCT session)"},
-        needs=("session",),
-    )
-    assert not variety.additive
-    assert FIRST_HALF.additive
-    known = dict(METRICS)
-    try:
-        metrics.add(variety)
-        with open_log(Source(csv, columns_of(), control="old", start="2026-05-03", primary="variety")) as trial:
-            assert judged(trial, {})["monitor"] == []
-        with open_log(
-            Source(csv, columns_of(), control="old", start="2026-05-03", primary="variety", days=30)
-        ) as trial:
-            assert judged(trial, {})["verdicts"][0].endswith("nothing is concluded before the end.")
-    finally:
-        METRICS.clear()
-        METRICS.update(known)

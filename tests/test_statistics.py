@@ -6,7 +6,6 @@ from dataclasses import fields
 import numpy as np
 import pytest
 import statsmodels.api as sm
-import statsmodels.stats.power as smp
 import statsmodels.stats.proportion as proportion
 import statsmodels.stats.weightstats as weighted
 import tea_tasting as tt
@@ -23,8 +22,6 @@ from analysis import (
     benjamini_hochberg,
     bootstrap_difference,
     chance_to_win,
-    confidence_sequence,
-    crossing_probabilities,
     cuped,
     holm,
     interaction_test,
@@ -32,14 +29,12 @@ from analysis import (
     minimum_detectable_effect,
     non_inferiority,
     off_policy,
-    power_of,
     proportion_difference,
     quantile_difference,
     ratio_difference,
     relative_lift,
     sample_ratio,
     sample_size,
-    sequential_sample_ratio,
     spending_bounds,
 )
 
@@ -307,21 +302,6 @@ def test_sample_ratio_on_a_published_example() -> None:
     assert sample_ratio([821_588, 815_482]).pvalue == pytest.approx(1.8e-6, rel=0.05)
 
 
-def test_the_sequential_sample_ratio_is_the_bayes_factor_of_a_dirichlet() -> None:
-    x, share, c = np.array([60.0, 40.0]), np.array([0.5, 0.5]), 100.0
-    wanted = stats.dirichlet_multinomial.pmf(x, c * share, 100) / stats.multinomial.pmf(x, 100, share)
-    assert sequential_sample_ratio([x], share, c)[0] == pytest.approx(min(1 / wanted, 1), **EXACT)
-
-
-def test_the_sequential_sample_ratio_rarely_errs_and_finds_a_broken_split() -> None:
-    rng = np.random.default_rng(0)
-    looks = rng.multinomial(200, [0.5, 0.25, 0.25], (400, 30)).cumsum(axis=1)
-    wrong = [sequential_sample_ratio(run, [0.5, 0.25, 0.25])[-1] < 0.05 for run in looks]
-    assert np.mean(wrong) <= 0.05
-    broken = rng.multinomial(200, [0.46, 0.27, 0.27], (100, 30)).cumsum(axis=1)
-    assert np.mean([sequential_sample_ratio(run, [0.5, 0.25, 0.25])[-1] < 0.05 for run in broken]) > 0.8
-
-
 def test_interaction_is_cochrans_q() -> None:
     from statsmodels.stats.meta_analysis import combine_effects
 
@@ -331,141 +311,6 @@ def test_interaction_is_cochrans_q() -> None:
     assert (found.statistic, found.df, found.pvalue) == pytest.approx(
         (wanted.statistic, wanted.df, wanted.pvalue), **EXACT
     )
-
-
-# -- looking more than once -------------------------------------------------------------------------------------------
-
-# Lan and DeMets bounds, two-sided .05, half per side, equally spaced looks; as in the tables of ldbounds and gsDesign.
-PUBLISHED = {
-    ("obrien_fleming", 2): [2.9626, 1.9686],
-    ("obrien_fleming", 3): [3.7103, 2.5114, 1.9930],
-    ("obrien_fleming", 4): [4.3326, 2.9631, 2.3590, 2.0141],
-    ("obrien_fleming", 5): [4.8769, 3.3569, 2.6803, 2.2898, 2.0310],
-    ("pocock", 2): [2.1570, 2.2010],
-    ("pocock", 5): [2.4380, 2.4268, 2.4101, 2.3966, 2.3859],
-}
-
-
-@pytest.mark.parametrize(("spending", "looks"), PUBLISHED)
-def test_bounds_are_the_published_ones(spending: str, looks: int) -> None:
-    found = spending_bounds(np.arange(1, looks + 1) / looks, 0.05, spending)
-    assert found == pytest.approx(PUBLISHED[spending, looks], rel=1e-3, abs=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("looks", "constant", "power"), [(5, 2.413, 0), (5, 2.040, 0.5), (2, 2.178, 0), (2, 1.977, 0.5), (10, 2.555, 0)]
-)
-def test_classical_bounds_spend_five_per_cent(looks: int, constant: float, power: float) -> None:
-    """Constants of Pocock (1977) and O'Brien and Fleming (1979), from Jennison and Turnbull 2000, tables 2.1 and 2.3."""
-    t = np.arange(1, looks + 1) / looks
-    up, down = crossing_probabilities(t, constant * (1 / t) ** power)
-    assert up.sum() + down.sum() == pytest.approx(0.05, abs=1e-4)
-
-
-def test_unequal_looks_against_a_multivariate_normal() -> None:
-    t = np.array([0.3, 0.45, 1.0])
-    bounds = spending_bounds(t, 0.05, "pocock")
-    stays = stats.multivariate_normal(cov=np.sqrt(np.minimum.outer(t, t) / np.maximum.outer(t, t))).cdf(
-        bounds, lower_limit=-bounds
-    )
-    assert 1 - stays == pytest.approx(0.05, abs=1e-5)
-    up, _ = crossing_probabilities(t, bounds, drift=2.8)
-    moved = stats.multivariate_normal(
-        mean=2.8 * np.sqrt(t), cov=np.sqrt(np.minimum.outer(t, t) / np.maximum.outer(t, t))
-    )
-    assert up.sum() == pytest.approx(1 - moved.cdf(bounds, lower_limit=-bounds), abs=1e-4)
-
-
-def test_error_may_be_spent_by_other_fractions_than_the_information() -> None:
-    t, at = np.array([0.2, 0.7, 1.0]), np.array([1, 2, 3]) / 3
-    up, down = crossing_probabilities(t, spending_bounds(t, 0.05, "linear", spend_at=at))
-    assert (up + down) == pytest.approx(np.full(3, 0.05 / 3), rel=1e-6)
-
-
-def test_one_look_is_no_sequential_test() -> None:
-    assert spending_bounds([1.0])[0] == pytest.approx(1.959963985, rel=1e-8)
-    found = after_stopping(1.5, 1, [1.0], [1.96], 0.2)
-    wanted = (0.3, 0.3 - 1.959963985 * 0.2, 0.3 + 1.959963985 * 0.2, 2 * stats.norm.sf(1.5))
-    assert (found.estimate, found.low, found.high, found.pvalue) == pytest.approx(wanted, rel=1e-6)
-
-
-def test_the_interval_after_stopping_covers_and_its_middle_is_unbiased() -> None:
-    rng = np.random.default_rng(4)
-    t, drift = np.arange(1, 6) / 5, 2.5
-    bounds = spending_bounds(t)
-    paths = rng.normal(drift / 5, np.sqrt(0.2), (300, 5)).cumsum(axis=1) / np.sqrt(t)
-    crossed = np.abs(paths) >= bounds
-    looks = np.where(crossed.any(1), crossed.argmax(1), 4)
-    found = [after_stopping(z[k], k + 1, t, bounds, 1 / np.sqrt(t[k])) for z, k in zip(paths, looks)]
-    inside = sum(f.low <= drift <= f.high for f in found)
-    above = sum(f.estimate > drift for f in found)
-    for count, rate in ((inside, 0.95), (above, 0.5)):
-        low, high = stats.binom.interval(0.999, len(found), rate)
-        assert low <= count <= high
-    naive = np.mean([f.naive for f in found])
-    assert abs(np.median([f.estimate for f in found]) - drift) < naive - drift  # stopping early flatters the naive one
-
-
-def test_the_confidence_sequence_is_the_papers_formula() -> None:
-    n, alpha = 400.0, 0.05
-    rho2 = (-2 * math.log(alpha) + math.log(-2 * math.log(alpha) + 1)) / 1000
-    half = 1.5 * math.sqrt(2 * (n * rho2 + 1) / (n**2 * rho2) * math.log(math.sqrt(n * rho2 + 1) / alpha))
-    found = confidence_sequence(0.3, 1.5 / math.sqrt(n), n, optimal_n=1000)
-    assert (found.low, found.high) == pytest.approx((0.3 - half, 0.3 + half), rel=1e-12)
-    edge = confidence_sequence(half, 1.5 / math.sqrt(n), n, optimal_n=1000)
-    assert edge.pvalue == pytest.approx(alpha, rel=1e-9)
-
-
-# -- planning ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("ratio", [1.0, 0.5])
-@pytest.mark.parametrize("use_t", [True, False])
-def test_sample_sizes_are_statsmodels(ratio: float, use_t: bool) -> None:
-    solve = smp.tt_ind_solve_power if use_t else smp.zt_ind_solve_power
-    wanted = float(np.squeeze(solve(effect_size=0.2, alpha=0.05, power=0.8, ratio=ratio)))
-    found = sample_size(4.0, 0.4, ratio=ratio, use_t=use_t)
-    assert found.n_control == pytest.approx(wanted, **EXACT)
-    assert found.n_treatment == pytest.approx(ratio * wanted, **EXACT)
-
-
-def test_a_textbook_sample_size() -> None:
-    """Cohen 1988, table 2.4.1: 64 per arm find half a standard deviation with .80 at .05, two-sided."""
-    assert math.ceil(sample_size(1.0, 0.5, use_t=True).n_control) == 64
-    assert sample_size(1.0, 0.5, use_t=True).users == 128
-    assert sample_size(25.0, 0.05, mean=10.0).n_control == pytest.approx(sample_size(25.0, 0.5).n_control, **EXACT)
-
-
-def test_the_detectable_effect_turns_the_sample_size_round() -> None:
-    plan = sample_size(9.0, 0.25, ratio=0.5, variance_saved=0.3, looks=5)
-    found = minimum_detectable_effect(9.0, plan.n_control, plan.n_treatment, variance_saved=0.3, looks=5)
-    assert found == pytest.approx(0.25, rel=1e-6)
-    wanted = smp.zt_ind_solve_power(nobs1=500, alpha=0.05, power=0.8)
-    assert minimum_detectable_effect(1.0, 500) == pytest.approx(wanted, **EXACT)
-
-
-def test_power_is_statsmodels() -> None:
-    error = math.sqrt(2 / 300)
-    wanted = smp.NormalIndPower().power(0.2, 300, 0.05)
-    assert power_of(0.2, error) == pytest.approx(wanted, **EXACT)
-    one_sided = smp.NormalIndPower().power(0.2, 300, 0.05, alternative="larger")
-    assert power_of(0.2, error, alternative="greater") == pytest.approx(one_sided, **EXACT)
-
-
-@pytest.mark.parametrize(("looks", "most"), [(2, 1.110), (5, 1.229)])
-def test_looks_of_pocock_spending_cost_users(looks: int, most: float) -> None:
-    """About as much as Pocock's constant bounds (`most`: Jennison and Turnbull 2000, table 2.2)."""
-    power = 0.8
-    t = np.arange(1, looks + 1) / looks
-    bounds = spending_bounds(t, spending="pocock")
-    plan = sample_size(1.0, 0.1, power=power, looks=looks, spending="pocock")
-    drift = 0.1 / math.sqrt(1 / plan.n_control + 1 / plan.n_treatment)
-    paths = np.random.default_rng(0).normal(drift / looks, math.sqrt(1 / looks), (100_000, looks)).cumsum(1) / np.sqrt(
-        t
-    )
-    assert (np.abs(paths) >= bounds).any(1).mean() == pytest.approx(power, abs=0.005)
-    assert plan.inflation == pytest.approx(most, abs=0.02)
-    assert sample_size(1.0, 0.1, looks=looks).inflation < 1.04  # O'Brien-Fleming's cost next to nothing
 
 
 # -- quantiles --------------------------------------------------------------------------------------------------------
@@ -501,62 +346,6 @@ def test_ranks_drawn_binomially_spread_as_the_bootstrap_does() -> None:
         rows = rng.integers(0, 800, (4000, 800)), rng.integers(0, 900, (4000, 900))
         slow = quantile_difference(a, b, q, indices=rows)
         assert fast.standard_error == pytest.approx(slow.standard_error, rel=0.06)
-
-
-# -- off-policy -------------------------------------------------------------------------------------------------------
-
-
-def test_off_policy_by_hand() -> None:
-    """Four rows, logging probabilities .5 and .25."""
-    y, p, q = [1.0, 0.0, 1.0, 0.0], [0.5, 0.25, 0.25, 0.5], [1.0, 1.0, 0.0, 0.5]
-    found = off_policy(y, p, q, predicted=[0.5] * 4, predicted_target=[0.6, 0.6, 0.4, 0.4])
-    w = np.array([2.0, 4.0, 0.0, 1.0])
-    assert found.ips.value == pytest.approx(2 / 4)
-    assert found.snips.value == pytest.approx(2 / 7)
-    assert found.dm is not None
-    assert found.dm.value == pytest.approx(0.5)
-    assert found.dr is not None
-    assert found.dr.value == pytest.approx(0.5 + (w @ (np.array(y) - 0.5)) / 4)
-    assert found.effective_n == pytest.approx(49 / 21)
-    assert found.ips.standard_error == pytest.approx(stats.sem(w * y), **EXACT)
-    assert (found.largest_weight, found.matched, found.mean_weight) == pytest.approx((4.0, 0.75, 7 / 4))
-
-
-def test_the_same_policy_is_the_mean_of_the_log() -> None:
-    y, p = np.array([1.0, 0.0, 0.0, 1.0, 1.0]), np.full(5, 0.2)
-    found = off_policy(y, p, p)
-    assert found.ips.value == found.snips.value == pytest.approx(0.6)
-    assert found.effective_n == pytest.approx(5)
-
-
-def test_rows_of_one_user_count_as_one() -> None:
-    rng = np.random.default_rng(0)
-    y, p, q = rng.random(300), rng.uniform(0.2, 1, 300), rng.random(300)
-    once, thrice = (
-        off_policy(y, p, q),
-        off_policy(*(np.tile(x, 3) for x in (y, p, q)), cluster=np.tile(np.arange(300), 3)),
-    )
-    assert thrice.snips.standard_error == pytest.approx(once.snips.standard_error, rel=1e-9)
-
-
-def test_off_policy_intervals_cover_the_truth() -> None:
-    """Softmax logging over 8 items in 5 contexts, another softmax as target; 600 logs of 2,000 rows."""
-    rng = np.random.default_rng(8)
-    logits, wants, click = rng.normal(size=(5, 8)), rng.normal(size=(5, 8)), rng.uniform(0.05, 0.6, (5, 8))
-    p, q = (np.exp(x) / np.exp(x).sum(1, keepdims=True) for x in (logits, wants))
-    truth = (q * click).sum(1).mean()
-    model = np.clip(click + rng.normal(0, 0.1, click.shape), 0, 1)  # a wrong model of the reward
-    inside = {"ips": 0, "snips": 0, "dr": 0}
-    for _ in range(600):
-        x = rng.integers(0, 5, 2000)
-        a = (rng.random((2000, 1)) > p.cumsum(1)[x]).sum(1).clip(max=7)
-        y = (rng.random(2000) < click[x, a]) * 1.0
-        found = off_policy(y, p[x, a], q[x, a], predicted=model[x, a], predicted_target=(q * model).sum(1)[x])
-        for name in inside:
-            estimate = getattr(found, name)
-            inside[name] += estimate.low <= truth <= estimate.high
-    low, high = stats.binom.interval(0.999, 600, 0.95)
-    assert all(low <= count <= high for count in inside.values()), inside
 
 
 # -- refusals ---------------------------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
-"""Studies of our own judgement, planning from a run, and tests that stop early."""
+"""Studies of our own judgement."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +8,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binom, norm
 
-import simulator.run as command
-from analysis import ope, power, sample_size, studies
+from analysis import studies
 from analysis.errors import AnalysisError
 from analysis.inference import compare
 from analysis.load import open_run
@@ -21,9 +19,7 @@ from analysis.resplit import Outcomes, by_session, joint, verdicts
 from analysis.sequential import bounds_of_correlated_looks, spending_bounds
 from analysis.summary import Joint
 from analysis.trial import of_run
-from policies.errors import InputError
-from simulator import Experiment, run, study
-from simulator.buckets import assign
+from simulator import run, study
 
 
 def outcomes(n: int = 500, days: int = 5, seed: int = 0, lift: float = 0.0, before: bool = True) -> Outcomes:
@@ -286,193 +282,3 @@ def test_a_log_with_retraining_is_not_split_again(experiment, tmp_path: Path) ->
     found = run(experiment(policies=("popularity",), learn_from="own", rounds=2), out=str(tmp_path / "run"))
     with pytest.raises(AnalysisError, match="frozen policies alone"):
         studies.aa(found.path, salts(2, 5))
-
-
-# -- planning -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def three_days(experiment, tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
-    """itemknn against popularity, 240 users."""
-    e = experiment(policies=("itemknn", "popularity"), users=240, days=3.0, truth=False)
-    return run(e, out=str(tmp_path_factory.mktemp("three") / "run"))
-
-
-def test_a_plan_from_a_run_agrees_with_its_report(three_days, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
-    found = three_days
-    effect = found.effects.set_index("metric").loc["clicks"]
-    spread = next(s for s in power.of_a_run(found.path) if s.metric == "clicks")
-    row = power.budget(
-        [spread], float(spread.days[-1]), None, 2, {"alpha": 0.05, "power": 0.8, "spending": "obrien_fleming"}
-    )
-    best = next(r for r in row if r["cuped"] and r["looks"] == 1)
-    assert best["effect"] == pytest.approx(
-        effect["detectable"], rel=0.25
-    )  # there both arms' spread, here the control's
-    assert power.main(["--run", str(found.path), "--mde", "2%,5%", "--out", str(tmp_path / "plan")]) == 0
-    assert "users per arm" in capsys.readouterr().out
-    rows = json.loads((tmp_path / "plan" / "power.json").read_text())["rows"]
-    by = {(r["metric"], r["effect"], r["cuped"], r["looks"] > 1): r["users_per_arm"] for r in rows}
-    assert by["clicks", 0.02, True, False] <= by["clicks", 0.02, False, False]
-    assert by["clicks", 0.02, False, True] >= by["clicks", 0.02, False, False]
-    assert (tmp_path / "plan" / "power.png").exists()
-
-
-def test_a_plan_from_a_table_and_from_two_numbers(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
-    rng = np.random.default_rng(0)
-    before = rng.gamma(2, 3, 5000)
-    frame = pd.DataFrame({"clicks": before + rng.normal(10, 2, 5000), "past": before})
-    frame.to_csv(tmp_path / "users.csv", index=False)
-    (spread,) = power.of_a_table(tmp_path / "users.csv", {"value": "clicks", "before": "past"})
-    assert spread.plain[0] == pytest.approx(frame["clicks"].var() / frame["clicks"].mean() ** 2, rel=1e-9)
-    r2 = frame["clicks"].corr(frame["past"]) ** 2
-    assert spread.adjusted[0] == pytest.approx(spread.plain[0] * (1 - r2), rel=1e-9)
-    assert power.main(["--mean", "10", "--variance", "25", "--mde", "2%"]) == 0
-    shown = capsys.readouterr().out
-    assert f"{int(np.ceil(sample_size(25, 0.2).n_control)):,}".replace(",", "\u2009") in shown
-
-
-def test_days_are_carried_on_as_users_and_chance() -> None:
-    days = np.arange(1, 11)
-    spread = power.Spread("clicks", days, 0.3 + 0.9 / days, 0.1 + 0.9 / days, 1000)
-    assert spread.at(5, False) == (pytest.approx(0.48), False)
-    value, guess = spread.at(30, True)
-    assert value == pytest.approx(0.13)
-    assert guess
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["--mean", "1"], "--variance"),
-        (["--mean", "1", "--variance", "2", "--mde", "0"], "above 0"),
-        (["--mean", "1", "--variance", "2", "--budget", "soon"], "wanted days"),
-        (["--mean", "1", "--variance", "2", "--budget", "14d"], "wants --users"),
-        (["--table", "no.csv"], "there is no file"),
-        (["--run", "no"], "is no run"),
-        (["--mean", "1", "--variance", "2", "--mde", "5"], "is an effect of 500 %"),
-        (["--mean", "1", "--variance", "2", "--mde", "5%", "--budget", "14d"], "give one of them"),
-        (["--mean", "1", "--variance", "2", "--users", "50"], "--users goes with --budget"),
-        (["--mean", "1", "--variance", "2", "--days", "3", "--budget", "14d"], "leave out --days"),
-        (["--mean", "1", "--variance", "2", "--columns", "value=x"], "--columns goes with --table"),
-        (["--run", "no", "--variance", "2"], "--variance goes with --mean"),
-    ],
-)
-def test_a_plan_that_cannot_be_is_refused(words: list[str], said: str, capsys) -> None:  # type: ignore[no-untyped-def]
-    assert power.main(words) == 2
-    error = capsys.readouterr().err
-    assert said in error
-    assert error.count("\n") == 1
-
-
-# -- stopping early -----------------------------------------------------------------------------------------------------
-
-
-def test_a_test_ends_at_the_crossing_and_so_do_its_truth_worlds(experiment, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    seen: list[int] = []
-
-    def crossed(e: Experiment, folder: object, day: int) -> bool:
-        seen.append(day)
-        return day == 2
-
-    monkeypatch.setattr(command, "_crossed", crossed)
-    e = experiment(
-        policies=("itemknn", "popularity"), days=4.0, stop_early=True, learn_from="none", rounds=1, truth=True
-    )
-    found = run(e, out=str(tmp_path / "run"))
-    assert seen == [1, 2]
-    assert found.results["manifest"]["stopped_day"] == 2
-    assert len(found.results["monitor"][0]["looks"]) <= 2
-    for arm in ("itemknn", "popularity"):
-        rows = found.impressions(arm)
-        begun = rows[(rows["page"] == 0) & (rows["slot"] == 0)]["time"]
-        assert begun.max() < 2 * 86_400
-        files = (found.path / "truth_worlds" / arm / "impressions").rglob("*.parquet")
-        truth = pd.concat(pd.read_parquet(file) for file in files)
-        assert truth[(truth["page"] == 0) & (truth["slot"] == 0)]["time"].max() < 2 * 86_400
-
-
-def test_looking_without_a_crossing_changes_nothing(three_days, experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    plain, e = (
-        three_days,
-        experiment(policies=("itemknn", "popularity"), users=240, days=3.0, truth=False, stop_early=True),
-    )
-    looked = run(e, out=str(tmp_path / "looked"))
-    assert looked.results["manifest"].get("stopped_day") is None
-    for arm in ("itemknn", "popularity"):
-        pd.testing.assert_frame_equal(plain.impressions(arm), looked.impressions(arm), check_exact=True)
-
-
-def test_the_monitor_that_stops_is_the_reports(three_days) -> None:  # type: ignore[no-untyped-def]
-    found = three_days
-    looks = found.results["monitor"][0]["looks"]
-    folder, e = command.RunFolder.reopen(str(found.path))
-    for day in range(1, 4):
-        said = any(look["crossed"] for look in looks if look["day"] <= day)
-        assert command._crossed(e, folder, day) == said
-
-
-def test_impossible_stops_are_refused() -> None:
-    with pytest.raises(InputError, match="--stop-early wants looks"):
-        Experiment(stop_early=True, monitor="none")
-    with pytest.raises(InputError, match="split between two"):
-        Experiment(stop_early=True, design="twin")
-    with pytest.raises(InputError, match="monitor"):
-        Experiment(monitor="daily")
-
-
-def test_salts_are_the_buckets_own() -> None:
-    users = np.arange(50)
-    assert (study._salted(users, 2)[1] == assign(users, np.array([0.5, 0.5]), "study 1")).all()
-
-
-def test_frozen_arms_leave_nothing_but_chance(experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    """With nothing learned a bucket's users do in the split what they do in the global world of their arm."""
-    e = experiment(policies=("itemknn", "popularity"), learn_from="none", rounds=1, users=240, days=3.0, truth=True)
-    found = run(e, out=str(tmp_path / "run")).results
-    estimate = next(row for row in found["effects"]["rows"] if row["role"] == "primary")
-    assert found["read_out"]["itemknn"] == pytest.approx(estimate["lift"], rel=1e-9)
-    assert estimate["lift"] != pytest.approx(estimate["true_lift"], rel=1e-3)
-
-
-# -- off-policy ---------------------------------------------------------------------------------------------------------
-
-
-def test_contenders_are_estimated_from_an_arm_with_known_propensities(experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    e = experiment(policies=("itemknn", "popularity", "uniform"), users=240, days=3.0, off_policy=True, truth=True)
-    found = run(e, out=str(tmp_path / "run"))
-    rows = {row["arm"]: row for row in found.results["off_policy"]["rows"]}
-    assert set(rows) == {"itemknn", "popularity"}
-    plain = run(replace(e, off_policy=False), out=str(tmp_path / "plain"))
-    pd.testing.assert_frame_equal(found.impressions("uniform"), plain.impressions("uniform"), check_exact=True)
-    pd.testing.assert_frame_equal(found.impressions("itemknn"), plain.impressions("itemknn"), check_exact=True)
-    for row in rows.values():
-        assert row["logger"] == "uniform"
-        assert 0 < row["effective_n"] < row["rows"]
-        assert row["snips"]["low"] < row["snips"]["value"] < row["snips"]["high"]
-        assert row["dr"]["low"] < row["dr"]["value"] < row["dr"]["high"]
-    shown = pd.concat(
-        pd.read_parquet(f) for f in (tmp_path / "run" / "off_policy" / "bucket=uniform").rglob("*.parquet")
-    )
-    hits = (shown["item"] == shown["would popularity"]).sum()
-    assert rows["popularity"]["matched"] == pytest.approx(hits / len(shown))
-    assert "Off-policy cross-check" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-
-
-def test_without_propensities_the_report_says_what_is_missing(experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    found = run(experiment(policies=("itemknn", "popularity"), off_policy=True), out=str(tmp_path / "run"))
-    assert found.results["off_policy"]["rows"] == []
-    assert "no arm shows at random" in (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
-
-
-def test_off_policy_from_a_table(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
-    frame = pd.DataFrame({"clicked": [1, 0, 1, 0], "p": [0.5, 0.25, 0.25, 0.5], "target": [1.0, 1.0, 0.0, 0.5]})
-    frame.to_csv(tmp_path / "log.csv", index=False)
-    table = ["--table", str(tmp_path / "log.csv"), "--columns"]
-    assert ope.main([*table, "reward=clicked,logging=p"]) == 0
-    assert "IPS            0.50000" in capsys.readouterr().out
-    assert ope.main([*table, "reward=clicked"]) == 2
-    assert "lacks logging" in capsys.readouterr().err
-    frame.assign(p=[0.5, None, 0.2, 0.3]).to_csv(tmp_path / "log.csv", index=False)
-    assert ope.main([*table, "reward=clicked,logging=p"]) == 2
-    assert "1 of 4 rows have no propensity" in capsys.readouterr().err
