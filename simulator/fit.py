@@ -22,7 +22,7 @@ from simulator.calibration import settle, two_points
 from simulator.command import Tell, add_fit_flags, with_a_fit
 from simulator.config import Experiment
 from simulator.contrast import fit_contrast
-from simulator.minds import OF_MATRIX, check_size, cross_scored, full_table, make_mind, replayed
+from simulator.minds import OF_MATRIX, check_size, cross_scored, full_table, make_mind, matrix_table
 from simulator.replay import tiredness
 from simulator.storage import about_users, save_users
 from simulator.taste import Taste, cross_fitted, full_taste, reliability
@@ -135,7 +135,9 @@ def _clustered(data: Dataset, click: Answer, x: dict[str, np.ndarray], seen: np.
     # The derivative of the log-likelihood by the logit.
     slope = np.where(log.clicked, 1 - p, -chance * (1 - p) / np.maximum(1 - chance, 1e-9))
     columns = {name: x[name] for name in click.sampled.names if name in x}
-    return widening(columns, slope, information, log.user * (int(category.max()) + 1) + category[log.item])
+    return widening(
+        columns, slope, information, log.user.astype(np.int64) * (int(category.max()) + 1) + category[log.item]
+    )
 
 
 def _replaying(data: Dataset) -> ChoiceModel:
@@ -158,7 +160,7 @@ def _replaying(data: Dataset) -> ChoiceModel:
     levels = dict.fromkeys(("user_level", "item_level", "taste"), ("estimated", OF_MATRIX))
     examined = "assumed", f"slot ** -{EXAMINATION_EXPONENT:g}; a matrix has no slots"
     return replace(
-        plain, numbers=numbers, examination=np.arange(1, 101) ** -EXAMINATION_EXPONENT, table=replayed(data),
+        plain, numbers=numbers, examination=np.arange(1, 101) ** -EXAMINATION_EXPONENT, table=matrix_table(data),
         provenance=plain.provenance | levels | {"examination": examined},
     )  # fmt: skip
 

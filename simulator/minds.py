@@ -186,7 +186,7 @@ def observed_share(data: Dataset) -> float:
     return len(np.unique(pairs)) / (data.n_users * data.catalogue.size)
 
 
-def replayed(data: Dataset) -> np.ndarray:
+def matrix_table(data: Dataset) -> np.ndarray:
     """(U, N + 1) float16 logit of a click: the log's answer to each pair; by user and item rates where it has none."""
     log, shape = data.log, (data.n_users, data.catalogue.size + 1)
     shown, clicked = np.zeros(shape, np.float32), np.zeros(shape, np.float32)

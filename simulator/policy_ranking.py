@@ -16,8 +16,8 @@ from policies.draws import generator
 from policies.log import Dataset, Impressions
 from simulator.answers import Fitted
 from simulator.calibration import settle
-from simulator.replay import MOST_HABITS, satiation, shown_of
-from simulator.replayed import seen
+from simulator.held_out import seen, weary
+from simulator.replay import MOST_HABITS, NUDGE, satiation, shown_of
 
 CONTEXTS = 20_000  # held-out rows in whose place a policy's items are simulated
 MODELS = 10  # draws of the users
@@ -103,7 +103,7 @@ def policy_ranking(
     if not (np.isfinite(p) & (p > 0) & (p <= 1)).all():
         return None
     if early.calibration["random_click_rate"][0] >= fitted.plain.examination[:slate_size].mean():
-        return None  # a level that these slates cannot have
+        return PolicyRanking([], (0, 0))  # a level that these slates cannot have
     rng = generator("policy ranking", seed)
     context = late.rows(np.sort(rng.permutation(len(late))[:CONTEXTS]))
     level = settle(fitted.model(0), early, slate_size, seed)
@@ -114,26 +114,31 @@ def policy_ranking(
         if found.effective_n < LEAST_EFFECTIVE:
             continue
         item = target.draw(context.user, rng)
-        past = _tired(fitted, early, late, context, item)
+        past = _past(fitted, early, late, context, item)
         rates = []
         for k in range(min(MODELS, len(fitted))):
             model = fitted.model(k)
-            x = model.appeal(context.user, item[:, None])[:, 0] - selection - model["satiation"] * past
+            x = model.appeal(context.user, item[:, None])[:, 0] - selection
+            x -= weary(model, past, fitted.plain["satiation_half_life_h"])
             rates.append(float((seen(model, early, context, slate_size) * expit(x)).mean()))
         s = found.snips
         rows.append((name, s.value, s.low, s.high, found.effective_n, float(np.mean(rates))))
     return PolicyRanking(rows, _pairs(rows))
 
 
-def _tired(fitted: Fitted, early: Dataset, late: Impressions, context: Impressions, item: np.ndarray) -> np.ndarray:
-    """(rows of `context`,) past exposures to the category of another item in the same place."""
+def _past(
+    fitted: Fitted, early: Dataset, late: Impressions, context: Impressions, item: np.ndarray
+) -> dict[str, np.ndarray]:
+    """As `held_out.past_of`, of another item in the same place."""
     if "sessions" not in early.has:
-        return np.zeros(len(item))
+        return {}
     other = Impressions.of(user=context.user, item=item, time=context.time, slot=context.slot)
     both, model = Impressions.concat([early.log, late, other]), fitted.plain
     weight = model.examination[np.minimum(both.slot, len(model.examination) - 1)]
     weight[-len(item) :] = 0.0  # asked for, never shown
-    return satiation(both, model.category, weight, model["satiation_half_life_h"])[-len(item) :]
+    half_life = model["satiation_half_life_h"]
+    past, longer = (satiation(both, model.category, weight, half_life * np.exp(d))[-len(item) :] for d in (0.0, NUDGE))
+    return {"satiation": past, "longer": (longer - past) / NUDGE, "repeat_fatigue": np.zeros(len(item))}
 
 
 def _pairs(rows: list[tuple[str, float, float, float, float, float]]) -> tuple[int, int]:

@@ -32,9 +32,9 @@ from simulator.config import Experiment
 from simulator.fidelity import Answers, Fidelity, judge
 from simulator.fit import fit
 from simulator.free_running import FEWEST_USERS, FreeRunning, features_of, free_running, two_sample, user_days
+from simulator.held_out import answered, answers_of, day_to_day, seen
 from simulator.levels import Rows, fit_levels
 from simulator.policy_ranking import PolicyRanking, policy_ranking
-from simulator.replayed import answered, day_to_day, replayed, seen
 from simulator.users import DAY
 from simulator.validation_report import (
     free_lights,
@@ -126,7 +126,7 @@ def validate(
     fitted = fit(early, seed, slate_size, say, kind)
     say("held-out slates, answered by every draw of the users")
     level = random_slates(fitted, early, slate_size, seed)
-    predicted, one, unsure = replayed(fitted, early, late, slate_size)
+    predicted, one, unsure = answers_of(fitted, early, late, slate_size)
     day_of = [_day(time, early.hour_zero) for time in (early.log.time, late.time)]
     model, found = fitted.plain, []
     for name, (column, flag) in FEEDBACK.items():

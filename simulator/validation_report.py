@@ -135,6 +135,11 @@ def replay_lights(
         rows.append((part, _light(auc, TOLD_APART, TOLD_APART_AMBER), words))
     if ranking is None:
         return [*rows, ("ranking of policies", "amber", "not judged: the log has no propensities")]
+    if not ranking.rows:
+        words = (
+            "not judged: by its propensities the log has too few rows of any policy, or a level that slates cannot have"
+        )
+        return [*rows, ("ranking of policies", "amber", words)]
     told, wrong = ranking.pairs
     if not told:
         words = f"the log tells no two of {len(ranking.rows)} policies apart"
@@ -149,7 +154,7 @@ def replay_lights(
 
 def ranking_table(ranking: PolicyRanking | None) -> list[str]:
     """Policies by the log's propensities and by the users, as lines of Markdown."""
-    if ranking is None:
+    if ranking is None or not ranking.rows:
         return []
     return [
         "", "| policy | clicks per impression by the log (SNIPS, 95 %) | effective rows | simulated |", "|---|---|---|---|",

@@ -61,6 +61,11 @@ def test_the_users_rank_policies_as_the_log_does_and_liars_do_not(uniform: Datas
     early, late = split(uniform, 3)
     honest = policy_ranking(fitted, early, late, 1, 0, off_policy)
     assert honest is not None
+    rare = replace(early, calibration={"random_click_rate": (1.0, "given")})
+    none = policy_ranking(fitted, rare, late, 1, 0, off_policy)
+    assert none is not None
+    assert "a level that slates cannot have" in replay_lights(None, none)[1][2]
+    assert ranking_table(none) == []
     told, wrong = honest.pairs
     assert told >= 2
     assert wrong == 0

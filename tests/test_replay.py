@@ -11,8 +11,8 @@ from policies.draws import generator
 from policies.log import Dataset, Impressions
 from simulator.behaviour import watching, widening
 from simulator.fit import fit
+from simulator.held_out import day_to_day
 from simulator.replay import examined, repeats, satiation, shown_of, tiredness
-from simulator.replayed import day_to_day
 from simulator.users import RECENT, ChoiceModel
 
 

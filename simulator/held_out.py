@@ -22,7 +22,7 @@ def seen(model: ChoiceModel, data: Dataset, log: Impressions, slate_size: int) -
     return np.full(len(log), model.examination[:slate_size].mean())
 
 
-def tiredness(model: ChoiceModel, data: Dataset, late: Impressions) -> dict[str, np.ndarray]:
+def past_of(model: ChoiceModel, data: Dataset, late: Impressions) -> dict[str, np.ndarray]:
     """(rows of `late`,) past exposures, how they grow with the log of the half-life, and repeats, the early rows behind."""
     if not {"sessions", "skips"} <= data.has:
         return {}
@@ -33,7 +33,7 @@ def tiredness(model: ChoiceModel, data: Dataset, late: Impressions) -> dict[str,
     return {"satiation": past, "longer": (longer - past) / NUDGE, "repeat_fatigue": repeats(both, RECENT)[n:]}
 
 
-def _weary(model: ChoiceModel, tired: dict[str, np.ndarray], half_life_h: float) -> np.ndarray | float:
+def weary(model: ChoiceModel, tired: dict[str, np.ndarray], half_life_h: float) -> np.ndarray | float:
     """(rows,) logits that satiation and repeats take, the past exposures moved to the half-life of this draw."""
     if not tired:
         return 0.0
@@ -43,7 +43,7 @@ def _weary(model: ChoiceModel, tired: dict[str, np.ndarray], half_life_h: float)
     return found
 
 
-def replayed(
+def answers_of(
     fitted: Fitted, data: Dataset, late: Impressions, slate_size: int
 ) -> tuple[Replay, Replay, dict[str, float]]:
     """(rows,) probability of each feedback, the users being shown the late slates: by all draws, and by one of them.
@@ -52,11 +52,11 @@ def replayed(
     """
     total: Replay = {}
     rates: dict[str, list[float]] = {}
-    tired, looked = tiredness(fitted.plain, data, late), seen(fitted.plain, data, late, slate_size)
+    tired, looked = past_of(fitted.plain, data, late), seen(fitted.plain, data, late, slate_size)
     for k in range(len(fitted)):
         model = fitted.model(k)
         x = model.appeal(late.user, late.item[:, None])[:, 0].astype(float)
-        x -= _weary(model, tired, fitted.plain["satiation_half_life_h"])
+        x -= weary(model, tired, fitted.plain["satiation_half_life_h"])
         click = looked * expit(x)
         one, mean = {"click": click}, {"click": click}
         for name, parameter in ENJOYED.items():
