@@ -31,6 +31,11 @@ class Catalogue:
         """N, without padding."""
         return len(self.ids) - 1
 
+    @property
+    def changes(self) -> bool:
+        """Whether items appear or are withdrawn."""
+        return bool(np.isfinite(self.born).any() or np.isfinite(self.withdrawn).any())
+
     def available(self, time: float) -> np.ndarray:
         """(N + 1,) bool: what may be shown at this time."""
         shown = (self.born <= time) & (time < self.withdrawn)

@@ -36,6 +36,8 @@ class Experiment:
             where users replay a matrix: who has seen the matrix has seen the truth.
         calibrate: levels that the log cannot tell, such as `random_click_rate=.176,pages_per_session=13.55`.
         users: size of the simulated population, drawn from the fitted one.
+        new_users: how many more come for the first time, per day, as a share of `users`. new_items, gone_items: items that appear
+            and that are withdrawn, at midnight, per day, as shares of the catalogue. By default what the log says.
         days: length of the test. warmup_days: before it, one policy serves everybody.
         rounds: models per arm: the first is trained on the log, the others on feedback.
         slate_size: items per page.
@@ -72,6 +74,9 @@ class Experiment:
     user_model: str = "factors"
     policy_share: float | None = None
     users: int = 2000
+    new_users: float | None = None
+    new_items: float | None = None
+    gone_items: float | None = None
     days: float = 7.0
     warmup_days: float = 3.0
     rounds: int = 3
@@ -159,6 +164,9 @@ def _check(e: Experiment) -> None:
     for name in ("days", "batch_hours"):
         if not 0 < getattr(e, name) < 10_000:
             raise InputError(f"--{name.replace('_', '-')} must be above 0, not {getattr(e, name):g}")
+    for name in ("new_users", "new_items", "gone_items"):
+        if (share := getattr(e, name)) is not None and not 0 <= share < 1:
+            raise InputError(f"{name} must be a share per day from 0 to below 1, not {share:g}")
     if not 0 <= e.warmup_days < 1000 or e.training_delay_hours < 0:
         raise InputError("warmup_days and training_delay_hours must not be negative")
     if e.rounds > 1 and e.training_delay_hours * 3600 >= e.round_seconds:

@@ -92,7 +92,10 @@ class World:
         """From `start` to `end`; retrains from round `first_round` on, at once if it is due at `start`."""
         if end <= start:  # no warm-up, say
             return
+        self._available = self.catalogue.available(np.floor(start / DAY) * DAY)
         env = simpy.Environment(initial_time=start)
+        if self.catalogue.changes:
+            env.process(self._shelves(env))
         env.process(self._serving(env, end))
         if start >= 0 and self.experiment.rounds > 1 and self.experiment.learn_from != "none":
             env.process(self._rounds(env, first_round))
@@ -104,6 +107,13 @@ class World:
         while env.now < end:
             yield env.timeout(min(self.experiment.batch_hours * 3600, end - env.now))
             self._serve_all(env.now)
+
+    def _shelves(self, env: simpy.Environment) -> Generator[Any, Any, None]:
+        """At midnight new items appear and others are withdrawn; a visit keeps the items that it began with."""
+        while True:
+            yield env.timeout((np.floor(env.now / DAY) + 1) * DAY - env.now)
+            self._serve_all(env.now)
+            self._available = self.catalogue.available(env.now)
 
     def _looking(self, env: simpy.Environment, end: float) -> Generator[Any, Any, None]:
         """A look at the end of every day but the last; ends with the test."""

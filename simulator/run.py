@@ -54,6 +54,7 @@ from simulator.stages import (
     with_threads,
 )
 from simulator.storage import RunFolder, about_users, checksum, load_users, save_users
+from simulator.turnover import told, turned_over
 from simulator.users import DAY, ChoiceModel
 from simulator.worlds import SUMMARY, run_models, run_worlds
 from simulator.worlds import terminal as several_to_terminal
@@ -152,10 +153,12 @@ def _simulate(
         )
     model = _users(e, raw, folder, show)
     data = before_warmup(raw, e, policy_share(e, model))
-    ids, people = population(e, model)
+    show.say(told(e, model))
+    data, model = turned_over(e, data, model)
+    ids, people, arrival = population(e, model)
     policies = train_policies(e, data, folder, show.say)
 
-    warm = first_world(e, data, people, ids, policies, folder)
+    warm = first_world(e, data, people, ids, arrival, policies, folder)
     _go(warm, -e.warmup_days * DAY, 0.0, folder, show)
     bucket = None if e.design == "twin" else assign(ids, parse_weights(e.weights, len(e.policies)), e.bucket_salt)
     folder.write_tables(*tables(e, data, ids, bucket))

@@ -24,6 +24,7 @@ from simulator.minds import MATRIX_SHARE, replays
 from simulator.oracle import Oracle
 from simulator.recorder import WARMUP, Part, Recorder
 from simulator.storage import RunFolder
+from simulator.turnover import newcomers, rates
 from simulator.users import DAY, ChoiceModel, State
 from simulator.world import load_world
 
@@ -112,8 +113,8 @@ def _thinned(log: Impressions, share: float, seed: int) -> Impressions:
     return log.rows(place < share)
 
 
-def population(e: Experiment, model: ChoiceModel) -> tuple[np.ndarray, ChoiceModel]:
-    """(n,) user ids and the model of these users.
+def population(e: Experiment, model: ChoiceModel) -> tuple[np.ndarray, ChoiceModel, np.ndarray]:
+    """(n,) user ids, the model of these users, and when they come first [s]; -inf for those who are there from the start.
 
     Users come in an order that depends on the seed alone, so that a smaller population is the first part of a
     larger one. Beyond the fitted users, newcomers get their parameters and ids of their own, unknown to all policies.
@@ -123,7 +124,9 @@ def population(e: Experiment, model: ChoiceModel) -> tuple[np.ndarray, ChoiceMod
     rows = np.resize(order, e.users)
     turn = np.arange(e.users) // model.n_users
     ids = np.where(turn == 0, rows, turn * model.n_users + rows).astype(np.int32)
-    return ids, model.of_users(rows)
+    more, like, arrival = newcomers(e, model, rates(e, model)["new_users"])
+    people = model.of_users(np.concatenate([rows, like]))
+    return np.concatenate([ids, more]), people, np.concatenate([np.full(e.users, -np.inf), arrival])
 
 
 def train_policies(e: Experiment, data: Dataset, run: RunFolder, say: Callable[[str], None]) -> dict[str, Policy]:
@@ -174,10 +177,11 @@ def first_world(
     data: Dataset,
     model: ChoiceModel,
     ids: np.ndarray,
+    arrival: np.ndarray,
     policies: dict[str, Policy],
     run: RunFolder,
 ) -> World:
-    """The population at the start of the warm-up, which one policy serves."""
+    """The population at the start of the warm-up, which one policy serves. `arrival` as of `population`."""
     start = -e.warmup_days * DAY
     lengths = {"impressions": 0, "clicks": 0}
     for policy in policies.values():
@@ -193,7 +197,7 @@ def first_world(
         bucket=np.full(len(ids), HELD_OUT, np.int16),
         arms=[Arm(WARMUP, -1, copy_of(e, e.warmup_policy, policies[e.warmup_policy]))],
         state=model.start(len(ids), start), histories=histories,
-        due=model.first_visit(np.arange(len(ids)), start, first),
+        due=np.where(np.isfinite(arrival), arrival, model.first_visit(np.arange(len(ids)), start, first)),
         sessions=np.zeros(len(ids), np.int32), recorder=_recorder(e, run, "impressions", "truth"),
     )  # fmt: skip
 
