@@ -33,13 +33,15 @@ class State:
 
     Attributes:
         satiation: (n, C) float32, decayed exposures per category.
-        refreshed: (n,) float64 s, when the satiation was last decayed.
+        drifted: (n, C) float32, decayed clicks per category beyond the expected ones.
+        refreshed: (n,) float64 s, when these were last decayed.
         recent: (n, RECENT) int32 items examined last, a ring.
         seen: (n,) int64 how many items were examined so far.
         visit_shown, visit_clicked: (n,) float32, of the current or last visit.
     """
 
     satiation: np.ndarray
+    drifted: np.ndarray
     refreshed: np.ndarray
     recent: np.ndarray
     seen: np.ndarray
@@ -89,7 +91,7 @@ class UserModel(Protocol):
 
 @dataclass(frozen=True)
 class ChoiceModel:
-    """Appeal = shift + user level + item level + taste, minus satiation and fatigue; a logistic click once examined.
+    """Appeal = shift + user level + item level + taste, plus drift, minus satiation and fatigue; a logistic click once examined.
 
     Attributes:
         numbers: the scalar parameters by name, each with its provenance; see docs/users.md.
@@ -130,6 +132,11 @@ class ChoiceModel:
         return self.numbers[name].value
 
     @property
+    def drifts(self) -> bool:
+        """Whether clicks move taste."""
+        return "drift" in self.numbers and self["drift"] != 0
+
+    @property
     def n_users(self) -> int:
         return len(self.user_level)
 
@@ -159,6 +166,7 @@ class ChoiceModel:
     def start(self, n_users: int, now: float) -> State:
         return State(
             satiation=np.zeros((n_users, int(self.category.max()) + 1), np.float32),
+            drifted=np.zeros((n_users, int(self.category.max()) + 1), np.float32),
             refreshed=np.full(n_users, now),
             recent=np.zeros((n_users, RECENT), np.int32),
             seen=np.zeros(n_users, np.int64),
@@ -191,14 +199,20 @@ class ChoiceModel:
         left = np.exp2(-idle / (3600 * self["satiation_half_life_h"])).astype(np.float32)
         satiation = state.satiation[users] * left[:, None]
         state.satiation[users] = satiation
+        if self.drifts:
+            kept = np.exp2(-idle / (DAY * self["drift_half_life_d"])).astype(np.float32)
+            state.drifted[users] *= kept[:, None]
         state.refreshed[users] = now
         return satiation
 
     def _tiredness(self, state: State, users: np.ndarray, satiation: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """(B, K) float32 logits that satiation and repetition take away."""
-        tired = np.take_along_axis(satiation, self.category[items].astype(np.int64), axis=1)
+        """(B, K) float32 logits that satiation and repetition take away, less what drift adds."""
+        kinds = self.category[items].astype(np.int64)
+        tired = np.take_along_axis(satiation, kinds, axis=1)
         tired *= np.float32(self["satiation"])
-        tired *= self.category[items] > 0
+        if self.drifts:
+            tired -= np.float32(self["drift"]) * np.take_along_axis(state.drifted[users], kinds, axis=1)
+        tired *= kinds > 0
         repeats = (state.recent[users][:, None, :] == items[:, :, None]).sum(axis=2, dtype=np.int16)
         if repeats.any():
             tired += np.float32(self["repeat_fatigue"]) * repeats
@@ -231,6 +245,12 @@ class ChoiceModel:
         watched, long_view = self._watch(users, items, clicked, examined, appeal, draws)
         liked, hated = (self._say(name, users, items, clicked, examined, appeal, draws) for name in ("like", "hate"))
         self._remember(state, users, items, examined)
+        if self.drifts:
+            flat = np.arange(len(users))[:, None] * state.drifted.shape[1] + self.category[items]
+            moved = np.bincount(
+                flat.ravel(), (clicked - probability).ravel(), minlength=len(users) * state.drifted.shape[1]
+            )
+            state.drifted[users] += moved.reshape(len(users), -1).astype(np.float32)
         share = clicked.sum(axis=1) / np.float32(k)
         fresh = pages == 0
         state.visit_shown[users] = np.where(fresh, 0, state.visit_shown[users]) + k
@@ -313,6 +333,9 @@ class ChoiceModel:
         idle = np.maximum(now - state.refreshed[users], 0.0)
         left = np.exp2(-idle / (3600 * self["satiation_half_life_h"])).astype(np.float32)
         tired = state.satiation[users] * left[:, None] * np.float32(self["satiation"])
+        if self.drifts:
+            kept = np.exp2(-idle / (DAY * self["drift_half_life_d"])).astype(np.float32)
+            tired -= np.float32(self["drift"]) * kept[:, None] * state.drifted[users]
         tired[:, 0] = 0
         for begin in range(0, len(users), block):
             here = users[begin : begin + block]

@@ -18,6 +18,7 @@ from policies.draws import Draws, generator, key_of
 from policies.log import Dataset, Impressions
 from policies.ranking import mask_scores, top_k
 from simulator.config import Experiment
+from simulator.drift import HALF_LIFE_D
 from simulator.engine import Arm, World
 from simulator.history import Histories
 from simulator.recorder import WARMUP, Recorder
@@ -45,6 +46,7 @@ class WorldParameters:
     satiation: float = 0.12
     satiation_half_life_h: float = 3.0
     repeat_fatigue: float = 0.5
+    drift: float = 0.0  # logits that a category gains by an unexpected click, lost by half in a week
     leave: float = -1.0
     leave_first_page: float = 0.3
     leave_satisfaction: float = -1.5
@@ -74,6 +76,8 @@ class WorldParameters:
             "satiation": self.satiation,
             "satiation_half_life_h": self.satiation_half_life_h,
             "repeat_fatigue": self.repeat_fatigue,
+            "drift": self.drift,
+            "drift_half_life_d": HALF_LIFE_D,
             "leave": self.leave,
             "leave_first_page": self.leave_first_page,
             "leave_satisfaction": self.leave_satisfaction,

@@ -1,0 +1,87 @@
+"""Drift: how far a click that chance decided moves a user's taste towards the item's category, told by days that are near.
+
+What is left of a user's answers in a category on one day goes together with what is left on another: because the fit does not
+know the whole taste, as much on days far apart as on days that are near; and because taste moves, more on days that are near.
+The second part is drift. It is early against late taste, for all pairs of days.
+"""
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.special import expit
+
+from policies.log import Dataset
+from simulator.users import DAY, Number
+
+HALF_LIFE_D = 7.0
+MOST_LAG = 28  # days
+LEAST_PAIRS = 2_000
+ASSUMED = {
+    "drift": (0.0, "taste stays as it is"),
+    "drift_half_life_d": (HALF_LIFE_D, "half of a drift is gone after a week"),
+}
+
+
+def drift(data: Dataset, logits: np.ndarray, seen: np.ndarray) -> dict[str, Number]:
+    """Logits that a category gains by a click that was not expected, by a regression over pairs of days of a user.
+
+    A product of residuals of two days has the mean tau^2 w w' + drift v w' 2^(-lag / half-life), with w the slopes of the day's
+    clicks in the logit and v their variance on the earlier day. Errors allow for users as clusters.
+
+    Args:
+        logits: (rows,) of a click. seen: (rows,) probability of a look.
+    """
+    p = expit(logits)
+    expected = seen * p
+    day = np.floor((data.log.time - data.log.time.min()) / DAY).astype(np.int64)
+    days, kinds = int(day.max()) + 1, int(data.catalogue.category.max()) + 1
+    kind = data.catalogue.category[data.log.item].astype(np.int64)
+    some = kind > 0
+    cell, row = np.unique(((data.log.user * np.int64(kinds) + kind) * days + day)[some], return_inverse=True)
+    sums = [
+        np.bincount(row, x[some]) for x in (data.log.clicked - expected, expected * (1 - p), expected * (1 - expected))
+    ]
+    found = _over_pairs(cell, days, kinds, *sums)
+    if found is None:
+        return {}
+    value, error = found
+    why = f"residuals of one user and category on days near and far, half-life of {HALF_LIFE_D:g} days assumed"
+    if abs(value) < 1.96 * error:
+        return {"drift": Number(0.0, "assumed", f"none: {why}; {value:.4f} cannot be told from 0 (s.e. {error:.4f})")}
+    return {"drift": Number(value, "estimated", why, error)}
+
+
+def _over_pairs(
+    cell: np.ndarray, days: int, kinds: int, residual: np.ndarray, slope: np.ndarray, variance: np.ndarray
+) -> tuple[float, float] | None:
+    """The drift and its standard error, from sums by user, category and day, (cells,) each and `cell` rising."""
+    scale = 1 / np.sqrt(np.maximum(variance, 1e-9))
+    past = np.zeros(len(cell))  # variance of what earlier days have moved, per squared drift
+    parts, starts = [], []
+    for lag in range(1, min(MOST_LAG, days - 1) + 1):
+        first = np.flatnonzero(cell % days + lag < days)
+        place = np.searchsorted(cell, cell[first] + lag)
+        there = (place < len(cell)) & (cell[np.minimum(place, len(cell) - 1)] == cell[first] + lag)
+        a, b = first[there], place[there]
+        weight = scale[a] * scale[b]
+        np.add.at(past, b, variance[a] * 4.0 ** (-lag / HALF_LIFE_D))
+        starts.append(a)
+        near = variance[a] * 2.0 ** (-lag / HALF_LIFE_D)
+        columns = residual[a] * residual[b], slope[a] * slope[b], near * slope[b]
+        parts.append(np.column_stack([*(column * weight for column in columns), cell[a] // days // kinds]))
+    pairs = np.concatenate(parts) if parts else np.zeros((0, 4))
+    if len(pairs) < LEAST_PAIRS:
+        return None
+    y, x = pairs[:, 0], pairs[:, 1:3]
+    inner = x.T @ x
+    if np.linalg.cond(inner) > 1e12:
+        return None
+    inverse = np.linalg.inv(inner)
+    beta = inverse @ (x.T @ y)
+    user = np.unique(pairs[:, 3], return_inverse=True)[1]
+    by_user = sp.csr_matrix((np.ones(len(y)), (user, np.arange(len(y))))) @ (x * (y - x @ beta)[:, None])
+    spread = inverse @ (by_user.T @ by_user) @ inverse
+    # What had moved already goes together, too: the slope is drift + drift^2 * moved.
+    a, pull = np.concatenate(starts), x[:, 1] ** 2
+    moved = float(pull @ (past[a] * slope[a] / np.maximum(variance[a], 1e-9)) / pull.sum())
+    value = 2 * beta[1] / (1 + np.sqrt(max(1 + 4 * moved * beta[1], 0.0)))
+    return float(value), float(np.sqrt(spread[1, 1]) / max(1 + 2 * moved * value, 0.1))
