@@ -3,10 +3,10 @@
     python benchmarks/recovery.py --worlds 400 --jobs 2 --out recovery.csv
 
 Prints for each parameter the truth, the mean estimate, the mean standard error beside the spread of the estimates, and how
-often the 95 % interval (estimate +- 1.96 standard errors; of probabilities on the scale of their logits, of the half-life on
-that of its logarithm) covers, with the band that 99.9 % of honest intervals would stay in, Bonferroni over the parameters.
-Where satisfaction takes part, the truth is stated at the click rate of the log, as the fit does; the level of long views,
-likes and hates is that of the world's average user and item. Goes on from the rows that --out already holds.
+often the 95 % interval (estimate +- 1.96 standard errors; of probabilities on the scale of their logits, of the half-life
+and the slots on that of their logarithms) covers, with the band that 99.9 % of honest intervals would stay in, Bonferroni
+over the parameters. Where satisfaction takes part, the truth is stated at the click rate of the log, as the fit does; the
+level of long views, likes and hates is that of the world's average user and item. Goes on from the rows that --out holds.
 """
 
 import argparse
@@ -32,8 +32,7 @@ PARAMETERS = (
     "watch_long", "watch_long_duration", "watch_long_sd",
     "watch_short", "watch_short_duration", "watch_short_sd",
 )  # fmt: skip
-
-
+SLOTS = tuple(f"slot {k}" for k in range(2, SMALL.slate_size + 1))
 PROBABILITIES = ("gap_short_share", "churn")
 
 
@@ -59,6 +58,19 @@ def one(seed: int) -> list[dict[str, float | str]]:
         rows.append(
             {"world": seed, "name": name, "value": estimates[name], "error": number.error, "true": truth_of[name]}
         )
+    reach = fitted.reach
+    if reach is not None and reach.error is not None:
+        for name, k in zip(SLOTS, range(1, SMALL.slate_size), strict=True):
+            value = float(reach.value[k])
+            rows.append(
+                {
+                    "world": seed,
+                    "name": name,
+                    "value": value,
+                    "error": value * reach.error[k],
+                    "true": true.examination[k],
+                }
+            )
     drawn, truth = ((m.tastes() + m.item_level[1:] + m.user_level[:, None]) for m in (users, true))
     found = float(spearmanr(drawn.ravel(), truth.ravel())[0])
     rows.append({"world": seed, "name": "appeal, Spearman", "value": found, "error": np.nan, "true": np.nan})
@@ -69,7 +81,7 @@ def covers(name: str, value: np.ndarray, error: np.ndarray, true: np.ndarray) ->
     """Whether each 95 % interval holds the truth."""
     if name in PROBABILITIES:
         value, error, true = logit(value), error / (value * (1 - value)), logit(true)
-    elif name == "satiation_half_life_h":
+    elif name == "satiation_half_life_h" or name in SLOTS:
         value, error, true = np.log(value), error / value, np.log(true)
     found: np.ndarray = np.abs(value - true) <= 1.96 * error
     return found
@@ -89,7 +101,7 @@ def main() -> None:
             done.to_csv(given.out, index=False)
     done = done[done["world"] < given.worlds]
     judged = done[done["error"].notna()]
-    names = [name for name in PARAMETERS if name in set(judged["name"])]
+    names = [name for name in PARAMETERS + SLOTS if name in set(judged["name"])]
     n = judged.groupby("name")["world"].nunique()
     print("| parameter | true | mean estimate | mean s.e. | spread of estimates | coverage | band of honest ones |")
     print("|---|---|---|---|---|---|---|")

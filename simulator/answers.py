@@ -15,11 +15,11 @@ import numpy as np
 
 from policies.draws import generator
 from policies.log import Dataset
-from simulator.levels import Levels, Rows, Sampled, fit_levels, sample_levels
+from simulator.levels import Curve, Levels, Rows, Sampled, fit_levels, sample_levels
+from simulator.pairs import ATTENUATION, Reach
 from simulator.taste import Taste
 from simulator.users import ChoiceModel, Number
 
-ATTENUATION = (16 * 3**0.5 / (15 * np.pi)) ** 2
 OF_FACTORS = "weighted matrix factorisation, scaled to what unseen clicks follow of it; the rest drawn"
 OF_TABLE = "scores of all pairs by the user model, scaled to what unseen clicks follow of them"
 HABIT = "exposed"  # column of the clicks: how much of the category the policy has shown the user
@@ -124,28 +124,29 @@ class Answer:
 
 def rows_of(
     data: Dataset, traits: Traits, y: np.ndarray, which: np.ndarray | slice, x: dict[str, np.ndarray],
-    reach: np.ndarray | None,
+    reach: np.ndarray | None, curve: Curve | None = None,
 ) -> Rows:  # fmt: skip
     """The rows of the log as the levels want them; columns that do not vary are left out.
 
     Args:
-        y: (rows,) bool. which: of the rows. x: name -> (rows,). reach: (rows,) or None.
+        y: (rows,) bool. which: of the rows. x: name -> (rows,). reach: (rows,) or None. curve: of a column, over all rows.
     """
     log = data.log
     user, item = log.user[which].astype(np.int64), log.item[which].astype(np.int64)
     columns = {**traits.columns(user, item), **{name: column[which] for name, column in x.items()}}
     kept = {name: column for name, column in columns.items() if np.ptp(column) > 1e-9}
     seen = None if reach is None else reach[which]
-    return Rows(y[which], user, item, data.n_users, data.catalogue.size, kept, seen)
+    curve = curve if curve is not None and curve.name in kept else None
+    return Rows(y[which], user, item, data.n_users, data.catalogue.size, kept, seen, curve)
 
 
 def sample(
     data: Dataset, y: np.ndarray, which: np.ndarray | slice, x: dict[str, np.ndarray],
-    reach: np.ndarray | None, seed: int, name: str,
+    reach: np.ndarray | None, seed: int, name: str, curve: Curve | None = None,
 ) -> Answer:  # fmt: skip
     """Draws of an answer's levels and slopes; arguments as for `rows_of`."""
     traits = Traits.of(data)
-    rows = rows_of(data, traits, y, which, x, reach)
+    rows = rows_of(data, traits, y, which, x, reach, curve)
     weight = np.bincount(data.log.user, minlength=data.n_users).astype(float)
     return Answer(sample_levels(rows, generator("levels", name, seed)), traits, weight)
 
@@ -166,6 +167,9 @@ class Fitted:
         answers: by name (click, long_view, like, hate), of which `click` is there if any is.
         habits: (U, C) how much of each category the log's policy has shown each user, or None; a part of the taste follows it.
         without_click: name -> log of all such answers over those of clicked rows, where simulated ones need a click.
+        unseen: variance of what makes users click what they are shown and the logits do not know, and its standard error, in
+            squared logits; None where the log does not tell.
+        reach: how likely each slot is looked at; None where nothing was fitted.
     """
 
     plain: ChoiceModel
@@ -175,19 +179,32 @@ class Fitted:
     answers: dict[str, Answer] = field(default_factory=dict)
     without_click: dict[str, float] = field(default_factory=dict)
     habits: np.ndarray | None = None
+    unseen: tuple[float, float] | None = None
+    reach: Reach | None = None
 
     def __len__(self) -> int:
         return len(self.answers["click"].sampled) if self.answers else 1
 
-    def unseen(self) -> tuple[float, float]:
-        """Standard deviation of the taste that the log leaves open, and what it makes of the slopes, on average."""
+    @cached_property
+    def spare(self) -> float:
+        """Standard deviation over all pairs of the taste that the log leaves open."""
         if self.taste is None:
-            return 0.0, 1.0
+            return 0.0
         click = self.answers["click"].sampled
         slope = max(click.mean("taste"), 0.0) if "taste" in click.names else 0.0
         habit = click.mean(HABIT) if HABIT in click.names else 0.0
-        spare = with_spare(self.taste, slope, self.reliability, self.seed, 0, self._told(habit))[1]
-        return spare, stretched(spare)
+        return with_spare(self.taste, slope, self.reliability, self.seed, 0, self._told(habit))[1]
+
+    @property
+    def shown(self) -> tuple[float, float, float]:
+        """Variance of what is unknown of a shown item's appeal, its standard error, and what it makes of the slopes.
+
+        Where the log does not tell, half of what is open over all pairs, give or take the other half: a policy that knows
+        more than the log tells leaves less to chance.
+        """
+        if self.unseen is not None:
+            return *self.unseen, stretched(self.unseen[0] ** 0.5)
+        return self.spare**2 / 2, self.spare**2 / 12**0.5, stretched(self.spare)
 
     def _told(self, slope: float) -> float:
         """Standard deviation over random pairs of the taste that exposures tell."""
@@ -217,12 +234,8 @@ class Fitted:
                 shift, "estimated", "average user and item among what was shown", stretch * _sd(click.intercepts)
             ),
             "selection": Number(0.0, "assumed", "not yet set"),
-            **self._slopes(
-                click,
-                k,
-                {"taste": "taste_scale", "satiation": "satiation", "repeat_fatigue": "repeat_fatigue"},
-                stretch,
-            ),
+            **self._slopes(click, k, {"taste": "taste_scale"}, stretch),
+            **self._slopes(click, k, {name: name for name in ("satiation", "repeat_fatigue")}, self.shown[2]),
         }
         numbers |= self._half_life(click, k)
         arrays: dict[str, Any] = {
@@ -283,14 +296,12 @@ class Fitted:
         return {name: float(np.mean([numbers[name].value for numbers in drawn])) for name in drawn[0]}
 
     def _half_life(self, click: Answer, k: int) -> dict[str, Number]:
-        """Of satiation, draw k: the fitted one, moved by the slope of its derivative."""
-        column, name = "satiation_half_life", "satiation_half_life_h"
-        if column not in click.sampled.names:
+        """Of satiation, draw k."""
+        name, hours = "satiation_half_life_h", np.exp(click.sampled.curved)
+        if not len(hours):
             return {}
-        hours = self.plain.numbers[name]
-        moved = float(np.exp(np.clip(click.value(k, column), -1.0, 1.0)))
-        error = hours.value * click.error(column)
-        return {name: Number(hours.value * moved, "estimated", hours.source, error)}
+        error = _sd(hours) * click.wider.get("satiation", 1.0)
+        return {name: Number(float(hours[k]), "estimated", self.plain.numbers[name].source, error)}
 
     def _slopes(
         self, answer: Answer, k: int, names: dict[str, str], stretch: float = 1.0, least: float = 0.0

@@ -16,14 +16,18 @@ from scipy.special import expit
 
 from policies.draws import generator
 from policies.log import Dataset
+from simulator import drift
 from simulator.answers import Answer, Fitted, first_look, sample, with_spare
+from simulator.arrivals import arrivals
 from simulator.behaviour import SECONDS_PER_ITEM, logistic, watching, widening
 from simulator.calibration import settle, two_points
 from simulator.command import Tell, add_fit_flags, with_a_fit
 from simulator.config import Experiment
 from simulator.contrast import fit_contrast
+from simulator.levels import Rows, fit_levels
 from simulator.minds import OF_MATRIX, check_size, cross_scored, full_table, make_mind, matrix_table
-from simulator.replay import tiredness
+from simulator.pairs import Reach, assumed_reach, reach_of, repeated, unseen_variance
+from simulator.replay import REPEATED, Tiredness, tiredness
 from simulator.storage import about_users, save_users
 from simulator.taste import Taste, cross_fitted, full_taste, reliability
 from simulator.users import ChoiceModel, Number
@@ -51,9 +55,10 @@ ASSUMED = {
     "watch_short_duration": (0.4, "longer for longer videos"),
     "watch_short_sd": (0.7, "spread of log seconds"),
     "seconds_per_item": (SECONDS_PER_ITEM, "time to pass over an item"),
+    **drift.ASSUMED,
 }
-EXAMINATION_EXPONENT = 0.12
 WITHOUT_CLICK = 0.02  # share of the likes above which a like needs no click
+TURNS = 3  # of slots and satiation, each with the other known
 FEWEST = 20  # answers of a kind, and clicked rows without it, or nothing is estimated
 # Parameter: column, and what tells it.
 ENJOYED = {"long_view": ("long_view", "long_view"), "like": ("liked", "likes"), "hate": ("hated", "hates")}
@@ -83,8 +88,7 @@ def fit(data: Dataset, seed: int, slate_size: int, say: Callable[[str], None], k
         say(f"users: a matrix of {data.n_users} users by {data.catalogue.size} items")
         return Fitted(_replaying(data), None, 1.0, seed)
     taste, crossed, shared, table = _taste(data, kind, seed, rng, say)
-    source = "assumed", f"slot ** -{EXAMINATION_EXPONENT:g}; the log has no slots"
-    reach = np.arange(1, 101) ** -EXAMINATION_EXPONENT
+    reach = assumed_reach("the log has no slots")
     numbers = {name: Number(value, "assumed", why) for name, (value, why) in ASSUMED.items()}
     if taste is None:
         numbers["taste_scale"] = Number(0.0, "assumed", "scores do not differ where clicks could follow them")
@@ -93,37 +97,69 @@ def fit(data: Dataset, seed: int, slate_size: int, say: Callable[[str], None], k
     reference = _logged_rate(data)
     numbers["satisfaction_reference"] = reference
     visits, activity, hours, gap_source = coming_and_going(data, reference.value)
+    visits |= arrivals(data)
     plain = _without_appeal(data, activity, hours, gap_source)
     if taste is not None and "skips" not in data.has:
         numbers |= visits | _rates_given_a_click(data) | watching(data.log, _durations(data), data.has)
-        assumed = replace(
-            plain, numbers=numbers, examination=reach, provenance=plain.provenance | {"examination": source}
+        return Fitted(
+            _contrasted(_reading(plain, reach, numbers), data, taste, crossed, slate_size, seed, rng),
+            taste,
+            shared,
+            seed,
         )
-        return Fitted(_contrasted(assumed, data, taste, crossed, slate_size, seed, rng), taste, shared, seed)
     say("users: levels of what was shown, slots, satiation")
     log = data.log
-    score = first_look(data, crossed, reach[np.minimum(log.slot, 99)])
-    if "slots" in data.has:
-        reach = _examination(data, score)
-        source = "estimated", "click rate by slot over the rate that appeal explains"
-    seen = reach[np.minimum(log.slot, 99)] if "slots" in data.has else np.full(len(log), reach[:slate_size].mean())
-    x = {"taste": crossed}
-    habits = None
-    if "sessions" in data.has:
-        half_life, tired, habits = tiredness(data, score, reach, taste is not None)
-        numbers |= half_life
-        x |= tired
+    score = first_look(data, crossed, reach.at(log))
+    reach, tired = _looked_and_tired(data, score, reach, taste is not None)
+    seen = reach.at(log) if "slots" in data.has else np.full(len(log), reach.value[:slate_size].mean())
+    x = {"taste": crossed, **tired.columns}
     say("users: draws of levels and tastes")
-    click = sample(data, log.clicked, slice(None), x, seen, seed, "click")
+    click = sample(data, log.clicked, slice(None), x, seen, seed, "click", tired.curve)
     click = replace(click, wider=_clustered(data, click, x, seen))
-    numbers |= visits | watching(log, _durations(data), data.has, float(seen.mean()))
-    plain = replace(
-        plain, numbers=numbers, examination=reach, provenance=plain.provenance | {"examination": source}, table=table
-    )
-    fitted = Fitted(plain, taste, shared, seed, {"click": click}, habits=habits)
-    logits = click.logits(log.user, log.item, x)
-    answers, counted = _given_appeal(data, logits, *fitted.unseen(), seen, seed, say)
+    logits, unseen = click.logits(log.user, log.item, x), None
+    numbers |= tired.numbers | visits | watching(log, _durations(data), data.has, float(seen.mean()))
+    plain = replace(_reading(plain, reach, numbers | drift.drift(data, logits, seen)), table=table)
+    if taste is not None and repeated(log, data.catalogue.size) > REPEATED:
+        logits = _without_own_answers(data, click, x, cross_fitted(data, rng, pairs=True), seen)
+        unseen = unseen_variance(log, data.catalogue.size, logits, seen)
+    fitted = Fitted(plain, taste, shared, seed, {"click": click}, {}, tired.habits, unseen, reach)
+    answers, counted = _given_appeal(data, logits, fitted.shown, reach, seen, seed, say)
     return replace(fitted, answers={"click": click, **answers}, without_click=counted)
+
+
+def _reading(plain: ChoiceModel, reach: Reach, numbers: dict[str, Number]) -> ChoiceModel:
+    """With these numbers, and slots as likely to be looked at."""
+    provenance = plain.provenance | {"examination": reach.provenance}
+    return replace(plain, numbers=numbers, examination=reach.value, provenance=provenance)
+
+
+def _without_own_answers(
+    data: Dataset, click: Answer, x: dict[str, np.ndarray], apart: np.ndarray, seen: np.ndarray
+) -> np.ndarray:
+    """(rows,) logits of a click by a taste that has seen no answer of the user to the item, scaled to what clicks follow.
+
+    Args:
+        apart: (rows,) that taste.
+    """
+    rest = click.logits(data.log.user, data.log.item, x | {"taste": np.zeros(len(apart))})
+    none = np.zeros(len(apart), np.int64)
+    rows = Rows(data.log.clicked, none, none + 1, 1, 1, {"rest": rest, "taste": apart}, seen)
+    return fit_levels(rows).logits(none, none + 1, rows.x)
+
+
+def _looked_and_tired(data: Dataset, score: np.ndarray, reach: Reach, habits: bool) -> tuple[Reach, Tiredness]:
+    """Slots, and what takes from appeal; each is told with the other known, and so in turns.
+
+    Args:
+        score: (rows,) logit of a click of a rested user. habits: whether habits of the policy are wanted.
+    """
+    tired = Tiredness({}, None, {}, np.zeros(len(score)), score, None)
+    for _ in range(TURNS if "slots" in data.has and "sessions" in data.has else 1):
+        if "slots" in data.has:
+            reach = reach_of(data, score, tired.weary)
+        if "sessions" in data.has:
+            tired = tiredness(data, score, reach.value, habits, tired.logits)
+    return reach, tired
 
 
 def _clustered(data: Dataset, click: Answer, x: dict[str, np.ndarray], seen: np.ndarray) -> dict[str, float]:
@@ -158,11 +194,8 @@ def _replaying(data: Dataset) -> ChoiceModel:
     }  # fmt: skip
     plain = _without_appeal(data, activity, hours, gap_source)
     levels = dict.fromkeys(("user_level", "item_level", "taste"), ("estimated", OF_MATRIX))
-    examined = "assumed", f"slot ** -{EXAMINATION_EXPONENT:g}; a matrix has no slots"
-    return replace(
-        plain, numbers=numbers, examination=np.arange(1, 101) ** -EXAMINATION_EXPONENT, table=matrix_table(data),
-        provenance=plain.provenance | levels | {"examination": examined},
-    )  # fmt: skip
+    plain = replace(plain, provenance=plain.provenance | levels, table=matrix_table(data))
+    return _reading(plain, assumed_reach("a matrix has no slots"), numbers)
 
 
 def _contrasted(
@@ -185,25 +218,24 @@ def _contrasted(
 
 
 def _given_appeal(
-    data: Dataset, logits: np.ndarray, spare: float, stretch: float, seen: np.ndarray, seed: int,
+    data: Dataset, logits: np.ndarray, shown: tuple[float, float, float], reach: Reach, seen: np.ndarray, seed: int,
     say: Callable[[str], None],
 ) -> tuple[dict[str, Answer], dict[str, float]]:  # fmt: skip
     """Long views, likes and hates, where the log tells them; and by how much those outside of clicks exceed the clicked ones.
 
     What was clicked appealed more than its prediction, as far as the prediction does not know the taste, and the expectation
-    given the answer stands in for the appeal (regression calibration; Carroll et al., 2006, chapter 4). Where a policy chose
-    by what the log does not tell, a click says less than that. So half of it is taken, and the errors of the levels cover
-    all from none to the whole.
+    given the answer stands in for the appeal (regression calibration; Carroll et al., 2006, chapter 4). How much there is to
+    know is told by answers to the same pair (`unseen_variance`).
 
     Args:
-        logits: (rows,) of the click. spare, stretch: of `Fitted.unseen`. seen: (rows,) probability of being looked at.
+        logits: (rows,) of the click. shown: of `Fitted`. reach: of the slots, and seen: (rows,) probability of being looked at.
     """
     log = data.log
     p = expit(logits)
-    # E[e | y] of e ~ N(0, spare^2) by Stein's lemma; the mean of the sigmoid's slope is about p (1 - p) / stretch.
-    more = spare**2 / stretch * (log.clicked - p)
-    appeal = stretch * logits + more / 2
-    unsure = float(more[log.clicked].mean()) / np.sqrt(12)  # standard deviation of what is even between none and all
+    variance, error, stretch = shown
+    # E[e | y] of e ~ N(0, variance) by Stein's lemma; the mean of the sigmoid's slope is about p (1 - p) / stretch.
+    appeal = stretch * logits + variance / stretch * (log.clicked - p)
+    unsure = np.hypot(error / stretch * (1 - p[log.clicked].mean()), stretch * reach.unsure(log) / (1 - p.mean()))
     answers: dict[str, Answer] = {}
     counted: dict[str, float] = {}
     for name, (column, flag) in ENJOYED.items():
@@ -223,7 +255,7 @@ def _given_appeal(
         else:
             counted[name] = float(np.log(y.sum() / (y & log.clicked).sum()))
         answer = sample(data, y, which, slopes, looked_at, seed, name)
-        answers[name] = replace(answer, unsure=abs(answer.sampled.mean(f"{name}_appeal")) * unsure)
+        answers[name] = replace(answer, unsure=float(abs(answer.sampled.mean(f"{name}_appeal")) * unsure))
     return answers, counted
 
 
@@ -287,21 +319,6 @@ def _durations(data: Dataset) -> np.ndarray:
     known = np.isfinite(seconds) & (seconds > 0)
     seconds[~known] = np.median(seconds[known]) if known.any() else 30.0
     return seconds
-
-
-def _examination(data: Dataset, score: np.ndarray) -> np.ndarray:
-    """(100,) probability of reaching each slot, relative to the first; falls by construction, flat beyond the log."""
-    slot = data.log.slot.astype(np.int64)
-    first = slot == 0
-    found = logistic(data.log.clicked[first], {"score": score[first]}, "")
-    if "score" not in found:
-        return np.arange(1, 101) ** -EXAMINATION_EXPONENT
-    expected = expit(found[""].value + found["score"].value * score)
-    shown = np.bincount(slot, expected)
-    clicked = np.bincount(slot, data.log.clicked, minlength=len(shown))
-    ratio = np.minimum.accumulate(np.clip(clicked / np.maximum(shown, 1e-9), 0.01, None))
-    ratio = np.minimum(ratio / ratio[0], 1.0)
-    return np.concatenate([ratio, np.full(max(100 - len(ratio), 0), ratio[-1])])
 
 
 # -- the command ------------------------------------------------------------------------------------------------------

@@ -23,6 +23,26 @@ STEP = 2.4  # of a random walk in standard deviations: accepts about .44 in one 
 
 
 @dataclass(frozen=True)
+class Curve:
+    """A column whose shape depends on a number, which is drawn along with its slope.
+
+    Attributes:
+        name: of the column. at: (G,) values of the number, evenly spaced. columns: (G, rows) float32 the column there.
+    """
+
+    name: str
+    at: np.ndarray
+    columns: np.ndarray
+
+    def column(self, at: float) -> np.ndarray:
+        """(rows,) float64, between the two nearest."""
+        place = float(np.interp(at, self.at, np.arange(len(self.at))))
+        k = min(int(place), len(self.at) - 2)
+        found: np.ndarray = self.columns[k] + np.float64(place - k) * (self.columns[k + 1] - self.columns[k])
+        return found
+
+
+@dataclass(frozen=True)
 class Rows:
     """Answers and what they depend on.
 
@@ -30,6 +50,7 @@ class Rows:
         y: (rows,) bool. user, item: (rows,) integers below `n_users` and `n_items + 1`.
         x: name -> (rows,) further columns.
         reach: (rows,) probability that the row was looked at: a yes has probability reach * sigmoid(logit); None = 1.
+        curve: of a column of `x`, which is its start.
     """
 
     y: np.ndarray
@@ -39,6 +60,7 @@ class Rows:
     n_items: int
     x: dict[str, np.ndarray] = field(default_factory=dict)
     reach: np.ndarray | None = None
+    curve: Curve | None = None
 
     @property
     def seen(self) -> np.ndarray:
@@ -58,6 +80,7 @@ class Rows:
             self, y=self.y[which], user=self.user[which], item=self.item[which],
             x={name: column[which] for name, column in self.x.items()},
             reach=None if self.reach is None else self.reach[which],
+            curve=None if self.curve is None else replace(self.curve, columns=self.curve.columns[:, which]),
         )  # fmt: skip
 
     def groups(self) -> list[tuple[np.ndarray, int]]:
@@ -150,12 +173,14 @@ class Sampled:
     Attributes:
         names: of the fixed effects, "" first.
         fixed: (draws, columns) float64. user: (draws, U), item: (draws, N + 1) float32.
+        curved: (draws,) the number of the curve; none without one.
     """
 
     names: tuple[str, ...]
     fixed: np.ndarray
     user: np.ndarray
     item: np.ndarray
+    curved: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     def __len__(self) -> int:
         return len(self.fixed)
@@ -210,7 +235,7 @@ def sample_levels(rows: Rows, rng: np.random.Generator, draws: int | None = None
     if thin is None:
         thin = int(np.clip(round(WORK / (max(len(rows.y), 1) * draws)), 1, MOST_THIN))
     chain = _Chain(rows, fit_levels(rows), rng)
-    fixed, users, items = [], [], []
+    fixed, users, items, curved = [], [], [], []
     burn = max(20 * thin, min(LEAST_BURN, draws))
     for sweep in range(burn + draws * thin):
         chain.sweep()
@@ -218,7 +243,9 @@ def sample_levels(rows: Rows, rng: np.random.Generator, draws: int | None = None
             fixed.append(chain.beta.copy())
             users.append(chain.levels[0].astype(np.float32))
             items.append(chain.levels[1].astype(np.float32))
-    return Sampled(("", *rows.x), np.array(fixed), np.array(users), np.array(items))
+            if rows.curve is not None:
+                curved.append(chain.bend)
+    return Sampled(("", *rows.x), np.array(fixed), np.array(users), np.array(items), np.array(curved))
 
 
 class _Chain:
@@ -248,6 +275,21 @@ class _Chain:
             for (index, size), sd in zip(rows.groups(), spreads, strict=True)
         ]
         self.fit = self._log_likelihood(self.x)
+        if rows.curve is not None:
+            self._start_bending(weight)
+
+    def _start_bending(self, weight: np.ndarray) -> None:
+        """Where the number of the curve starts, and how far it walks."""
+        curve = self.rows.curve
+        assert curve is not None
+        self.bent, self.bend = 1 + list(self.rows.x).index(curve.name), float(np.median(curve.at))
+        near = curve.at[1] - curve.at[0]
+        turned = (curve.column(self.bend + near) - curve.column(self.bend - near)) / (2 * near)
+        column = self.design[:, self.bent]
+        beside = column @ (weight * column)  # by changing the slope along, most of a turn can be had
+        turned = turned - column * (turned @ (weight * column)) / max(beside, 1e-9)
+        information = self.beta[self.bent] ** 2 * float(turned @ (weight * turned))
+        self.stride = STEP / np.sqrt(information + 1 / float(np.ptp(curve.at)) ** 2)
 
     def _log_likelihood(self, x: np.ndarray) -> np.ndarray:
         """(rows,) of log p where yes, log(1 - reach * p) where not."""
@@ -284,6 +326,24 @@ class _Chain:
             self.priors[g].mean -= middle
             self.beta[0] += middle
         self.fit = self._log_likelihood(self.x)
+        if self.rows.curve is not None:
+            self._bend(self.rows.curve)
+
+    def _bend(self, curve: Curve) -> None:
+        """A Metropolis step of the number of the curve, flat between its ends; the slope keeps the column's size."""
+        at = self.bend + self.stride * self.rng.normal()
+        if not curve.at[0] < at < curve.at[-1]:
+            return
+        old, slope = self.design[:, self.bent], self.beta[self.bent]
+        new = curve.column(at)
+        size = np.linalg.norm(old) / max(float(np.linalg.norm(new)), 1e-12)
+        moved = self.x + slope * (size * new - old)
+        fit = self._log_likelihood(moved)
+        gain = float((fit - self.fit).sum()) + np.log(size)  # the volume changes as the slope does
+        gain += 0.5 * self.prior[self.bent] * slope**2 * (1 - size**2)
+        if np.log(self.rng.random()) < gain:
+            self.bend, self.x, self.fit = at, moved, fit
+            self.design[:, self.bent], self.beta[self.bent] = new, slope * size
 
     def _walk(self, g: int, index: np.ndarray, size: int) -> None:
         """A Metropolis step of every level of one group; they are independent given the other group."""

@@ -1,5 +1,8 @@
 """What a user had on its mind at each row of a log: satiation and repeats, replayed from the exposures in order."""
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
@@ -7,22 +10,26 @@ from scipy.special import expit
 
 from policies.log import Dataset, Impressions
 from simulator.behaviour import logistic
+from simulator.levels import Curve
+from simulator.pairs import pair_codes, repeated
 from simulator.users import RECENT, Number
 
 HALF_LIVES = 0.5, 48.0  # hours, between which the half-life is looked for
 MOST_ROWS = 300_000  # that it is looked for on
 MOST_HABITS = 10_000_000  # users times categories
-NUDGE = 0.1  # of the log of the half-life, for its derivative
+STEPS, RATIO = 6, 1.2  # either side of the likeliest half-life, between which satiation is interpolated
+REPEATED = 0.1  # share of the rows whose user saw their item before or after, above which pairs are compared
+NUDGE = 0.1  # of the log of the half-life, for a derivative
 
 
-def examined(log: Impressions, reach: np.ndarray, click_rate: float) -> np.ndarray:
+def examined(log: Impressions, reach: np.ndarray, p: np.ndarray) -> np.ndarray:
     """(rows,) probability that each row was looked at, given the clicks of its page.
 
     A user looks at a page from the top and stops somewhere: whatever stands above a click was seen, and the longer a page
     goes on without one, the less likely it was read to its end.
 
     Args:
-        reach: probability of reaching each slot. click_rate: of what was looked at.
+        reach: probability of reaching each slot. p: (rows,) of a click, if looked at.
     """
     order = np.lexsort((log.slot, log.time, log.user))
     user, time = log.user[order], log.time[order]
@@ -39,7 +46,10 @@ def examined(log: Impressions, reach: np.ndarray, click_rate: float) -> np.ndarr
     below = place - last_click[page]  # > 0: after the last click
     stop = at.copy()  # probability of stopping exactly here
     stop[:-1] -= np.where(fresh[1:], 0.0, at[1:])
-    weight = np.where(below >= 0, stop * (1 - click_rate) ** np.maximum(below, 0), 0.0)
+    # Nothing was clicked since the last click, or since the top.
+    silence = np.cumsum(np.log1p(-np.minimum(p[order], 1 - 1e-6)))
+    since = np.where(last_click >= 0, silence[first + np.maximum(last_click, 0)], np.r_[0.0, silence[first[1:] - 1]])
+    weight = np.where(below >= 0, stop * np.exp(np.minimum(silence - since[page], 0.0)), 0.0)
     total = np.bincount(page, weight, minlength=len(first))
     before = np.cumsum(weight) - weight
     after = total[page] - (before - before[first][page])
@@ -49,25 +59,45 @@ def examined(log: Impressions, reach: np.ndarray, click_rate: float) -> np.ndarr
     return np.clip(found, 0.0, 1.0)
 
 
-def satiation(log: Impressions, category: np.ndarray, weight: np.ndarray, half_life_h: float) -> np.ndarray:
-    """(rows,) expected examined exposures to the row's category on earlier pages, halving every `half_life_h`.
+class Exposures:
+    """Pages of a log by user and category in order, prepared so that satiation can be had for many half-lives."""
 
-    Args:
-        weight: (rows,) probability that each row was looked at.
-    """
-    scale = half_life_h * 3600
-    kind = category[log.item].astype(np.int64)
-    # One line per user, category and page; a stretch longer than 500 half-lives starts afresh (float64 would overflow).
-    since = log.time - log.time.min()
-    stretch = np.floor(since / (500 * scale)).astype(np.int64)
-    frame = pd.DataFrame({"user": log.user, "kind": kind, "stretch": stretch, "time": since, "weight": weight})
-    pages = frame.groupby(["user", "kind", "stretch", "time"], sort=True)["weight"].sum().reset_index()
-    local = pages["time"] - pages["stretch"] * 500 * scale
-    grown = pages["weight"] * np.exp2(local / scale)
-    total = grown.groupby([pages["user"], pages["kind"], pages["stretch"]]).cumsum() - grown
-    pages["satiation"] = total * np.exp2(-local / scale)
-    found = frame.merge(pages, on=["user", "kind", "stretch", "time"], how="left", suffixes=("", "_page"))
-    return np.where(kind > 0, found["satiation"].to_numpy(), 0.0)
+    def __init__(self, log: Impressions, category: np.ndarray, weight: np.ndarray):
+        """
+        Args:
+            weight: (rows,) probability that each row was looked at.
+        """
+        kind, since = category[log.item].astype(np.int64), log.time - log.time.min()
+        order = np.lexsort((since, kind, log.user))
+        user, kind, since = log.user[order], kind[order], since[order]
+        fresh = np.ones(len(order), bool)  # of a user, category and page
+        fresh[1:] = (user[1:] != user[:-1]) | (kind[1:] != kind[:-1]) | (since[1:] != since[:-1])
+        line = np.cumsum(fresh) - 1
+        self.weight = np.bincount(line, np.asarray(weight, float)[order])
+        self.since, self.known = since[fresh], kind[fresh] > 0
+        user, kind = user[fresh], kind[fresh]
+        self.begins = np.ones(len(user), bool)  # of a user and category
+        self.begins[1:] = (user[1:] != user[:-1]) | (kind[1:] != kind[:-1])
+        self.line = np.empty(len(order), np.int64)
+        self.line[order] = line
+
+    def satiation(self, half_life_h: float) -> np.ndarray:
+        """(rows,) expected examined exposures to the row's category on earlier pages, halving every `half_life_h`."""
+        scale = half_life_h * 3600
+        # A stretch longer than 500 half-lives starts afresh (float64 would overflow).
+        stretch = np.floor(self.since / (500 * scale))
+        begins = self.begins.copy()
+        begins[1:] |= stretch[1:] != stretch[:-1]
+        local = (self.since - stretch * 500 * scale) / scale
+        grown = pd.Series(self.weight * np.exp2(local))
+        total = (grown.groupby(np.cumsum(begins)).cumsum() - grown).to_numpy()
+        found: np.ndarray = np.where(self.known, total * np.exp2(-local), 0.0)[self.line]
+        return found
+
+
+def satiation(log: Impressions, category: np.ndarray, weight: np.ndarray, half_life_h: float) -> np.ndarray:
+    """(rows,) as `Exposures.satiation`, for one half-life."""
+    return Exposures(log, category, weight).satiation(half_life_h)
 
 
 def repeats(log: Impressions, recent: int) -> np.ndarray:
@@ -91,57 +121,88 @@ def shown_of(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
     return share, share[data.log.user, category].astype(float)
 
 
-def tiredness(
-    data: Dataset, score: np.ndarray, reach: np.ndarray, habits: bool
-) -> tuple[dict[str, Number], dict[str, np.ndarray], np.ndarray | None]:
-    """The half-life of satiation, and columns of what takes from the logit, negative: past exposures and repeats.
+@dataclass(frozen=True)
+class Tiredness:
+    """What takes from the logit of a click, and how it is told from what a policy shows.
+
+    Attributes:
+        columns: name -> (rows,): `repeat_fatigue`, `satiation` (negative), `exposed`.
+        curve: of `satiation` over the logarithm of the half-life; None where the log does not tell.
+        numbers: the half-life. weary: (rows,) logits taken, negative, and logits: (rows,) of a click, by a quick fit.
+        habits: (U, C) what `exposed` is taken from, or None.
+    """
+
+    columns: dict[str, np.ndarray]
+    curve: Curve | None
+    numbers: dict[str, Number]
+    weary: np.ndarray
+    logits: np.ndarray
+    habits: np.ndarray | None
+
+
+def tiredness(data: Dataset, score: np.ndarray, reach: np.ndarray, habits: bool, logits: np.ndarray) -> Tiredness:
+    """Columns of past exposures and repeats, and the half-life of satiation.
 
     Past exposures to a category say two things: that a user has had enough of it, and that the log's policy shows it to this
     user often, because it is liked. A second column, `exposed`, tells the policy's liking from the user's weariness: the share
     of the category among what the user was shown (after Mundlak, Econometrica 1978; not the mean of the past exposures
-    themselves, which are more where a user clicked and stayed).
-
-    A third column is how the first one changes with the log of the half-life, times its slope: its own slope is by how much
-    the half-life is off, and with it the slopes know that the half-life is an estimate.
+    themselves, which are more where a user clicked and stayed). And an item comes at a time when the items that the policy
+    liked more have just been shown: where users see the same items again, `exposed_pair`, the mean of the past exposures over
+    the rows of the user and the item, leaves to `satiation` what changes from one time to the next.
 
     Args:
-        score: (rows,) logit of a click of a rested user. habits: whether `exposed` is wanted.
-
-    Returns:
-        Numbers, columns, and (U, C) what `exposed` is taken from, or None.
+        score: (rows,) logit of a click of a rested user. reach: (slots,) probability of reaching each. habits: whether
+            `exposed` is wanted. logits: (rows,) of a click, as far as they are known: who was read to its end follows from them.
     """
     log, category = data.log, data.catalogue.category
-    if "slots" in data.has:
-        weight = examined(log, reach, float(expit(score).mean()))
-    else:
-        weight = reach[np.minimum(log.slot, len(reach) - 1)]
+    at = reach[np.minimum(log.slot, len(reach) - 1)]
+    weight = examined(log, reach, expit(logits)) if "slots" in data.has else at
     columns = {"repeat_fatigue": -repeats(log, RECENT)}
     table = None
     if habits and data.n_users * (int(category.max()) + 1) <= MOST_HABITS:
         table, columns["exposed"] = shown_of(data)
-    log_hours, slopes = _half_life(data, {"score": score, **columns}, weight)
+    pair = pair_codes(log, data.catalogue.size) if repeated(log, data.catalogue.size) > REPEATED else None
+    log_hours, slopes = _half_life(data, {"score": score, **columns}, weight, pair)
     if "satiation" not in slopes:
-        return {}, columns, table
-    past, more, less = (satiation(log, category, weight, float(np.exp(log_hours + d))) for d in (0.0, NUDGE, -NUDGE))
-    columns["satiation"] = -past
-    if slopes["satiation"] > 0:
-        columns["satiation_half_life"] = -slopes["satiation"] * (more - less) / (2 * NUDGE)
-    number = Number(float(np.exp(log_hours)), "estimated", "maximum likelihood")
-    return {"satiation_half_life_h": number}, columns, table
+        return Tiredness(columns, None, {}, np.zeros(len(log)), logits, table)
+    exposures = Exposures(log, category, weight)
+    grid = log_hours + np.arange(-STEPS, STEPS + 1) * np.log(RATIO)
+    curve = Curve("satiation", grid, np.array([-exposures.satiation(float(np.exp(h))) for h in grid], np.float32))
+    columns["satiation"] = curve.column(log_hours)
+    if pair is not None:
+        columns["exposed_pair"] = _centred_means(columns["satiation"], pair)
+    weary = sum(max(slopes.get(name, 0.0), 0.0) * columns[name] for name in ("satiation", "repeat_fatigue"))
+    known: dict[str, Any] = {"": 1.0, "score": score, **columns}
+    logits = np.asarray(sum(slope * known[name] for name, slope in slopes.items()))
+    number = Number(float(np.exp(log_hours)), "estimated", "drawn with the levels")
+    return Tiredness(columns, curve, {"satiation_half_life_h": number}, np.asarray(weary), logits, table)
 
 
-def _half_life(data: Dataset, known: dict[str, np.ndarray], weight: np.ndarray) -> tuple[float, dict[str, float]]:
+def _centred_means(x: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """(rows,) means over groups, around 0."""
+    means = np.bincount(group, x) / np.maximum(np.bincount(group), 1)
+    found: np.ndarray = means[group] - x.mean()
+    return found
+
+
+def _half_life(
+    data: Dataset, known: dict[str, np.ndarray], weight: np.ndarray, pair: np.ndarray | None
+) -> tuple[float, dict[str, float]]:
     """Log hours by maximum likelihood beside other columns (rows,), and all slopes there; none where the log does not tell."""
     log, category = data.log, data.catalogue.category
     users = np.unique(log.user)
     some = np.isin(log.user, users[: max(1, round(len(users) * min(1.0, MOST_ROWS / len(log))))])
     part, weighed = log.rows(some), weight[some]
+    exposures = Exposures(part, category, weighed)
     first = part.slot == 0 if "slots" in data.has else np.ones(len(part), bool)
     beside = {name: column[some][first] for name, column in known.items()}
     y = part.clicked[first]
 
     def fitted(log_hours: float) -> tuple[float, dict[str, float]]:
-        columns = {**beside, "satiation": -satiation(part, category, weighed, float(np.exp(log_hours)))[first]}
+        past = -exposures.satiation(float(np.exp(log_hours)))
+        columns = {**beside, "satiation": past[first]}
+        if pair is not None:
+            columns["exposed_pair"] = _centred_means(past, pair[some])[first]
         found = logistic(y, columns, "")
         if "satiation" not in found:
             return np.inf, {}

@@ -13,6 +13,7 @@ from implicit.als import AlternatingLeastSquares
 from threadpoolctl import threadpool_limits
 
 from policies.log import Dataset
+from simulator.pairs import pair_codes
 
 FOLDS = 4
 
@@ -92,9 +93,19 @@ def full_taste(data: Dataset, seed: int, s: TasteSettings | None = None) -> Tast
     return fit_taste(user, item, data.n_users, data.catalogue.size, seed, s)
 
 
-def cross_fitted(data: Dataset, rng: np.random.Generator, s: TasteSettings | None = None) -> np.ndarray:
-    """(rows,) taste of each row of the log by a fit that has not seen it, nor the other rows of its fold."""
-    fold = rng.integers(0, FOLDS, len(data.log))
+def cross_fitted(
+    data: Dataset, rng: np.random.Generator, s: TasteSettings | None = None, pairs: bool = False
+) -> np.ndarray:
+    """(rows,) taste of each row of the log by a fit that has not seen it, nor the other rows of its fold.
+
+    Args:
+        pairs: all rows of a user and an item are in one fold: no answer to the pair was seen.
+    """
+    if pairs:
+        pair = pair_codes(data.log, data.catalogue.size)
+        fold = rng.integers(0, FOLDS, int(pair.max(initial=-1)) + 1)[pair]
+    else:
+        fold = rng.integers(0, FOLDS, len(data.log))
     user, item, row = choices(data)
     found = np.zeros(len(data.log))
     for k in range(FOLDS):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import statsmodels.api as sm
 from scipy.special import expit
 from scipy.stats import spearmanr
 
@@ -12,7 +13,7 @@ from policies.log import Dataset
 from simulator.answers import Traits
 from simulator.contrast import fit_contrast
 from simulator.fit import fit
-from simulator.levels import Rows, fit_levels, sample_levels
+from simulator.levels import Curve, Rows, fit_levels, sample_levels
 from simulator.replay import repeats, satiation
 from simulator.taste import cross_fitted, fit_taste, full_taste, reliability
 from simulator.users import RECENT, ChoiceModel
@@ -193,3 +194,32 @@ def test_likes_that_need_no_click_are_simulated_without_one(small_world: tuple[D
     assert not (said.long_view & ~said.clicked).any()
     plain = fit(data, 0, 6, lambda text: None).model(0)  # in this log every like comes with a click
     assert "like_without_click" not in plain.numbers
+
+
+def test_a_number_that_bends_a_column_is_drawn_from_its_posterior() -> None:
+    """Against the posterior on a grid, of a column exp(-t / h) with a slope."""
+    rng = generator("curve")
+    n = 6000
+    t, noise = rng.exponential(2.0, n), rng.normal(size=n)
+    y = rng.random(n) < expit(-0.5 + 0.3 * noise + 2.0 * np.exp(-t / 1.5))
+    at = np.log(1.5) + np.arange(-8, 9) * 0.15
+    curve = Curve("decay", at, np.array([np.exp(-t / np.exp(a)) for a in at], np.float32))
+    np.testing.assert_allclose(curve.column(at[3]), curve.columns[3], rtol=1e-6)
+    np.testing.assert_allclose(curve.column((at[3] + at[4]) / 2), curve.columns[3:5].mean(axis=0), rtol=1e-5)
+    user, item = rng.integers(0, 300, n), rng.integers(1, 41, n)
+    x = {"noise": noise, "decay": curve.column(at[8])}
+    drawn = sample_levels(Rows(y, user, item, 300, 40, x, None, curve), rng, draws=400, thin=3)
+    assert drawn.curved.shape == (400,)
+
+    def log_likelihood(a: float) -> float:
+        design = np.column_stack([np.ones(n), noise, np.exp(-t / np.exp(a))])
+        return float(sm.GLM(y.astype(float), design, family=sm.families.Binomial()).fit().llf)
+
+    grid = np.linspace(at[0], at[-1], 60)
+    weight = np.array([log_likelihood(a) for a in grid])
+    weight = np.exp(weight - weight.max())
+    middle = float(grid @ weight / weight.sum())
+    spread = float(np.sqrt((grid - middle) ** 2 @ weight / weight.sum()))
+    assert drawn.curved.mean() == pytest.approx(middle, abs=0.6 * spread)
+    assert drawn.curved.std() == pytest.approx(spread, rel=0.4)
+    assert drawn.mean("decay") == pytest.approx(2.0, abs=4 * drawn.error("decay"))

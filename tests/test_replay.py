@@ -28,7 +28,7 @@ def test_how_far_a_page_was_read_given_its_clicks() -> None:
     log = Impressions.of(item=np.ones(4 * n, int), user=page, time=page * 1.0, slot=slot, clicked=clicked.ravel()).rows(
         shuffled
     )
-    found = examined(log, reach, rate)
+    found = examined(log, reach, np.full(len(log), rate))
     read = (slot < depth[page])[shuffled]
     codes = (clicked @ (1 << np.arange(4)))[page][shuffled] * 4 + log.slot
     for code in np.unique(codes):
@@ -44,18 +44,23 @@ def test_satiation_is_told_from_what_a_policy_shows_because_it_is_liked(
     data, true = small_world
     log, reach = data.log, true.examination
     score = true.appeal(log.user, log.item[:, None])[:, 0].astype(float)
-    numbers, columns, habits = tiredness(data, score, reach, True)
-    assert numbers["satiation_half_life_h"].value == pytest.approx(true["satiation_half_life_h"], rel=0.5)
+    found = tiredness(data, score, reach, True, score)
+    columns, habits = found.columns, found.habits
+    assert found.numbers["satiation_half_life_h"].value == pytest.approx(true["satiation_half_life_h"], rel=0.5)
     assert habits is not None
     assert habits.sum(axis=1).max() <= 1 + 1e-6
     np.testing.assert_allclose(columns["exposed"], habits[log.user, data.catalogue.category[log.item]], rtol=1e-5)
-    assert set(columns) == {"repeat_fatigue", "exposed", "satiation", "satiation_half_life"}
+    assert set(columns) == {"repeat_fatigue", "exposed", "satiation", "exposed_pair"}
+    assert found.curve is not None
+    for hours in (2.0, found.numbers["satiation_half_life_h"].value, 4.0):  # between two half-lives as at one of them
+        exact = -satiation(log, data.catalogue.category, examined(log, reach, expit(score)), hours)
+        np.testing.assert_allclose(found.curve.column(np.log(hours)), exact, atol=0.02 * np.abs(exact).max())
+    assert found.weary.max() <= 0 < -found.weary.min()
     np.testing.assert_array_equal(columns["repeat_fatigue"], -repeats(log, RECENT))
-    found = fit(data, 0, 6, lambda text: None)
-    assert found.estimates()["satiation"] == pytest.approx(true["satiation"], rel=0.25)
-    half_lives = {found.model(k)["satiation_half_life_h"] for k in range(3)}
-    assert len(half_lives) == 3  # it is drawn with the rest
-    model = found.model(0)
+    fitted = fit(data, 0, 6, lambda text: None)
+    assert fitted.estimates()["satiation"] == pytest.approx(true["satiation"], rel=0.25)
+    assert len({fitted.model(k)["satiation_half_life_h"] for k in range(len(fitted))}) > 3  # it is drawn with the rest
+    model = fitted.model(0)
     assert model.user_category is not None
     assert model.appeal(np.array([3]), np.array([[5]]))[0, 0] == pytest.approx(
         model.tastes()[3, 4] + model.item_level[5] + model.user_level[3] + model["shift"], abs=1e-4
@@ -105,7 +110,7 @@ def test_the_oracle_sees_the_habits_and_every_draw_has_all_answers(small_world: 
     click = found.answers["click"]
     more = replace(
         click.sampled,
-        **{name: np.repeat(getattr(click.sampled, name), 3, axis=0) for name in ("fixed", "user", "item")},
+        **{name: np.repeat(getattr(click.sampled, name), 3, axis=0) for name in ("fixed", "user", "item", "curved")},
     )
     rare = replace(found, answers={**found.answers, "click": replace(click, sampled=more)})
     last = rare.model(len(rare) - 1)

@@ -1,0 +1,111 @@
+"""The same item shown to the same user again: slots freed of what the policy knew, and what no prediction knows."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from policies.draws import generator
+from policies.log import Dataset, Impressions
+from simulator.fit import fit
+from simulator.pairs import assumed_reach, reach_of, unseen_variance, within_pairs
+from simulator.users import ChoiceModel
+
+REACH = np.array([1.0, 0.85, 0.7, 0.6])
+
+
+def pages(seed: int, users: int = 400, items: int = 12, times: int = 20) -> tuple[Impressions, np.ndarray]:
+    """Pages of four, sorted by a policy that knows appeal up to noise, and (users, items) the appeal."""
+    rng = generator("pages in order", seed)
+    appeal = rng.normal(-0.5, 1.0, (users, items))
+    user = np.repeat(np.arange(users), times)
+    guess = appeal[user] + rng.gumbel(size=(len(user), items))
+    item = np.argsort(-guess, axis=1)[:, :4]
+    depth = (rng.random((len(user), 1)) < REACH).sum(axis=1)
+    clicked = (rng.random(item.shape) < expit(appeal[user[:, None], item])) & (np.arange(4) < depth[:, None])
+    page = np.arange(len(user))
+    log = Impressions.of(
+        user=np.repeat(user, 4), item=item.ravel() + 1, slot=np.tile(np.arange(4), len(user)),
+        time=np.repeat(page, 4) * 1.0, page=np.repeat(page % times, 4), clicked=clicked.ravel(),
+    )  # fmt: skip
+    return log, appeal
+
+
+def test_slots_are_told_from_a_policy_that_puts_good_items_first() -> None:
+    off, inside = [], []
+    for seed in range(12):
+        log, _ = pages(seed)
+        plain = np.bincount(log.slot, log.clicked) / np.bincount(log.slot)
+        assert plain[3] / plain[0] < REACH[3] - 0.05  # the order is mistaken for the slot
+        found = within_pairs(log, 12, np.ones(len(log)))
+        assert found is not None
+        z = (np.log(found[0][1:]) - np.log(REACH[1:])) / found[1][1:]
+        off.append(z.mean())
+        inside.append(np.abs(z) < 1.96)
+    assert abs(np.mean(off)) < 4 / np.sqrt(12)
+    assert np.mean(inside) > 0.8  # 36 intervals of 95 %
+
+
+def test_a_mood_that_goes_with_the_slot_is_allowed_for() -> None:
+    log, _ = pages(3)
+    rng = generator("mood")
+    worse = np.where(log.slot == 0, 0.7, 1.0)  # the first slot comes in a bad mood
+    moody = replace(log, clicked=log.clicked & (rng.random(len(log)) < worse))
+    plain, known = within_pairs(moody, 12, np.ones(len(log))), within_pairs(moody, 12, worse)
+    assert plain is not None
+    assert known is not None
+    assert np.abs(np.log(known[0][1:] / REACH[1:])).max() < 0.15 < np.log(plain[0][1:] / REACH[1:]).min()
+
+
+def test_without_repeats_slots_are_told_by_appeal_and_the_source_says_so(
+    small_world: tuple[Dataset, ChoiceModel],
+) -> None:
+    data, true = small_world
+    score = true.appeal(data.log.user, data.log.item[:, None])[:, 0].astype(float)
+    again = reach_of(data, score)
+    assert again.error is not None
+    assert "conditional Poisson" in again.source
+    assert (np.diff(again.value) <= 0).all()
+    assert again.value[0] == 1.0
+    code = data.log.user.astype(np.int64) * 1000 + data.log.item
+    once = np.sort(np.unique(code, return_index=True)[1])
+    alone = reach_of(replace(data, log=data.log.rows(once)), score[once])
+    assert alone.error is None
+    assert "too few pairs" in alone.source
+    np.testing.assert_allclose(alone.value[:6], true.examination[:6], atol=0.1)  # the whole appeal was known
+    silent = replace(data, log=replace(data.log, clicked=np.zeros(len(data.log), bool)))
+    assert reach_of(silent, score).status == "assumed"
+    assert assumed_reach("x").value[5] == pytest.approx(6**-0.12)
+
+
+@pytest.mark.parametrize("sd", [0.0, 0.7, 1.2])
+def test_what_no_prediction_knows_is_told_by_repeats(sd: float) -> None:
+    rng = generator("unseen", sd)
+    user, item = (a.ravel() for a in np.meshgrid(np.arange(300), np.arange(1, 21)))
+    known, unseen = rng.normal(-0.7, 0.8, len(user)), sd * rng.normal(size=len(user))
+    pair = np.tile(np.arange(len(user)), 6)
+    seen = np.tile([1.0, 0.8, 0.6], 2)[np.repeat(np.arange(6), len(user))]
+    clicked = rng.random(len(pair)) < seen * expit(known + unseen)[pair]
+    log = Impressions.of(user=user[pair], item=item[pair], time=np.arange(len(pair)) * 1.0, clicked=clicked)
+    # What clicks follow on average over what is unseen.
+    logits = known[pair] / np.sqrt(1 + 0.346 * sd**2)
+    found = unseen_variance(log, 20, logits, seen)
+    assert found is not None
+    value, error = found
+    assert error < 0.1
+    assert value == pytest.approx(sd**2, abs=3 * error + 0.1 * sd**2)
+    first = log.rows(np.arange(len(user)))
+    assert unseen_variance(first, 20, logits[: len(user)], seen[: len(user)]) is None
+
+
+def test_the_fit_uses_both(small_world: tuple[Dataset, ChoiceModel]) -> None:
+    data, true = small_world
+    fitted = fit(data, 0, 6, lambda text: None)
+    assert fitted.reach is not None
+    assert fitted.unseen is not None
+    z = np.log(fitted.reach.value[1:6] / true.examination[1:6]) / fitted.reach.error[1:6]
+    assert np.abs(z).max() < 3.5
+    assert 0.05 < fitted.unseen[0] < 1.0
+    assert fitted.shown[2] > 1.0
+    assert "different slots" in fitted.model(0).provenance["examination"][1]
