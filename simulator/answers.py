@@ -170,6 +170,7 @@ class Fitted:
         unseen: variance of what makes users click what they are shown and the logits do not know, and its standard error, in
             squared logits; None where the log does not tell.
         reach: how likely each slot is looked at; None where nothing was fitted.
+        drifted: how much a click moves taste, and the standard error, whether or not it can be told from 0.
     """
 
     plain: ChoiceModel
@@ -181,6 +182,7 @@ class Fitted:
     habits: np.ndarray | None = None
     unseen: tuple[float, float] | None = None
     reach: Reach | None = None
+    drifted: tuple[float, float] | None = None
 
     def __len__(self) -> int:
         return len(self.answers["click"].sampled) if self.answers else 1

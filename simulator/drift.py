@@ -21,8 +21,8 @@ ASSUMED = {
 }
 
 
-def drift(data: Dataset, logits: np.ndarray, seen: np.ndarray) -> dict[str, Number]:
-    """Logits that a category gains by a click that was not expected, by a regression over pairs of days of a user.
+def drift_of(data: Dataset, logits: np.ndarray, seen: np.ndarray) -> tuple[float, float] | None:
+    """Logits that a category gains by a click that was not expected, and the standard error; None where days are few.
 
     A product of residuals of two days has the mean tau^2 w w' + drift v w' 2^(-lag / half-life), with w the slopes of the day's
     clicks in the logit and v their variance on the earlier day. Errors allow for users as clusters.
@@ -40,7 +40,11 @@ def drift(data: Dataset, logits: np.ndarray, seen: np.ndarray) -> dict[str, Numb
     sums = [
         np.bincount(row, x[some]) for x in (data.log.clicked - expected, expected * (1 - p), expected * (1 - expected))
     ]
-    found = _over_pairs(cell, days, kinds, *sums)
+    return _over_pairs(cell, days, kinds, *sums)
+
+
+def as_numbers(found: tuple[float, float] | None) -> dict[str, Number]:
+    """The estimate where it can be told from 0; 0 else."""
     if found is None:
         return {}
     value, error = found

@@ -118,11 +118,12 @@ def fit(data: Dataset, seed: int, slate_size: int, say: Callable[[str], None], k
     click = replace(click, wider=_clustered(data, click, x, seen))
     logits, unseen = click.logits(log.user, log.item, x), None
     numbers |= tired.numbers | visits | watching(log, _durations(data), data.has, float(seen.mean()))
-    plain = replace(_reading(plain, reach, numbers | drift.drift(data, logits, seen)), table=table)
+    drifted = drift.drift_of(data, logits, seen)
+    plain = replace(_reading(plain, reach, numbers | drift.as_numbers(drifted)), table=table)
     if taste is not None and repeated(log, data.catalogue.size) > REPEATED:
         logits = _without_own_answers(data, click, x, cross_fitted(data, rng, pairs=True), seen)
         unseen = unseen_variance(log, data.catalogue.size, logits, seen)
-    fitted = Fitted(plain, taste, shared, seed, {"click": click}, {}, tired.habits, unseen, reach)
+    fitted = Fitted(plain, taste, shared, seed, {"click": click}, {}, tired.habits, unseen, reach, drifted)
     answers, counted = _given_appeal(data, logits, fitted.shown, reach, seen, seed, say)
     return replace(fitted, answers={"click": click, **answers}, without_click=counted)
 

@@ -8,7 +8,7 @@ from scipy.special import expit
 
 from policies.draws import Draws, generator
 from policies.log import Dataset, Impressions
-from simulator.drift import drift
+from simulator.drift import as_numbers, drift_of
 from simulator.fit import fit
 from simulator.users import DAY, ChoiceModel, Number
 
@@ -37,7 +37,7 @@ def test_drift_is_told_from_a_taste_that_stays(small_world: tuple[Dataset, Choic
     z, values = [], []
     for seed in range(10):
         data, logits = moving(small_world[0], size, seed)
-        found = drift(data, logits, np.ones(len(logits)))["drift"]
+        found = as_numbers(drift_of(data, logits, np.ones(len(logits))))["drift"]
         values.append(found.value)
         if found.status == "estimated":
             assert found.error is not None
@@ -53,7 +53,8 @@ def test_drift_is_told_from_a_taste_that_stays(small_world: tuple[Dataset, Choic
 def test_a_log_of_few_days_tells_nothing_of_drift(small_world: tuple[Dataset, ChoiceModel]) -> None:
     data = small_world[0]
     day = data.log.rows(data.log.time < data.log.time.min() + DAY / 2)
-    assert drift(replace(data, log=day), np.zeros(len(day)), np.ones(len(day))) == {}
+    assert drift_of(replace(data, log=day), np.zeros(len(day)), np.ones(len(day))) is None
+    assert as_numbers(None) == {}
 
 
 def test_the_fit_says_that_the_worlds_taste_stays(small_world: tuple[Dataset, ChoiceModel]) -> None:

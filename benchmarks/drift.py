@@ -1,0 +1,40 @@
+"""Is drift found in a log? Small worlds whose taste drifts by so much, each fitted.
+
+    python benchmarks/drift.py
+
+Prints for each true drift (logits per unexpected click, half of it gone after a week) the mean estimate, its spread and the
+mean standard error; estimates that cannot be told from 0 count as they are.
+"""
+
+import argparse
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from simulator import levels
+from simulator.fit import fit
+from simulator.world import WorldParameters, load_world
+
+SMALL = WorldParameters(users=240, items=120, categories=8, log_days=8.0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--worlds", type=int, default=8)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    levels.DRAWS = levels.RARE_DRAWS = 40  # residuals need means alone
+    for true in (0.0, 0.1, 0.3):
+        found = []
+        for seed in range(given.worlds):
+            data, _ = load_world(20_000 + seed, replace(SMALL, drift=true))
+            found.append(fit(data, seed, SMALL.slate_size, lambda text: None).drifted)
+        value, error = np.array([pair for pair in found if pair is not None]).T
+        print(
+            f"true {true:g}: mean {value.mean():.3f}, spread {value.std(ddof=1):.3f}, s.e. {error.mean():.3f} (n = {len(value)})"
+        )
+
+
+if __name__ == "__main__":
+    main()
