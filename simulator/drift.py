@@ -16,20 +16,25 @@ HALF_LIFE_D = 7.0
 MOST_LAG = 28  # days
 LEAST_PAIRS = 2_000
 ASSUMED = {
-    "drift": (0.0, "taste stays as it is"),
+    "drift": (0.0, "taste stays as it is; told by a log of whole sessions alone"),
     "drift_half_life_d": (HALF_LIFE_D, "half of a drift is gone after a week"),
 }
 
 
 def drift_of(data: Dataset, logits: np.ndarray, seen: np.ndarray) -> tuple[float, float] | None:
-    """Logits that a category gains by a click that was not expected, and the standard error; None where days are few.
+    """Logits that a category gains by a click that was not expected, and the standard error.
 
     A product of residuals of two days has the mean tau^2 w w' + drift v w' 2^(-lag / half-life), with w the slopes of the day's
     clicks in the logit and v their variance on the earlier day. Errors allow for users as clusters.
 
     Args:
         logits: (rows,) of a click. seen: (rows,) probability of a look.
+
+    Returns:
+        None where days are few, or where the log has not all that users saw: a click would stand for many.
     """
+    if "sessions" not in data.has:
+        return None
     p = expit(logits)
     expected = seen * p
     day = np.floor((data.log.time - data.log.time.min()) / DAY).astype(np.int64)

@@ -55,6 +55,8 @@ def test_a_log_of_few_days_tells_nothing_of_drift(small_world: tuple[Dataset, Ch
     day = data.log.rows(data.log.time < data.log.time.min() + DAY / 2)
     assert drift_of(replace(data, log=day), np.zeros(len(day)), np.ones(len(day))) is None
     assert as_numbers(None) == {}
+    holes = replace(data, has=data.has - {"sessions"})
+    assert drift_of(holes, np.zeros(len(data.log)), np.ones(len(data.log))) is None
 
 
 def test_the_fit_says_that_the_worlds_taste_stays(small_world: tuple[Dataset, ChoiceModel]) -> None:
