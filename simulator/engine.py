@@ -20,9 +20,10 @@ from policies.registry import base_name, make
 from policies.testing import PolicyError, check_slates
 from simulator.config import Experiment
 from simulator.history import Histories
+from simulator.mind import Feedback, State
 from simulator.oracle import Oracle
 from simulator.recorder import WARMUP, WOULD, Recorder
-from simulator.users import DAY, ChoiceModel, Feedback, State
+from simulator.users import DAY, ChoiceModel
 
 WAVE = 2048  # users served together; bounds memory, never changes results
 

@@ -8,8 +8,9 @@ from scipy.special import expit
 from policies.draws import generator
 from policies.log import Dataset, Impressions
 from simulator.answers import Fitted
+from simulator.mind import RECENT
 from simulator.replay import NUDGE, repeats, satiation
-from simulator.users import RECENT, ChoiceModel
+from simulator.users import ChoiceModel
 
 Replay = dict[str, np.ndarray]
 ENJOYED = {"long view": "long_view", "like": "like", "hate": "hate"}  # feedback: parameter

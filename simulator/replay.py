@@ -11,8 +11,9 @@ from scipy.special import expit
 from policies.log import Dataset, Impressions
 from simulator.behaviour import logistic
 from simulator.levels import Curve
+from simulator.mind import RECENT
 from simulator.pairs import pair_codes, repeated
-from simulator.users import RECENT, Number
+from simulator.users import Number
 
 HALF_LIVES = 0.5, 48.0  # hours, between which the half-life is looked for
 MOST_ROWS = 300_000  # that it is looked for on

@@ -20,12 +20,13 @@ from simulator.buckets import HELD_OUT, assign, parse_weights
 from simulator.config import Experiment
 from simulator.engine import Arm, World
 from simulator.history import Histories, Ring
+from simulator.mind import State
 from simulator.minds import MATRIX_SHARE, replays
 from simulator.oracle import Oracle
 from simulator.recorder import WARMUP, Part, Recorder
 from simulator.storage import RunFolder
 from simulator.turnover import newcomers, rates
-from simulator.users import DAY, ChoiceModel, State
+from simulator.users import DAY, ChoiceModel
 from simulator.world import load_world
 
 T = TypeVar("T")

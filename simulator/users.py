@@ -6,15 +6,15 @@ disguise.
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from scipy.special import expit, ndtri
 
 from policies.draws import Draws
+from simulator.mind import RECENT, Feedback, State
 
 DAY = 86_400.0
-RECENT = 32  # items of which a user remembers having seen them
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,68 +25,6 @@ class Number:
     status: Literal["estimated", "assumed"]
     source: str
     error: float | None = None
-
-
-@dataclass(slots=True)
-class State:
-    """What n users have on their minds; struct of arrays.
-
-    Attributes:
-        satiation: (n, C) float32, decayed exposures per category.
-        drifted: (n, C) float32, decayed clicks per category beyond the expected ones.
-        refreshed: (n,) float64 s, when these were last decayed.
-        recent: (n, RECENT) int32 items examined last, a ring.
-        seen: (n,) int64 how many items were examined so far.
-        visit_shown, visit_clicked: (n,) float32, of the current or last visit.
-    """
-
-    satiation: np.ndarray
-    drifted: np.ndarray
-    refreshed: np.ndarray
-    recent: np.ndarray
-    seen: np.ndarray
-    visit_shown: np.ndarray
-    visit_clicked: np.ndarray
-
-    def copy(self) -> "State":
-        return State(**{name: getattr(self, name).copy() for name in self.__slots__})
-
-
-@dataclass(frozen=True, slots=True)
-class Feedback:
-    """Answers to a page of (B, K) slates; `stays` and `seconds` are (B,)."""
-
-    clicked: np.ndarray  # bool
-    watched: np.ndarray  # float32 s
-    long_view: np.ndarray  # bool
-    liked: np.ndarray  # bool
-    hated: np.ndarray  # bool
-    stays: np.ndarray  # bool: asks for another page
-    seconds: np.ndarray  # float64 s spent on this page
-    appeal: np.ndarray  # float32 logit of a click once examined; truth, never for policies
-    probability: np.ndarray  # float32 of a click; truth, never for policies
-
-
-class UserModel(Protocol):
-    """What the engine needs of users."""
-
-    def start(self, n_users: int, now: float) -> State: ...
-
-    def respond(
-        self,
-        state: State,
-        users: np.ndarray,
-        items: np.ndarray,
-        pages: np.ndarray,
-        now: np.ndarray,
-        draws: Draws,
-    ) -> Feedback: ...
-
-    def next_visit(self, state: State, users: np.ndarray, since: np.ndarray, draws: Draws) -> np.ndarray: ...
-
-    def first_visit(self, users: np.ndarray, start: float, draws: Draws) -> np.ndarray: ...
-
-    def click_probability(self, state: State, users: np.ndarray, now: np.ndarray) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from simulator.answers import Traits
 from simulator.contrast import fit_contrast
 from simulator.fit import fit
 from simulator.levels import Curve, Rows, fit_levels, sample_levels
+from simulator.mind import RECENT
 from simulator.replay import repeats, satiation
 from simulator.taste import cross_fitted, fit_taste, full_taste, reliability
-from simulator.users import RECENT, ChoiceModel
+from simulator.users import ChoiceModel
 
 U, N, ROWS = 2000, 300, 60_000
 

@@ -12,8 +12,9 @@ from policies.log import Dataset, Impressions
 from simulator.behaviour import watching, widening
 from simulator.fit import fit
 from simulator.held_out import day_to_day
+from simulator.mind import RECENT
 from simulator.replay import examined, repeats, satiation, shown_of, tiredness
-from simulator.users import RECENT, ChoiceModel
+from simulator.users import ChoiceModel
 
 
 def test_how_far_a_page_was_read_given_its_clicks() -> None:

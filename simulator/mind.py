@@ -1,0 +1,72 @@
+"""What users have on their minds and what they answer: the state of a population, and what the engine needs of users."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from policies.draws import Draws
+
+RECENT = 32  # items of which a user remembers having seen them
+
+
+@dataclass(slots=True)
+class State:
+    """What n users have on their minds; struct of arrays.
+
+    Attributes:
+        satiation: (n, C) float32, decayed exposures per category.
+        drifted: (n, C) float32, decayed clicks per category beyond the expected ones.
+        refreshed: (n,) float64 s, when these were last decayed.
+        recent: (n, RECENT) int32 items examined last, a ring.
+        seen: (n,) int64 how many items were examined so far.
+        visit_shown, visit_clicked: (n,) float32, of the current or last visit.
+    """
+
+    satiation: np.ndarray
+    drifted: np.ndarray
+    refreshed: np.ndarray
+    recent: np.ndarray
+    seen: np.ndarray
+    visit_shown: np.ndarray
+    visit_clicked: np.ndarray
+
+    def copy(self) -> "State":
+        return State(**{name: getattr(self, name).copy() for name in self.__slots__})
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """Answers to a page of (B, K) slates; `stays` and `seconds` are (B,)."""
+
+    clicked: np.ndarray  # bool
+    watched: np.ndarray  # float32 s
+    long_view: np.ndarray  # bool
+    liked: np.ndarray  # bool
+    hated: np.ndarray  # bool
+    stays: np.ndarray  # bool: asks for another page
+    seconds: np.ndarray  # float64 s spent on this page
+    appeal: np.ndarray  # float32 logit of a click once examined; truth, never for policies
+    probability: np.ndarray  # float32 of a click; truth, never for policies
+
+
+class UserModel(Protocol):
+    """What the engine needs of users."""
+
+    def start(self, n_users: int, now: float) -> State: ...
+
+    def respond(
+        self,
+        state: State,
+        users: np.ndarray,
+        items: np.ndarray,
+        pages: np.ndarray,
+        now: np.ndarray,
+        draws: Draws,
+    ) -> Feedback: ...
+
+    def next_visit(self, state: State, users: np.ndarray, since: np.ndarray, draws: Draws) -> np.ndarray: ...
+
+    def first_visit(self, users: np.ndarray, start: float, draws: Draws) -> np.ndarray: ...
+
+    def click_probability(self, state: State, users: np.ndarray, now: np.ndarray) -> np.ndarray: ...
