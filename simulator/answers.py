@@ -118,7 +118,7 @@ class Answer:
         found = s.mean("") + s.user.mean(axis=0)[user].astype(float) + s.item.mean(axis=0)[item]
         for name, column in (self.traits.columns(user, item) | x).items():
             if name in s.names:
-                found = found + s.mean(name) * column
+                found = found + s.mean_of_start(name) * column
         return found
 
 

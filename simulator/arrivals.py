@@ -17,15 +17,16 @@ NAMES = ("new_users", "new_items", "gone_items")
 _BOUNDS = ((-9.0, 5.0), (-5.0, 5.0), (-5.0, 8.0))
 
 
-def share_new(first: np.ndarray, n: np.ndarray, days: int) -> tuple[float, float]:
+def share_new(first: np.ndarray, n: np.ndarray, days: int, known: np.ndarray | None = None) -> tuple[float, float]:
     """Share of units that came on a day after the first for the first time ever, and its standard error.
 
     Args:
         first: (units,) integer day on which each was seen first, from 0. n: (units,) on how many days it was seen.
-        days: of the log.
+        days: of the log. known: (units,) bool, there before the log for sure.
     """
-    (first, n), units = np.unique(np.stack([first, n]), axis=1, return_counts=True)
-    late = first > 0
+    known = np.zeros(len(first), bool) if known is None else known
+    (first, n, sure), units = np.unique(np.stack([first, n, known]), axis=1, return_counts=True)
+    late = (first > 0) & (sure == 0)
 
     def log_likelihood(p: np.ndarray) -> float:
         share, a, b = expit(p[0]), np.exp(p[1]), np.exp(p[2])
@@ -56,26 +57,30 @@ def arrivals(data: Dataset) -> dict[str, Number]:
         why = f"nobody: the log has less than {LEAST_DAYS} days"
         return {name: Number(0.0, "assumed", why) for name in NAMES}
     day = np.floor((log.time - log.time.min()) / DAY).astype(np.int64)
-    days = int(np.ceil(length))
-    day = np.minimum(day, days - 1)
-    users, items = (_seen(unit, day, days) for unit in (log.user, log.item))
-    born = _number(items[0], items[1], days, "items")
+    days = int(length)  # whole ones: half a day looks like few users
+    whole = day < days
+    users, items = (_seen(unit[whole], day[whole], days) for unit in (log.user, log.item))
+    born = _number(*items, np.isin(items[2], data.history.item), days, "items")
     gone = Number(born.value, "assumed", "as many as appear; a policy may cease to show what is still there")
-    return {"new_users": _number(users[0], users[1], days, "users"), "new_items": born, "gone_items": gone}
+    return {
+        "new_users": _number(*users, np.isin(users[2], data.history.user), days, "users"),
+        "new_items": born,
+        "gone_items": gone,
+    }
 
 
-def _seen(unit: np.ndarray, day: np.ndarray, days: int) -> tuple[np.ndarray, np.ndarray]:
-    """First day of each unit that was seen, and on how many days it was seen."""
+def _seen(unit: np.ndarray, day: np.ndarray, days: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """First day of each unit that was seen, on how many days it was seen, and which it is."""
     pairs = np.unique(unit * np.int64(days) + day)
     who, when = pairs // days, pairs % days
-    _, first, n = np.unique(who, return_index=True, return_counts=True)
-    return when[first], n
+    which, first, n = np.unique(who, return_index=True, return_counts=True)
+    return when[first], n, which
 
 
-def _number(first: np.ndarray, n: np.ndarray, days: int, what: str) -> Number:
-    if len(first) < LEAST_SEEN:
+def _number(first: np.ndarray, n: np.ndarray, which: np.ndarray, known: np.ndarray, days: int, what: str) -> Number:
+    if len(which) < LEAST_SEEN:
         return Number(0.0, "assumed", f"none: fewer than {LEAST_SEEN} {what}")
-    share, error = (x / (days - 1) for x in share_new(first, n, days))
+    share, error = (x / (days - 1) for x in share_new(first, n, days, known))
     why = f"share of the {what} per day, by the days on which each was seen"
     if share < 1.96 * error or share * days < 0.01:
         return Number(0.0, "assumed", f"none: {why}, {share:.4f}, cannot be told from 0 (s.e. {error:.4f})")

@@ -37,7 +37,7 @@ class Experiment:
         calibrate: levels that the log cannot tell, such as `random_click_rate=.176,pages_per_session=13.55`.
         users: size of the simulated population, drawn from the fitted one.
         new_users: how many more come for the first time, per day, as a share of `users`. new_items, gone_items: items that appear
-            and that are withdrawn, at midnight, per day, as shares of the catalogue. By default what the log says.
+            and that are withdrawn, whole days after the start, per day, as shares of the catalogue. By default what the log says.
         days: length of the test. warmup_days: before it, one policy serves everybody.
         rounds: models per arm: the first is trained on the log, the others on feedback.
         slate_size: items per page.

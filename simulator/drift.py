@@ -6,7 +6,6 @@ The second part is drift. It is early against late taste, for all pairs of days.
 """
 
 import numpy as np
-import scipy.sparse as sp
 from scipy.special import expit
 
 from policies.log import Dataset
@@ -53,7 +52,7 @@ def as_numbers(found: tuple[float, float] | None) -> dict[str, Number]:
     if found is None:
         return {}
     value, error = found
-    why = f"residuals of one user and category on days near and far, half-life of {HALF_LIFE_D:g} days assumed"
+    why = f"residuals of one user and category on days near and far, half-life of {HALF_LIFE_D:g} days and clicks as its cause assumed"
     if abs(value) < 1.96 * error:
         return {"drift": Number(0.0, "assumed", f"none: {why}; {value:.4f} cannot be told from 0 (s.e. {error:.4f})")}
     return {"drift": Number(value, "estimated", why, error)}
@@ -64,33 +63,36 @@ def _over_pairs(
 ) -> tuple[float, float] | None:
     """The drift and its standard error, from sums by user, category and day, (cells,) each and `cell` rising."""
     scale = 1 / np.sqrt(np.maximum(variance, 1e-9))
+    user = np.unique(cell // days // kinds, return_inverse=True)[1]
+    n_users = int(user.max(initial=-1)) + 1
     past = np.zeros(len(cell))  # variance of what earlier days have moved, per squared drift
-    parts, starts = [], []
+    moved = slope / np.maximum(variance, 1e-9)
+    inner, outer = np.zeros((n_users, 2, 2)), np.zeros((n_users, 2))  # x'x and x'y of each user
+    pairs = 0
+    pull = np.zeros(len(cell))
     for lag in range(1, min(MOST_LAG, days - 1) + 1):
         first = np.flatnonzero(cell % days + lag < days)
         place = np.searchsorted(cell, cell[first] + lag)
         there = (place < len(cell)) & (cell[np.minimum(place, len(cell) - 1)] == cell[first] + lag)
         a, b = first[there], place[there]
-        weight = scale[a] * scale[b]
+        pairs += len(a)
         np.add.at(past, b, variance[a] * 4.0 ** (-lag / HALF_LIFE_D))
-        starts.append(a)
-        near = variance[a] * 2.0 ** (-lag / HALF_LIFE_D)
-        columns = residual[a] * residual[b], slope[a] * slope[b], near * slope[b]
-        parts.append(np.column_stack([*(column * weight for column in columns), cell[a] // days // kinds]))
-    pairs = np.concatenate(parts) if parts else np.zeros((0, 4))
-    if len(pairs) < LEAST_PAIRS:
+        weight = scale[a] * scale[b]
+        y = residual[a] * residual[b] * weight
+        x = slope[a] * slope[b] * weight, variance[a] * 2.0 ** (-lag / HALF_LIFE_D) * slope[b] * weight
+        np.add.at(pull, a, x[1] ** 2)
+        for i in range(2):
+            outer[:, i] += np.bincount(user[a], x[i] * y, minlength=n_users)
+            for j in range(2):
+                inner[:, i, j] += np.bincount(user[a], x[i] * x[j], minlength=n_users)
+    total = inner.sum(axis=0)
+    if pairs < LEAST_PAIRS or np.linalg.cond(total) > 1e12:
         return None
-    y, x = pairs[:, 0], pairs[:, 1:3]
-    inner = x.T @ x
-    if np.linalg.cond(inner) > 1e12:
-        return None
-    inverse = np.linalg.inv(inner)
-    beta = inverse @ (x.T @ y)
-    user = np.unique(pairs[:, 3], return_inverse=True)[1]
-    by_user = sp.csr_matrix((np.ones(len(y)), (user, np.arange(len(y))))) @ (x * (y - x @ beta)[:, None])
-    spread = inverse @ (by_user.T @ by_user) @ inverse
-    # What had moved already goes together, too: the slope is drift + drift^2 * moved.
-    a, pull = np.concatenate(starts), x[:, 1] ** 2
-    moved = float(pull @ (past[a] * slope[a] / np.maximum(variance[a], 1e-9)) / pull.sum())
-    value = 2 * beta[1] / (1 + np.sqrt(max(1 + 4 * moved * beta[1], 0.0)))
-    return float(value), float(np.sqrt(spread[1, 1]) / max(1 + 2 * moved * value, 0.1))
+    inverse = np.linalg.inv(total)
+    beta = inverse @ outer.sum(axis=0)
+    scores = outer - inner @ beta
+    spread = inverse @ (scores.T @ scores) @ inverse
+    # What had moved already goes together, too: the slope is drift + drift^2 * before.
+    before = float(pull @ (past * moved) / pull.sum())
+    value = 2 * beta[1] / (1 + np.sqrt(max(1 + 4 * before * beta[1], 0.0)))
+    return float(value), float(np.sqrt(spread[1, 1]) / max(1 + 2 * before * value, 0.1))

@@ -1,6 +1,6 @@
 """Held-out slates, answered by the fitted users: what they would have done with what the log shows."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import expit
@@ -8,8 +8,9 @@ from scipy.special import expit
 from policies.draws import generator
 from policies.log import Dataset, Impressions
 from simulator.answers import Fitted
+from simulator.levels import Curve
 from simulator.mind import RECENT
-from simulator.replay import NUDGE, repeats, satiation
+from simulator.replay import RATIO, STEPS, Exposures, repeats
 from simulator.users import ChoiceModel
 
 Replay = dict[str, np.ndarray]
@@ -23,24 +24,40 @@ def seen(model: ChoiceModel, data: Dataset, log: Impressions, slate_size: int) -
     return np.full(len(log), model.examination[:slate_size].mean())
 
 
-def past_of(model: ChoiceModel, data: Dataset, late: Impressions) -> dict[str, np.ndarray]:
-    """(rows of `late`,) past exposures, how they grow with the log of the half-life, and repeats, the early rows behind."""
+@dataclass(frozen=True)
+class Past:
+    """What rows come after.
+
+    Attributes:
+        exposures: (rows,) to the category, by the logarithm of the half-life. repeats: (rows,) recent showings of the item.
+    """
+
+    exposures: Curve
+    repeats: np.ndarray
+
+    @staticmethod
+    def of(log: Impressions, model: ChoiceModel, weight: np.ndarray, rows: slice) -> "Past":
+        """Of some rows of a log, each row having been looked at with the probability `weight`."""
+        grid = np.log(model["satiation_half_life_h"]) + np.arange(-STEPS, STEPS + 1) * np.log(RATIO)
+        found = Exposures(log, model.category, weight).satiations(grid)[:, rows]
+        return Past(Curve("satiation", grid, found), repeats(log, RECENT)[rows])
+
+
+def past_of(model: ChoiceModel, data: Dataset, late: Impressions) -> Past | None:
+    """Of the rows of `late`, the early rows behind; None where the log has not all that was seen."""
     if not {"sessions", "skips"} <= data.has:
-        return {}
+        return None
     both = Impressions.concat([data.log, late])
     reach = model.examination[np.minimum(both.slot, len(model.examination) - 1)]
-    half_life, n = model["satiation_half_life_h"], len(data.log)
-    past, longer = (satiation(both, model.category, reach, half_life * np.exp(d))[n:] for d in (0.0, NUDGE))
-    return {"satiation": past, "longer": (longer - past) / NUDGE, "repeat_fatigue": repeats(both, RECENT)[n:]}
+    return Past.of(both, model, reach, slice(len(data.log), None))
 
 
-def weary(model: ChoiceModel, tired: dict[str, np.ndarray], half_life_h: float) -> np.ndarray | float:
-    """(rows,) logits that satiation and repeats take, the past exposures moved to the half-life of this draw."""
-    if not tired:
+def weary(model: ChoiceModel, past: Past | None) -> np.ndarray | float:
+    """(rows,) logits that satiation and repeats take, by this draw's half-life."""
+    if past is None:
         return 0.0
-    moved = np.log(model["satiation_half_life_h"] / half_life_h)
-    past = tired["satiation"] + moved * tired["longer"]
-    found: np.ndarray = model["satiation"] * past + model["repeat_fatigue"] * tired["repeat_fatigue"]
+    exposures = past.exposures.column(float(np.log(model["satiation_half_life_h"])))
+    found: np.ndarray = model["satiation"] * exposures + model["repeat_fatigue"] * past.repeats
     return found
 
 
@@ -53,11 +70,11 @@ def answers_of(
     """
     total: Replay = {}
     rates: dict[str, list[float]] = {}
-    tired, looked = past_of(fitted.plain, data, late), seen(fitted.plain, data, late, slate_size)
+    past, looked = past_of(fitted.plain, data, late), seen(fitted.plain, data, late, slate_size)
     for k in range(len(fitted)):
         model = fitted.model(k)
         x = model.appeal(late.user, late.item[:, None])[:, 0].astype(float)
-        x -= weary(model, tired, fitted.plain["satiation_half_life_h"])
+        x -= weary(model, past)
         click = looked * expit(x)
         one, mean = {"click": click}, {"click": click}
         for name, parameter in ENJOYED.items():

@@ -173,7 +173,8 @@ class Sampled:
     Attributes:
         names: of the fixed effects, "" first.
         fixed: (draws, columns) float64. user: (draws, U), item: (draws, N + 1) float32.
-        curved: (draws,) the number of the curve; none without one.
+        curved: (draws,) the number of the curve; none without one. sizes: (draws,) of its
+            column, over that of the start. curve: its name.
     """
 
     names: tuple[str, ...]
@@ -181,12 +182,19 @@ class Sampled:
     user: np.ndarray
     item: np.ndarray
     curved: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    sizes: np.ndarray | None = None
+    curve: str = ""
 
     def __len__(self) -> int:
         return len(self.fixed)
 
     def mean(self, name: str) -> float:
         return float(self.fixed[:, self.names.index(name)].mean())
+
+    def mean_of_start(self, name: str) -> float:
+        """Mean of the slope on the column as it was given, whatever shape a draw gave it."""
+        slopes = self.fixed[:, self.names.index(name)]
+        return float((slopes * self.sizes).mean() if name == self.curve and self.sizes is not None else slopes.mean())
 
     def error(self, name: str) -> float:
         """Posterior standard deviation."""
@@ -235,7 +243,7 @@ def sample_levels(rows: Rows, rng: np.random.Generator, draws: int | None = None
     if thin is None:
         thin = int(np.clip(round(WORK / (max(len(rows.y), 1) * draws)), 1, MOST_THIN))
     chain = _Chain(rows, fit_levels(rows), rng)
-    fixed, users, items, curved = [], [], [], []
+    fixed, users, items, curved, sizes = [], [], [], [], []
     burn = max(20 * thin, min(LEAST_BURN, draws))
     for sweep in range(burn + draws * thin):
         chain.sweep()
@@ -245,7 +253,11 @@ def sample_levels(rows: Rows, rng: np.random.Generator, draws: int | None = None
             items.append(chain.levels[1].astype(np.float32))
             if rows.curve is not None:
                 curved.append(chain.bend)
-    return Sampled(("", *rows.x), np.array(fixed), np.array(users), np.array(items), np.array(curved))
+                sizes.append(chain.size)
+    drawn = ("", *rows.x), np.array(fixed), np.array(users), np.array(items)
+    if rows.curve is None:
+        return Sampled(*drawn)
+    return Sampled(*drawn, np.array(curved), np.array(sizes), rows.curve.name)
 
 
 class _Chain:
@@ -283,6 +295,7 @@ class _Chain:
         curve = self.rows.curve
         assert curve is not None
         self.bent, self.bend = 1 + list(self.rows.x).index(curve.name), float(np.median(curve.at))
+        self.size = 1.0  # of the column, over that of the start
         near = curve.at[1] - curve.at[0]
         turned = (curve.column(self.bend + near) - curve.column(self.bend - near)) / (2 * near)
         column = self.design[:, self.bent]
@@ -344,6 +357,11 @@ class _Chain:
         if np.log(self.rng.random()) < gain:
             self.bend, self.x, self.fit = at, moved, fit
             self.design[:, self.bent], self.beta[self.bent] = new, slope * size
+            self.size /= float(size)
+            # The slope is measured in other units now, and so is its step.
+            self.covariance[self.bent] *= size
+            self.covariance[:, self.bent] *= size
+            self.root[self.bent] *= size
 
     def _walk(self, g: int, index: np.ndarray, size: int) -> None:
         """A Metropolis step of every level of one group; they are independent given the other group."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
+import scipy.sparse.csgraph  # noqa: F401  (sp.csgraph)
 from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
 
@@ -18,6 +19,8 @@ from simulator.behaviour import logistic
 SLOTS = 100
 EXPONENT = 0.12
 MOST_UNSURE = 0.1  # standard error of the logarithm of a slot's probability, or pairs tell too little of slots
+LEAST_CLICKS, ENOUGH_CLICKS = 5, 30  # in a slot: fewer tell nothing, and fewer tell little
+LOWEST = -5.0  # of the logarithm of a slot's probability
 LEAST_SURE = 0.15  # standard error of the variance of what is unseen, in squared logits
 ATTENUATION = (16 * 3**0.5 / (15 * np.pi)) ** 2
 
@@ -81,11 +84,13 @@ def reach_of(data: Dataset, score: np.ndarray, tired: np.ndarray | None = None) 
     """
     scale = 1.0 if tired is None else expit(score + tired) / expit(score)
     found = within_pairs(data.log, data.catalogue.size, np.broadcast_to(scale, len(data.log)))
-    if found is None or not np.median(found[1][1:]) < MOST_UNSURE:
+    below = data.log.slot[(data.log.slot > 0) & (data.log.slot < SLOTS)]
+    if found is None or not np.median(found[1][below]) < MOST_UNSURE:
         return _by_appeal(data, score)
     value, error = found
-    weight = 1 / np.maximum(error, 1e-3) ** 2  # the first is 1 for sure; the weight of what no pair tells is 0
-    falling = IsotonicRegression(increasing=False).fit(np.arange(len(value)), np.log(value), weight)
+    told = np.flatnonzero(np.isfinite(error))
+    weight = 1 / np.maximum(error[told], 1e-3) ** 2  # the first is 1 for sure
+    falling = IsotonicRegression(increasing=False, out_of_bounds="clip").fit(told, np.log(value[told]), weight)
     curve = np.minimum(np.exp(falling.predict(np.arange(len(value)))), 1.0)
     curve[0] = 1.0
     at = np.minimum(np.arange(SLOTS), len(value) - 1)
@@ -120,7 +125,8 @@ def within_pairs(log: Impressions, n_items: int, scale: np.ndarray) -> tuple[np.
     slot, user, y, m = log.slot[kept].astype(np.int64), log.user[kept], log.clicked[kept].astype(float), scale[kept]
     k, clicks = int(log.slot[log.slot < SLOTS].max()) + 1, np.bincount(pair, y)
     at = np.zeros(k)  # logarithms
-    told = np.flatnonzero((np.bincount(slot, minlength=k) > 0) & (np.arange(k) > 0))
+    by_slot = np.bincount(slot, y, minlength=k)
+    told = np.flatnonzero(_linked(pair, slot, k) & (by_slot >= LEAST_CLICKS) & (np.arange(k) > 0))
     for _ in range(50):
         raw = m * np.exp(at[slot])
         share = raw / np.bincount(pair, raw)[pair]
@@ -129,17 +135,26 @@ def within_pairs(log: Impressions, n_items: int, scale: np.ndarray) -> tuple[np.
         information = np.diag(np.bincount(slot, clicks[pair] * share, minlength=k)) - (part.T @ part).toarray()
         inner = np.linalg.pinv(information[np.ix_(told, told)])
         step = np.clip(inner @ np.bincount(slot, residual, minlength=k)[told], -1.0, 1.0)
-        at[told] = np.clip(at[told] + step, -5.0, 1.0)
+        at[told] = np.clip(at[told] + step, LOWEST, 1.0)
         if np.abs(step).max(initial=0.0) < 1e-7:
             break
     users = sp.csr_matrix((residual, (np.unique(user, return_inverse=True)[1], slot)), shape=(len(np.unique(user)), k))
     spread = (users.T @ users).toarray()[np.ix_(told, told)]
+    # The sandwich of few clicks is too small.
+    variance = np.diag(inner @ spread @ inner)
+    variance = np.where(by_slot[told] < ENOUGH_CLICKS, np.maximum(variance, np.diag(inner)), variance)
     error = np.full(k, np.inf)
-    error[0] = 0.0
-    error[told] = np.sqrt(np.maximum(np.diag(inner @ spread @ inner), 0.0))
-    error[error == 0] = np.inf
+    error[told] = np.where((variance > 0) & (at[told] > LOWEST), np.sqrt(np.maximum(variance, 0.0)), np.inf)
     error[0] = 0.0
     return np.exp(at), error
+
+
+def _linked(pair: np.ndarray, slot: np.ndarray, k: int) -> np.ndarray:
+    """(k,) bool: slots that pairs compare with the first, by way of others or at once."""
+    graph = sp.coo_matrix((np.ones(len(slot)), (slot, k + pair)), shape=(k + int(pair.max()) + 1,) * 2)
+    part = sp.csgraph.connected_components(graph, directed=False)[1]
+    found: np.ndarray = part[:k] == part[0]
+    return found
 
 
 def _by_appeal(data: Dataset, score: np.ndarray) -> Reach:
@@ -151,9 +166,12 @@ def _by_appeal(data: Dataset, score: np.ndarray) -> Reach:
         return assumed_reach("clicks of the first slot tell nothing")
     expected = expit(found[""].value + found["score"].value * score)
     shown = np.bincount(slot, expected)
+    told = np.flatnonzero(shown >= LEAST_CLICKS)
+    if not len(told) or told[0] != 0:
+        return assumed_reach("clicks of the first slot tell nothing")
     clicked = np.bincount(slot, data.log.clicked, minlength=len(shown))
-    ratio = np.minimum.accumulate(np.clip(clicked / np.maximum(shown, 1e-9), 0.01, None))
-    ratio = np.minimum(ratio / ratio[0], 1.0)
+    ratio = np.minimum.accumulate(np.clip(clicked[told] / shown[told], 0.01, None))
+    ratio = np.interp(np.arange(len(shown)), told, np.minimum(ratio / ratio[0], 1.0))
     why = "click rate by slot over the rate that appeal explains; too few pairs of user and item stand in two slots"
     return Reach(np.concatenate([ratio, np.full(SLOTS - len(ratio), ratio[-1])]), why)
 

@@ -5,7 +5,7 @@ used to choose between policies should put them in the same order.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -16,8 +16,8 @@ from policies.draws import generator
 from policies.log import Dataset, Impressions
 from simulator.answers import Fitted
 from simulator.calibration import settle
-from simulator.held_out import seen, weary
-from simulator.replay import MOST_HABITS, NUDGE, satiation, shown_of
+from simulator.held_out import Past, seen, weary
+from simulator.replay import MOST_HABITS, shown_of
 
 CONTEXTS = 20_000  # held-out rows in whose place a policy's items are simulated
 MODELS = 10  # draws of the users
@@ -119,26 +119,23 @@ def policy_ranking(
         for k in range(min(MODELS, len(fitted))):
             model = fitted.model(k)
             x = model.appeal(context.user, item[:, None])[:, 0] - selection
-            x -= weary(model, past, fitted.plain["satiation_half_life_h"])
+            x -= weary(model, past)
             rates.append(float((seen(model, early, context, slate_size) * expit(x)).mean()))
         s = found.snips
         rows.append((name, s.value, s.low, s.high, found.effective_n, float(np.mean(rates))))
     return PolicyRanking(rows, _pairs(rows))
 
 
-def _past(
-    fitted: Fitted, early: Dataset, late: Impressions, context: Impressions, item: np.ndarray
-) -> dict[str, np.ndarray]:
+def _past(fitted: Fitted, early: Dataset, late: Impressions, context: Impressions, item: np.ndarray) -> Past | None:
     """As `held_out.past_of`, of another item in the same place."""
     if "sessions" not in early.has:
-        return {}
+        return None
     other = Impressions.of(user=context.user, item=item, time=context.time, slot=context.slot)
     both, model = Impressions.concat([early.log, late, other]), fitted.plain
     weight = model.examination[np.minimum(both.slot, len(model.examination) - 1)]
     weight[-len(item) :] = 0.0  # asked for, never shown
-    half_life = model["satiation_half_life_h"]
-    past, longer = (satiation(both, model.category, weight, half_life * np.exp(d))[-len(item) :] for d in (0.0, NUDGE))
-    return {"satiation": past, "longer": (longer - past) / NUDGE, "repeat_fatigue": np.zeros(len(item))}
+    past = Past.of(both, model, weight, slice(len(both) - len(item), None))
+    return replace(past, repeats=np.zeros(len(item)))
 
 
 def _pairs(rows: list[tuple[str, float, float, float, float, float]]) -> tuple[int, int]:

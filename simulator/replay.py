@@ -20,7 +20,6 @@ MOST_ROWS = 300_000  # that it is looked for on
 MOST_HABITS = 10_000_000  # users times categories
 STEPS, RATIO = 6, 1.2  # either side of the likeliest half-life, between which satiation is interpolated
 REPEATED = 0.1  # share of the rows whose user saw their item before or after, above which pairs are compared
-NUDGE = 0.1  # of the log of the half-life, for a derivative
 
 
 def examined(log: Impressions, reach: np.ndarray, p: np.ndarray) -> np.ndarray:
@@ -93,6 +92,13 @@ class Exposures:
         grown = pd.Series(self.weight * np.exp2(local))
         total = (grown.groupby(np.cumsum(begins)).cumsum() - grown).to_numpy()
         found: np.ndarray = np.where(self.known, total * np.exp2(-local), 0.0)[self.line]
+        return found
+
+    def satiations(self, log_hours: np.ndarray, sign: float = 1.0) -> np.ndarray:
+        """(G, rows) float32, for the logarithms (G,) of half-lives in hours."""
+        found = np.empty((len(log_hours), len(self.line)), np.float32)
+        for k, at in enumerate(log_hours):
+            found[k] = sign * self.satiation(float(np.exp(at)))
         return found
 
 
@@ -168,7 +174,7 @@ def tiredness(data: Dataset, score: np.ndarray, reach: np.ndarray, habits: bool,
         return Tiredness(columns, None, {}, np.zeros(len(log)), logits, table)
     exposures = Exposures(log, category, weight)
     grid = log_hours + np.arange(-STEPS, STEPS + 1) * np.log(RATIO)
-    curve = Curve("satiation", grid, np.array([-exposures.satiation(float(np.exp(h))) for h in grid], np.float32))
+    curve = Curve("satiation", grid, exposures.satiations(grid, -1.0))
     columns["satiation"] = curve.column(log_hours)
     if pair is not None:
         columns["exposed_pair"] = _centred_means(columns["satiation"], pair)

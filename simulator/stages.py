@@ -292,7 +292,8 @@ def restore_world(world: World, run: RunFolder, about: dict) -> None:
     """Puts a checkpoint back into a freshly made world and deletes rows that were written after it."""
     arrays = load_arrays(run.checkpoint(f"{world.name}-{about['next_round']}"))
     for name in State.__slots__:
-        setattr(world.state, name, arrays[f"state.{name}"])
+        if f"state.{name}" in arrays:  # runs of before there was drift have none
+            setattr(world.state, name, arrays[f"state.{name}"])
     for kind in ("impressions", "clicks"):
         for name in Ring.__slots__:
             setattr(getattr(world.histories, kind), name, arrays[f"{kind}.{name}"])

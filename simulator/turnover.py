@@ -39,7 +39,8 @@ def told(e: Experiment, model: ChoiceModel) -> str:
 def newcomers(e: Experiment, model: ChoiceModel, share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Ids, rows of the fitted users whose parameters they have, and arrival times [s] of the users who come during the run.
 
-    Ids and times depend on the seed and the place in the line alone: a smaller population has the first of them.
+    They come as often by hour of the day as users visit. Ids and times depend on the seed and the place in the line alone, as
+    long as the population is no larger than the fitted one: a smaller population has the first of them.
 
     Args:
         share: new users per day, as a share of the population.
@@ -53,7 +54,8 @@ def newcomers(e: Experiment, model: ChoiceModel, share: float) -> tuple[np.ndarr
         raise InputError(f"new_users={share:g} of {e.users} users in {span:g} days: too many; lower one of them")
     u = Draws(key_of("newcomers", e.seed), ids, ids * 0).uniform("arrival", 2)
     rows = np.minimum((u[:, 0] * model.n_users).astype(np.int64), model.n_users - 1)
-    return ids.astype(np.int32), rows, (u[:, 1] * span - e.warmup_days) * DAY
+    begin, end = model.busy_time(np.array([-e.warmup_days, e.days]) * DAY)
+    return ids.astype(np.int32), rows, model.clock_time(begin + u[:, 1] * (end - begin))
 
 
 def turned_over(e: Experiment, data: Dataset, model: ChoiceModel) -> tuple[Dataset, ChoiceModel]:

@@ -104,7 +104,7 @@ class ChoiceModel:
     def start(self, n_users: int, now: float) -> State:
         return State(
             satiation=np.zeros((n_users, int(self.category.max()) + 1), np.float32),
-            drifted=np.zeros((n_users, int(self.category.max()) + 1), np.float32),
+            drifted=np.zeros((n_users, int(self.category.max()) + 1 if self.drifts else 0), np.float32),
             refreshed=np.full(n_users, now),
             recent=np.zeros((n_users, RECENT), np.int32),
             seen=np.zeros(n_users, np.int64),

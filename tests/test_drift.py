@@ -74,7 +74,7 @@ def test_unexpected_clicks_move_taste_and_are_forgotten(small_world: tuple[Datas
     draws = Draws(3, users, users * 0, users * 0)
     answers = [m.respond(s, users, items, users * 0, users * 0.0, draws) for m, s in ((still, plain), (model, moved))]
     np.testing.assert_array_equal(answers[0].clicked, answers[1].clicked)  # nothing has moved yet
-    assert not plain.drifted.any()
+    assert plain.drifted.size == 0
     wanted = np.zeros_like(moved.drifted)
     np.add.at(wanted, (users[:, None], model.category[items]), answers[1].clicked - answers[1].probability)
     np.testing.assert_allclose(moved.drifted, wanted, atol=1e-5)

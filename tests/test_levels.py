@@ -224,3 +224,25 @@ def test_a_number_that_bends_a_column_is_drawn_from_its_posterior() -> None:
     assert drawn.curved.mean() == pytest.approx(middle, abs=0.6 * spread)
     assert drawn.curved.std() == pytest.approx(spread, rel=0.4)
     assert drawn.mean("decay") == pytest.approx(2.0, abs=4 * drawn.error("decay"))
+
+
+def test_a_column_that_grows_as_it_bends_keeps_its_slope_in_bounds() -> None:
+    """The far end of the curve is many times the size of the start; the slope times the size is as sure everywhere."""
+    rng = generator("growing")
+    n = 4000
+    t = rng.exponential(1.0, n)
+    at = np.linspace(0.0, 2.0, 9)
+    columns = np.array([np.exp(a) * (t - 0.2 * a * np.sin(t)) for a in at], np.float32)
+    y = rng.random(n) < expit(-0.5 + 0.5 * t)
+    user, item = rng.integers(0, 200, n), rng.integers(1, 41, n)
+    curve = Curve("grows", at, columns)
+    drawn = sample_levels(Rows(y, user, item, 200, 40, {"grows": curve.column(1.0)}, None, curve), rng, 600, 2)
+    assert drawn.sizes is not None
+    sized = drawn.fixed[:, 1] * drawn.sizes
+    low, high = np.quantile(drawn.curved, [0.3, 0.7])
+    assert high - low > 0.1  # it walks
+    ends = [sized[part].std() for part in (drawn.curved < low, drawn.curved > high)]
+    assert 0.6 < ends[0] / ends[1] < 1.6
+    assert np.abs(sized - sized.mean()).max() < 6 * sized.std()
+    assert drawn.mean_of_start("grows") == pytest.approx(sized.mean())
+    assert drawn.mean_of_start("") == pytest.approx(drawn.mean(""))

@@ -79,6 +79,49 @@ def test_without_repeats_slots_are_told_by_appeal_and_the_source_says_so(
     assert assumed_reach("x").value[5] == pytest.approx(6**-0.12)
 
 
+def test_slots_that_nothing_compares_with_the_first_are_not_made_up(
+    small_world: tuple[Dataset, ChoiceModel],
+) -> None:
+    rng = generator("header and grid")
+    user = np.repeat(np.arange(300), 40)
+    header = rng.random(len(user)) < 0.5
+    item = np.where(header, rng.integers(1, 4, len(user)), rng.integers(4, 8, len(user)))
+    slot = np.where(header, rng.integers(0, 2, len(user)), rng.integers(2, 5, len(user)))
+    reach = np.array([1.0, 0.9, 0.4, 0.35, 0.3])
+    log = Impressions.of(
+        user=user, item=item, slot=slot, time=np.arange(len(user)) * 1.0, clicked=rng.random(len(user)) < 0.4 * reach[slot]
+    )  # fmt: skip
+    found = within_pairs(log, 8, np.ones(len(log)))
+    assert found is not None
+    assert found[0][1] == pytest.approx(0.9, abs=0.1)
+    assert np.isinf(found[1][2:]).all()
+    # One row stands deep in a page, where nobody saw its item elsewhere: the curve goes on as before.
+    data = small_world[0]
+    deep = replace(data.log, slot=data.log.slot.copy(), item=data.log.item.copy())
+    last = int(np.argmax(data.log.user == data.log.user.max()))
+    seen = set(data.log.item[data.log.user == data.log.user[last]].tolist())
+    deep.slot[last], deep.item[last] = 60, min(set(range(1, 121)) - seen, default=1)
+    score = np.full(len(deep), -1.0)
+    odd = reach_of(replace(data, log=deep), score)
+    assert np.isfinite(odd.value).all()
+    assert odd.error is not None
+    np.testing.assert_allclose(odd.value[5:], odd.value[5], rtol=1e-6)
+
+
+def test_a_slot_of_few_rows_is_not_told(small_world: tuple[Dataset, ChoiceModel]) -> None:
+    log, _ = pages(1)
+    rare = replace(log, slot=log.slot.copy(), clicked=log.clicked.copy())
+    odd = np.flatnonzero(rare.slot == 3)[:10]
+    rare.slot[odd], rare.clicked[odd] = 4, False
+    found = within_pairs(rare, 12, np.ones(len(rare)))
+    assert found is not None
+    assert np.isinf(found[1][4])
+    rare.clicked[odd[:6]] = True
+    few = within_pairs(rare, 12, np.ones(len(rare)))
+    assert few is not None
+    assert few[1][4] > 0.3  # six clicks
+
+
 @pytest.mark.parametrize("sd", [0.0, 0.7, 1.2])
 def test_what_no_prediction_knows_is_told_by_repeats(sd: float) -> None:
     rng = generator("unseen", sd)

@@ -57,6 +57,9 @@ def test_a_log_without_newcomers_has_none(small_world: tuple[Dataset, ChoiceMode
     length = np.ptp(log.time) / DAY
     assert half_new["new_users"].status == "estimated"
     assert half_new["new_users"].value == pytest.approx(0.5 / length, rel=0.3)
+    before = replace(log.rows(np.unique(log.user, return_index=True)[1]), time=np.full(len(np.unique(log.user)), -1e9))
+    known = arrivals(replace(data, log=log.rows(share >= since[log.user]), history=before))
+    assert known["new_users"].value == 0  # they all were there before
     short = arrivals(replace(data, log=log.rows(share < 0.3)))
     assert "less than 4 days" in short["new_users"].source
 
@@ -71,6 +74,10 @@ def test_who_comes_does_not_depend_on_how_many(small_world: tuple[Dataset, Choic
     assert (ids[new] >= model.n_users).all()
     assert (arrival[new] >= -DAY).all()
     assert (arrival[new] < 2 * DAY).all()
+    crowd = population(experiment(users=200, new_users=0.9, days=30.0), model)[2]
+    hour = (crowd[crowd > -np.inf] / 3600 % 24).astype(int)
+    busy = model.hours.argmax()
+    assert np.bincount(hour, minlength=24)[busy] > 2 * np.bincount(hour, minlength=24)[model.hours.argmin()]
     there = np.isin(ids, fewer)
     assert there.sum() == len(fewer)
     np.testing.assert_array_equal(arrival[there], earlier)
