@@ -16,8 +16,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from scipy.special import expit, logit
 from scipy.stats import t
 
+from policies.draws import generator
 from policies.errors import InputError
 from policies.files import save_json
 from simulator.calibration import settle
@@ -26,6 +28,7 @@ from simulator.fit import fit, fit_users
 from simulator.minds import KINDS, MATRIX_FILLED, MATRIX_SHARE, check_size, observed_share
 from simulator.stages import load_data, with_threads
 from simulator.storage import about_users, save_users
+from simulator.users import ChoiceModel, Number
 
 Z = 1.96
 SUMMARY = "summary.json"
@@ -102,7 +105,29 @@ def _repeated(
     return summary
 
 
+VISITS = ("leave", "gap_", "churn", "return_", "watch_", "drift", "new_")
+SHARES = ("gap_short_share", "churn", "watch_none_share", "new_users", "new_items")
 Make = Callable[[Experiment, list[str], Path, Callable[[str], None]], None]
+
+
+def visits_drawn(model: ChoiceModel, rng: np.random.Generator) -> dict[str, Number]:
+    """Staying, returning, watching, drift and arrivals as they might be as well: normal around the estimates.
+
+    Shares on the scale of their logits, spreads on that of their logarithms; each for itself, since the errors are known one by
+    one. What levels and appeal are made of is drawn elsewhere.
+    """
+    found = {}
+    for name, number in model.numbers.items():
+        if number.status != "estimated" or not number.error or not name.startswith(VISITS):
+            continue
+        value, error = number.value, number.error
+        z = float(rng.normal())
+        if name in SHARES:
+            value = float(expit(logit(value) + z * error / (value * (1 - value)))) if 0 < value < 1 else value
+        else:
+            value = value * np.exp(z * error / value) if name.endswith("_sd") else value + z * error
+        found[name] = replace(number, value=float(value))
+    return found
 
 
 def _draw_users(e: Experiment, names: list[str], out: Path, say: Callable[[str], None]) -> None:
@@ -113,7 +138,9 @@ def _draw_users(e: Experiment, names: list[str], out: Path, say: Callable[[str],
         raise InputError(f"--worlds {n}: a fit to '{data.name}' has {len(fitted)} draws" + _why_few(len(fitted)))
     # As far apart in the chain as can be.
     for name, draw in zip(names, np.linspace(0, len(fitted) - 1, n).round().astype(int), strict=True):
-        model = settle(fitted.model(int(draw)), data, e.slate_size, e.seed)
+        model = fitted.model(int(draw))
+        model = model.with_numbers(**visits_drawn(model, generator("visits of a world", e.seed, name)))
+        model = settle(model, data, e.slate_size, e.seed)
         save_users(out / "users" / name, model, about_users(data, e.slate_size))
 
 

@@ -2,14 +2,18 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import simulator.run as command
+from policies.draws import generator
+from policies.log import Dataset
 from simulator.storage import load_users
-from simulator.worlds import _spread
+from simulator.users import ChoiceModel, Number
+from simulator.worlds import _spread, visits_drawn
 
 FAST = ["--policies", "popularity,uniform,itemknn", "--users", "80", "--days", "1", "--rounds", "1", "--warmup-days", "0.5",
         "--set", "repeat_after=10", "--quiet"]  # fmt: skip
@@ -27,7 +31,10 @@ def test_worlds_differ_in_their_users_alone_and_are_summed_up(
     assert [row["world"] for row in summary["rows"]] == ["world-00", "world-01", "world-02"]
     one, other = (load_users(out / f"world-{k:02d}" / "users") for k in (0, 1))
     assert not np.array_equal(one.user_level, other.user_level)
-    assert one.numbers["gap_long_mean"] == other.numbers["gap_long_mean"]
+    gaps = [model.numbers["gap_long_mean"] for model in (one, other)]
+    assert gaps[0].error is not None
+    assert 0 < abs(gaps[0].value - gaps[1].value) < 6 * gaps[0].error
+    assert one.numbers["seconds_per_item"] == other.numbers["seconds_per_item"]  # nothing is known of its error
     assert "| users | contender |" in (out / "summary.md").read_text()
     # Without its last world: going on gives the same.
     shutil.rmtree(out / "world-02")
@@ -77,3 +84,21 @@ def test_every_user_model_runs_the_same_experiment_and_the_verdicts_are_compared
     assert "did you mean 'neighbours'" in capsys.readouterr().err
     assert command.main([*FAST, "--log", str(small_log), "--user-model", "all", "--worlds", "2"]) == 2
     assert "give one of them" in capsys.readouterr().err
+
+
+def test_numbers_are_drawn_as_widely_as_their_errors_say(small_world: tuple[Dataset, ChoiceModel]) -> None:
+    numbers = {
+        "gap_short_share": Number(0.05, "estimated", "x", 0.03), "gap_long_sd": Number(0.2, "estimated", "x", 0.1),
+        "leave": Number(-1.0, "estimated", "x", 0.2), "churn": Number(0.0, "estimated", "x", 0.01),
+        "watch_long": Number(1.0, "assumed", "x"), "satiation": Number(0.1, "estimated", "x", 0.01),
+    }  # fmt: skip
+    model = replace(small_world[1], numbers=numbers)
+    rng = generator("drawn numbers")
+    drawn = [visits_drawn(model, rng) for _ in range(800)]
+    assert set(drawn[0]) == {"gap_short_share", "gap_long_sd", "leave", "churn"}
+    leave = np.array([found["leave"].value for found in drawn])
+    assert leave.mean() == pytest.approx(-1.0, abs=0.03)
+    assert leave.std() == pytest.approx(0.2, rel=0.1)
+    share, spread = (np.array([found[name].value for found in drawn]) for name in ("gap_short_share", "gap_long_sd"))
+    assert 0 < share.min() < 0.03 < 0.08 < share.max() < 1
+    assert np.log(spread).std() == pytest.approx(0.5, rel=0.1)
