@@ -95,7 +95,7 @@ def lights(results: dict[str, Any]) -> list[dict[str, str]]:
     ratio = results["sample_ratio"]
     if ratio is not None and np.isfinite(ratio["pvalue"]):
         bad = ratio["pvalue"] < 0.001
-        text = f"p = {ratio['pvalue']:.2g}: bucket sizes are {'not ' if bad else ''}what the weights say"
+        text = f"p = {ratio['pvalue']:.2g} (alarm below .001): bucket sizes are {'not ' if bad else ''}what the weights say"
         found.append({"name": "Sample ratio", "colour": "red" if bad else "green", "text": text})
     daily = results.get("sample_ratio_every_day")
     if daily is not None and daily["day"] is not None:
@@ -120,9 +120,9 @@ def lights(results: dict[str, Any]) -> list[dict[str, str]]:
     numbers = results["users"].get("numbers", {})
     if numbers:
         assumed = sorted(name for name, number in numbers.items() if number["status"] == "assumed")
-        returns = any(name.startswith("gap_") for name in assumed)
-        text = f"{len(numbers) - len(assumed)} of {len(numbers)} numbers estimated; "
-        text += "session length and return times assumed" if returns else "sessions and return times estimated"
+        length, returns = "leave" in assumed, any(name.startswith("gap_") for name in assumed)
+        text = f"{len(numbers) - len(assumed)} of {len(numbers)} numbers estimated; session length "
+        text += f"{'assumed' if length else 'estimated'}, return times {'assumed' if returns else 'estimated'}"
         text += "; not held against held-out days here: python -m simulator.validate does that"
         found.append({"name": "Fidelity of the users", "colour": "amber", "text": text})
     return found

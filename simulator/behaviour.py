@@ -10,6 +10,7 @@ from simulator.users import Number
 
 SECONDS_PER_ITEM = 2.0
 PLAYS_BY_ITSELF = 0.02  # share of the rows without a click that have a watch time, above which it is simulated
+ALWAYS = 7.0  # logits: once in a thousand it does not
 UNKNOWN = 10.0  # logits per standard deviation of a column: a standard error that says nothing
 
 
@@ -87,6 +88,8 @@ def staying(pages: pd.DataFrame, reference: float) -> dict[str, Number]:
         "leave_first_page": (pages["page"] == 0).to_numpy(float),
         "leave_satisfaction": pages["share"].to_numpy() - reference,
     }
+    if pages["last"].all() and len(pages):
+        return {"leave": Number(ALWAYS, "estimated", "every session of the log has one page")}
     found = logistic(pages["last"].to_numpy(), columns, "logistic hazard per page")
     if "" not in found:
         return {}

@@ -83,7 +83,7 @@ def about_users(raw: Dataset, slate_size: int, clock: str = "log") -> dict[str, 
     ids = hashlib.sha256("\n".join([*raw.user_ids, "", *raw.catalogue.ids]).encode()).hexdigest()
     return {
         "log": raw.name, "rows": len(raw.log), "users": raw.n_users, "items": raw.catalogue.size, "ids": ids,
-        "checksum": checksum(raw), "slate_size": slate_size,
+        "checksum": checksum(raw), "has": sorted(raw.has), "slate_size": slate_size,
         "clock": clock,
     }  # fmt: skip
 

@@ -225,7 +225,7 @@ def _of_worlds(c: dict[str, Any], summary: dict[str, Any]) -> str:
     )
     return (
         f"{c['arm']} against {summary['control']}, {summary['metric']}: {what} is {_in_percent(c['mean'], '+')} % on average over "
-        f"{c['worlds']} plausible worlds, above 0 in {c['wins']}. From not knowing the users (between worlds): {sd}{few}. "
+        f"{c['worlds']} plausible worlds, above 0 in {c['wins']} of them. From not knowing the users (between worlds): {sd}{few}. "
         f"With both, 95 % of such tests would find {_in_percent(c['low'], '+')} to {_in_percent(c['high'], '+')} %."
     )
 

@@ -3,10 +3,12 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from policies.draws import generator
 from policies.log import Dataset
+from simulator.behaviour import staying
 from simulator.returning import Gaps, returning
 from simulator.users import ChoiceModel
 from simulator.visits import coming_and_going
@@ -77,3 +79,11 @@ def test_levels_of_visits_that_were_given_are_assumed(small_world: tuple[Dataset
     numbers, _, _, source = coming_and_going(given, 0.45)
     assert numbers["gap_long_mean"].status == "assumed"
     assert source[0] == "assumed"
+
+
+def test_sessions_of_one_page_are_estimated_as_such() -> None:
+    pages = pd.DataFrame({"page": np.zeros(50, int), "share": np.linspace(0, 1, 50), "last": np.ones(50, bool)})
+    found = staying(pages, 0.5)
+    assert set(found) == {"leave"}
+    assert found["leave"].status == "estimated"
+    assert found["leave"].value > 5
