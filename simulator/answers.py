@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 
 from policies.draws import generator
 from policies.log import Dataset
@@ -80,6 +81,7 @@ class Answer:
     traits: Traits
     weight: np.ndarray  # (U,) rows per user: the average user is the one that an average row has
     unsure: float = 0.0  # standard deviation of the level beyond that of the draws
+    beyond: float = 0.0  # variance of what the answer's own column of appeal does not know of the appeal
     wider: dict[str, float] = field(default_factory=dict)  # column -> factor on the error of its slope
 
     def part(self, k: int) -> tuple[float, np.ndarray, np.ndarray]:
@@ -197,6 +199,13 @@ class Fitted:
         habit = click.mean(HABIT) if HABIT in click.names else 0.0
         return with_spare(self.taste, slope, self.reliability, self.seed, 0, self._told(habit))[1]
 
+    def _open(self, k: int) -> float | None:
+        """Standard deviation of the taste that draw k leaves open, where answers to the same pair tell it."""
+        if self.unseen is None:
+            return None
+        variance, error = self.unseen
+        return max(variance + error * generator("variance of the spare taste", self.seed, k).normal(), 0.0) ** 0.5
+
     @property
     def shown(self) -> tuple[float, float, float]:
         """Variance of what is unknown of a shown item's appeal, its standard error, and what it makes of the slopes.
@@ -226,7 +235,7 @@ class Fitted:
         tastes, spare = (self.plain.user_taste, self.plain.item_taste), 0.0
         if self.taste is not None:
             told = self._told(click.value(k, HABIT))
-            tastes, spare = with_spare(self.taste, slope, self.reliability, self.seed, k, told)
+            tastes, spare = with_spare(self.taste, slope, self.reliability, self.seed, k, told, self._open(k))
         stretch = stretched(spare)
         shift, user, item = stretch * shift, np.float32(stretch) * user, np.float32(stretch) * item
         if self.taste is not None:
@@ -276,16 +285,20 @@ class Fitted:
         answer, numbers = self.answers[name], {}
         k %= len(answer.sampled)  # clicks may have more draws
         base, user, item = answer.part(k)
+        sd = abs(answer.value(k, f"{name}_appeal")) * answer.beyond**0.5
         why, bases = "logistic regression with crossed random effects", answer.intercepts
         if f"{name}_clicked" in answer.sampled.names:  # it may come without a click
-            numbers[f"{name}_without_click"] = Number(base, "estimated", why, _sd(bases, answer.unsure))
+            alone, steeper = unflattened(base, sd)
+            numbers[f"{name}_without_click"] = Number(alone, "estimated", why, steeper * _sd(bases, answer.unsure))
             base += answer.value(k, f"{name}_clicked")
             bases = bases + answer.sampled.fixed[:, answer.sampled.names.index(f"{name}_clicked")]
         else:
             base, why = base + self.without_click[name], f"{why}, given a click"
-        numbers[name] = Number(base, "estimated", why, _sd(bases, answer.unsure))
+        base, steeper = unflattened(base, sd)
+        numbers[name] = Number(base, "estimated", why, steeper * _sd(bases, answer.unsure))
         least = -np.inf if name == "hate" else 0.0
-        numbers |= self._slopes(answer, k, {f"{name}_appeal": f"{name}_appeal"}, least=least)
+        numbers |= self._slopes(answer, k, {f"{name}_appeal": f"{name}_appeal"}, steeper, least)
+        user, item = np.float32(steeper) * user, np.float32(steeper) * item
         return replace(
             model,
             numbers=model.numbers | numbers,
@@ -327,12 +340,28 @@ def stretched(spare: float) -> float:
     return float(np.sqrt(1 + ATTENUATION * spare**2))
 
 
+def unflattened(logit_of_mean: float, sd: float) -> tuple[float, float]:
+    """The logit whose sigmoid, over a normal unknown of this sd, has this mean; and what slopes on its scale are multiplied by.
+
+    Rare answers are lifted by what is unknown and hardly flattened, where the root of 1 + c^2 sd^2 holds near one half.
+    """
+    if sd <= 0:
+        return logit_of_mean, 1.0
+    at, weight = np.polynomial.hermite_e.hermegauss(21)
+    at, weight, want, x = sd * at, weight / weight.sum(), float(expit(logit_of_mean)), logit_of_mean
+    for _ in range(20):
+        p = expit(x + at)
+        slope = float(weight @ (p * (1 - p)))
+        x -= (float(weight @ p) - want) / slope
+    return float(x), want * (1 - want) / slope
+
+
 def _sd(x: np.ndarray, more: float = 0.0) -> float:
     return float(np.hypot(x.std(ddof=1), more))
 
 
 def with_spare(
-    taste: Taste, slope: float, reliability: float, seed: int, k: int, told: float = 0.0
+    taste: Taste, slope: float, reliability: float, seed: int, k: int, told: float = 0.0, missed: float | None = None
 ) -> tuple[tuple[np.ndarray, np.ndarray], float]:
     """Draw k of the tastes in logits: the fitted one, and in further dimensions what the log leaves open about it.
 
@@ -342,6 +371,7 @@ def with_spare(
 
     Args:
         told: standard deviation of the taste that something else tells; it is not missing.
+        missed: standard deviation of what is missing, where that is known better.
 
     Returns:
         (U, D + SPARE) and (N + 1, D + SPARE) float32, and the standard deviation of what was drawn.
@@ -349,8 +379,9 @@ def with_spare(
     rng = generator("spare taste", seed, k)
     n_users, n_items = len(taste.user), len(taste.item)
     pairs = taste.score(rng.integers(0, n_users, 20_000), rng.integers(1, n_items, 20_000))
-    missed = slope * float(pairs.std()) * np.sqrt(1 / max(reliability, 0.05) - 1)
-    missed = np.sqrt(max(missed**2 - told**2, 0.0))
+    if missed is None:
+        missed = slope * float(pairs.std()) * np.sqrt(1 / max(reliability, 0.05) - 1)
+        missed = np.sqrt(max(missed**2 - told**2, 0.0))
     spare_user = rng.normal(size=(n_users, SPARE)) * missed / np.sqrt(SPARE)
     spare_item = rng.normal(size=(n_items, SPARE))
     spare_item[0] = 0

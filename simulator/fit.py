@@ -236,6 +236,9 @@ def _given_appeal(
     variance, error, stretch = shown
     # E[e | y] of e ~ N(0, variance) by Stein's lemma; the mean of the sigmoid's slope is about p (1 - p) / stretch.
     appeal = stretch * logits + variance / stretch * (log.clicked - p)
+    spread = float(
+        (p * (1 - p)).mean()
+    )  # what an answer tells of the unknown: its variance given a click is v - v^2 p (1 - p)
     unsure = np.hypot(error / stretch * (1 - p[log.clicked].mean()), stretch * reach.unsure(log) / (1 - p.mean()))
     answers: dict[str, Answer] = {}
     counted: dict[str, float] = {}
@@ -256,7 +259,8 @@ def _given_appeal(
         else:
             counted[name] = float(np.log(y.sum() / (y & log.clicked).sum()))
         answer = sample(data, y, which, slopes, looked_at, seed, name)
-        answers[name] = replace(answer, unsure=float(abs(answer.sampled.mean(f"{name}_appeal")) * unsure))
+        slope = abs(answer.sampled.mean(f"{name}_appeal"))
+        answers[name] = replace(answer, unsure=float(slope * unsure), beyond=max(variance - variance**2 * spread, 0.0))
     return answers, counted
 
 

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from policies.draws import generator
 from policies.log import Dataset, Impressions
+from simulator.answers import unflattened
 from simulator.fit import fit
 from simulator.pairs import assumed_reach, reach_of, unseen_variance, within_pairs
 from simulator.users import ChoiceModel
@@ -151,4 +152,16 @@ def test_the_fit_uses_both(small_world: tuple[Dataset, ChoiceModel]) -> None:
     assert np.abs(z).max() < 3.5
     assert 0.05 < fitted.unseen[0] < 1.0
     assert fitted.shown[2] > 1.0
+    left_open = [fitted.model(k).user_taste[:, -8:] @ fitted.model(k).item_taste[1:, -8:].T for k in range(len(fitted))]
+    assert np.mean([x.var() for x in left_open]) == pytest.approx(fitted.unseen[0], rel=0.15)
     assert "different slots" in fitted.model(0).provenance["examination"][1]
+
+
+@pytest.mark.parametrize("eta", [-6.0, -1.0, 0.4, 3.0])
+def test_slopes_of_an_answer_are_freed_of_what_the_appeal_does_not_know(eta: float) -> None:
+    unknown = generator("unflattened", eta).normal(size=400_000) * 0.8
+    at = [float(logit(expit(x + unknown).mean())) for x in (eta - 0.05, eta, eta + 0.05)]
+    found, steeper = unflattened(at[1], 0.8)
+    assert found == pytest.approx(eta, abs=0.01)
+    assert steeper == pytest.approx(0.1 / (at[2] - at[0]), rel=0.01)
+    assert unflattened(eta, 0.0) == (eta, 1.0)
