@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from gptrec.model import SAID
-from policies.sessions import CHUNK, Wave
+from policies.sessions import Wave
 from policies.torch_ranking import best_allowed
 
 
@@ -25,8 +25,7 @@ def recall(wave: Wave, vectors: Tensor, exclude: np.ndarray, available: np.ndarr
     """
     rows = len(wave.last)
     slates = np.zeros((rows, sum(sizes)), np.int32)
-    for begin in range(0, rows, CHUNK):
-        here = slice(begin, begin + CHUNK)
+    for here in wave.chunks():
         state = wave.last[here]
         taken = exclude[here]
         done = 0

@@ -63,7 +63,7 @@ class GPTRec(Sequential):
         self._store = self._new_store()
 
     def _new_store(self) -> SessionStore:
-        return SessionStore(self.length, self.window, self.room, scratch=max(self.interests - 1, 0))
+        return SessionStore(self.length, self.window, self.room, max(self.interests - 1, 0), self.chunk)
 
     def _make(self, n_items: int, n_users: int) -> RecGPT:
         positions = 1 + self.length + self.room + MOST_INTERESTS

@@ -16,7 +16,7 @@ from policies.base import Requests
 from policies.networks import Block, ItemNet, extend_all
 from policies.sequences import Batch
 from policies.sequential import Sequential
-from policies.sessions import CHUNK, Entries, SessionStore, Tokens, Wave
+from policies.sessions import Entries, SessionStore, Tokens, Wave
 from policies.torch_ranking import best_allowed
 
 
@@ -62,7 +62,7 @@ class SASRec(Sequential):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._store = SessionStore(self.length, self.length, self.room)
+        self._store = SessionStore(self.length, self.length, self.room, chunk=self.chunk)
 
     def _make(self, n_items: int, n_users: int) -> SASRecNet:
         positions = 1 + self.length + self.room
@@ -79,8 +79,7 @@ class SASRec(Sequential):
         exclude = np.zeros((len(states), requests.exclude.shape[1]), np.int64)
         exclude[at] = requests.exclude
         best = np.zeros((len(states), k), np.int32)
-        for begin in range(0, len(states), CHUNK):
-            here = slice(begin, begin + CHUNK)
+        for here in wave.chunks():
             best[here] = best_allowed(states[here] @ vectors.T, exclude[here], requests.available, k)
         return best[at]
 

@@ -34,6 +34,7 @@ class Sequential:
     heads: int = 2
     length: int = 50  # clicks of context
     room: int = 0  # positions beyond them
+    chunk: int = CHUNK  # sessions computed at once; more of them is faster where as many are on the same page
     dropout: float = 0.2
     epochs: int = 5
     patience: int = 2  # a stage ends after so many validations without a better score
@@ -60,8 +61,9 @@ class Sequential:
             raise InputError(f"loss '{self.loss}': wanted one of {', '.join(LOSSES)}")
         if self.width % self.heads:
             raise InputError(f"width {self.width} is no multiple of {self.heads} heads")
-        if self.layers < 1:
-            raise InputError(f"layers {self.layers}: wanted at least 1")
+        for name in ("layers", "chunk"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} {getattr(self, name)}: wanted at least 1")
         self.history_length = self.length + self.room
         self._net: Any = None
         self._memory = np.zeros((0, self.length), np.int32)
@@ -227,14 +229,15 @@ class Recomputing(Sequential):
 
     def _slates(self, requests: Requests, k: int, vectors: Tensor, width: int | None = None) -> np.ndarray:
         # Chunks of one shape, the last one padded: a user gets the same bits whoever shares the chunk.
+        chunk = self.chunk if width is None else CHUNK
         width = self.length if width is None else width
         clicked = np.where(requests.feedback > 0, requests.items, 0)[:, -width:]
         order = np.argsort(clicked == 0, axis=1, kind="stable")
-        contexts = np.zeros((-(-len(clicked) // CHUNK) * CHUNK, width), np.int64)
+        contexts = np.zeros((-(-len(clicked) // chunk) * chunk, width), np.int64)
         contexts[: len(clicked), : clicked.shape[1]] = np.take_along_axis(clicked, order, axis=1)
         slates = np.zeros((len(clicked), k), np.int32)
-        for begin in range(0, len(clicked), CHUNK):
-            here = slice(begin, begin + CHUNK)
+        for begin in range(0, len(clicked), chunk):
+            here = slice(begin, begin + chunk)
             states = self.net.scale(self._last_states(torch.from_numpy(contexts[here])))
             n = len(slates[here])
             scores = (states @ vectors.T)[:n]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from policies.base import Requests
 
-CHUNK = 64
+CHUNK = 64  # rows computed at once, unless a policy says otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +80,11 @@ def left_aligned(
 class Wave:
     """The live sessions of one wave, all on the same page."""
 
-    def __init__(self, net: CachedNet, users: np.ndarray, rows: np.ndarray, sessions: np.ndarray, slots: int):
-        self.net, self.users, self.sessions = net, users, sessions
-        size = -(-len(users) // CHUNK) * CHUNK
+    def __init__(
+        self, net: CachedNet, users: np.ndarray, rows: np.ndarray, sessions: np.ndarray, slots: int, chunk: int
+    ):
+        self.net, self.users, self.sessions, self.chunk = net, users, sessions, chunk
+        size = -(-len(users) // chunk) * chunk
         shape = (size, net.heads, slots, net.width // net.heads)
         self.keys = [torch.zeros(shape) for _ in range(net.layers)]
         self.values = [torch.zeros(shape) for _ in range(net.layers)]
@@ -93,6 +95,10 @@ class Wave:
         self.rows[: len(users)] = torch.from_numpy(rows)
         self.base = 0
         self.page = 0  # the context holds the pages before this one
+
+    def chunks(self) -> list[slice]:
+        """The rows that are computed together."""
+        return [slice(begin, begin + self.chunk) for begin in range(0, len(self.count), self.chunk)]
 
     def find(self, users: np.ndarray, sessions: np.ndarray) -> np.ndarray | None:
         """Where these users stand, or None unless all are here with these sessions. `self.users` ascends."""
@@ -109,8 +115,7 @@ class Wave:
         block[at], spoken[at] = torch.from_numpy(items), torch.from_numpy(segments)
         fresh = block > 0
         self.valid[:, self.base : self.base + width] = fresh
-        for begin in range(0, len(block), CHUNK):
-            here = slice(begin, begin + CHUNK)
+        for here in self.chunks():
             if not fresh[here].any():
                 continue  # all of this chunk have left
             n = fresh[here].sum(1)
@@ -134,7 +139,7 @@ class Wave:
         return self.net.extend(tokens, self.count[here], keys, values, self.base, seen, newest)
 
     def peek(self, here: slice, items: Tensor, segment: int, depth: int) -> Tensor:
-        """(CHUNK, D) states after saying one more item (CHUNK,), kept in slots beyond the context.
+        """(chunk, D) states after saying one more item (chunk,), kept in slots beyond the context.
 
         Depth d goes on from what was said at depths < d; the next page forgets it all.
         """
@@ -142,10 +147,12 @@ class Wave:
         end = base + depth + width
         self.valid[here, base + depth] = True
         seen = self.valid[here, None, :end]
-        tokens = Tokens(items[:, None], torch.full((CHUNK, 1), segment), self.rows[here])
+        tokens = Tokens(items[:, None], torch.full((self.chunk, 1), segment), self.rows[here])
         keys, values = [k[here] for k in self.keys], [v[here] for v in self.values]
         first = self.count[here] + depth
-        return self.net.extend(tokens, first, keys, values, base + depth, seen, torch.zeros(CHUNK, dtype=torch.int64))
+        return self.net.extend(
+            tokens, first, keys, values, base + depth, seen, torch.zeros(self.chunk, dtype=torch.int64)
+        )
 
     def forget(self, depth: int) -> None:
         """Takes back what was said by `peek`."""
@@ -153,11 +160,11 @@ class Wave:
 
     def narrowed(self, at: np.ndarray) -> "Wave":
         """A wave of these users alone; worth its copy once many have left."""
-        size = -(-len(at) // CHUNK) * CHUNK
+        size = -(-len(at) // self.chunk) * self.chunk
         pick = torch.zeros(size, dtype=torch.int64)
         pick[: len(at)] = torch.from_numpy(at)
         new = object.__new__(Wave)
-        new.net, new.users, new.sessions = self.net, self.users[at], self.sessions[at]
+        new.net, new.users, new.sessions, new.chunk = self.net, self.users[at], self.sessions[at], self.chunk
         new.keys = [k[pick] for k in self.keys]
         new.values = [v[pick] for v in self.values]
         new.valid, new.count = self.valid[pick], self.count[pick]
@@ -174,10 +181,12 @@ class SessionStore:
         window: history entries before the session that those tokens are chosen from.
         room: further history entries that a session may add before the context is rebuilt.
         scratch: slots beyond the context for `Wave.peek`.
+        chunk: rows computed at once.
     """
 
-    def __init__(self, base_length: int, window: int, room: int, scratch: int = 0):
+    def __init__(self, base_length: int, window: int, room: int, scratch: int = 0, chunk: int = CHUNK):
         self.base_length, self.window, self.room, self.scratch = base_length, window, room, scratch
+        self.chunk = chunk
         self.wave: Wave | None = None
 
     def rebuild_every(self, slate_size: int) -> int:
@@ -219,7 +228,7 @@ class SessionStore:
         at = np.argsort(order, kind="stable")
         slots = 1 + self.base_length + self.rebuild_every(slate_size) * slate_size + self.scratch
         users = requests.users[order]
-        wave = Wave(net, users, user_rows(users), requests.sessions[order], slots)
+        wave = Wave(net, users, user_rows(users), requests.sessions[order], slots, self.chunk)
         # The entries before the first page, as many as are surely there whenever one asks.
         since = ((entries.turns >= first_page) & (entries.items > 0)).sum(axis=1, keepdims=True)
         column = np.arange(entries.items.shape[1])

@@ -157,10 +157,10 @@ def session(policy: GPTRec | SASRec, n_pages: int, k: int, n_users: int = 70) ->
 def test_cache_equals_recomputation_over_the_same_context(kind: str, trained: GPTRec) -> None:
     k = 4
     if kind == "gptrec":
-        cached, fresh = trained, GPTRec(**TINY, interests=3, cache=False, untied=trained.untied)
+        cached, fresh = trained, GPTRec(**TINY, interests=3, cache=False, chunk=16, untied=trained.untied)
     else:
         settings = {"epochs": 1, "width": 16, "length": 12, "room": 12, "untied": trained.untied}
-        cached, fresh = SASRec(**settings), SASRec(**settings, cache=False)
+        cached, fresh = SASRec(**settings), SASRec(**settings, cache=False, chunk=16)
         cached.fit(*small_log(), generator("test"))
     fresh.restore(cached.state())
     with torch.inference_mode():
