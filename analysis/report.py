@@ -39,6 +39,7 @@ from analysis.tables import (
     quantile_rows,
     round_rows,
     segment_rows,
+    short_off_policy_rows,
     short_rows,
     true_rows,
     user_rows,
@@ -260,6 +261,14 @@ def terminal(results: dict[str, Any], console: Console | None = None) -> None:
         console.print(
             "Lifts are adjusted for what users did before the test (CUPED), the means are not.", highlight=False
         )
+    crossed = results.get("off_policy")
+    if crossed and crossed["rows"]:
+        console.print(
+            "Off-policy, clicks per impression in the visits of another arm (the page has the other estimators):"
+        )
+        console.print(_terminal_table(*short_off_policy_rows(results)))
+    elif crossed:
+        console.print(off_policy_words(results), highlight=False, markup=False)
     for light in results["lights"]:
         console.print(f"{light['name']} ({light['colour']}): {light['text']}", highlight=False, markup=False)
     for kind in ("warnings", "remarks"):

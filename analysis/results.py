@@ -18,7 +18,7 @@ from analysis.resampling import quantile_difference
 from analysis.rows import DAY
 from analysis.segments import by_segment, ratios
 from analysis.trial import Trial, of_run
-from analysis.words import lights, looked_verdict, true_verdict, verdict
+from analysis.words import lights, looked_verdict, of_simulation, true_verdict, verdict
 
 QUANTILES = (0.5, 0.9, 0.99)
 RATIO_LEVEL = 0.001  # of p-values of the sample ratio
@@ -53,6 +53,7 @@ def compute(run: Run) -> dict[str, Any]:
         "manifest": run.manifest,
     }
     results["lights"] = lights(results)
+    results["remarks"] += of_simulation(results, trial.contenders)
     return results
 
 

@@ -187,6 +187,13 @@ def off_policy_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
     ]  # fmt: skip
 
 
+def short_off_policy_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
+    """The doubly robust estimate alone, in the width of a terminal."""
+    head, rows = off_policy_rows(results)
+    keep = [head.index(name) for name in ("contender", "log of", "doubly robust", "in the test", "true")]
+    return [head[i] for i in keep], [[row[i] for i in keep] for row in rows]
+
+
 def look_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
     """The sequential test, look by look."""
     head = ["day", "contender", "lift so far", "interval that holds for all looks", "z", "bound", "crossed"]

@@ -110,7 +110,8 @@ def lights(results: dict[str, Any]) -> list[dict[str, str]]:
         else:
             least = worst["pvalue"]
             colour = "red" if least < 0.001 else "amber" if least < 0.05 else "green"
-            text = f"p = {least:.2g}: before the test the buckets {'differed' if least < 0.05 else 'did not differ'}"
+            found_out = "differed" if least < 0.001 else "may have differed" if least < 0.05 else "did not differ"
+            text = f"p = {least:.2g} (alarm below .001): before the test the buckets {found_out}"
             text += f" ({worst['arm']} {percent(worst['lift'])}, {percent(worst['low'])} to {percent(worst['high'])})"
         found.append({"name": "A/A before the test", "colour": colour, "text": text})
     uneven = [row for row in results["sample_ratio_by_segment"] if row["pvalue_adjusted"] < 0.001]
@@ -125,6 +126,28 @@ def lights(results: dict[str, Any]) -> list[dict[str, str]]:
         text += f"{'assumed' if length else 'estimated'}, return times {'assumed' if returns else 'estimated'}"
         text += "; not held against held-out days here: python -m simulator.validate does that"
         found.append({"name": "Fidelity of the users", "colour": "amber", "text": text})
+    return found
+
+
+ASSUMED_ANSWERS = {"long_views": "long_view", "likes": "like", "hates": "hate", "watch_time": "watch_long"}
+
+
+def of_simulation(results: dict[str, Any], contenders: list[str]) -> list[str]:
+    """Which metrics stand on assumed users alone, and why nothing is compared where nothing is."""
+    numbers = results["users"].get("numbers", {})
+    made_up = [
+        METRICS[name].label
+        for name, number in ASSUMED_ANSWERS.items()
+        if name in METRICS and number in numbers and numbers[number]["status"] == "assumed"
+    ]
+    found = []
+    if made_up:
+        found.append(f"the log tells nothing of {', '.join(made_up)}: here they are assumed")
+    if len(contenders) < 2:
+        found.append(
+            f"nothing is compared: {contenders[0] if contenders else 'no arm'} alone is a contender, uniform and oracle are "
+            "references; --policies wants two contenders for a verdict"
+        )
     return found
 
 

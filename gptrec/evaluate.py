@@ -47,7 +47,14 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("what", nargs="?", choices=["evaluate", "tune"], default="evaluate", help="tune: see below")
+    p.add_argument(
+        "what",
+        nargs="?",
+        choices=["evaluate", "tune"],
+        default="evaluate",
+        help="evaluate (default), or tune: try --trials configurations per network, judge them on validation alone, keep every "
+        "trial in tuning.jsonl and the best ones in best.json, which --settings reads",
+    )
     p.add_argument(
         "--data",
         help='a .txt of "user item item ..." lines, or any log of simulator.run (kuairand:DIR, events.csv, ...)',

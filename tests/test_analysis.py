@@ -9,6 +9,7 @@ from scipy import stats
 from analysis.inference import compare, covariate, judge
 from analysis.loops import entropy_within, gini, lorenz, overlap
 from analysis.metrics import METRICS
+from analysis.words import of_simulation
 
 
 def users_table(n: int = 400, seed: int = 0) -> pd.DataFrame:
@@ -100,3 +101,14 @@ def test_overlap_and_entropy_by_hand() -> None:
     many = pd.DataFrame({"user": [1, 1], "item": [1, 2], "shown": [8.0, 8.0]})
     assert entropy_within(many, pd.Series({1: "x", 2: "y"})) == pytest.approx(1.0)
     assert entropy_within(many, pd.Series({1: "x", 2: "x"})) == pytest.approx(0.0)
+
+
+def test_what_is_assumed_and_why_nothing_is_compared_is_said() -> None:
+    numbers = {name: {"status": "estimated"} for name in ("long_view", "like", "hate", "watch_long")}
+    assert of_simulation({"users": {"numbers": numbers}}, ["sasrec", "popularity"]) == []
+    numbers["hate"] = {"status": "assumed"}
+    (assumed,) = of_simulation({"users": {"numbers": numbers}}, ["sasrec", "popularity"])
+    assert "negative feedback" in assumed
+    assert "likes" not in assumed
+    (alone,) = of_simulation({"users": {}}, ["popularity"])
+    assert alone.startswith("nothing is compared: popularity alone")
