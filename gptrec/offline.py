@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from policies.base import Policy, plain_requests
 from policies.catalogue import Catalogue
@@ -18,6 +17,7 @@ from policies.log import Impressions
 from policies.sequences import Sequences, last_items
 from policies.sequential import Sequential, padded
 from policies.sources import load
+from policies.tables import read_lines
 
 K = 20
 CUTS = (5, 10, 20)
@@ -73,7 +73,8 @@ class LeaveOneOut:
 def read(spec: str, columns: str | None = None, click_threshold: float | None = None) -> LeaveOneOut:
     """A file of "user item item item ..." lines (.txt), or any log that the simulator reads."""
     if spec.endswith(".txt"):
-        return _split(Path(spec).name, *_lines(Path(spec)))
+        user, item, _, items = read_lines(Path(spec))
+        return _split(Path(spec).name, user, item, np.zeros(len(user)), len(items))
     if spec.startswith("world:"):
         raise InputError(
             "the built-in world lives in simulator.run; give --data a .txt, an event table or a data set's folder"
@@ -82,24 +83,6 @@ def read(spec: str, columns: str | None = None, click_threshold: float | None = 
     log = data.for_policies()
     log = log.rows(log.clicked).by_user()
     return _split(data.name, log.user.astype(np.int64), log.item, log.time, data.catalogue.size)
-
-
-def _lines(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """Rows of user, item and time (zeros), and the number of items; ids may be any words."""
-    if not path.is_file():
-        raise InputError(f"there is no file '{path}'")
-    try:
-        words = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except UnicodeDecodeError:
-        raise InputError(f"'{path}' is no text; wanted lines of 'user item item ...'") from None
-    if not words or all(len(line) < 2 for line in words):
-        raise InputError(f"'{path}' holds no line of 'user item item ...'; give one user per line")
-    names = [line[0] for line in words]
-    if len(set(names)) < len(names):
-        raise InputError(f"'{path}' names a user on two lines; wanted one line per user, items in order of time")
-    user = np.repeat(np.arange(len(words)), [len(line) - 1 for line in words])
-    codes, ids = pd.factorize(np.array([item for line in words for item in line[1:]], dtype=object))
-    return user, (codes + 1).astype(np.int32), np.zeros(len(user)), len(ids)
 
 
 def _split(name: str, user: np.ndarray, item: np.ndarray, time: np.ndarray, n_items: int) -> LeaveOneOut:

@@ -127,7 +127,8 @@ class Dataset:
         catalogue: the items.
         user_ids: (U,) the log's own user ids as strings; `user` columns index it.
         name: what to call it in the report.
-        has: which of "skips", "slots", "sessions", "watch", "long_view", "likes", "hates" the log really tells.
+        has: which of "skips", "slots", "sessions", "watch", "long_view", "likes", "hates" the log really tells;
+            "order_only" where its times are made up.
         calibration: published levels that the log itself cannot tell, name -> (value, source). They are assumed.
         notes: what the loader decided, one sentence each; printed in the report.
         history: what users chose before the log begins, order known but times made up. Policies and taste may learn

@@ -38,7 +38,8 @@ def load(
     """Loads a log.
 
     Args:
-        spec: "kuairand:DIR", "movietweetings:DIR", "movielens:DIR" or a .csv, .tsv, .parquet or .inter file.
+        spec: "kuairand:DIR", "movietweetings:DIR", "movielens:DIR" a .csv, .tsv, .parquet or .inter file, or a .txt of
+            "user item item ..." lines.
         columns: "user=...,item=...,time=...,click=...|rating=..." for files.
         click_threshold: a rating (or value of the click column) of at least this counts as a click.
         calibration: levels that overrule the published ones, by the names in `LEVEL_NAMES`; they count as assumed.

@@ -11,6 +11,7 @@ from policies.log import Dataset, Impressions
 
 MILLISECONDS = 1e11  # seconds since 1970 are below this until the year 5138
 SESSION_GAP_S = 1800.0
+MADE_UP_GAP_S = 60.0  # between choices of which the order alone is known
 ROLES = (
     "user",
     "item",
@@ -42,7 +43,9 @@ def read_table(path: Path) -> pd.DataFrame:
         elif path.suffix in readers:
             frame = pd.read_csv(path, sep=readers[path.suffix], low_memory=False)
         else:
-            raise InputError(f"'{path.name}': unknown kind of file; wanted .csv, .tsv, .parquet or .inter")
+            raise InputError(
+                f"'{path.name}': unknown kind of file; wanted .csv, .tsv, .parquet, .inter, or a .txt of lines 'user item item ...'"
+            )
     except pd.errors.EmptyDataError:
         raise InputError(f"'{path}' is empty; give a log with at least one event") from None
     except (pd.errors.ParserError, UnicodeDecodeError, OSError, ValueError) as error:
@@ -52,6 +55,48 @@ def read_table(path: Path) -> pd.DataFrame:
     if path.suffix == ".inter":
         frame.columns = [str(name).split(":")[0] for name in frame.columns]
     return frame
+
+
+def read_lines(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """A text file of "user item item ..." lines, items in the order of time; ids may be any words.
+
+    Returns:
+        Of each row the user from 0 and the item from 1, grouped by user, oldest first; the users' ids and the items' ids.
+    """
+    if not path.is_file():
+        raise InputError(f"there is no file '{path}'")
+    try:
+        words = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError:
+        raise InputError(f"'{path}' is no text; wanted lines of 'user item item ...'") from None
+    if not words or all(len(line) < 2 for line in words):
+        raise InputError(f"'{path}' holds no line of 'user item item ...'; give one user per line")
+    names = [line[0] for line in words]
+    if len(set(names)) < len(names):
+        raise InputError(f"'{path}' names a user on two lines; wanted one line per user, items in order of time")
+    user = np.repeat(np.arange(len(words)), [len(line) - 1 for line in words])
+    codes, ids = pd.factorize(np.array([item for line in words for item in line[1:]], dtype=object))
+    return user, (codes + 1).astype(np.int32), np.array(names), np.asarray(ids).astype(str)
+
+
+def from_lines(path: Path, columns: str | None, click_threshold: float | None) -> Dataset:
+    """Loads a text file of "user item item ..." lines: the order of choices and nothing else."""
+    if columns is not None or click_threshold is not None:
+        raise InputError(
+            f"'{path.name}' holds lines of 'user item item ...'; --columns and --click-threshold are for tables"
+        )
+    user, item, users, items = read_lines(path)
+    from_end = pd.Series(user).groupby(user).cumcount(ascending=False).to_numpy()
+    # A minute apart, users a little apart, so that the last tenth of the rows is that of all users.
+    time = -MADE_UP_GAP_S * (from_end + user / len(users))
+    log = Impressions.of(user=user, item=item, time=time, clicked=np.ones(len(user), bool)).sorted()
+    notes = (
+        "The log has no skips: every row counts as a click.",
+        "It tells the order of choices alone; times are made up, a minute apart, and all that follows from times is assumed.",
+    )
+    catalogue = Catalogue.of(items)
+    log.check(catalogue.size)
+    return Dataset(log, catalogue, users, path.name, frozenset({"order_only"}), notes=notes)
 
 
 def column_map(frame: pd.DataFrame, columns: str | None, is_recbole: bool) -> dict[str, str]:
@@ -76,7 +121,9 @@ def from_table(
     columns: str | None = None,
     click_threshold: float | None = None,
 ) -> Dataset:
-    """Loads any event table. See `from_frame` for what the columns mean."""
+    """Loads any event table, or a .txt of "user item item ..." lines. See `from_frame` for what the columns mean."""
+    if path.suffix == ".txt":
+        return from_lines(path, columns, click_threshold)
     frame = read_table(path)
     chosen = column_map(frame, columns, path.suffix == ".inter")
     missing = [role for role in ("user", "item", "time") if role not in chosen]

@@ -295,7 +295,8 @@ def from_dict(stored: dict[str, Any]) -> Experiment:
 
 
 LOG_FLAGS = {
-    "log": "world: or world:SEED (built in), kuairand:DIR, movietweetings:DIR, movielens:DIR, or a .csv .tsv .parquet .inter file",
+    "log": "world: or world:SEED (built in), kuairand:DIR, movietweetings:DIR, movielens:DIR, or a .csv .tsv .parquet .inter "
+    "file, or a .txt of lines user item item ...",
     "columns": "for a file: user=...,item=...,time=... and click=... or rating=..., also session, slot, watch, like, "
     "category, ...",
     "click-threshold": "a rating (or value of the click column) of at least this counts as a click; needed with rating=",

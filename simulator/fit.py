@@ -291,13 +291,14 @@ def _without_appeal(data: Dataset, activity: np.ndarray, hours: np.ndarray, gap_
     n_users, n_items = data.n_users, data.catalogue.size
     of_users, of_items = np.zeros(n_users, np.float32), np.zeros(n_items + 1, np.float32)
     alike = "assumed", "the log does not tell: all alike"
+    of_hours = alike if "order_only" in data.has else ("estimated", "visits of the log by hour")
     return ChoiceModel(
         numbers={}, user_level=of_users, activity=activity, user_taste=of_users[:, None], item_level=of_items,
         item_taste=of_items[:, None], user_long_view=of_users, item_long_view=of_items, user_like=of_users,
         item_like=of_items, user_hate=of_users, item_hate=of_items, category=data.catalogue.category, duration=_durations(data),
         examination=np.ones(100), hours=hours, hour_zero=data.hour_zero,
         provenance={
-            "activity": gap_source, "hours": ("estimated", "visits of the log by hour"),
+            "activity": gap_source, "hours": of_hours,
             **dict.fromkeys((f"{side}_{name}" for side in ("user", "item") for name in ENJOYED), alike),
         },
     )  # fmt: skip

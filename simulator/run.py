@@ -146,6 +146,7 @@ def _simulate(
         if e.users_from is not None:
             load_users(Path(e.users_from), about_users(raw, e.slate_size))  # refused before anything is written
         folder = RunFolder.create(e, out)
+        show.say(f"run directory: {folder.path} (after an interruption go on with --resume {folder.path})")
         _describe(folder, e, raw, command)
     elif folder.manifest.get("checksum", checksum(raw)) != checksum(raw):
         raise InputError(
@@ -291,8 +292,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     return guarded(
         work,
-        interrupted="the run directory says that it is incomplete: go on with --resume",
-        full="make room and go on with --resume",
+        interrupted="the run directory named above holds what was done: go on with --resume DIR",
+        full="make room and go on with --resume DIR, the run directory named above",
     )
 
 

@@ -27,7 +27,7 @@ def coming_and_going(
     """Staying and returning: numbers, (U,) activity, (24,) hours, and where the activity comes from."""
     pages = pages_table(data.log)
     visits = visits_table(pages)
-    hours = hour_profile(visits["start"].to_numpy(), data.hour_zero)
+    hours = np.ones(24) if "order_only" in data.has else hour_profile(visits["start"].to_numpy(), data.hour_zero)
     found = _assumed_visits(data)
     everyone = np.arange(data.n_users)
     spread = Draws(key_of("activity"), everyone, everyone * 0).normal("activity", 1)[:, 0]

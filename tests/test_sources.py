@@ -8,6 +8,7 @@ import pytest
 
 from policies.errors import InputError
 from policies.sources import load
+from simulator.fit import fit_users
 from tests.conftest import shared_data
 
 GOOD = pd.DataFrame(
@@ -182,3 +183,30 @@ def test_a_column_of_answers_that_nobody_named_and_milliseconds_are_refused(tmp_
     late = csv(plain.assign(time=plain["time"] + 1.7e12), tmp_path, "ms.csv")
     with pytest.raises(InputError, match="milliseconds"):
         load(late, "user=user,item=item,time=time,click=clicked")
+
+
+def test_lines_of_users_and_their_items_tell_the_order_alone(tmp_path: Path) -> None:
+    path = tmp_path / "lines.txt"
+    path.write_text("ann 9 7 8\nbob 8 7\n\ncem 7\n")
+    data = load(str(path))
+    assert data.has == {"order_only"}
+    assert data.user_ids.tolist() == ["ann", "bob", "cem"]
+    by_user = data.log.by_user()
+    assert [data.catalogue.ids[i] for i in by_user.item] == ["9", "7", "8", "8", "7", "7"]
+    assert (np.diff(by_user.time)[[0, 1, 3]] == 60.0).all()
+    assert data.log.clicked.all()
+    # The newest choices of all users are the last rows, whoever has how many.
+    assert set(data.log.user[-3:].tolist()) == {0, 1, 2}
+    with pytest.raises(InputError, match="--columns and --click-threshold are for tables"):
+        load(str(path), columns="user=a")
+
+
+def test_users_of_an_order_have_assumed_times(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    lines = [f"{u} " + " ".join(map(str, rng.choice(60, 8, replace=False))) for u in range(80)]
+    (tmp_path / "order.txt").write_text("\n".join(lines))
+    users = fit_users(load(str(tmp_path / "order.txt")), 0, 4, lambda text: None)
+    assert (users.hours == 1.0).all()
+    assert users.provenance["hours"][0] == "assumed"
+    assumed = ("gap_long_mean", "leave", "satiation", "drift", "new_users", "shift", "like")
+    assert {name for name in assumed if users.numbers[name].status != "assumed"} == set()
