@@ -51,7 +51,7 @@ def two_points(
     if not found.success or not 0.05 <= scale <= 20:
         # The two rates cannot both be had (the log shows no more than chance): keep the scale, meet the first.
         scale = 1.0
-        shift = brentq(lambda s: gaps(np.array([0.0, s]))[0], -20, 20)
+        shift = brentq(lambda s: gaps(np.array([0.0, s]))[0], -30 - random.max(), 30 - random.min())
         note = f"the log's scale; its click rate of {logged:.3f} could not be met at once"
     else:
         shift = float(found.x[1])
@@ -96,7 +96,7 @@ def settle(model: ChoiceModel, data: Dataset, k: int, seed: int) -> ChoiceModel:
     of_log = model["shift"]
     without = random_by_levels(model, data, k, seed)
     x, reach = at_random(model, data, seed), float(model.examination[:k].mean())
-    first = brentq(lambda s: reach * expit(x + s).mean() - min(target, 0.99 * reach), -30, 30)
+    first = brentq(lambda s: reach * expit(x + s).mean() - min(target, 0.99 * reach), -30 - x.max(), 30 - x.min())
     n = min(model.n_users, 2000)
     everyone = np.arange(model.n_users)
     rows = np.argsort(Draws(key_of("settle"), everyone, everyone * 0).uniform("u", 1)[:, 0])[:n]

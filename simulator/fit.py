@@ -19,7 +19,7 @@ from policies.log import Dataset
 from simulator import drift
 from simulator.answers import Answer, Fitted, first_look, sample, with_spare
 from simulator.arrivals import arrivals
-from simulator.behaviour import SECONDS_PER_ITEM, logistic, watching, widening
+from simulator.behaviour import SECONDS_PER_ITEM, watching, widening
 from simulator.calibration import settle, two_points
 from simulator.command import Tell, add_fit_flags, with_a_fit
 from simulator.config import Experiment
@@ -117,7 +117,12 @@ def fit(data: Dataset, seed: int, slate_size: int, say: Callable[[str], None], k
     click = sample(data, log.clicked, slice(None), x, seen, seed, "click", tired.curve)
     click = replace(click, wider=_clustered(data, click, x, seen))
     logits, unseen = click.logits(log.user, log.item, x), None
-    numbers |= tired.numbers | visits | watching(log, _durations(data), data.has, float(seen.mean()))
+    numbers |= (
+        tired.numbers
+        | visits
+        | _rates_given_a_click(data)
+        | watching(log, _durations(data), data.has, float(seen.mean()))
+    )
     drifted = drift.drift_of(data, logits, seen)
     plain = replace(_reading(plain, reach, numbers | drift.as_numbers(drifted)), table=table)
     if taste is not None and repeated(log, data.catalogue.size) > REPEATED:
@@ -277,12 +282,18 @@ def _taste(
 
 
 def _rates_given_a_click(data: Dataset) -> dict[str, Number]:
-    """Long views, likes and hates of a log without skips: one rate for all."""
+    """Long views, likes and hates, one rate for all: of a log without skips, or with too few of them to tell more.
+
+    Half of one more yes and of one more no (Haldane, 1956; Anscombe, 1956): what never happened is rare, and not what other logs say.
+    """
     found: dict[str, Number] = {}
+    n = int(data.log.clicked.sum())
     for name, (column, flag) in ENJOYED.items():
-        given = logistic(getattr(data.log, column)[data.log.clicked], {}, "rate, given a click")
-        if flag in data.has and given:
-            found |= {name: given[""], f"{name}_appeal": Number(0.0, "assumed", "appeal is not observed without skips")}
+        if flag in data.has and n >= FEWEST:
+            yes = float((getattr(data.log, column) & data.log.clicked).sum()) + 0.5
+            error = (1 / yes + 1 / (n + 1 - yes)) ** 0.5
+            found[name] = Number(float(np.log(yes / (n + 1 - yes))), "estimated", "rate, given a click", error)
+            found[f"{name}_appeal"] = Number(0.0, "assumed", "the log does not tell whether it follows the appeal")
     return found
 
 

@@ -20,6 +20,7 @@ WORK = 2e7  # rows times draws, about, that a chain may look at between two draw
 WIDE = 5.0  # prior sd of a fixed effect, per standard deviation of its column: keeps separable rows finite
 LEAST_BURN = 60  # sweeps
 STEP = 2.4  # of a random walk in standard deviations: accepts about .44 in one dimension (Gelman et al., 1996)
+ALMOST = 1 - 2.0**-23  # the most likely click of float32 that leaves the skip a logarithm
 
 
 @dataclass(frozen=True)
@@ -311,7 +312,8 @@ class _Chain:
         if self.rows.reach is None:
             parts = logsigmoid(yes), logsigmoid(-no)
         else:
-            parts = logsigmoid(yes) + self.log_reach, torch.log1p(-self.reach[self.yes :] * torch.sigmoid(no))
+            clicks = (self.reach[self.yes :] * torch.sigmoid(no)).clamp_(max=ALMOST)
+            parts = logsigmoid(yes) + self.log_reach, torch.log1p(-clicks)
         found: np.ndarray = torch.cat(parts).numpy()
         return found
 

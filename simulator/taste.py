@@ -61,6 +61,8 @@ def fit_taste(
 ) -> Taste:
     """Factors of the choices (user, item); repeats count once."""
     s = s if s is not None else TasteSettings()
+    if not len(user):
+        return Taste(np.zeros((n_users, s.width), np.float32), np.zeros((n_items + 1, s.width), np.float32))
     chosen = sp.csr_matrix((np.ones(len(user), np.float32), (user, item)), shape=(n_users, n_items + 1))
     chosen.data[:] = 1.0
     with threadpool_limits(1, "blas"):  # sums depend on how many there are

@@ -3,12 +3,14 @@
 import errno
 import json
 import resource
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
 import simulator.fit as fit
 import simulator.run as command
@@ -169,3 +171,30 @@ def test_what_plays_by_itself_is_watched_for_a_moment_without_a_click(
     assert 0.55 < (watched > 0).mean() < 0.68
     assert np.log(watched[watched > 0]).mean() == pytest.approx(0.7, abs=0.05)
     assert "watch_none" not in fit.fit_users(data).numbers
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+def test_what_always_or_never_happens_is_no_published_rate(
+    small_world: tuple[Dataset, ChoiceModel], rate: float
+) -> None:
+    data, _ = small_world
+    log = replace(data.log, liked=np.full(len(data.log), bool(rate)), hated=data.log.clicked & False)
+    users = fit.fit(replace(data, log=log), 0, 6, lambda text: None).model(0)
+    like = users.numbers["like"]
+    assert like.status == "estimated"
+    assert abs(expit(like.value) - rate) < 2 / log.clicked.sum()
+    assert like.error is not None
+    assert like.error > 1.0  # half an event
+    assert users.numbers["like_appeal"].status == "assumed"
+    assert users.numbers["hate"].value < -6.3
+
+
+def test_a_log_of_few_clicks_is_fitted_without_a_word(small_world: tuple[Dataset, ChoiceModel]) -> None:
+    data, _ = small_world
+    clicked = np.zeros(len(data.log), bool)
+    clicked[:: len(clicked) // 3] = True
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        users = fit.fit_users(replace(data, log=replace(data.log, clicked=clicked, long_view=clicked & False)))
+    assert np.isfinite(users.user_level).all()
+    assert np.isfinite(users["shift"])
