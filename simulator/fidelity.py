@@ -97,8 +97,13 @@ def judge(a: Answers, rng: np.random.Generator, least: int = 5) -> Fidelity:
 def _distances(rates: list[np.ndarray]) -> tuple[float, float]:
     """Kolmogorov-Smirnov distance of the first to the second one, and the mean of it over pairs of the others."""
     pairs = zip(rates[1::2], rates[2::2], strict=True)
-    by_chance = [ks_2samp(one, other, method="asymp").statistic for one, other in pairs]
-    return float(ks_2samp(rates[0], rates[1], method="asymp").statistic), float(np.mean(by_chance))
+    return distance(rates[0], rates[1]), float(np.mean([distance(one, other) for one, other in pairs]))
+
+
+def distance(one: np.ndarray, other: np.ndarray) -> float:
+    """The Kolmogorov-Smirnov distance of two samples."""
+    with np.errstate(divide="ignore"):  # in the p-value of one against one, which nobody reads
+        return float(ks_2samp(one, other, method="asymp").statistic)
 
 
 def expected_calibration_error(happened: np.ndarray, predicted: np.ndarray, bins: int = 20) -> float:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy.special import logit
-from scipy.stats import ks_2samp, wasserstein_distance
+from scipy.stats import wasserstein_distance
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold
@@ -26,6 +26,7 @@ from policies.uniform import Uniform
 from simulator.behaviour import pages_table, visits_table
 from simulator.config import Experiment
 from simulator.engine import Arm, World
+from simulator.fidelity import distance
 from simulator.history import Histories
 from simulator.recorder import WARMUP, Recorder
 from simulator.users import DAY, ChoiceModel
@@ -108,7 +109,7 @@ def free_running(
     fitted = _measures(given, n, length, given_zero)[0], _measures(first, n, length, zero)[0]
     (real, real_spread), (lived, lived_spread) = (_measures(part, n, held, zero) for part in (after, second))
     distances = {
-        name: (float(ks_2samp(x, lived_spread[name]).statistic), float(wasserstein_distance(x, lived_spread[name])))
+        name: (distance(x, lived_spread[name]), float(wasserstein_distance(x, lived_spread[name])))
         for name, x in real_spread.items()
         if len(x) and len(lived_spread[name])
     }

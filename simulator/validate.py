@@ -134,8 +134,8 @@ def validate(
             continue
         say(f"{name}: simulated against held-out answers")
         happened = getattr(late, column)
-        if min(happened.sum(), getattr(early.log, column).sum()) < FEWEST:
-            say(f"{name}: fewer than {FEWEST} in one of the parts, too few to judge")
+        if min(min(y.sum(), (~y).sum()) for y in (happened, getattr(early.log, column))) < FEWEST:
+            say(f"{name}: fewer than {FEWEST} rows with it, or without it, in one of the parts: too few to judge")
             continue
         rows = Rows(
             getattr(early.log, column), early.log.user, early.log.item, data.n_users, data.catalogue.size,
