@@ -196,7 +196,9 @@ def _answers(frame: pd.DataFrame, name: str, has: set[str]) -> dict[str, np.ndar
             parts[column] = values if column == "watched" else values > 0
             has.add(flag)
     if "propensity" in frame:
-        parts["propensity"] = _numbers(frame["propensity"], "propensity", name)
+        known = frame["propensity"].notna().to_numpy()  # our own logs leave it empty where a policy states none
+        parts["propensity"] = np.full(len(frame), np.nan)
+        parts["propensity"][known] = _numbers(frame["propensity"][known], "propensity", name)
     return parts
 
 

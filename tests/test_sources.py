@@ -56,6 +56,15 @@ def test_parquet_and_recbole_inter_hold_the_same(tmp_path: Path) -> None:
     assert np.array_equal(a.log.clicked, b.log.clicked)
 
 
+def test_rows_may_lack_a_propensity(tmp_path: Path) -> None:
+    path = csv(GOOD.assign(p=[0.5, None, 0.25, 1.0, None]), tmp_path)
+    log = load(path, COLUMNS + ",propensity=p").log
+    assert np.isnan(log.propensity).sum() == 2
+    assert sorted(log.propensity[~np.isnan(log.propensity)].tolist()) == [0.25, 0.5, 1.0]
+    with pytest.raises(InputError, match="propensity"):
+        load(csv(GOOD.assign(p=["a", None, "b", "c", None]), tmp_path), COLUMNS + ",propensity=p")
+
+
 def test_iso_dates_are_times(tmp_path: Path) -> None:
     dated = GOOD.assign(ts=pd.to_datetime(GOOD["ts"], unit="s").astype(str))
     assert (
