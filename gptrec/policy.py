@@ -40,6 +40,8 @@ class GPTRec(Sequential):
     prompt_items: int = 1  # items per generated prompt
     prompt_sampling: float = 0.0  # temperature at which prompts are drawn; 0 = greedy
     hard_negatives: bool = False  # a generated item that was not the answer counts as a hard negative
+    curriculum: bool = False  # generated prompts come in gradually over one training, in place of a stage of their own
+    differ: int = 0  # what follows a prompt learns only answers that are not among the model's so many best before it
     dialogues: bool = True  # read and fine-tune on what was shown and answered; False = clicks alone, as sasrec does
     epochs: int = 4
     prompt_epochs: int = 1
@@ -55,9 +57,9 @@ class GPTRec(Sequential):
         for name, low, high in (("prompt_share", 0, 1), ("prompt_budget", 0, 1), ("user_dropout", 0, 1)):
             if not low <= getattr(self, name) <= high:
                 raise InputError(f"{name} {getattr(self, name):g}: wanted a share between {low} and {high}")
-        for name in ("interests", "later", "prompt_items"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} {getattr(self, name)}: wanted at least 1")
+        for name, least in (("interests", 1), ("later", 1), ("prompt_items", 1), ("differ", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} {getattr(self, name)}: wanted at least {least}")
         self.history_length = self.window + self.room
         self._talk = Memory.empty(self.length)
         self._store = self._new_store()
@@ -66,7 +68,10 @@ class GPTRec(Sequential):
         return SessionStore(self.length, self.window, self.room, max(self.interests - 1, 0), self.chunk)
 
     def _make(self, n_items: int, n_users: int) -> RecGPT:
-        positions = 1 + self.length + self.room + MOST_INTERESTS
+        # Generated prompts lengthen a window of training as pages lengthen a session.
+        share = {"random": min(2 * self.prompt_share, 1.0), "every": 1.0, "last": 0.0}[self.placement]
+        prompts = self.prompt_items * (1 + int(share * self.length)) if self.prompt_share > 0 else 0
+        positions = 1 + self.length + max(self.room, prompts) + MOST_INTERESTS
         return RecGPT(
             n_items, n_users, self.width, self.layers, self.heads, positions,
             self.dropout, self.user_dropout, self.user_module, self.loss == "softmax", self.untied,
@@ -77,7 +82,11 @@ class GPTRec(Sequential):
     def stages(self, clicks: Sequences) -> list[Stage]:
         """Pre-training; then, unless they are switched off, generated prompts."""
         share = self.prompt_budget if self.prompt_share > 0 else 0.0
-        first = Stage("pre-training", lambda rng: self.batches(clicks, rng), self.rate, self.epochs, share=1 - share)
+        weave = self._weave_more_and_more if self.curriculum and share else None
+        share = 0.0 if self.curriculum else share
+        first = Stage(
+            "pre-training", lambda rng: self.batches(clicks, rng), self.rate, self.epochs, weave, share=1 - share
+        )
         if not share:
             return [first]
         return [first, self._prompting(clicks, None, self.prompt_rate, self.prompt_epochs, share)]
@@ -98,14 +107,18 @@ class GPTRec(Sequential):
 
         return Stage("prompts", batches, rate, epochs, self._weave, share, own_best=talks is not None)
 
-    def _weave(self, batch: Batch, rng: np.random.Generator) -> Batch:
+    def _weave(self, batch: Batch, rng: np.random.Generator, done: float) -> Batch:
         """Generated prompts go into batches of plain clicks; dialogues hold prompts already."""
         if self.prompt_share <= 0 or batch.shown:
             return batch
         return with_generated(
             self.net, batch, self.prompt_share, rng, placement=self.placement, per_prompt=self.prompt_items,
-            heat=self.prompt_sampling, hard=self.hard_negatives,
+            heat=self.prompt_sampling, hard=self.hard_negatives, differ=self.differ,
         )  # fmt: skip
+
+    def _weave_more_and_more(self, batch: Batch, rng: np.random.Generator, done: float) -> Batch:
+        """Generated prompts in a share of the batches that rises from none to twice the prompts' budget at the end."""
+        return self._weave(batch, rng, done) if rng.random() < 2 * self.prompt_budget * done else batch
 
     def fit(self, log: Impressions, catalogue: Catalogue, rng: np.random.Generator) -> None:
         """Stage 1: predict the next click. Stage 2: the same model on prompts and dialogues."""

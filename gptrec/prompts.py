@@ -174,7 +174,7 @@ def turns(
 
 def with_generated(
     net: RecGPT, batch: Batch, share: float, rng: np.random.Generator,
-    placement: str = "random", per_prompt: int = 1, heat: float = 0.0, hard: bool = False,
+    placement: str = "random", per_prompt: int = 1, heat: float = 0.0, hard: bool = False, differ: int = 0,
 ) -> Batch:  # fmt: skip
     """Weaves what the model would say next into an autoregressive batch: x1 x2 [g2] x3 x4 [g4] x5 ...
 
@@ -186,6 +186,8 @@ def with_generated(
         per_prompt: items said at once, the best first.
         heat: temperature at which they are drawn without repeats; 0 = the best ones.
         hard: items said that were not the answer are hard negatives at both states.
+        differ: the state after a prompt learns only the answers that the model ranks below so many others before it: what
+            the first interest would recall is none of the second one's business. 0 = all answers.
     """
     b, t = batch.items.shape
     target, weight = np.zeros(b * t, np.int64), np.zeros(b * t, np.float32)
@@ -195,7 +197,8 @@ def with_generated(
     spoken = learn & _placed(learn, share, placement, rng)
     per_prompt = min(per_prompt, len(net.item_vectors()) - 1)
     said = np.zeros((b, t, per_prompt), np.int64)
-    said[spoken] = _say(net, batch, np.flatnonzero(spoken), per_prompt, heat, rng)
+    said[spoken], rank = _say(net, batch, np.flatnonzero(spoken), target[spoken], per_prompt, heat, rng)
+    after = np.where(rank >= differ, weight[spoken], np.float32(0))
     place = np.arange(t) + per_prompt * (np.cumsum(spoken, axis=1) - spoken)  # where each token goes
     width = t + per_prompt * int(spoken.sum(axis=1).max(initial=0))
     items, segments = np.zeros((b, width), np.int32), np.zeros((b, width), np.int8)
@@ -210,7 +213,7 @@ def with_generated(
     return replace(
         batch, items=items, segments=segments, offset=np.zeros(b, np.int64),
         where=np.concatenate([rows[learn] * width + place[learn], end]), targets=targets,
-        weights=np.concatenate([weight[learn], weight[spoken]]),
+        weights=np.concatenate([weight[learn], after]),
         skipped=np.concatenate([wrong[learn], wrong[spoken]]).astype(np.int32),
     )  # fmt: skip
 
@@ -224,19 +227,25 @@ def _placed(learn: np.ndarray, share: float, placement: str, rng: np.random.Gene
 
 
 @torch.no_grad()
-def _say(net: RecGPT, batch: Batch, where: np.ndarray, n: int, heat: float, rng: np.random.Generator) -> np.ndarray:
-    """(P, n) items at each of these states, from the model as it is, without dropout."""
+def _say(
+    net: RecGPT, batch: Batch, where: np.ndarray, targets: np.ndarray, n: int, heat: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """(P, n) items at each of these states, from the model as it is, without dropout; and (P,) how many beat the target."""
     was_training = net.training
     net.eval()
     vectors = net.scale(net.item_vectors()[1:])
     states = net.scale(net.states(batch)[torch.from_numpy(where).to(vectors.device)])
-    found = []
-    for part in states.split(256):
+    answers = torch.from_numpy(targets - 1).to(vectors.device)
+    found, beaten = [], []
+    for part, answer in zip(states.split(256), answers.split(256), strict=True):
         scores = part @ vectors.T
+        beaten.append((scores > scores.gather(1, answer[:, None])).sum(dim=1))
         if heat > 0:
             # Gumbel's trick: the best of perturbed scores are draws without replacement.
             noise = torch.from_numpy(rng.gumbel(size=tuple(scores.shape)).astype(np.float32)).to(scores.device)
             scores = scores / heat + noise
         found.append(scores.topk(n, dim=1).indices + 1)
     net.train(was_training)
-    return torch.cat(found).cpu().numpy() if found else np.zeros((0, n), np.int64)
+    if not len(where):
+        return np.zeros((0, n), np.int64), np.zeros(0, np.int64)
+    return torch.cat(found).cpu().numpy(), torch.cat(beaten).cpu().numpy()

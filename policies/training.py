@@ -25,7 +25,8 @@ class Stage:
         batches: makes one epoch.
         rate: the first learning rate; it falls to zero over the stage.
         epochs: length of the stage where no budget is given.
-        weave: changes a batch just before it is used, with the model as it then is; None = as it is.
+        weave: changes a batch just before it is used, with the model as it then is, told what share of the stage is
+            done; None = as it is.
         share: of the time, where a budget is given.
         own_best: keep the best weights of this stage, even if an earlier stage had better ones.
     """
@@ -34,7 +35,7 @@ class Stage:
     batches: Callable[[np.random.Generator], Iterable[Batch]]
     rate: float
     epochs: int
-    weave: Callable[[Batch, np.random.Generator], Batch] | None = None
+    weave: Callable[[Batch, np.random.Generator, float], Batch] | None = None
     share: float = 1.0
     own_best: bool = False
 
@@ -164,10 +165,11 @@ class Trainer:
         for module in self.net.modules():
             if isinstance(module, KeyedDropout):
                 module.generator = self.generator
+        done = self.step / self.steps[self.stage]
         if stage.weave is not None:
-            batch = stage.weave(batch, self.rng)
+            batch = stage.weave(batch, self.rng, done)
         for group in self._optimiser.param_groups:
-            group["lr"] = stage.rate * (1 - self.step / self.steps[self.stage])
+            group["lr"] = stage.rate * (1 - done)
         self._optimiser.zero_grad(set_to_none=True)
         with torch.autocast("cuda", torch.bfloat16) if self.device.type == "cuda" else nullcontext():
             loss = loss_of(self.net, batch, self.recipe, self.negatives, self.rng)  # type: ignore[arg-type]

@@ -236,6 +236,39 @@ def test_prompts_stand_where_they_were_asked_for(trained: GPTRec, placement: str
         assert all(len(set(row)) == per_prompt for row in said)
 
 
+def test_what_follows_a_prompt_may_learn_what_the_first_interest_misses(trained: GPTRec) -> None:
+    log, _ = small_log()
+    batch = next(autoregressive(Sequences.of(log), 40, 9, 300, np.random.default_rng(0)))
+    trained.net.eval()
+    with torch.no_grad():
+        states = trained.net.scale(trained.net.states(batch)[torch.from_numpy(batch.where)])
+        scores = (states @ trained.net.scale(trained.net.item_vectors()).T)[:, 1:].numpy()
+    own = scores[np.arange(len(scores)), batch.targets - 1]
+    below = (scores > own[:, None]).sum(axis=1)
+    for differ in (0, 5, 40):
+        woven = with_generated(trained.net, batch, 0.0, np.random.default_rng(0), placement="every", differ=differ)
+        n = len(batch.targets)
+        assert np.array_equal(woven.weights[:n], batch.weights)
+        assert np.array_equal(woven.weights[n:] > 0, below >= differ)
+    assert 0 < (below >= 5).mean() < 1
+
+
+def test_a_curriculum_brings_prompts_in_gradually(trained: GPTRec) -> None:
+    log, _ = small_log()
+    clicks = Sequences.of(log)
+    policy = GPTRec(**TINY, curriculum=True, prompt_budget=0.25)
+    policy.begin(clicks, 40, 60, generator("curriculum"))
+    (stage,) = policy.stages(clicks)
+    assert stage.share == 1.0
+    assert stage.weave is not None
+    batch = next(autoregressive(clicks, 40, 9, 300, np.random.default_rng(0)))
+    rng = np.random.default_rng(1)
+    woven = [np.mean([stage.weave(batch, rng, done) is not batch for _ in range(100)]) for done in (0.0, 0.5, 1.0)]
+    assert woven[0] == 0.0
+    assert woven == pytest.approx([0.0, 0.25, 0.5], abs=0.15)
+    assert [stage.name for stage in GPTRec(**TINY).stages(clicks)] == ["pre-training", "prompts"]
+
+
 def test_unknown_users_share_a_trained_row(trained: GPTRec) -> None:
     assert trained.net.user_rows(np.array([0, 59, 60, 10_000])).tolist() == [1, 60, NEW_USER, NEW_USER]
     fresh = GPTRec(**TINY)._make(40, 60)
