@@ -3,7 +3,7 @@
     python benchmarks/fit_growth.py
 
 Prints rows, seconds of the fit (calibration included) by the wall and of computing, and its peak memory, each in a process
-of its own. What grows is judged by the seconds of computing, which other jobs on the machine disturb less.
+of its own, with one thread. What grows is judged by the seconds of computing, which other jobs on the machine disturb less.
 """
 
 import argparse
@@ -12,12 +12,15 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
+import torch
+
 from simulator.fit import fit_users
 from simulator.world import WorldParameters, load_world
 
 
 def one(users: int, days: float) -> tuple[int, float, float, float]:
     """Rows, seconds by the wall and of computing, MiB."""
+    torch.set_num_threads(1)
     data, _ = load_world(0, WorldParameters(users=users, log_days=days))
     began, computed = time.perf_counter(), time.process_time()
     fit_users(data)
