@@ -2,9 +2,13 @@
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.linalg import svds
+from scipy.sparse.linalg import ArpackNoConvergence, svds
+from sklearn.utils.extmath import randomized_svd
 
 from policies.sequences import Sequences
+
+EXACT = 50_000  # items up to which the decomposition is exact
+RESTARTS = 20  # of Lanczos; logs of real users take three to six
 
 
 def decayed_counts(sequences: Sequences, n_items: int, window: int = 5) -> sparse.csr_matrix:
@@ -39,7 +43,7 @@ def ppmi_vectors(sequences: Sequences, n_items: int, width: int, rng: np.random.
     matrix = sparse.csr_matrix((pmi[positive], (counts.row[positive], counts.col[positive])), shape=counts.shape)
     if matrix.nnz <= rank:
         return noise.astype(np.float32)
-    left, values, _ = svds(matrix, k=rank, v0=rng.normal(size=n_items + 1))
+    left, values = _largest(matrix, rank, rng)
     order = np.argsort(-values)
     vectors = left[:, order] * np.sqrt(np.maximum(values[order], 0))
     vectors *= np.sign(vectors[np.abs(vectors).argmax(0), np.arange(rank)])  # svds leaves the signs open
@@ -47,3 +51,20 @@ def ppmi_vectors(sequences: Sequences, n_items: int, width: int, rng: np.random.
     unit = np.where(length > 1e-9, vectors / np.maximum(length, 1e-9), 0)
     noise[:, :rank] += unit
     return noise.astype(np.float32)
+
+
+def _largest(matrix: sparse.csr_matrix, rank: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Left singular vectors (N + 1, rank) and values (rank,) of the largest ones.
+
+    Large catalogues, and those whose users share no items, so that many values are equal and Lanczos does not tell them
+    apart, are decomposed at random (Halko, Martinsson and Tropp, 2011): a start for embeddings needs no more.
+    """
+    v0 = rng.normal(size=matrix.shape[0])
+    if matrix.shape[0] <= EXACT + 1:
+        try:
+            left, values, _ = svds(matrix, k=rank, v0=v0, maxiter=RESTARTS)
+            return left, values
+        except ArpackNoConvergence:
+            pass
+    left, values, _ = randomized_svd(matrix, rank, n_iter=4, random_state=int(rng.integers(2**31)))
+    return left, values

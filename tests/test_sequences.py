@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from policies import cooccurrence
 from policies.cooccurrence import decayed_counts, ppmi_vectors
 from policies.log import Impressions
 from policies.sequences import (
@@ -101,7 +102,10 @@ def test_cooccurrence_counts_by_hand() -> None:
     assert np.array_equal(counts, counts.T)
 
 
-def test_ppmi_vectors_put_companions_together() -> None:
+@pytest.mark.parametrize("exact", [True, False])
+def test_ppmi_vectors_put_companions_together(exact: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not exact:
+        monkeypatch.setattr(cooccurrence, "EXACT", 0)
     rng = np.random.default_rng(0)
     user = np.repeat(np.arange(200), 6)
     item = rng.integers(0, 10, 1200) * 2 + 1 + (user % 2)  # odd users choose even items
@@ -110,6 +114,13 @@ def test_ppmi_vectors_put_companions_together() -> None:
     close = unit @ unit.T
     same = (np.arange(20)[:, None] - np.arange(20)) % 2 == 0
     assert close[same].mean() > close[~same].mean() + 0.2
+
+
+def test_users_who_share_no_item_do_not_hold_up_the_start() -> None:
+    log = log_of(np.repeat(np.arange(40), 30).tolist(), list(range(1, 1201)))
+    one, two = (ppmi_vectors(Sequences.of(log), 1200, 32, np.random.default_rng(3)) for _ in range(2))
+    assert np.isfinite(one).all()
+    assert np.array_equal(one, two)
 
 
 def test_a_clicks_weight_goes_with_it_as_a_target() -> None:
