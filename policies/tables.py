@@ -10,6 +10,8 @@ from policies.errors import InputError, suggestion
 from policies.log import Dataset, Impressions
 
 MILLISECONDS = 1e11  # seconds since 1970 are below this until the year 5138
+MOST_SECONDS = 3600.0  # stands in for the duration where a log has none
+TOO_LONG = 50.0  # times the median duration: watch times in milliseconds are a thousand times too long
 SESSION_GAP_S = 1800.0
 MADE_UP_GAP_S = 60.0  # between choices of which the order alone is known
 ROLES = (
@@ -195,11 +197,33 @@ def _answers(frame: pd.DataFrame, name: str, has: set[str]) -> dict[str, np.ndar
             values = _numbers(frame[role], role, name)
             parts[column] = values if column == "watched" else values > 0
             has.add(flag)
+    _check_watch(frame, parts, name)
     if "propensity" in frame:
         known = frame["propensity"].notna().to_numpy()  # our own logs leave it empty where a policy states none
         parts["propensity"] = np.full(len(frame), np.nan)
         parts["propensity"][known] = _numbers(frame["propensity"][known], "propensity", name)
+        stated = parts["propensity"][known]
+        if ((stated <= 0) | (stated > 1)).any():
+            bad = stated[(stated <= 0) | (stated > 1)][0]
+            raise InputError(f"'{name}': a propensity of {bad:g}; wanted probabilities above 0 and at most 1")
     return parts
+
+
+def _check_watch(frame: pd.DataFrame, parts: dict[str, np.ndarray], name: str) -> None:
+    """Refuses watch times below 0, and those in other units than durations."""
+    if "watched" not in parts:
+        return
+    watched = parts["watched"]
+    if (watched < 0).any():
+        raise InputError(f"'{name}': {int((watched < 0).sum())} watch times are below 0, such as {watched.min():g}")
+    there = watched[watched > 0]
+    longest = _numbers(frame["duration"], "duration", name) if "duration" in frame else np.full(1, MOST_SECONDS)
+    if len(there) and np.median(there) > TOO_LONG * np.median(longest):
+        raise InputError(
+            f"'{name}': watch times with a median of {np.median(there):g} are no seconds"
+            + (f" where durations have one of {np.median(longest):g}" if "duration" in frame else "")
+            + "; give both in seconds"
+        )
 
 
 def _visits(
@@ -252,12 +276,22 @@ def seconds(values: pd.Series, name: str) -> tuple[np.ndarray, float]:
             )
         numbers = dates.astype("datetime64[ns, UTC]").astype("int64") / 1e9
     raw = numbers.to_numpy(np.float64)
+    if _are_days(raw):
+        raise InputError(f"'{name}': times such as {raw[0]:.0f} look like days YYYYMMDD; give seconds or ISO dates")
     if not np.isfinite(raw).all():
         raise InputError(f"'{name}': {int((~np.isfinite(raw)).sum())} of {len(raw)} times are not finite")
     if raw.max() > MILLISECONDS:
         raise InputError(f"'{name}': times up to {raw.max():.0f} are milliseconds or finer; give seconds")
     last = raw.max()
     return raw - last, float(last % 86_400 / 3600)
+
+
+def _are_days(raw: np.ndarray) -> bool:
+    """Whether these numbers are all days written as YYYYMMDD."""
+    if not ((raw >= 19_700_101) & (raw <= 21_001_231) & (raw == np.floor(raw))).all():
+        return False
+    month, day = raw // 100 % 100, raw % 100
+    return bool(((month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)).all())
 
 
 def sessions_of(users: np.ndarray, time: np.ndarray) -> np.ndarray:
@@ -292,10 +326,11 @@ def _numbers(values: pd.Series, role: str, name: str) -> np.ndarray:
     if values.dtype == bool:
         return values.to_numpy(np.float64)
     numbers = pd.to_numeric(values.replace({"True": 1, "False": 0, "true": 1, "false": 0}), errors="coerce")
-    if numbers.isna().any():
-        bad = values[numbers.isna()].iloc[0]
+    wrong = ~np.isfinite(numbers.to_numpy(np.float64))
+    if wrong.any():
+        bad = values[wrong].iloc[0]
         raise InputError(
-            f"'{name}': column for {role} has {int(numbers.isna().sum())} values that are no numbers (first: '{bad}')"
+            f"'{name}': column for {role} has {int(wrong.sum())} values that are no numbers, or not finite (first: '{bad}')"
         )
     return numbers.to_numpy(np.float64)
 

@@ -65,6 +65,27 @@ def test_rows_may_lack_a_propensity(tmp_path: Path) -> None:
         load(csv(GOOD.assign(p=["a", None, "b", "c", None]), tmp_path), COLUMNS + ",propensity=p")
 
 
+@pytest.mark.parametrize(
+    ("columns", "values", "line"),
+    [
+        ("watch=w", [1.0, -2.0, 3.0, 0.0, 4.0], "1 watch times are below 0"),
+        ("watch=w", [1.0, np.inf, 3.0, 0.0, 4.0], "not finite"),
+        ("watch=w,duration=d", [9000.0, 0.0, 21_000.0, 0.0, 8000.0], "no seconds where durations"),
+        ("propensity=w", [0.5, 0.1, 20.0, 0.3, 0.2], "a propensity of 20"),
+        ("propensity=w", [0.5, 0.1, 0.0, 0.3, 0.2], "a propensity of 0"),
+    ],
+)
+def test_impossible_answers_are_refused(tmp_path: Path, columns: str, values: list[float], line: str) -> None:
+    path = csv(GOOD.assign(w=values, d=20.0), tmp_path)
+    with pytest.raises(InputError, match=line):
+        load(path, f"{COLUMNS},{columns}")
+
+
+def test_days_as_numbers_are_no_seconds(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="YYYYMMDD"):
+        load(csv(GOOD.assign(ts=[20231115, 20231116, 20231115, 20231201, 20231130]), tmp_path), COLUMNS)
+
+
 def test_iso_dates_are_times(tmp_path: Path) -> None:
     dated = GOOD.assign(ts=pd.to_datetime(GOOD["ts"], unit="s").astype(str))
     assert (
