@@ -163,6 +163,7 @@ def from_frame(frame: pd.DataFrame, name: str, click_threshold: float | None = N
     for role in ("user", "item"):
         if frame[role].isna().any():
             raise InputError(f"'{name}': {int(frame[role].isna().sum())} of {len(frame)} rows have no {role}")
+    frame, copies = _without_copies(frame, name)
     time, hour_zero = seconds(frame["time"], name)
     clicked, skips, note = _clicks(frame, name, click_threshold)
     users, user_ids = encode(frame["user"])
@@ -170,7 +171,7 @@ def from_frame(frame: pd.DataFrame, name: str, click_threshold: float | None = N
     has = {"skips"} if skips else set()
     parts = _answers(frame, name, has)
     session, page, slot, of_sessions = _visits(frame, name, users, time, has)
-    notes = [note, of_sessions]
+    notes = [note, of_sessions, *copies]
     if whole_sessions(users, session, skips):
         has.add("sessions")
     else:
@@ -182,6 +183,19 @@ def from_frame(frame: pd.DataFrame, name: str, click_threshold: float | None = N
     catalogue = _described(frame, name, items, item_ids)
     log.check(catalogue.size)
     return Dataset(log, catalogue, user_ids, name, frozenset(has), notes=tuple(notes), hour_zero=hour_zero)
+
+
+def _without_copies(frame: pd.DataFrame, name: str) -> tuple[pd.DataFrame, list[str]]:
+    """The rows once each, and a sentence if there were copies: an answer that stands twice would be taken for two."""
+    try:
+        copy = frame.duplicated().to_numpy()
+    except TypeError:
+        raise InputError(f"'{name}' has lists or other nested values; give numbers or text in every column") from None
+    if not copy.any():
+        return frame, []
+    return frame[~copy].reset_index(drop=True), [
+        f"{int(copy.sum())} rows that repeat another one in all columns are left out."
+    ]
 
 
 def _answers(frame: pd.DataFrame, name: str, has: set[str]) -> dict[str, np.ndarray]:
@@ -231,12 +245,20 @@ def _visits(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
     """(rows,) session, page and slot, the frame's own or made up, and a sentence on sessions; slots go into `has`."""
     if "session" in frame:
+        if frame["session"].isna().any():
+            raise InputError(
+                f"'{name}': {int(frame['session'].isna().sum())} of {len(frame)} rows have no session; fill them, or leave "
+                "the column out of --columns: a pause of 30 minutes then starts a session"
+            )
         session, note = encode(frame["session"])[0] - 1, "Sessions are the log's own."
     else:
         session, note = sessions_of(users, time), "The log has no sessions: a pause of 30 minutes starts a new one."
     page, slot = pages_of(users, session, time)
     if "page" in frame:
-        page = _numbers(frame["page"], "page", name).astype(np.int64)
+        stated = _numbers(frame["page"], "page", name)
+        # Pages may be numbered from 1, or over all sessions.
+        within = pd.DataFrame({"user": users, "session": session, "page": stated}).groupby(["user", "session"])["page"]
+        page = within.rank(method="dense").to_numpy().astype(np.int64) - 1
     if "slot" in frame:
         slot = _numbers(frame["slot"], "slot", name).astype(np.int64)
         slot -= slot.min()
@@ -264,7 +286,8 @@ def encode(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
 
 def seconds(values: pd.Series, name: str) -> tuple[np.ndarray, float]:
     """Seconds before the last event (<= 0), and the hour of the day of that event. Takes seconds or dates."""
-    numbers = pd.to_numeric(values, errors="coerce")
+    dated = pd.api.types.is_datetime64_any_dtype(values)  # as Parquet holds them
+    numbers = pd.Series(np.nan, values.index) if dated else pd.to_numeric(values, errors="coerce")
     if numbers.isna().any():
         dates = pd.to_datetime(values, errors="coerce", utc=True, format="mixed")
         if dates.isna().any():

@@ -86,6 +86,32 @@ def test_days_as_numbers_are_no_seconds(tmp_path: Path) -> None:
         load(csv(GOOD.assign(ts=[20231115, 20231116, 20231115, 20231201, 20231130]), tmp_path), COLUMNS)
 
 
+def test_rows_that_stand_twice_count_once(tmp_path: Path) -> None:
+    once, twice = load(csv(GOOD, tmp_path), COLUMNS), load(csv(pd.concat([GOOD, GOOD]), tmp_path, "two.csv"), COLUMNS)
+    assert np.array_equal(once.log.item, twice.log.item)
+    assert any("5 rows that repeat" in note for note in twice.notes)
+    assert not any("repeat" in note for note in once.notes)
+
+
+def test_dates_of_parquet_are_times(tmp_path: Path) -> None:
+    plain = load(csv(GOOD, tmp_path), COLUMNS)
+    for zone in (None, "UTC"):
+        GOOD.assign(ts=pd.to_datetime(GOOD["ts"], unit="s").dt.tz_localize(zone)).to_parquet(tmp_path / "dated.parquet")
+        assert np.allclose(load(str(tmp_path / "dated.parquet"), COLUMNS).log.time, plain.log.time)
+
+
+@pytest.mark.parametrize("first", [0, 1, 40_000])
+def test_pages_are_counted_within_their_session(tmp_path: Path, first: int) -> None:
+    pages = [first, first, first + 1, first, first + 1]
+    frame = GOOD.assign(uid=["ann", "ann", "ann", "bob", "bob"], s="one", p=pages, ts=range(5))
+    assert load(csv(frame, tmp_path), COLUMNS + ",session=s,page=p").log.page.tolist() == [0, 0, 1, 0, 1]
+
+
+def test_rows_without_a_session_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="2 of 5 rows have no session"):
+        load(csv(GOOD.assign(s=["a", None, "b", None, "c"]), tmp_path), COLUMNS + ",session=s")
+
+
 def test_iso_dates_are_times(tmp_path: Path) -> None:
     dated = GOOD.assign(ts=pd.to_datetime(GOOD["ts"], unit="s").astype(str))
     assert (
