@@ -106,6 +106,8 @@ def _repeated(
 
 
 VISITS = ("leave", "gap_", "churn", "return_", "watch_", "drift", "new_")
+HOURS = ("gap_short_mean", "gap_long_mean")  # logarithms
+MOST_UNSURE = 1.0
 SHARES = ("gap_short_share", "churn", "watch_none_share", "new_users", "new_items")
 Make = Callable[[Experiment, list[str], Path, Callable[[str], None]], None]
 
@@ -114,7 +116,9 @@ def visits_drawn(model: ChoiceModel, rng: np.random.Generator) -> dict[str, Numb
     """Staying, returning, watching, drift and arrivals as they might be as well: normal around the estimates.
 
     Shares on the scale of their logits, spreads on that of their logarithms; each for itself, since the errors are known one by
-    one. What levels and appeal are made of is drawn elsewhere.
+    one. Shares near 0 or 1 for their error (a logit of theirs knows no normal) are drawn as they are and turned back at 0 and 1,
+    and errors of logarithms of hours count as one at most: a log that tells so little tells no world of its own. What levels and
+    appeal are made of is drawn elsewhere.
     """
     found = {}
     for name, number in model.numbers.items():
@@ -123,11 +127,22 @@ def visits_drawn(model: ChoiceModel, rng: np.random.Generator) -> dict[str, Numb
         value, error = number.value, number.error
         z = float(rng.normal())
         if name in SHARES:
-            value = float(expit(logit(value) + z * error / (value * (1 - value)))) if 0 < value < 1 else value
+            value = _share(value, error, z)
         else:
+            error = min(error, MOST_UNSURE) if name in HOURS else error
             value = value * np.exp(z * error / value) if name.endswith("_sd") else value + z * error
         found[name] = replace(number, value=float(value))
     return found
+
+
+def _share(value: float, error: float, z: float) -> float:
+    """A share z errors away, between 0 and 1."""
+    if not 0 < value < 1:
+        return value
+    if error < value * (1 - value):
+        return float(expit(logit(value) + z * error / (value * (1 - value))))
+    there = abs(value + z * error) % 2
+    return min(there, 2 - there)
 
 
 def _draw_users(e: Experiment, names: list[str], out: Path, say: Callable[[str], None]) -> None:

@@ -13,7 +13,7 @@ from policies.draws import generator
 from policies.log import Dataset
 from simulator.storage import load_users
 from simulator.users import ChoiceModel, Number
-from simulator.worlds import _spread, visits_drawn
+from simulator.worlds import _share, _spread, visits_drawn
 
 FAST = ["--policies", "popularity,uniform,itemknn", "--users", "80", "--days", "1", "--rounds", "1", "--warmup-days", "0.5",
         "--set", "repeat_after=10", "--quiet"]  # fmt: skip
@@ -102,3 +102,12 @@ def test_numbers_are_drawn_as_widely_as_their_errors_say(small_world: tuple[Data
     share, spread = (np.array([found[name].value for found in drawn]) for name in ("gap_short_share", "gap_long_sd"))
     assert 0 < share.min() < 0.03 < 0.08 < share.max() < 1
     assert np.log(spread).std() == pytest.approx(0.5, rel=0.1)
+
+
+def test_estimates_on_their_bounds_draw_no_absurd_worlds() -> None:
+    rng = np.random.default_rng(0)
+    churn = np.array([_share(4.5e-5, 5e-4, z) for z in rng.normal(size=2000)])
+    assert churn.min() >= 0
+    assert churn.max() < 0.003
+    wide = np.array([_share(0.97, 1.3, z) for z in rng.normal(size=2000)])
+    assert ((wide >= 0) & (wide <= 1)).all()
