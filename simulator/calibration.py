@@ -121,19 +121,20 @@ def settle(model: ChoiceModel, data: Dataset, k: int, seed: int) -> ChoiceModel:
     return met.with_numbers(selection=Number(of_log - shift, "assumed", selection))
 
 
-def random_rate(model: ChoiceModel, data: Dataset, k: int, seed: int, days: float = 3.0) -> float | None:
-    """Mean true click probability of uniformly random slates in a simulation of `days`, its first day left out.
+def random_rate(model: ChoiceModel, data: Dataset, k: int, seed: int, days: float = 2.0) -> float | None:
+    """Mean true click probability of uniformly random slates in a simulation of `days`, after those in which users tire.
 
-    None where fewer than `FEWEST_ROWS` are seen, however long: up to 32 times as many days are tried.
+    None where fewer than `FEWEST_ROWS` are seen, however long: up to 48 times as many days are tried.
 
-    Minds start rested, so that the first day clicks more than those to come.
+    Minds start rested, so that the first day, and the first two half-lives of satiation, click more than those to come.
     """
+    tiring = max(1.0, 2 * model["satiation_half_life_h"] / 24 if model["satiation"] > 0 else 0.0)
     n = model.n_users
     available = int(data.catalogue.available(0.0).sum())
     e = Experiment(policies=("uniform",), users=max(n, 2), rounds=1, seed=seed, slate_size=k)
     ids = np.arange(n, dtype=np.int32)
     with tempfile.TemporaryDirectory() as folder:
-        recorder = _MeanProbability(Path(folder))
+        recorder = _MeanProbability(Path(folder), tiring * DAY)
         world = World(
             name="calibration", experiment=e, model=model, catalogue=data.catalogue, ids=ids,
             bucket=np.full(n, -1, np.int16), arms=[Arm(WARMUP, -1, Uniform())],
@@ -141,20 +142,20 @@ def random_rate(model: ChoiceModel, data: Dataset, k: int, seed: int, days: floa
             due=model.first_visit(ids, 0.0, Draws(key_of("settle", seed), ids, ids * 0)),
             sessions=np.zeros(n, np.int32), recorder=recorder,
         )  # fmt: skip
-        world.run(0.0, days * DAY)
+        world.run(0.0, (tiring + days) * DAY)
     if recorder.rows_seen < FEWEST_ROWS:
         return random_rate(model, data, k, seed, 2 * days) if days < LONGEST else None
     return recorder.total / recorder.rows_seen
 
 
 class _MeanProbability(Recorder):
-    """Keeps the mean of the true click probabilities instead of rows."""
+    """Keeps the mean of the true click probabilities from a time on instead of rows."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, since: float):
         super().__init__(folder, folder)
-        self.total, self.rows_seen = 0.0, 0
+        self.since, self.total, self.rows_seen = since, 0.0, 0
 
     def add(self, bucket: str, round_: int, columns: dict[str, np.ndarray]) -> None:
-        settled = columns["time"] >= DAY
+        settled = columns["time"] >= self.since
         self.total += float(columns["probability"][settled].sum(dtype=np.float64))
         self.rows_seen += int(settled.sum())

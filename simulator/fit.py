@@ -119,6 +119,7 @@ def fit(data: Dataset, seed: int, slate_size: int, say: Callable[[str], None], k
     logits, unseen = click.logits(log.user, log.item, x), None
     numbers |= (
         tired.numbers
+        | _of_satiation(tired.untold)
         | visits
         | _rates_given_a_click(data)
         | watching(log, _durations(data), data.has, float(seen.mean()))
@@ -166,6 +167,17 @@ def _looked_and_tired(data: Dataset, score: np.ndarray, reach: Reach, habits: bo
         if "sessions" in data.has:
             tired = tiredness(data, score, reach.value, habits, tired.logits)
     return reach, tired
+
+
+def _of_satiation(untold: Number | None) -> dict[str, Number]:
+    """Of a satiation that cannot be told from 0: what is assumed, or none where the log says that it is less."""
+    if untold is None or untold.error is None:
+        return {}
+    value, why = ASSUMED["satiation"]
+    of_log = f"{untold.value:.3g} (s.e. {untold.error:.2g}) at the likeliest half-life cannot be told from 0"
+    if untold.value + 1.96 * untold.error >= value:
+        return {"satiation": Number(value, "assumed", f"{why}; the log does not tell: {of_log}")}
+    return {"satiation": Number(0.0, "assumed", f"none: {of_log}")}
 
 
 def _clustered(data: Dataset, click: Answer, x: dict[str, np.ndarray], seen: np.ndarray) -> dict[str, float]:

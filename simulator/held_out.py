@@ -10,7 +10,7 @@ from policies.log import Dataset, Impressions
 from simulator.answers import Fitted
 from simulator.levels import Curve
 from simulator.mind import RECENT
-from simulator.replay import RATIO, STEPS, Exposures, repeats
+from simulator.replay import Exposures, repeats
 from simulator.users import ChoiceModel
 
 Replay = dict[str, np.ndarray]
@@ -38,9 +38,8 @@ class Past:
     @staticmethod
     def of(log: Impressions, model: ChoiceModel, weight: np.ndarray, rows: slice) -> "Past":
         """Of some rows of a log, each row having been looked at with the probability `weight`."""
-        grid = np.log(model["satiation_half_life_h"]) + np.arange(-STEPS, STEPS + 1) * np.log(RATIO)
-        found = Exposures(log, model.category, weight).satiations(grid)[:, rows]
-        return Past(Curve("satiation", grid, found), repeats(log, RECENT)[rows])
+        curve = Exposures(log, model.category, weight).curve(float(np.log(model["satiation_half_life_h"])))
+        return Past(replace(curve, columns=curve.columns[:, rows]), repeats(log, RECENT)[rows])
 
 
 def past_of(model: ChoiceModel, data: Dataset, late: Impressions) -> Past | None:

@@ -29,11 +29,13 @@ class Curve:
 
     Attributes:
         name: of the column. at: (G,) values of the number, evenly spaced. columns: (G, rows) float32 the column there.
+        start: the number that is drawn from first.
     """
 
     name: str
     at: np.ndarray
     columns: np.ndarray
+    start: float
 
     def column(self, at: float) -> np.ndarray:
         """(rows,) float64, between the two nearest."""
@@ -295,10 +297,11 @@ class _Chain:
         """Where the number of the curve starts, and how far it walks."""
         curve = self.rows.curve
         assert curve is not None
-        self.bent, self.bend = 1 + list(self.rows.x).index(curve.name), float(np.median(curve.at))
+        self.bent, self.bend = 1 + list(self.rows.x).index(curve.name), curve.start
         self.size = 1.0  # of the column, over that of the start
         near = curve.at[1] - curve.at[0]
-        turned = (curve.column(self.bend + near) - curve.column(self.bend - near)) / (2 * near)
+        low, high = max(self.bend - near, curve.at[0]), min(self.bend + near, curve.at[-1])
+        turned = (curve.column(high) - curve.column(low)) / (high - low)
         column = self.design[:, self.bent]
         beside = column @ (weight * column)  # by changing the slope along, most of a turn can be had
         turned = turned - column * (turned @ (weight * column)) / max(beside, 1e-9)

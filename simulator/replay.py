@@ -18,7 +18,10 @@ from simulator.users import Number
 HALF_LIVES = 0.5, 48.0  # hours, between which the half-life is looked for
 MOST_ROWS = 300_000  # that it is looked for on
 MOST_HABITS = 10_000_000  # users times categories
-STEPS, RATIO = 6, 1.2  # either side of the likeliest half-life, between which satiation is interpolated
+STEPS = 17  # half-lives between these, between which satiation is interpolated
+TOLD = (
+    2.4  # standard errors that tell satiation from none; more than 1.96, as the half-life was looked for (Davies, 1987)
+)
 REPEATED = 0.1  # share of the rows whose user saw their item before or after, above which pairs are compared
 
 
@@ -94,12 +97,13 @@ class Exposures:
         found: np.ndarray = np.where(self.known, total * np.exp2(-local), 0.0)[self.line]
         return found
 
-    def satiations(self, log_hours: np.ndarray, sign: float = 1.0) -> np.ndarray:
-        """(G, rows) float32, for the logarithms (G,) of half-lives in hours."""
-        found = np.empty((len(log_hours), len(self.line)), np.float32)
-        for k, at in enumerate(log_hours):
+    def curve(self, start: float, sign: float = 1.0) -> Curve:
+        """Satiation over the logarithm of the half-life in hours, between the bounds of `HALF_LIVES`."""
+        grid = np.linspace(np.log(HALF_LIVES[0]), np.log(HALF_LIVES[1]), STEPS)
+        found = np.empty((STEPS, len(self.line)), np.float32)
+        for k, at in enumerate(grid):
             found[k] = sign * self.satiation(float(np.exp(at)))
-        return found
+        return Curve("satiation", grid, found, start)
 
 
 def satiation(log: Impressions, category: np.ndarray, weight: np.ndarray, half_life_h: float) -> np.ndarray:
@@ -137,6 +141,7 @@ class Tiredness:
         curve: of `satiation` over the logarithm of the half-life; None where the log does not tell.
         numbers: the half-life. weary: (rows,) logits taken, negative, and logits: (rows,) of a click, by a quick fit.
         habits: (U, C) what `exposed` is taken from, or None.
+        untold: slope of `satiation` where it cannot be told from 0; the column is left out then.
     """
 
     columns: dict[str, np.ndarray]
@@ -145,6 +150,7 @@ class Tiredness:
     weary: np.ndarray
     logits: np.ndarray
     habits: np.ndarray | None
+    untold: Number | None = None
 
 
 def tiredness(data: Dataset, score: np.ndarray, reach: np.ndarray, habits: bool, logits: np.ndarray) -> Tiredness:
@@ -169,12 +175,12 @@ def tiredness(data: Dataset, score: np.ndarray, reach: np.ndarray, habits: bool,
     if habits and data.n_users * (int(category.max()) + 1) <= MOST_HABITS:
         table, columns["exposed"] = shown_of(data)
     pair = pair_codes(log, data.catalogue.size) if repeated(log, data.catalogue.size) > REPEATED else None
-    log_hours, slopes = _half_life(data, {"score": score, **columns}, weight, pair)
-    if "satiation" not in slopes:
-        return Tiredness(columns, None, {}, np.zeros(len(log)), logits, table)
-    exposures = Exposures(log, category, weight)
-    grid = log_hours + np.arange(-STEPS, STEPS + 1) * np.log(RATIO)
-    curve = Curve("satiation", grid, exposures.satiations(grid, -1.0))
+    log_hours, found = _half_life(data, {"score": score, **columns}, weight, pair)
+    untold = found.get("satiation")
+    if untold is None or untold.error is None or untold.value < TOLD * untold.error:
+        return Tiredness(columns, None, {}, np.zeros(len(log)), logits, table, untold)
+    slopes = {name: number.value for name, number in found.items()}
+    curve = Exposures(log, category, weight).curve(log_hours, -1.0)
     columns["satiation"] = curve.column(log_hours)
     if pair is not None:
         columns["exposed_pair"] = _centred_means(columns["satiation"], pair)
@@ -194,7 +200,7 @@ def _centred_means(x: np.ndarray, group: np.ndarray) -> np.ndarray:
 
 def _half_life(
     data: Dataset, known: dict[str, np.ndarray], weight: np.ndarray, pair: np.ndarray | None
-) -> tuple[float, dict[str, float]]:
+) -> tuple[float, dict[str, Number]]:
     """Log hours by maximum likelihood beside other columns (rows,), and all slopes there; none where the log does not tell."""
     log, category = data.log, data.catalogue.category
     users = np.unique(log.user)
@@ -205,7 +211,7 @@ def _half_life(
     beside = {name: column[some][first] for name, column in known.items()}
     y = part.clicked[first]
 
-    def fitted(log_hours: float) -> tuple[float, dict[str, float]]:
+    def fitted(log_hours: float) -> tuple[float, dict[str, Number]]:
         past = -exposures.satiation(float(np.exp(log_hours)))
         columns = {**beside, "satiation": past[first]}
         if pair is not None:
@@ -215,7 +221,7 @@ def _half_life(
             return np.inf, {}
         x = found[""].value + sum(found[name].value * columns[name] for name in found if name)
         likelihood = np.where(y, np.log(expit(x)), np.log(expit(-x))).sum()
-        return -float(likelihood), {name: number.value for name, number in found.items()}
+        return -float(likelihood), found
 
     bounds = tuple(np.log(HALF_LIVES))
     best = minimize_scalar(lambda at: fitted(at)[0], bounds=bounds, method="bounded", options={"xatol": 0.02})

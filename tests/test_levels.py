@@ -204,7 +204,7 @@ def test_a_number_that_bends_a_column_is_drawn_from_its_posterior() -> None:
     t, noise = rng.exponential(2.0, n), rng.normal(size=n)
     y = rng.random(n) < expit(-0.5 + 0.3 * noise + 2.0 * np.exp(-t / 1.5))
     at = np.log(1.5) + np.arange(-8, 9) * 0.15
-    curve = Curve("decay", at, np.array([np.exp(-t / np.exp(a)) for a in at], np.float32))
+    curve = Curve("decay", at, np.array([np.exp(-t / np.exp(a)) for a in at], np.float32), at[8])
     np.testing.assert_allclose(curve.column(at[3]), curve.columns[3], rtol=1e-6)
     np.testing.assert_allclose(curve.column((at[3] + at[4]) / 2), curve.columns[3:5].mean(axis=0), rtol=1e-5)
     user, item = rng.integers(0, 300, n), rng.integers(1, 41, n)
@@ -235,7 +235,7 @@ def test_a_column_that_grows_as_it_bends_keeps_its_slope_in_bounds() -> None:
     columns = np.array([np.exp(a) * (t - 0.2 * a * np.sin(t)) for a in at], np.float32)
     y = rng.random(n) < expit(-0.5 + 0.5 * t)
     user, item = rng.integers(0, 200, n), rng.integers(1, 41, n)
-    curve = Curve("grows", at, columns)
+    curve = Curve("grows", at, columns, 1.0)
     drawn = sample_levels(Rows(y, user, item, 200, 40, {"grows": curve.column(1.0)}, None, curve), rng, 600, 2)
     assert drawn.sizes is not None
     sized = drawn.fixed[:, 1] * drawn.sizes
