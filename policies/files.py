@@ -3,6 +3,8 @@
 import errno
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,22 @@ def save_json(path: Path, content: Any) -> None:
     beside = path.with_suffix(path.suffix + ".part")
     beside.write_text(json.dumps(_finite(content), indent=1, default=_plain) + "\n", encoding="utf-8")
     beside.replace(path)
+
+
+@contextmanager
+def reading(path: Path, advice: str) -> Iterator[None]:
+    """What goes wrong inside because a file that we once wrote is no longer as we wrote it, as one line.
+
+    Args:
+        path: named in the line. advice: what to do.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, FileNotFoundError) as error:
+        what = " ".join(str(error).split())[:120]
+        raise InputError(f"'{path}' is damaged or incomplete ({type(error).__name__}: {what}); {advice}") from None
 
 
 def _finite(value: Any) -> Any:

@@ -8,7 +8,8 @@ import pandas as pd
 from policies.catalogue import Catalogue
 from policies.errors import InputError, suggestion
 from policies.log import Dataset, Impressions
-from policies.tables import encode, from_frame, from_table, pages_of, seconds, sessions_of
+from policies.log_times import pages_of, seconds, sessions_of
+from policies.tables import encode, from_frame, from_table
 
 # Levels that a log with holes cannot tell; see "calibration" in docs/users.md for each source.
 KUAIRAND_LEVELS = {
@@ -19,13 +20,13 @@ KUAIRAND_LEVELS = {
 }
 RANDOM_AGAINST_LOGGED = 0.176 / 0.451  # KuaiRand-Pure: click rate of uniformly random slates over production's
 LEAST_EFFECTIVE = 500.0  # rows by their propensities (Kish), or published ratios are trusted more
-LEVEL_NAMES = (
-    "random_click_rate",
-    "logged_click_rate",
-    "sessions_per_day",
-    "pages_per_session",
-    "short_gap_share",
-)
+LEVEL_NAMES = {  # and between what they lie
+    "random_click_rate": (0.0, 1.0),
+    "logged_click_rate": (0.0, 1.0),
+    "sessions_per_day": (0.0, 1000.0),
+    "pages_per_session": (1.0, 1000.0),
+    "short_gap_share": (0.0, 1.0),
+}
 SCHEMES = ("kuairand", "movietweetings", "movielens")
 
 
@@ -57,13 +58,23 @@ def load(
         if not folder.is_dir():
             raise InputError(f"there is no folder '{folder}' for {scheme}:")
         loaders = {"kuairand": kuairand, "movietweetings": movietweetings, "movielens": movielens}
-        data = loaders[scheme](folder, click_threshold)
+        try:
+            data = loaders[scheme](folder, click_threshold)
+        except KeyError as error:
+            raise InputError(f"{scheme}: a file in '{folder}' lacks the column {error}") from None
+        except (OSError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{scheme}: '{folder}' cannot be read: {str(error).splitlines()[0]}") from None
     else:
         data = from_table(Path(spec), columns, click_threshold)
     levels = {"random_click_rate": generic_level(data), **data.calibration}
     for key, value in (calibration or {}).items():
         if key not in LEVEL_NAMES:
             raise InputError(f"unknown calibration point '{key}'{suggestion(key, LEVEL_NAMES)}")
+        low, high = LEVEL_NAMES[key]
+        if not low <= value < high:
+            raise InputError(f"calibration point {key}={value:g} must be from {low:g} to below {high:g}")
         levels[key] = (value, "given on the command line")
     data.calibration.clear()
     data.calibration.update(levels)

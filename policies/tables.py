@@ -8,11 +8,10 @@ import pandas as pd
 from policies.catalogue import Catalogue
 from policies.errors import InputError, suggestion
 from policies.log import Dataset, Impressions
+from policies.log_times import Visits, about_span, seconds, visits_of, whole_days, whole_sessions
 
-MILLISECONDS = 1e11  # seconds since 1970 are below this until the year 5138
 MOST_SECONDS = 3600.0  # stands in for the duration where a log has none
 TOO_LONG = 50.0  # times the median duration: watch times in milliseconds are a thousand times too long
-SESSION_GAP_S = 1800.0
 MADE_UP_GAP_S = 60.0  # between choices of which the order alone is known
 ROLES = (
     "user",
@@ -107,13 +106,15 @@ def column_map(frame: pd.DataFrame, columns: str | None, is_recbole: bool) -> di
     if columns is None:
         own = {role: name for name, role in _RECBOLE.items() if name in there} if is_recbole else {}
         return own | {role: role for role in ROLES if role in there and role not in own}
-    chosen = {}
+    chosen: dict[str, str] = {}
     for part in columns.split(","):
         role, equals, name = (piece.strip() for piece in part.partition("="))
         if not equals or role not in ROLES:
             raise InputError(f"--columns: '{part}' is not role=column{suggestion(role, ROLES)}")
         if name not in there:
             raise InputError(f"there is no column '{name}' for {role}; the file has: {', '.join(there)}")
+        if role in chosen:
+            raise InputError(f"--columns names {role} twice: '{chosen[role]}' and '{name}'")
         chosen[role] = name
     return chosen
 
@@ -170,15 +171,20 @@ def from_frame(frame: pd.DataFrame, name: str, click_threshold: float | None = N
     items, item_ids = encode(frame["item"])
     has = {"skips"} if skips else set()
     parts = _answers(frame, name, has)
-    session, page, slot, of_sessions = _visits(frame, name, users, time, has)
-    notes = [note, of_sessions, *copies]
-    if whole_sessions(users, session, skips):
+    visits = _visits(frame, name, users, time)
+    notes = [note, visits.note, *copies, about_span(time, len(frame))]
+    if "slot" in frame:
+        has.add("slots")
+    if whole_days(time):
+        has.add("order_only")
+        notes.append("Its times are whole days: sessions, pages, hours of the day and all that follows is assumed.")
+    elif whole_sessions(users, visits.session, skips):
         has.add("sessions")
     else:
         notes.append("Most sessions have one row or show no skips: session length and return times are assumed.")
     log = Impressions.of(
-        user=users - 1, item=items, time=time, clicked=clicked, session=session,
-        page=np.minimum(page, 32_767), slot=np.minimum(slot, 127), **parts,
+        user=users - 1, item=items, time=visits.time, clicked=clicked, session=visits.session,
+        page=np.minimum(visits.page, 32_767), slot=np.minimum(visits.slot, 127), **parts,
     ).sorted()  # fmt: skip
     catalogue = _described(frame, name, items, item_ids)
     log.check(catalogue.size)
@@ -240,40 +246,38 @@ def _check_watch(frame: pd.DataFrame, parts: dict[str, np.ndarray], name: str) -
         )
 
 
-def _visits(
-    frame: pd.DataFrame, name: str, users: np.ndarray, time: np.ndarray, has: set[str]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
-    """(rows,) session, page and slot, the frame's own or made up, and a sentence on sessions; slots go into `has`."""
+def _visits(frame: pd.DataFrame, name: str, users: np.ndarray, time: np.ndarray) -> Visits:
+    """Sessions, pages and slots, the frame's own or made up."""
+    session = page = slot = None
     if "session" in frame:
         if frame["session"].isna().any():
             raise InputError(
                 f"'{name}': {int(frame['session'].isna().sum())} of {len(frame)} rows have no session; fill them, or leave "
                 "the column out of --columns: a pause of 30 minutes then starts a session"
             )
-        session, note = encode(frame["session"])[0] - 1, "Sessions are the log's own."
-    else:
-        session, note = sessions_of(users, time), "The log has no sessions: a pause of 30 minutes starts a new one."
-    page, slot = pages_of(users, session, time)
+        session = encode(frame["session"])[0] - 1
     if "page" in frame:
-        stated = _numbers(frame["page"], "page", name)
-        # Pages may be numbered from 1, or over all sessions.
-        within = pd.DataFrame({"user": users, "session": session, "page": stated}).groupby(["user", "session"])["page"]
-        page = within.rank(method="dense").to_numpy().astype(np.int64) - 1
+        page = _numbers(frame["page"], "page", name)
     if "slot" in frame:
         slot = _numbers(frame["slot"], "slot", name).astype(np.int64)
         slot -= slot.min()
         if slot.max() > 127:
             raise InputError(f"'{name}': slots go up to {slot.max()}; the log's pages must have at most 128 slots")
-        has.add("slots")
-    return session, page, slot, note
+    return visits_of(users, time, session, page, slot)
 
 
 def _described(frame: pd.DataFrame, name: str, items: np.ndarray, item_ids: np.ndarray) -> Catalogue:
-    """The catalogue, each item described by its first row."""
+    """The catalogue: each item's most frequent category, and the duration of its first row."""
     per_item = frame.iloc[np.unique(items, return_index=True)[1]]
+    category = None
+    if "category" in frame:
+        stated = pd.DataFrame({"item": items, "category": frame["category"].astype(object)}).dropna()
+        counts = stated.astype({"category": str}).value_counts(sort=False).sort_values(ascending=False, kind="stable")
+        most = counts.reset_index().drop_duplicates("item").set_index("item")["category"]
+        category = most.reindex(np.arange(1, len(item_ids) + 1)).fillna("").to_numpy()
     return Catalogue.of(
         item_ids,
-        per_item["category"].fillna("").astype(str).to_numpy() if "category" in frame else None,
+        category,
         _numbers(per_item["duration"], "duration", name) if "duration" in frame else None,
     )
 
@@ -284,67 +288,6 @@ def encode(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     return codes + 1, np.asarray(ids).astype(str)
 
 
-def seconds(values: pd.Series, name: str) -> tuple[np.ndarray, float]:
-    """Seconds before the last event (<= 0), and the hour of the day of that event. Takes seconds or dates."""
-    dated = pd.api.types.is_datetime64_any_dtype(values)  # as Parquet holds them
-    numbers = pd.Series(np.nan, values.index) if dated else pd.to_numeric(values, errors="coerce")
-    if numbers.isna().any():
-        dates = pd.to_datetime(values, errors="coerce", utc=True, format="mixed")
-        if dates.isna().any():
-            bad = values[dates.isna()]
-            shown = "missing" if bad.isna().iloc[0] else f"'{bad.iloc[0]}'"
-            raise InputError(
-                f"'{name}': {len(bad)} of {len(values)} times are missing or no numbers or dates (first: {shown}); "
-                "give seconds or ISO dates"
-            )
-        numbers = dates.astype("datetime64[ns, UTC]").astype("int64") / 1e9
-    raw = numbers.to_numpy(np.float64)
-    if _are_days(raw):
-        raise InputError(f"'{name}': times such as {raw[0]:.0f} look like days YYYYMMDD; give seconds or ISO dates")
-    if not np.isfinite(raw).all():
-        raise InputError(f"'{name}': {int((~np.isfinite(raw)).sum())} of {len(raw)} times are not finite")
-    if raw.max() > MILLISECONDS:
-        raise InputError(f"'{name}': times up to {raw.max():.0f} are milliseconds or finer; give seconds")
-    last = raw.max()
-    return raw - last, float(last % 86_400 / 3600)
-
-
-def _are_days(raw: np.ndarray) -> bool:
-    """Whether these numbers are all days written as YYYYMMDD."""
-    if not ((raw >= 19_700_101) & (raw <= 21_001_231) & (raw == np.floor(raw))).all():
-        return False
-    month, day = raw // 100 % 100, raw % 100
-    return bool(((month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)).all())
-
-
-def sessions_of(users: np.ndarray, time: np.ndarray) -> np.ndarray:
-    """(rows,) session number within the user: a pause of `SESSION_GAP_S` starts a new one."""
-    order = np.lexsort((time, users))
-    new_user = np.ones(len(order), bool)
-    new_user[1:] = users[order][1:] != users[order][:-1]
-    starts = new_user.copy()
-    starts[1:] |= np.diff(time[order]) >= SESSION_GAP_S
-    number = np.cumsum(starts)
-    first = np.maximum.accumulate(np.where(new_user, number, 0))
-    session = np.empty(len(order), np.int64)
-    session[order] = number - first
-    return session
-
-
-def pages_of(users: np.ndarray, session: np.ndarray, time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Page within the session (rows of one second are one page) and place within the page, both from 0."""
-    frame = pd.DataFrame({"user": users, "session": session, "second": np.floor(time)})
-    page = frame.groupby(["user", "session"])["second"].rank(method="dense").to_numpy().astype(np.int64) - 1
-    slot = frame.groupby(["user", "session", "second"]).cumcount().to_numpy()
-    return page, slot
-
-
-def whole_sessions(users: np.ndarray, session: np.ndarray, skips: bool) -> bool:
-    """Whether session length can be learned: skips are logged and fewer than half of the sessions are one row."""
-    lengths = pd.DataFrame({"user": users, "session": session}).value_counts().to_numpy()
-    return bool(skips and np.mean(lengths == 1) < 0.5)
-
-
 def _numbers(values: pd.Series, role: str, name: str) -> np.ndarray:
     if values.dtype == bool:
         return values.to_numpy(np.float64)
@@ -353,15 +296,25 @@ def _numbers(values: pd.Series, role: str, name: str) -> np.ndarray:
     if wrong.any():
         bad = values[wrong].iloc[0]
         raise InputError(
-            f"'{name}': column for {role} has {int(wrong.sum())} values that are no numbers, or not finite (first: '{bad}')"
+            f"'{name}': column for {role} has {int(wrong.sum())} values that are missing, not finite or no numbers (first: '{bad}'); "
+            f"fill them, or leave {role} out of --columns"
         )
     return numbers.to_numpy(np.float64)
 
 
 def _clicks(frame: pd.DataFrame, name: str, threshold: float | None) -> tuple[np.ndarray, bool, str]:
     """(rows,) bool clicks, whether skips are logged, and a sentence that says how a click was made."""
+    if "click" in frame and "rating" in frame and threshold is not None:
+        raise InputError(
+            f"'{name}' has clicks and ratings; leave one of them out of --columns, as --click-threshold is for one"
+        )
     if "click" in frame:
         values = _numbers(frame["click"], "click", name)
+        if threshold is None and values.min() > 0 and values.max() > values.min():
+            raise InputError(
+                f"'{name}': the click column holds values from {values.min():g} to {values.max():g}, none of them 0; say from "
+                "which on a value is a click: --click-threshold"
+            )
         cut = threshold if threshold is not None else 0.5
         return _with_skips(values >= cut, f"A click is a value of at least {cut:g} in the click column.")
     if "rating" in frame:

@@ -6,13 +6,14 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from policies.errors import InputError
 from policies.log import Dataset
 from simulator.config import Experiment, add_log_flags, log_settings
 from simulator.progress import Show
-from simulator.stages import load_data, with_threads
+from simulator.stages import load_data, page_length, with_threads
 
 Tell = Callable[[], None]
 
@@ -39,11 +40,11 @@ def guarded(work: Callable[[], None], interrupted: str, full: str) -> int:
     return 0
 
 
-def add_fit_flags(p: argparse.ArgumentParser, out: str, holds: str) -> None:
+def add_fit_flags(p: argparse.ArgumentParser, out: str, holds: str, slate_size: int | None) -> None:
     """The flags of every command that fits users and writes a folder.
 
     Args:
-        out: its default name. holds: what is in it.
+        out: its default name. holds: what is in it. slate_size: the default; None = that of the log's pages.
     """
     add_log_flags(p)
     p.add_argument("--seed", type=int, default=0, help="of the fit and of chance (default 0)")
@@ -52,7 +53,14 @@ def add_fit_flags(p: argparse.ArgumentParser, out: str, holds: str) -> None:
         default="factors",
         help="what makes users like things: factors (matrix factorisation, default), neighbours (similar items) or trees",
     )
-    p.add_argument("--slate-size", type=int, default=6, help="of the slates that levels are calibrated for (default 6)")
+    usual = "as the log's pages, or 6 where it does not show whole sessions" if slate_size is None else slate_size
+    p.add_argument(
+        "--slate-size",
+        type=int,
+        default=slate_size,
+        help=f"of the slates that levels are calibrated for (default {usual})",
+    )
+    p.add_argument("--threads", type=int, default=2, help="of torch (default 2; 1 where the cores have other work)")
     p.add_argument("--out", type=Path, default=Path(out), help=f"folder for {holds}, must not exist (default {out})")
     p.add_argument("--quiet", action="store_true", help="no progress")
 
@@ -69,11 +77,14 @@ def with_a_fit(
 
     def inside() -> None:
         e = Experiment(
-            **log_settings(given), seed=given.seed, slate_size=given.slate_size, repeat_after=0,
-            user_model=given.user_model,
+            **log_settings(given), seed=given.seed, slate_size=1 if given.slate_size is None else given.slate_size,
+            repeat_after=0, user_model=given.user_model, threads=given.threads,
         )  # fmt: skip
         with new_folder(given.out) as out, Show(given.quiet) as show:
             data = load_data(e)
+            if given.slate_size is None:
+                own = page_length(data)
+                e = replace(e, slate_size=own or min(Experiment.slate_size, data.catalogue.size))
             tell = with_threads(e.threads, lambda: work(e, data, out, show.say))
         tell()
 

@@ -150,6 +150,7 @@ def _check(e: Experiment) -> None:
     if base_name(e.warmup_policy) == "oracle":
         raise InputError("warmup_policy cannot be 'oracle': before the test nobody knows the truth")
     for name, least in (
+        ("seed", 0),
         ("users", 2),
         ("rounds", 1),
         ("slate_size", 1),

@@ -28,6 +28,7 @@ from simulator.levels import Rows, fit_levels
 from simulator.minds import OF_MATRIX, check_size, cross_scored, full_table, make_mind, matrix_table
 from simulator.pairs import Reach, assumed_reach, reach_of, repeated, unseen_variance
 from simulator.replay import REPEATED, Tiredness, tiredness
+from simulator.stages import size_note
 from simulator.storage import about_users, save_users
 from simulator.taste import Taste, cross_fitted, full_taste, reliability
 from simulator.users import ChoiceModel, Number
@@ -363,7 +364,7 @@ def parser() -> argparse.ArgumentParser:
         "  python -m simulator.fit --log events.csv --columns user=uid,item=iid,time=ts,click=clicked --out users",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_fit_flags(p, "users", "the users")
+    add_fit_flags(p, "users", "the users", Experiment.slate_size)
     return p
 
 
@@ -402,7 +403,7 @@ def main(arguments: list[str] | None = None) -> int:
             for row in provenance(model):
                 table.add_row(*row)
             Console(width=None if Console().is_terminal else 160).print(table)
-            for note in data.notes:
+            for note in (*data.notes, *size_note(e, data)):
                 print(f"note: {note}")
             print(f"users: {out}; use them with python -m simulator.run --log ... --users-from {out}")
 

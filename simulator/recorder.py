@@ -92,8 +92,14 @@ class Recorder:
         return Impressions.concat(found).sorted()
 
     def keep_only(self, parts: list[Part], buckets: list[str]) -> None:
-        """Goes back to these parts: deletes every other file of these buckets, after an interruption."""
+        """Goes back to these parts: deletes every other file of these buckets, after an interruption.
+
+        Raises:
+            FileNotFoundError: a part is gone.
+        """
         self.parts = list(parts)
+        if gone := [part.name for part in parts if not (self.folder / part.name).is_file()]:
+            raise FileNotFoundError(f"{len(gone)} files of impressions are gone, such as {gone[0]}")
         kept = {part.name for part in parts}
         for folder in (self.folder, self.truth_folder, self.shadow_folder):
             if folder is None:

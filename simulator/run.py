@@ -30,6 +30,7 @@ from analysis.load import open_run
 from analysis.looks import Daily, monitor
 from analysis.trial import of_run
 from policies.errors import InputError
+from policies.files import reading
 from policies.log import Dataset
 from simulator.buckets import assign, parse_weights
 from simulator.command import guarded
@@ -48,6 +49,7 @@ from simulator.stages import (
     population,
     restore_world,
     save_world,
+    size_note,
     start_world,
     tables,
     train_policies,
@@ -206,7 +208,7 @@ def _describe(folder: RunFolder, e: Experiment, raw: Dataset, command: str | Non
             "items": raw.catalogue.size,
             "has": sorted(raw.has),
         },
-        "notes": list(raw.notes),
+        "notes": [*raw.notes, *size_note(e, raw)],
         "checksum": checksum(raw),
         "weights": dict(zip(e.policies, parse_weights(e.weights, len(e.policies)).tolist(), strict=True)),
     }
@@ -236,9 +238,10 @@ def _go(world: World, start: float, end: float, folder: RunFolder, show: Show) -
     first_round = 1
     length = world.experiment.round_seconds
     if about.exists():
-        stored = json.loads(about.read_text(encoding="utf-8"))
-        restore_world(world, folder, stored)
-        first_round = stored["next_round"]
+        with reading(about, "start the run again in another folder"):
+            stored = json.loads(about.read_text(encoding="utf-8"))
+            restore_world(world, folder, stored)
+            first_round = stored["next_round"]
         if first_round < 0:  # it had ended; the interruption came before that was written down
             folder.finish(f"world {world.name}")
     else:
@@ -310,9 +313,10 @@ def _several(
     if go_on:
         assert out is not None
         folder = Path(out)
-        stored = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-        e = from_dict(stored["experiment"])
-        worlds = len(stored["names"]) if stored["over"] == "worlds" else None
+        with reading(folder / SUMMARY, "start again in another folder"):
+            stored = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+            e = from_dict(stored["experiment"])
+            worlds = len(stored["names"]) if stored["over"] == "worlds" else None
     else:
         every = given.get("user_model") == "all"
         if every and worlds is not None:

@@ -58,6 +58,29 @@ def load_data(e: Experiment) -> Dataset:
     return data
 
 
+def page_length(data: Dataset) -> int | None:
+    """Items per page of the log, as the median; None where it does not show whole sessions."""
+    if "sessions" not in data.has:
+        return None
+    log = data.log
+    pages = pd.DataFrame({"user": log.user, "session": log.session, "page": log.page}).value_counts(sort=False)
+    return int(np.clip(np.median(pages.to_numpy()), 1, 100))
+
+
+def size_note(e: Experiment, data: Dataset) -> tuple[str, ...]:
+    """A sentence where slates are longer or shorter than the log's pages."""
+    length = page_length(data)
+    if length is None or length == e.slate_size:
+        return ()
+    said = (
+        f"The log's pages hold {length} {'item' if length == 1 else 'items'}, the slates here {e.slate_size}: people see "
+        f"{e.slate_size / length:.3g} times as much per page as in the log (--slate-size {length} for the log's own)."
+    )
+    if length == 1:
+        said += " Rows count as one page where they share a second, or the page that --columns names."
+    return (said,)
+
+
 def with_threads(n: int, work: Callable[[], T]) -> T:
     """`work` with so many threads of torch: sums depend on them."""
     before = torch.get_num_threads()

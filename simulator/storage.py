@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 
 from policies.errors import InputError
-from policies.files import load_arrays, save_arrays, save_json
+from policies.files import load_arrays, reading, save_arrays, save_json
 from policies.log import Dataset
 from simulator.config import Experiment, from_dict
 from simulator.users import ChoiceModel, Number
 
 FORMAT = 1  # of run directories
-USERS = 3  # of fitted users
+USERS = 4  # of fitted users
 NEEDED = (
     "shift", "selection", "satiation", "satiation_half_life_h", "repeat_fatigue", "leave", "leave_first_page",
     "leave_satisfaction", "satisfaction_reference", "gap_short_share", "gap_short_mean", "gap_short_sd", "gap_long_mean",
@@ -83,8 +83,8 @@ def about_users(raw: Dataset, slate_size: int, clock: str = "log") -> dict[str, 
     ids = hashlib.sha256("\n".join([*raw.user_ids, "", *raw.catalogue.ids]).encode()).hexdigest()
     return {
         "log": raw.name, "rows": len(raw.log), "users": raw.n_users, "items": raw.catalogue.size, "ids": ids,
-        "checksum": checksum(raw), "has": sorted(raw.has), "slate_size": slate_size,
-        "clock": clock,
+        "checksum": checksum(raw), "categories": hashlib.sha256(raw.catalogue.category.tobytes()).hexdigest(),
+        "has": sorted(raw.has), "slate_size": slate_size, "clock": clock,
     }  # fmt: skip
 
 
@@ -94,31 +94,58 @@ def load_users(folder: Path, wanted: dict[str, Any] | None = None) -> ChoiceMode
     Args:
         wanted: of `about_users`, what they must be of; None = not looked at.
     """
-    try:
-        stored = json.loads((folder / "parameters.json").read_text(encoding="utf-8"))
-    except OSError:
-        raise InputError(f"'{folder}' holds no fitted users; make some with python -m simulator.fit") from None
-    except ValueError:
-        raise InputError(f"'{folder / 'parameters.json'}' is damaged; fit again") from None
-    of = stored.get("about", {})
-    differs = [name for name, value in (wanted or {}).items() if of.get(name) != value]
+    path = folder / "parameters.json"
+    if not path.is_file():
+        raise InputError(f"'{folder}' holds no fitted users; make some with python -m simulator.fit")
+    with reading(path, "fit again"):
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if stored.get("format") != USERS:
+            raise InputError(
+                f"'{folder}' holds users of format {stored.get('format')}, this version reads {USERS}; fit again"
+            )
+        _refuse_others(folder, stored.get("about", {}), wanted or {})
+        numbers = {name: Number(**number) for name, number in stored["numbers"].items()}
+        missing = [name for name in NEEDED if name not in numbers]
+        if missing:
+            raise InputError(f"'{path}' lacks {', '.join(missing)}; fit again")
+        provenance = {name: (status, source) for name, (status, source) in stored["arrays"].items()}
+        arrays = load_arrays(folder / "arrays.safetensors")
+        model = ChoiceModel(numbers=numbers, provenance=provenance, hour_zero=float(stored["hour_zero"]), **arrays)
+        _check_arrays(folder, numbers, arrays)
+    return model
+
+
+def _refuse_others(folder: Path, of: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Raises InputError where the users are of something else."""
+    differs = [name for name, value in wanted.items() if of.get(name) != value]
+    if differs == ["slate_size"]:
+        raise InputError(
+            f"the users in '{folder}' were fitted for slates of {of.get('slate_size')}, not of {wanted['slate_size']}; say "
+            f"--slate-size {of.get('slate_size')}, or fit again"
+        )
     if differs:
-        known = ", ".join(f"{name} {of.get(name)}" for name in differs if name not in ("ids", "checksum"))
+        known = ", ".join(f"{name} {of.get(name)}" for name in differs if name not in ("ids", "checksum", "categories"))
         raise InputError(
-            f"the users in '{folder}' were fitted on something else ({known or 'other ids, times or clicks'}); fit again with "
-            "the same --log, --columns, --click-threshold and --slate-size"
+            f"the users in '{folder}' were fitted on something else ({known or 'other ids, times, clicks or categories'}); fit "
+            "again with the same --log, --columns, --click-threshold and --slate-size"
         )
-    if stored.get("format") != USERS:
-        raise InputError(
-            f"'{folder}' holds users of format {stored.get('format')}, this version reads {USERS}; fit again"
-        )
-    numbers = {name: Number(**number) for name, number in stored["numbers"].items()}
-    missing = [name for name in NEEDED if name not in numbers]
-    if missing:
-        raise InputError(f"'{folder / 'parameters.json'}' lacks {', '.join(missing)}; fit again")
-    provenance = {name: (status, source) for name, (status, source) in stored["arrays"].items()}
-    arrays = load_arrays(folder / "arrays.safetensors")
-    return ChoiceModel(numbers=numbers, provenance=provenance, hour_zero=stored["hour_zero"], **arrays)
+
+
+def _check_arrays(folder: Path, numbers: dict[str, Number], arrays: dict[str, np.ndarray]) -> None:
+    """Raises InputError where an array is too short, or holds what is no number."""
+    n_users, n_items = len(arrays["user_level"]), len(arrays["item_level"])
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise InputError(f"'{folder / 'arrays.safetensors'}': {name} holds values that are not finite; fit again")
+        of_users, of_items = name.startswith("user_") or name == "activity", name.startswith("item_")
+        wanted = n_users if of_users else n_items if of_items or name in ("category", "duration") else len(array)
+        if len(array) != wanted:
+            raise InputError(
+                f"'{folder / 'arrays.safetensors'}': {name} has {len(array)} rows, not {wanted}; fit again"
+            )
+    for name, number in numbers.items():
+        if not np.isfinite(number.value):
+            raise InputError(f"'{folder / 'parameters.json'}': {name} is {number.value}; fit again")
 
 
 @dataclass
@@ -164,13 +191,13 @@ class RunFolder:
         manifest = Path(path) / "manifest.json"
         if not manifest.is_file():
             raise InputError(f"--resume '{path}' is no run: there is no manifest.json in it")
-        try:
+        with reading(manifest, "start the run again in another folder"):
             stored = json.loads(manifest.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise InputError(f"'{manifest}' is damaged: {error}") from None
-        if stored.get("format") != FORMAT:
-            raise InputError(f"'{path}' was written in format {stored.get('format')}, this version reads {FORMAT}")
-        return RunFolder(Path(path), stored), from_dict(stored["experiment"])
+            if stored.get("format") != FORMAT:
+                raise InputError(f"'{path}' was written in format {stored.get('format')}, this version reads {FORMAT}")
+            if not {"status", "stages"} <= stored.keys():
+                raise KeyError(next(name for name in ("status", "stages") if name not in stored))
+            return RunFolder(Path(path), stored), from_dict(stored["experiment"])
 
     def save(self) -> None:
         save_json(self.path / "manifest.json", self.manifest)

@@ -182,7 +182,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="Example:\n  python -m simulator.validate --log kuairand:DIR --held-out-days 8 --out fidelity",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_fit_flags(p, "fidelity", "the report")
+    add_fit_flags(p, "fidelity", "the report", None)
     p.add_argument(
         "--held-out-days", type=int, default=0, help="last calendar days to hold out (default: a third of the log)"
     )
@@ -205,6 +205,7 @@ def main(arguments: list[str] | None = None) -> int:
             "log": e.log,
             "held_out_days": days,
             "seed": e.seed,
+            "slate_size": e.slate_size,
             "user_model": e.user_model,
             "random_slates": found.random_slates,
         }

@@ -186,8 +186,8 @@ def write(
     lines = [
         f"# Fidelity of the users fitted on {about['log']}", "",
         f"Fitted on what came before the last {about['held_out_days']:g} calendar days; the users then answer the very slates "
-        "that the log shows on those days. Green: within the bounds that docs/users.md states; amber: use with care; red: "
-        "do not trust this part.", "",
+        f"that the log shows on those days; what is simulated freely has slates of {about['slate_size']}. Green: within the bounds that "
+        "docs/users.md states; amber: use with care; red: do not trust this part.", "",
         "| part | light | what was found |", "|---|---|---|",
         *(f"| {part} | {light} | {words} |" for part, light, words in rows), "",
         "| feedback | held-out rows | log-loss: simulator | user + item | constant | ceiling |", "|---|---|---|---|---|---|",

@@ -80,15 +80,15 @@ def _repeated(
     if all(arm == e.control_arm for arm in e.contenders):
         raise InputError(f"nothing to compare over {what}: name two contenders, such as sasrec,popularity")
     about = {"over": what, "names": names, "experiment": e.as_dict()}
+    new = not out.exists()
+    save_json(out / SUMMARY, {**about, "status": "incomplete"})  # first of all: --resume knows the folder by it
     if not (out / "users" / names[-1] / "parameters.json").exists():
-        new = not out.exists()
         try:
             with_threads(e.threads, lambda: make(e, names, out, say))
         except BaseException:
             if new:  # nothing worth going on with
                 shutil.rmtree(out, ignore_errors=True)
             raise
-    save_json(out / SUMMARY, {**about, "status": "incomplete"})
     found = []
     for name in names:
         folder = out / name

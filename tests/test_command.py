@@ -42,6 +42,7 @@ def bad(
         (["--days", "0"], "above 0"),
         (["--days", "soon"], "wants a number"),
         (["--users", "1"], "at least 2"),
+        (["--seed", "-1"], "--seed must be at least 0"),
         (["--weights", "0.5"], "1 numbers for 2"),
         (["--weights", "0.5,x"], "wanted numbers"),
         (["--weights", "80,80"], "sum to at most 1"),
@@ -183,3 +184,31 @@ def test_a_world_that_had_ended_is_not_run_again(tmp_path, small_log) -> None:  
     (out / "manifest.json").write_text(json.dumps(manifest | {"status": "incomplete", "stages": stages}))
     assert command.main(["--resume", str(out), "--quiet"]) == 0
     assert json.loads((out / "results.json").read_text())["effects"] == json.loads(before)["effects"]
+
+
+def test_a_damaged_run_is_not_resumed(tmp_path, small_log, capsys) -> None:  # type: ignore[no-untyped-def]
+    out = tmp_path / "run"
+    assert command.main([*FAST, "--set", "truth=false", "--log", str(small_log), "--out", str(out)]) == 0
+    manifest = json.loads((out / "manifest.json").read_text())
+    stages = [stage for stage in manifest["stages"] if stage != "world split"]
+    half = manifest | {"status": "incomplete", "stages": stages}
+
+    def refused(line: str, stored: object = half) -> None:
+        (out / "manifest.json").write_text(json.dumps(stored))
+        assert command.main(["--resume", str(out), "--quiet"]) == 2
+        said = capsys.readouterr().err
+        assert line in said
+        assert len(said.splitlines()) == 1
+
+    refused("is damaged or incomplete", [])
+    refused("'experiment'", {"format": manifest["format"], "status": "incomplete", "stages": []})
+    refused("'status'", {"format": manifest["format"], "experiment": manifest["experiment"]})
+    refused("unexpected keyword", half | {"experiment": manifest["experiment"] | {"horses": 3}})
+    about = out / "checkpoint" / "split.json"
+    whole = about.read_text()
+    for text in ("{", "[]", "{}"):
+        about.write_text(text)
+        refused("split.json' is damaged or incomplete")
+    about.write_text(whole)
+    next((out / "impressions").rglob("*.parquet")).unlink()
+    refused("files of impressions are gone")

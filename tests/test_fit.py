@@ -17,7 +17,7 @@ import simulator.run as command
 import simulator.validate as validate
 from policies.draws import Draws, generator
 from policies.errors import InputError
-from policies.files import save_arrays
+from policies.files import load_arrays, save_arrays
 from policies.log import Dataset
 from simulator.behaviour import _watch
 from simulator.storage import about_users, load_users
@@ -30,7 +30,7 @@ def test_users_of_a_run_and_for_other_slates_are_refused(
     words = ["--log", str(small_log), "--policies", "popularity,itemknn", "--users", "60", "--days", "1", "--rounds", "1",
              "--warmup-days", "0.5", "--set", "repeat_after=10", "--quiet"]  # fmt: skip
     assert command.main([*words, "--users-from", str(stored), "--slate-size", "8", "--out", str(tmp_path / "x")]) == 2
-    assert "(slate_size 6)" in capsys.readouterr().err
+    assert "were fitted for slates of 6, not of 8; say --slate-size 6" in capsys.readouterr().err
     assert command.main([*words, "--out", str(tmp_path / "run")]) == 0
     assert command.main([*words, "--users-from", str(tmp_path / "run" / "users"), "--out", str(tmp_path / "y")]) == 2
     assert "(clock run)" in capsys.readouterr().err
@@ -126,8 +126,23 @@ def test_users_of_another_log_or_version_and_damaged_ones_are_refused(
     broken = tmp_path / "broken"
     broken.mkdir()
     parameters = json.loads((stored / "parameters.json").read_text())
-    for text, message in (("{", "is damaged"), (json.dumps({**parameters, "format": 99}), "this version reads")):
+    for text, message in (
+        ("{", "is damaged"), ("[]", "is damaged"), ("null", "is damaged"),
+        (json.dumps({**parameters, "format": 99}), "this version reads"),
+        (json.dumps({**parameters, "numbers": {"shift": {"worth": 1}}}), "is damaged"),
+        (json.dumps({**parameters, "numbers": {}}), "lacks shift"),
+    ):  # fmt: skip
         (broken / "parameters.json").write_text(text)
+        with pytest.raises(InputError, match=message):
+            load_users(broken)
+    (broken / "parameters.json").write_text(json.dumps(parameters))
+    arrays = load_arrays(stored / "arrays.safetensors")
+    for other_arrays, message in (
+        (arrays | {"user_like": arrays["user_like"][:-3]}, "user_like has"),
+        (arrays | {"hours": np.full(24, np.nan)}, "hours holds values that are not finite"),
+        ({name: value for name, value in arrays.items() if name != "activity"}, "is damaged or incomplete.*activity"),
+    ):
+        save_arrays(broken / "arrays.safetensors", other_arrays)
         with pytest.raises(InputError, match=message):
             load_users(broken)
     about = about_users(data, 6)
@@ -135,6 +150,8 @@ def test_users_of_another_log_or_version_and_damaged_ones_are_refused(
     # Other clicks of the same users and items, as with another --click-threshold, are another log.
     other = replace(data, log=replace(data.log, clicked=~data.log.clicked))
     assert {k for k, v in about_users(other, 6).items() if v != about[k]} == {"checksum"}
+    other = replace(data, catalogue=replace(data.catalogue, category=data.catalogue.category[::-1].copy()))
+    assert {k for k, v in about_users(other, 6).items() if v != about[k]} == {"categories"}
     assert np.isfinite(load_users(stored).user_level).all()
 
 

@@ -266,3 +266,85 @@ def test_users_of_an_order_have_assumed_times(tmp_path: Path) -> None:
     assert users.provenance["hours"][0] == "assumed"
     assumed = ("gap_long_mean", "leave", "satiation", "drift", "new_users", "shift", "like")
     assert {name for name in assumed if users.numbers[name].status != "assumed"} == set()
+
+
+@pytest.mark.parametrize(
+    ("times", "line"),
+    [
+        (["03/04/2024", "04/04/2024", "05/04/2024", "06/04/2024", "07/04/2024"], "first or its second number"),
+        ([0, 1_700_000_000, 1_700_000_100, 1_700_000_200, 1_700_000_300], "span 54 years"),
+        ([5, 5, 5, 5, 5], "all 5 times are the same"),
+        (["0001-01-01", "2024-01-01", "2024-01-02", "2024-01-03", "2024-01-04"], "span 2023 years"),
+    ],
+)
+def test_times_that_mislead_are_refused(tmp_path: Path, times: list[object], line: str) -> None:
+    with pytest.raises(InputError, match=line):
+        load(csv(GOOD.assign(ts=times), tmp_path), COLUMNS)
+
+
+def test_days_without_hours_tell_no_sessions(tmp_path: Path) -> None:
+    days = pd.Series(pd.date_range("2024-01-01", periods=5)).astype(str)
+    data = load(csv(GOOD.assign(ts=days), tmp_path), COLUMNS)
+    assert "sessions" not in data.has
+    assert "order_only" in data.has
+    assert any("whole days" in note for note in data.notes)
+    assert any("5 rows over 4 days" in note for note in data.notes)
+
+
+def test_slots_written_one_by_one_make_pages(tmp_path: Path) -> None:
+    """Every row has a second of its own: a page ends where the slots start again, and has one time."""
+    frame = pd.DataFrame(
+        {
+            "uid": ["ann"] * 5 + ["bob"],
+            "iid": list("abcdef"),
+            "ts": range(100, 130, 5),
+            "clicked": [1, 0] * 3,
+            "s": [0, 1, 2, 0, 1, 0],
+        }
+    )
+    log = load(csv(frame, tmp_path), COLUMNS + ",slot=s").log
+    assert log.page.tolist() == [0, 0, 0, 1, 1, 0]
+    assert log.slot.tolist() == [0, 1, 2, 0, 1, 0]
+    assert (log.time - log.time.min()).tolist() == [0, 0, 0, 15, 15, 25]
+    stated = load(csv(frame.assign(p=[7, 7, 8, 8, 8, 9]), tmp_path), COLUMNS + ",page=p").log
+    assert stated.page.tolist() == [0, 0, 1, 1, 1, 0]
+    assert stated.slot.tolist() == [0, 1, 0, 1, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("columns", "threshold", "line"),
+    [
+        ("user=uid,user=iid,item=iid,time=ts,click=clicked", None, "names user twice"),
+        ("user=uid,item=iid,time=ts,click=coded", None, "none of them 0"),
+        (COLUMNS + ",rating=stars", 4.0, "has clicks and ratings"),
+    ],
+)
+def test_columns_that_can_be_read_in_two_ways(tmp_path: Path, columns: str, threshold: float | None, line: str) -> None:
+    with pytest.raises(InputError, match=line):
+        load(csv(GOOD.assign(coded=[2, 1, 1, 2, 2]), tmp_path), columns, threshold)
+
+
+def test_an_item_has_its_most_frequent_category(tmp_path: Path) -> None:
+    catalogue = load(
+        csv(GOOD.assign(k=["odd", "film", None, None, "film"]), tmp_path), COLUMNS + ",category=k"
+    ).catalogue
+    assert [catalogue.categories[k] for k in catalogue.category[1:]] == ["film", "odd"]
+
+
+def test_calibration_points_have_bounds(tmp_path: Path) -> None:
+    for key, value in (("logged_click_rate", 7.0), ("sessions_per_day", np.inf), ("pages_per_session", np.nan)):
+        with pytest.raises(InputError, match=f"{key}=.* must be from"):
+            load(csv(GOOD, tmp_path), COLUMNS, calibration={key: value})
+
+
+@pytest.mark.parametrize(("kind", "name"), [("movietweetings", "events.parquet"), ("kuairand", "events.parquet")])
+def test_damaged_folders_are_refused(tmp_path: Path, kind: str, name: str) -> None:
+    (tmp_path / name).write_text("no parquet")
+    with pytest.raises(InputError, match="cannot be read"):
+        load(f"{kind}:{tmp_path}")
+
+
+def test_a_folder_of_other_columns_is_refused(tmp_path: Path) -> None:
+    pd.DataFrame({"userId": [1], "movieId": [2], "stars": [3]}).to_csv(tmp_path / "ratings.csv")
+    with pytest.raises(InputError, match="lacks the column 'timestamp'"):
+        load(f"movielens:{tmp_path}")
