@@ -25,6 +25,7 @@ OF_FACTORS = "weighted matrix factorisation, scaled to what unseen clicks follow
 OF_TABLE = "scores of all pairs by the user model, scaled to what unseen clicks follow of them"
 HABIT = "exposed"  # column of the clicks: how much of the category the policy has shown the user
 OF_HABITS = "share of each category among what the log shows a user, times what clicks follow of it"
+LEAST_VARIED = 1e-4  # of a column: what varies less (a taste that found nothing) has no slope
 SPARE = 8  # dimensions of the part of a taste that the log leaves open
 
 
@@ -136,7 +137,7 @@ def rows_of(
     log = data.log
     user, item = log.user[which].astype(np.int64), log.item[which].astype(np.int64)
     columns = {**traits.columns(user, item), **{name: column[which] for name, column in x.items()}}
-    kept = {name: column for name, column in columns.items() if np.ptp(column) > 1e-9}
+    kept = {name: column for name, column in columns.items() if np.ptp(column) > LEAST_VARIED}
     seen = None if reach is None else reach[which]
     curve = curve if curve is not None and curve.name in kept else None
     return Rows(y[which], user, item, data.n_users, data.catalogue.size, kept, seen, curve)

@@ -1,5 +1,7 @@
 """Pages, visits, staying and watching, as a log shows them; estimates are numbers with standard errors."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import statsmodels.api as sm
@@ -25,7 +27,9 @@ def logistic(y: np.ndarray, columns: dict[str, np.ndarray], source: str) -> dict
         return {}
     design = np.column_stack([np.ones(len(y)), *usable.values()])
     try:
-        fitted = sm.GLM(y.astype(float), design, family=sm.families.Binomial()).fit()
+        with warnings.catch_warnings(), np.errstate(over="ignore"):
+            warnings.simplefilter("ignore")  # separation shows in the errors, which are looked at
+            fitted = sm.GLM(y.astype(float), design, family=sm.families.Binomial()).fit()
     except (PerfectSeparationError, np.linalg.LinAlgError, ValueError):
         return {}
     if not np.isfinite(fitted.bse).all():
@@ -53,7 +57,7 @@ def widening(
         cluster: (rows,) integers; rows of one may depend on each other.
     """
     names = list(x)
-    if not names:
+    if not names or weight.sum() <= 0:
         return {}
     design = np.column_stack([x[name] - np.average(x[name], weights=weight) for name in names])
     bread = np.linalg.pinv((design * weight[:, None]).T @ design)

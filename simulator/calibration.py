@@ -40,14 +40,14 @@ def two_points(
     seen = reach[:k].mean()
 
     def gaps(p: np.ndarray) -> list[float]:
-        scale = np.exp(p[0])
+        scale = np.exp(np.clip(p[0], -30, 30))
         return [
             seen * expit(p[1] + scale * random).mean() - target,
             seen * expit(p[1] + scale * shown).mean() - logged,
         ]
 
     found = root(gaps, [0.0, float(logit(target))])
-    scale = float(np.exp(found.x[0]))
+    scale = float(np.exp(np.clip(found.x[0], -30, 30)))
     if not found.success or not 0.05 <= scale <= 20:
         # The two rates cannot both be had (the log shows no more than chance): keep the scale, meet the first.
         scale = 1.0

@@ -120,7 +120,7 @@ def fit(data: Dataset, seed: int, slate_size: int, say: Callable[[str], None], k
     logits, unseen = click.logits(log.user, log.item, x), None
     numbers |= (
         tired.numbers
-        | _of_satiation(tired.untold)
+        | _not_told(tired.untold)
         | visits
         | _rates_given_a_click(data)
         | watching(log, _durations(data), data.has, float(seen.mean()))
@@ -161,7 +161,7 @@ def _looked_and_tired(data: Dataset, score: np.ndarray, reach: Reach, habits: bo
     Args:
         score: (rows,) logit of a click of a rested user. habits: whether habits of the policy are wanted.
     """
-    tired = Tiredness({}, None, {}, np.zeros(len(score)), score, None)
+    tired = Tiredness({}, None, {}, np.zeros(len(score)), score, None, {})
     for _ in range(TURNS if "slots" in data.has and "sessions" in data.has else 1):
         if "slots" in data.has:
             reach = reach_of(data, score, tired.weary)
@@ -170,15 +170,21 @@ def _looked_and_tired(data: Dataset, score: np.ndarray, reach: Reach, habits: bo
     return reach, tired
 
 
-def _of_satiation(untold: Number | None) -> dict[str, Number]:
-    """Of a satiation that cannot be told from 0: what is assumed, or none where the log says that it is less."""
-    if untold is None or untold.error is None:
-        return {}
-    value, why = ASSUMED["satiation"]
-    of_log = f"{untold.value:.3g} (s.e. {untold.error:.2g}) at the likeliest half-life cannot be told from 0"
-    if untold.value + 1.96 * untold.error >= value:
-        return {"satiation": Number(value, "assumed", f"{why}; the log does not tell: {of_log}")}
-    return {"satiation": Number(0.0, "assumed", f"none: {of_log}")}
+def _not_told(untold: dict[str, Number]) -> dict[str, Number]:
+    """Of satiation and repeats that cannot be told from 0: none, as the levels are fitted without them.
+
+    What is assumed of repeats stays where the log has too few of them to contradict it.
+    """
+    found = {}
+    for name, slope in untold.items():
+        error = slope.error or 0.0
+        of_log = f"{slope.value:.3g} (s.e. {error:.2g}) cannot be told from a cost"
+        value, why = ASSUMED[name]
+        if name == "repeat_fatigue" and slope.value + 1.96 * error >= value:
+            found[name] = Number(value, "assumed", f"{why}; the log has few repeats: {of_log}")
+        else:
+            found[name] = Number(0.0, "assumed", f"none: {of_log}")
+    return found
 
 
 def _clustered(data: Dataset, click: Answer, x: dict[str, np.ndarray], seen: np.ndarray) -> dict[str, float]:

@@ -18,6 +18,7 @@ RARE, RARE_DRAWS = 0.05, 600  # rare answers leave more open, and a mean over fe
 FEWEST_DRAWS, MOST_NUMBERS = 50, 4e7  # kept of a chain
 WORK = 2e7  # rows times draws, about, that a chain may look at between two draws that are kept
 WIDE = 5.0  # prior sd of a fixed effect, per standard deviation of its column: keeps separable rows finite
+MOST_LEVEL = 12.0  # logits
 LEAST_BURN = 60  # sweeps
 STEP = 2.4  # of a random walk in standard deviations: accepts about .44 in one dimension (Gelman et al., 1996)
 ALMOST = 1 - 2.0**-23  # the most likely click of float32 that leaves the skip a logarithm
@@ -128,7 +129,7 @@ def fit_levels(rows: Rows, iterations: int = 80, tolerance: float = 1e-3) -> Lev
         beta, item, item_var = _joint_step(design, beta, prior, rows.item, item, item_var, slope, weight)
         slope, weight = _score(design @ beta + user[rows.user] + item[rows.item], y, seen)
         precision = np.bincount(rows.user, weight, minlength=len(user)) + 1 / user_var
-        user = user + (np.bincount(rows.user, slope, minlength=len(user)) - user / user_var) / precision
+        user = _bounded(user + (np.bincount(rows.user, slope, minlength=len(user)) - user / user_var) / precision)
         user_var = _variance(user, precision, rows.user)
         if np.abs(np.array([*beta, user_var, item_var]) - before).max() < tolerance:
             break
@@ -148,15 +149,22 @@ def _joint_step(
     pull = np.bincount(group, slope, minlength=size) - level / variance
     across = np.column_stack([np.bincount(group, weight * column, minlength=size) for column in design.T])
     inner = (design * weight[:, None]).T @ design - across.T @ (across / precision[:, None]) + np.diag(prior)
-    step = np.linalg.solve(inner, design.T @ slope - across.T @ (pull / precision) - prior * beta)
-    level = level + (pull - across @ step) / precision
-    return beta + step, level, _variance(level, precision, group)
+    # The least squares solution: where every user has one item of its own, a column can be had from the levels.
+    step = np.linalg.lstsq(inner, design.T @ slope - across.T @ (pull / precision) - prior * beta, rcond=1e-12)[0]
+    level = _bounded(level + (pull - across @ step) / precision)
+    return _bounded(beta + step, 4 / np.sqrt(np.maximum(prior, 1e-12))), level, _variance(level, precision, group)
+
+
+def _bounded(x: np.ndarray, most: np.ndarray | float = MOST_LEVEL) -> np.ndarray:
+    """Where answers are decided for sure, scoring would run away: a logit of 12 is as good as any larger."""
+    found: np.ndarray = np.clip(x, -most, most)
+    return found
 
 
 def _variance(level: np.ndarray, precision: np.ndarray, group: np.ndarray) -> float:
     """The expected square of the levels that have rows: of the mode, and of what is uncertain about it."""
     there = np.bincount(group, minlength=len(level)) > 0
-    return max(float((level[there] ** 2 + 1 / precision[there]).mean()), 1e-4)
+    return float(np.clip((level[there] ** 2 + 1 / precision[there]).mean(), 1e-4, (MOST_LEVEL / 2) ** 2))
 
 
 def _score(x: np.ndarray, y: np.ndarray, reach: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

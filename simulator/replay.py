@@ -19,9 +19,9 @@ HALF_LIVES = 0.5, 48.0  # hours, between which the half-life is looked for
 MOST_ROWS = 300_000  # that it is looked for on
 MOST_HABITS = 10_000_000  # users times categories
 STEPS = 17  # half-lives between these, between which satiation is interpolated
-TOLD = (
-    2.4  # standard errors that tell satiation from none; more than 1.96, as the half-life was looked for (Davies, 1987)
-)
+# Standard errors that tell a slope from none; more than 1.96 where the half-life was looked for (Davies, Biometrika 1987).
+TOLD = {"satiation": 2.4, "repeat_fatigue": 1.96}
+NOT_HAD = 1e12  # minus a log-likelihood where the regression cannot be had
 REPEATED = 0.1  # share of the rows whose user saw their item before or after, above which pairs are compared
 
 
@@ -141,7 +141,7 @@ class Tiredness:
         curve: of `satiation` over the logarithm of the half-life; None where the log does not tell.
         numbers: the half-life. weary: (rows,) logits taken, negative, and logits: (rows,) of a click, by a quick fit.
         habits: (U, C) what `exposed` is taken from, or None.
-        untold: slope of `satiation` where it cannot be told from 0; the column is left out then.
+        untold: name -> slope of `satiation` or `repeat_fatigue` where it cannot be told from 0; the column is left out then.
     """
 
     columns: dict[str, np.ndarray]
@@ -150,7 +150,7 @@ class Tiredness:
     weary: np.ndarray
     logits: np.ndarray
     habits: np.ndarray | None
-    untold: Number | None = None
+    untold: dict[str, Number]
 
 
 def tiredness(data: Dataset, score: np.ndarray, reach: np.ndarray, habits: bool, logits: np.ndarray) -> Tiredness:
@@ -176,19 +176,26 @@ def tiredness(data: Dataset, score: np.ndarray, reach: np.ndarray, habits: bool,
         table, columns["exposed"] = shown_of(data)
     pair = pair_codes(log, data.catalogue.size) if repeated(log, data.catalogue.size) > REPEATED else None
     log_hours, found = _half_life(data, {"score": score, **columns}, weight, pair)
-    untold = found.get("satiation")
-    if untold is None or untold.error is None or untold.value < TOLD * untold.error:
+    untold = {name: found[name] for name, least in TOLD.items() if name in found and not _told(found[name], least)}
+    if "repeat_fatigue" in untold:
+        del columns["repeat_fatigue"]
+    if "satiation" in untold or "satiation" not in found:
         return Tiredness(columns, None, {}, np.zeros(len(log)), logits, table, untold)
-    slopes = {name: number.value for name, number in found.items()}
+    slopes = {name: number.value for name, number in found.items() if name not in untold}
     curve = Exposures(log, category, weight).curve(log_hours, -1.0)
     columns["satiation"] = curve.column(log_hours)
     if pair is not None:
         columns["exposed_pair"] = _centred_means(columns["satiation"], pair)
-    weary = sum(max(slopes.get(name, 0.0), 0.0) * columns[name] for name in ("satiation", "repeat_fatigue"))
+    weary = np.zeros(len(log)) + sum(slopes[name] * columns[name] for name in TOLD if name in slopes)
     known: dict[str, Any] = {"": 1.0, "score": score, **columns}
     logits = np.asarray(sum(slope * known[name] for name, slope in slopes.items()))
     number = Number(float(np.exp(log_hours)), "estimated", "drawn with the levels")
-    return Tiredness(columns, curve, {"satiation_half_life_h": number}, np.asarray(weary), logits, table)
+    return Tiredness(columns, curve, {"satiation_half_life_h": number}, weary, logits, table, untold)
+
+
+def _told(slope: Number, least: float) -> bool:
+    """Whether it is above 0 by so many standard errors."""
+    return slope.error is not None and slope.value >= least * slope.error
 
 
 def _centred_means(x: np.ndarray, group: np.ndarray) -> np.ndarray:
@@ -218,7 +225,7 @@ def _half_life(
             columns["exposed_pair"] = _centred_means(past, pair[some])[first]
         found = logistic(y, columns, "")
         if "satiation" not in found:
-            return np.inf, {}
+            return NOT_HAD, {}
         x = found[""].value + sum(found[name].value * columns[name] for name in found if name)
         likelihood = np.where(y, np.log(expit(x)), np.log(expit(-x))).sum()
         return -float(likelihood), found

@@ -246,3 +246,25 @@ def test_a_column_that_grows_as_it_bends_keeps_its_slope_in_bounds() -> None:
     assert np.abs(sized - sized.mean()).max() < 6 * sized.std()
     assert drawn.mean_of_start("grows") == pytest.approx(sized.mean())
     assert drawn.mean_of_start("") == pytest.approx(drawn.mean(""))
+
+
+@pytest.mark.parametrize("kind", ["by item", "by user", "one skip", "own item"])
+def test_answers_that_are_decided_for_sure_have_levels_within_bounds(kind: str) -> None:
+    """Scoring runs away where the answers can be told without an error."""
+    rng = generator("decided", kind)
+    user, item = rng.integers(0, 150, 6000), rng.integers(1, 31, 6000)
+    item = user + 1 if kind == "own item" else item
+    y = {
+        "by item": item % 2 == 0,
+        "by user": user % 2 == 0,
+        "one skip": np.arange(6000) > 0,
+        "own item": rng.random(6000) < 0.3,
+    }[kind]
+    rows = Rows(y, user, item, 150, 150, {"count": np.log1p(np.bincount(item)[item])})
+    found = fit_levels(rows)
+    p = expit(found.logits(user, item, rows.x))
+    assert np.isfinite(p).all()
+    assert p.mean() == pytest.approx(y.mean(), abs=0.03)
+    drawn = sample_levels(rows, rng, draws=5, thin=1)
+    assert np.isfinite(drawn.user).all()
+    assert np.isfinite(drawn.fixed).all()

@@ -10,7 +10,7 @@ from scipy.special import expit, logit
 from policies.draws import generator
 from policies.log import Dataset, Impressions
 from simulator.behaviour import watching, widening
-from simulator.fit import ASSUMED, _of_satiation, fit
+from simulator.fit import _not_told, fit
 from simulator.held_out import day_to_day
 from simulator.mind import RECENT
 from simulator.replay import examined, repeats, satiation, shown_of, tiredness
@@ -152,7 +152,7 @@ def test_what_days_differ_by_is_found(spread: float) -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_satiation_is_none_or_assumed_where_there_is_none(seed: int) -> None:
+def test_satiation_is_none_where_there_is_none(seed: int) -> None:
     """What is kept above 0 draw by draw would be above 0 on average in every log."""
     small = WorldParameters(users=240, items=120, categories=8, log_days=6.0, satiation=0.0)
     data, true = load_world(20_000 + seed, small)
@@ -160,14 +160,13 @@ def test_satiation_is_none_or_assumed_where_there_is_none(seed: int) -> None:
     found = tiredness(data, score, true.examination, True, score)
     assert found.curve is None
     assert "satiation" not in found.columns
-    assert found.untold is not None
-    number = _of_satiation(found.untold)["satiation"]
-    assert (number.value, number.status) in ((0.0, "assumed"), (ASSUMED["satiation"][0], "assumed"))
-    assert "cannot be told from 0" in number.source
+    number = _not_told(found.untold)["satiation"]
+    assert (number.value, number.status) == (0.0, "assumed")
+    assert "cannot be told" in number.source
 
 
-def test_a_satiation_that_is_not_told_stays_as_it_is_assumed_unless_the_log_says_less() -> None:
-    assumed = ASSUMED["satiation"][0]
-    for value, error, wanted in ((0.01, 0.02, assumed), (-0.1, 0.2, assumed), (0.001, 0.004, 0.0), (-0.5, 0.1, 0.0)):
-        assert _of_satiation(Number(value, "estimated", "", error))["satiation"].value == wanted
-    assert _of_satiation(None) == {}
+def test_repeats_that_cost_nothing_leave_the_levels_alone() -> None:
+    few, none, more = (Number(v, "estimated", "", e) for v, e in ((0.2, 0.3), (0.01, 0.05), (-0.25, 0.1)))
+    assert _not_told({"repeat_fatigue": few})["repeat_fatigue"].value == 0.5
+    assert _not_told({"repeat_fatigue": none})["repeat_fatigue"].value == 0.0
+    assert _not_told({"repeat_fatigue": more})["repeat_fatigue"].value == 0.0
