@@ -34,6 +34,7 @@ from simulator.users import DAY, ChoiceModel
 MOST_USERS = 2000
 FEWEST_GAPS, FEWEST_USERS = 50, 20
 FEATURES = ("impressions", "clicks", "long_views", "watch_time", "categories", "active_hours")
+RESAMPLED = 40  # times, to see what chance does
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
 
@@ -66,6 +67,8 @@ class FreeRunning:
         levels: rows of name, log, simulated; over the days that were fitted. held_out: the same over held-out days.
         distances: name -> (Kolmogorov-Smirnov, Wasserstein) over held-out days: pages per session, hours of the gaps,
             hour of the day, sessions per user.
+        chance: name -> by how much a level, relative as the lights have it, or a distance differs between two samples of as many
+            users, one time in twenty; over held-out days.
         auc: of a classifier that tells simulated user-days from held-out ones, with its 95 % interval over users; .5 =
             cannot.
     """
@@ -73,6 +76,7 @@ class FreeRunning:
     levels: list[tuple[str, float, float]]
     held_out: list[tuple[str, float, float]]
     distances: dict[str, tuple[float, float]]
+    chance: dict[str, float]
     auc: tuple[float, float, float]
 
 
@@ -116,8 +120,44 @@ def free_running(
     return FreeRunning(
         [(name, value, fitted[1][name]) for name, value in fitted[0].items()],
         [(name, value, lived[name]) for name, value in real.items()],
-        distances, two_sample(user_days(after, zero, category), user_days(second, zero, category), rng, features_of(early)),
+        distances, _by_chance(after, users, held, zero, rng),
+        two_sample(user_days(after, zero, category), user_days(second, zero, category), rng, features_of(early)),
     )  # fmt: skip
+
+
+def _by_chance(
+    log: Impressions, users: np.ndarray, length: float, hour_zero: float, rng: np.random.Generator
+) -> dict[str, float]:
+    """`FreeRunning.chance`: users resampled, and for the other sample another root of two of it."""
+    levels, spread = _measures(log, len(users), length, hour_zero)
+    order = np.argsort(log.user, kind="stable")
+    count = np.searchsorted(log.user[order], users, "right") - (first := np.searchsorted(log.user[order], users))
+    off: dict[str, list[float]] = {name: [] for name in (*levels, *spread)}
+    for _ in range(RESAMPLED):
+        pick = rng.integers(0, len(users), len(users))
+        rows = np.repeat(first[pick], count[pick]) + ragged(count[pick])
+        if not len(rows):
+            continue
+        again = replace(log.rows(order[rows]), user=np.repeat(np.arange(len(users)), count[pick]))
+        other, other_spread = _measures(again, len(users), length, hour_zero)
+        for name, value in levels.items():
+            off[name].append(relative_to((name, value, other[name])))
+        for name, x in spread.items():
+            off[name].append(distance(x, other_spread[name]) if len(x) and len(other_spread[name]) else 0.0)
+    return {name: float(2**0.5 * np.quantile(found, 0.95)) for name, found in off.items() if found}
+
+
+def ragged(count: np.ndarray) -> np.ndarray:
+    """0, 1, ... for each count, one after the other."""
+    found: np.ndarray = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+    return found
+
+
+def relative_to(level: tuple[str, float, float]) -> float:
+    """How far a simulated level is from the log's, relative; a share below a quarter relative to a quarter."""
+    name, log, simulated = level
+    whole = max(log, 0.25) if "share" in name or "visits" in name else log
+    return abs(simulated - log) / whole if whole else 0.0
 
 
 def simulate(

@@ -19,6 +19,8 @@ from simulator.users import Number
 NODES = torch.linspace(-3.5, 3.5, 21, dtype=torch.float64)  # of a user's factor, in standard deviations
 LOG_WEIGHTS = torch.log_softmax(-0.5 * NODES**2, dim=0)
 MOST_USERS = 3000  # whose gaps the numbers are fitted on
+MOST_UNSURE = 1.0  # standard error of a logarithm of hours, above which a number counts as assumed
+MOST_UNSURE_SHARE = 0.25
 FEWEST = 200  # gaps, or nothing is estimated
 SOURCE = "maximum likelihood of a mixture of two log-normals, last gaps censored (hours, in operational time)"
 _BOUNDS = [(-5, 5), (-3, 6), (-3, 1.5), (-3, 8), (-3, 1.5), (-5, 1), (-5, 5), (-10, 0)]
@@ -132,7 +134,17 @@ def _numbers(p: np.ndarray, errors: np.ndarray) -> dict[str, Number]:
         "return_satisfaction": (p[6], errors[6]),
         "churn": (gone, errors[7] * gone * (1 - gone)),
     }
-    return {name: Number(float(value), "estimated", SOURCE, float(error)) for name, (value, error) in values.items()}
+    return {name: _number(name, float(value), float(error)) for name, (value, error) in values.items()}
+
+
+def _number(name: str, value: float, error: float) -> Number:
+    """Estimated, or where the log hardly tells it (one log-normal would do, say) assumed to be as likely as can be."""
+    most = value if name.endswith("_sd") else MOST_UNSURE_SHARE if name in ("gap_short_share", "churn") else MOST_UNSURE
+    if error <= most:
+        return Number(value, "estimated", SOURCE, error)
+    return Number(
+        value, "assumed", f"likeliest, but the log hardly tells it (s.e. {error:.2g}); {SOURCE}", min(error, most)
+    )
 
 
 def _factors(likelihood: _Likelihood, p: Tensor, rng: np.random.Generator) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from simulator.fidelity import LEVEL, Fidelity
-from simulator.free_running import FreeRunning
+from simulator.free_running import FreeRunning, relative_to
 from simulator.policy_ranking import PolicyRanking
 
 # Bounds of green and amber. What chance alone does to so many rows is taken off first.
@@ -75,13 +75,6 @@ def lights(found: list[Fidelity]) -> list[tuple[str, str, str]]:
     return rows
 
 
-def _off(level: tuple[str, float, float]) -> float:
-    """How far a simulated level is from the log's, relative; a share below a quarter relative to a quarter."""
-    name, log, simulated = level
-    whole = max(log, 0.25) if "share" in name or "visits" in name else log
-    return abs(simulated - log) / whole if whole else 0.0
-
-
 def free_lights(free: FreeRunning | None) -> list[tuple[str, str, str]]:
     """(part, light, words) of sessions and returns."""
     if free is None:
@@ -94,17 +87,21 @@ def free_lights(free: FreeRunning | None) -> list[tuple[str, str, str]]:
         ]
     rows = []
     for part, levels in (("levels that were fitted", free.levels), ("levels of the held-out days", free.held_out)):
-        name, log, simulated = max(levels, key=_off)
-        off = _off((name, log, simulated))
+        beyond = {level: relative_to(level) - free.chance.get(level[0], 0.0) for level in levels}
+        name, log, simulated = worst = max(levels, key=lambda level: (beyond[level], relative_to(level)))
         relative = f" ({100 * (simulated / log - 1):+.1f} %)" if log else ""
-        words = f"worst of {len(levels)}: {name} {simulated:.3f}, log {log:.3f}{relative}"
-        rows.append((f"sessions and returns: {part}", _light(off, GIVEN, GIVEN_AMBER), words))
-    worst = max(distance for distance, _ in free.distances.values())
-    words = ", ".join(f"{name} {distance:.3f}" for name, (distance, _) in free.distances.items())
+        chance = f"; {100 * free.chance.get(name, 0.0):.1f} % by chance"
+        words = f"worst of {len(levels)}: {name} {simulated:.3f}, log {log:.3f}{relative}{chance}"
+        rows.append((f"sessions and returns: {part}", _light(beyond[worst], GIVEN, GIVEN_AMBER), words))
+    far = max(distance - free.chance.get(name, 0.0) for name, (distance, _) in free.distances.items())
+    words = ", ".join(
+        f"{name} {distance:.3f} ({free.chance.get(name, 0.0):.3f} by chance)"
+        for name, (distance, _) in free.distances.items()
+    )
     rows.append(
         (
             "sessions and returns: distributions",
-            _light(worst, SPREAD, SPREAD_AMBER),
+            _light(far, SPREAD, SPREAD_AMBER),
             f"Kolmogorov-Smirnov distances: {words}",
         )
     )
@@ -149,7 +146,8 @@ def replay_lights(
         f"of {told} pairs that the log tells apart {told - wrong} in the same order; {inside} of {len(ranking.rows)} simulated "
         "click rates inside the 95 % interval of the log's"
     )
-    return [*rows, ("ranking of policies", "red" if wrong else "green", words)]
+    light = "red" if wrong else "green" if 2 * inside >= len(ranking.rows) else "amber"
+    return [*rows, ("ranking of policies", light, words)]
 
 
 def ranking_table(ranking: PolicyRanking | None) -> list[str]:

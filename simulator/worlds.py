@@ -106,8 +106,6 @@ def _repeated(
 
 
 VISITS = ("leave", "gap_", "churn", "return_", "watch_", "drift", "new_")
-HOURS = ("gap_short_mean", "gap_long_mean")  # logarithms
-MOST_UNSURE = 1.0
 SHARES = ("gap_short_share", "churn", "watch_none_share", "new_users", "new_items")
 Make = Callable[[Experiment, list[str], Path, Callable[[str], None]], None]
 
@@ -116,9 +114,8 @@ def visits_drawn(model: ChoiceModel, rng: np.random.Generator) -> dict[str, Numb
     """Staying, returning, watching, drift and arrivals as they might be as well: normal around the estimates.
 
     Shares on the scale of their logits, spreads on that of their logarithms; each for itself, since the errors are known one by
-    one. Shares near 0 or 1 for their error (a logit of theirs knows no normal) are drawn as they are and turned back at 0 and 1,
-    and errors of logarithms of hours count as one at most: a log that tells so little tells no world of its own. What levels and
-    appeal are made of is drawn elsewhere.
+    one. Shares near 0 or 1 for their error (a logit of theirs knows no normal) are drawn as they are and turned back at 0 and 1.
+    What levels and appeal are made of is drawn elsewhere.
     """
     found = {}
     for name, number in model.numbers.items():
@@ -129,7 +126,6 @@ def visits_drawn(model: ChoiceModel, rng: np.random.Generator) -> dict[str, Numb
         if name in SHARES:
             value = _share(value, error, z)
         else:
-            error = min(error, MOST_UNSURE) if name in HOURS else error
             value = value * np.exp(z * error / value) if name.endswith("_sd") else value + z * error
         found[name] = replace(number, value=float(value))
     return found
@@ -254,6 +250,8 @@ def _of_models(c: dict[str, Any], summary: dict[str, Any]) -> str:
         said = "no difference is shown under any user model"
     elif len(verdicts) == 1:
         said = "the verdict stands under all user models"
+    elif len(verdicts - {NOTHING}) == 1:
+        said = "the verdict is the same wherever a difference is shown, but is not shown under all user models"
     else:
         said = "the verdict does NOT stand under all user models"
     return f"{c['arm']} against {summary['control']}, {summary['metric']}: {said} ({listed}); " + (

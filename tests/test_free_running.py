@@ -10,6 +10,7 @@ from policies.draws import generator
 from policies.log import Dataset
 from simulator.fit import fit
 from simulator.free_running import FEATURES, features_of, free_running, two_sample
+from simulator.returning import _number
 from simulator.users import ChoiceModel
 from simulator.validate import split
 from simulator.validation_report import free_lights
@@ -27,6 +28,10 @@ def test_levels_that_were_fitted_come_back(fitted) -> None:  # type: ignore[no-u
     for name, log, simulated in found.levels:
         # 240 users for four days: chance alone is several per cent, least in the shares.
         assert simulated == pytest.approx(log, rel=0.2, abs=0.02), name
+    for name, (distance, _) in found.distances.items():
+        assert 0 < found.chance[name] < 0.5
+        assert distance - found.chance[name] < 0.05, name
+    assert 0.01 < found.chance["sessions per user and day"] < 0.3
     assert found.auc[0] < 0.65
     assert found.auc[1] < found.auc[0] < found.auc[2]
     # Users who come twice as often are another matter.
@@ -36,6 +41,14 @@ def test_levels_that_were_fitted_come_back(fitted) -> None:  # type: ignore[no-u
     assert sessions["sessions per user and day"] > 1.4
     assert free_lights(wrong)[0][1] == "red"
     assert free_lights(None)[0][1] == "amber"
+
+
+def test_gaps_that_a_log_hardly_tells_count_as_assumed() -> None:
+    assert _number("gap_long_mean", 3.0, 0.2).status == "estimated"
+    for name, value, error in (("gap_short_mean", -3.0, 11.0), ("gap_long_sd", 0.5, 0.7), ("churn", 0.4, 0.3)):
+        number = _number(name, value, error)
+        assert number.status == "assumed"
+        assert "hardly tells" in number.source
 
 
 def test_the_two_sample_test_knows_same_from_different() -> None:

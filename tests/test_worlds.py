@@ -13,7 +13,7 @@ from policies.draws import generator
 from policies.log import Dataset
 from simulator.storage import load_users
 from simulator.users import ChoiceModel, Number
-from simulator.worlds import _share, _spread, visits_drawn
+from simulator.worlds import _of_models, _share, _spread, visits_drawn
 
 FAST = ["--policies", "popularity,uniform,itemknn", "--users", "80", "--days", "1", "--rounds", "1", "--warmup-days", "0.5",
         "--set", "repeat_after=10", "--quiet"]  # fmt: skip
@@ -112,3 +112,21 @@ def test_estimates_on_their_bounds_draw_no_absurd_worlds() -> None:
     assert churn.max() < 0.003
     wide = np.array([_share(0.97, 1.3, z) for z in rng.normal(size=2000)])
     assert ((wide >= 0) & (wide <= 1)).all()
+
+
+@pytest.mark.parametrize(
+    ("bounds", "said"),
+    [
+        ([(0.01, 0.2), (0.02, 0.3)], "the verdict stands"),
+        ([(-0.01, 0.2), (-0.02, 0.3)], "no difference is shown"),
+        ([(0.01, 0.2), (-0.02, 0.3)], "the same wherever a difference is shown"),
+        ([(0.01, 0.2), (-0.3, -0.1)], "does NOT stand"),
+    ],
+)
+def test_significance_that_flips_is_no_verdict_that_flips(bounds: list[tuple[float, float]], said: str) -> None:
+    rows = [
+        {"world": f"m{k}", "arm": "a", "lift": (low + high) / 2, "low": low, "high": high, "true_lift": 0.1}
+        for k, (low, high) in enumerate(bounds)
+    ]
+    contender = {"arm": "a", "of_truth": True, "wins": 2, "worlds": 2}
+    assert said in _of_models(contender, {"rows": rows, "control": "b", "metric": "clicks"})
