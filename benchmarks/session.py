@@ -6,7 +6,7 @@ which is bit for bit what the cache says. All of them rank by the same top 10.
 
     python benchmarks/session.py
 
-Users with 50 clicks behind them ask for eight pages; six clicks come in between any two, and there is room for all
+Users with 50 (--history) clicks behind them ask for eight pages; six clicks come in between any two, and there is room for all
 of them (room=80), so that no context is rebuilt on the way. 64 users and chunk=64, then 256 users and chunk=256 (the
 policies' setting: sessions computed at once). The top 10 of 12,101 items is part of the time. Weights are untrained: they
 do not change the speed. Prints medians of paired repetitions.
@@ -54,20 +54,21 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=12_101)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--history", type=int, default=50, help="clicks before the session (default 50)")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    print(f"{given.threads} thread, {given.items} items, top 10 included")
+    print(f"{given.threads} thread, {given.items} items, {given.history} clicks before the session, top 10 included")
     for chunk in (64, 256):
         for name, interests in (("sasrec", 1), ("gptrec", 1), ("gptrec", 2)):
-            compare(name, interests, chunk, given.items, given.repeats)
+            compare(name, interests, chunk, given.items, given.repeats, given.history)
 
 
-def compare(name: str, interests: int, users: int, items: int, repeats: int) -> None:
+def compare(name: str, interests: int, users: int, items: int, repeats: int, history: int) -> None:
     """Prints the rates of one model, as many sessions at once as there are users."""
     settings = {"start": False, "chunk": users, **({"interests": interests} if name == "gptrec" else {})}
-    whole = {**settings, "length": 50 + PAGES * CLICKS, "room": 0}
-    kept = begun(name, {**settings, "room": 10 * PAGES}, items, users)
-    requests = pages(items, users, 50, kept.history_length)
+    whole = {**settings, "length": history + PAGES * CLICKS, "room": 0}
+    kept = begun(name, {**settings, "length": history, "room": 10 * PAGES}, items, users)
+    requests = pages(items, users, history, kept.history_length)
     before = [replace(r, pages=np.zeros_like(r.pages), turns=np.full_like(r.turns, -1)) for r in requests]
     one_pass = begun(name, whole, items, users)
     ways = {
