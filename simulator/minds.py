@@ -161,16 +161,16 @@ def make_mind(data: Dataset, kind: str, rng: np.random.Generator, rows: np.ndarr
 
 def check_size(data: Dataset, kind: str) -> None:
     """Raises InputError where a table of all pairs would be too large."""
-    pairs = data.n_users * data.catalogue.size
-    if kind == "matrix" and (filled := observed_share(data)) < MATRIX_FILLED:
-        raise InputError(
-            f"--user-model matrix replays a log that holds at least {MATRIX_FILLED:.0%} of all pairs of users and items; "
-            f"'{data.name}' holds {filled:.1%}: use factors"
-        )
     if kind != "factors" and "skips" not in data.has:
         raise InputError(
             f"--user-model {kind} learns from what was skipped, and the log '{data.name}' has no skips; use factors"
         )
+    if kind == "matrix" and (filled := observed_share(data)) < MATRIX_FILLED:
+        raise InputError(
+            f"--user-model matrix replays a log that holds at least {100 * MATRIX_FILLED:g} % of all pairs of users and items; "
+            f"'{data.name}' holds {100 * filled:.2g} %: use factors"
+        )
+    pairs = data.n_users * data.catalogue.size
     if pairs > MOST_PAIRS.get(kind, pairs):
         raise InputError(
             f"--user-model {kind} holds every pair of {data.n_users} users and {data.catalogue.size} items, {pairs / 1e6:.0f} million; "

@@ -116,13 +116,17 @@ def validate(
     data: Dataset, days: int, seed: int, slate_size: int, say: Callable[[str], None], kind: str = "factors"
 ) -> Validation:
     """Fits on the early part and judges every feedback that the log has on the late part."""
-    early, late = split(data, days)
-    say(f"{len(early.log)} rows to fit, {len(late)} held out")
     if "skips" not in data.has:
         raise InputError(
             f"the log '{data.name}' has no skips: whatever it shows was chosen, and there is no rate to compare; validate on a "
             "log of impressions"
         )
+    if kind == "matrix":
+        raise InputError(
+            "--user-model matrix replays what the log holds: on other days it has nothing to say; validate factors"
+        )
+    early, late = split(data, days)
+    say(f"{len(early.log)} rows to fit, {len(late)} held out")
     fitted = fit(early, seed, slate_size, say, kind)
     say("held-out slates, answered by every draw of the users")
     level = random_slates(fitted, early, slate_size, seed)
@@ -183,9 +187,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_fit_flags(p, "fidelity", "the report", None)
-    p.add_argument(
-        "--held-out-days", type=int, default=0, help="last calendar days to hold out (default: a third of the log)"
-    )
+    p.add_argument("--held-out-days", type=int, help="last calendar days to hold out (default: a third of the log)")
     return p
 
 
@@ -199,7 +201,9 @@ def main(arguments: list[str] | None = None) -> int:
 
     def work(e: Experiment, data: Dataset, out: Path, say: Callable[[str], None]) -> Tell:
         span = float(data.log.time.max() - data.log.time.min()) / DAY
-        days = given.held_out_days or max(1, round(span / 3))
+        days = max(1, round(span / 3)) if given.held_out_days is None else given.held_out_days
+        if days < 1:
+            raise InputError(f"--held-out-days must be at least 1, not {days}")
         found = validate(data, days, e.seed, e.slate_size, say, e.user_model)
         about: dict[str, Any] = {
             "log": e.log,

@@ -146,7 +146,7 @@ def _draw_users(e: Experiment, names: list[str], out: Path, say: Callable[[str],
     data, n = load_data(e), len(names)
     fitted = fit(data, e.seed, e.slate_size, say, e.user_model)
     if len(fitted) < n:
-        raise InputError(f"--worlds {n}: a fit to '{data.name}' has {len(fitted)} draws" + _why_few(len(fitted)))
+        raise InputError(f"--worlds {n}: a fit to '{data.name}' has {len(fitted)} draws" + _why_few(e, len(fitted)))
     # As far apart in the chain as can be.
     for name, draw in zip(names, np.linspace(0, len(fitted) - 1, n).round().astype(int), strict=True):
         model = fitted.model(int(draw))
@@ -167,7 +167,9 @@ def _fit_users(e: Experiment, names: list[str], out: Path, say: Callable[[str], 
         )
 
 
-def _why_few(draws: int) -> str:
+def _why_few(e: Experiment, draws: int) -> str:
+    if e.user_model == "matrix":
+        return "; a matrix is replayed as it is, nothing is drawn"
     return "; a log without skips leaves nothing to draw" if draws == 1 else "; use that many or fewer"
 
 
