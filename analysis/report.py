@@ -44,7 +44,7 @@ from analysis.tables import (
     true_rows,
     user_rows,
 )  # fmt: skip
-from analysis.words import against_truth, chances, distrust, lights, monitoring, off_policy_words, who
+from analysis.words import against_truth, chances, counted, distrust, lights, monitoring, off_policy_words, who
 
 
 def write(path: str | Path, partial: bool = False) -> dict[str, Any]:
@@ -157,7 +157,8 @@ def _html_table(head: list[str], body: Rows, text_columns: int = 1) -> str:
 def title_of(manifest: dict[str, Any]) -> str:
     e = manifest["experiment"]
     log = manifest.get("log_name", e["log"])
-    return f"{' against '.join(e['policies'])}: {e['users']} users, {e['days']:g} days, {e['rounds']} rounds, log {log}"
+    length = f"{counted(e['days'], 'day')}, {counted(e['rounds'], 'round')}"
+    return f"{' against '.join(e['policies'])}: {e['users']} users, {length}, log {log}"
 
 
 def html(results: dict[str, Any], figures: dict[str, dict[str, str]]) -> str:

@@ -127,7 +127,7 @@ def user_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
         [name, number(n["value"]), number(n["error"]), n["status"], n["source"]] for name, n in sorted(numbers.items())
     ]
     arrays = results["users"].get("arrays", {})
-    body += [[name, "array", "–", status, source] for name, (status, source) in sorted(arrays.items())]
+    body += [[name, "one each", "–", status, source] for name, (status, source) in sorted(arrays.items())]
     return head, body
 
 

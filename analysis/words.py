@@ -14,7 +14,12 @@ def percent(x: float | None, digits: int = 2) -> str:
         return "–"
     shown = abs(100 * x)
     places = 0 if shown >= 100 else 1 if shown >= 10 else digits
-    return f"{100 * x:.{places}f} %"
+    return f"{round(100 * x, places) + 0.0:.{places}f} %"  # + 0 turns -0 into 0
+
+
+def counted(n: float, what: str) -> str:
+    """`1 day`, `7 days`, `0.5 days`."""
+    return f"{n:g} {what}{'' if n == 1 else 's'}"
 
 
 def verdict(e: Effect, simulated: bool) -> str:
