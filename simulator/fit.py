@@ -19,7 +19,8 @@ from policies.log import Dataset
 from simulator import drift
 from simulator.answers import Answer, Fitted, first_look, sample, with_spare
 from simulator.arrivals import arrivals
-from simulator.behaviour import SECONDS_PER_ITEM, watching, widening
+from simulator.assumed import ASSUMED, not_told
+from simulator.behaviour import watching, widening
 from simulator.calibration import settle, two_points
 from simulator.command import Tell, add_fit_flags, with_a_fit
 from simulator.config import Experiment
@@ -34,30 +35,6 @@ from simulator.taste import Taste, cross_fitted, full_taste, reliability
 from simulator.users import ChoiceModel, Number
 from simulator.visits import LEVELS, coming_and_going
 
-# Defaults for what a log cannot tell; docs/users.md gives the reasoning behind each.
-ASSUMED = {
-    "satiation": (0.03, "mild: ten exposures to a category cost .3 logits"),
-    "satiation_half_life_h": (3.0, "rested by the next day"),
-    "repeat_fatigue": (0.5, "one repeat costs half a logit"),
-    "leave_first_page": (0.0, "no difference"),
-    "leave_satisfaction": (-1.0, "a page of clicks keeps more than a page of none"),
-    "return_satisfaction": (-0.3, "satisfied users come back sooner"),
-    "churn": (0.0, "nobody leaves for good"),
-    "long_view": (0.0, "half of the clicks at even appeal"),
-    "long_view_appeal": (0.5, "more where appeal is higher"),
-    "like": (-3.3, "KuaiRand-Pure: .0174 likes and .45 clicks per exposure"),
-    "like_appeal": (0.3, "more where appeal is higher"),
-    "hate": (-6.3, "KuaiRand-Pure: 187 hates among 222,457 exposures, .45 clicks per exposure"),
-    "hate_appeal": (0.0, "no difference"),
-    "watch_long": (1.0, "20 s to a minute"),
-    "watch_long_duration": (0.7, "longer for longer videos"),
-    "watch_long_sd": (0.4, "spread of log seconds"),
-    "watch_short": (0.2, "a few seconds"),
-    "watch_short_duration": (0.4, "longer for longer videos"),
-    "watch_short_sd": (0.7, "spread of log seconds"),
-    "seconds_per_item": (SECONDS_PER_ITEM, "time to pass over an item"),
-    **drift.ASSUMED,
-}
 WITHOUT_CLICK = 0.02  # share of the likes above which a like needs no click
 TURNS = 3  # of slots and satiation, each with the other known
 FEWEST = 20  # answers of a kind, and clicked rows without it, or nothing is estimated
@@ -120,7 +97,7 @@ def fit(data: Dataset, seed: int, slate_size: int, say: Callable[[str], None], k
     logits, unseen = click.logits(log.user, log.item, x), None
     numbers |= (
         tired.numbers
-        | _not_told(tired.untold)
+        | not_told(tired.untold)
         | visits
         | _rates_given_a_click(data)
         | watching(log, _durations(data), data.has, float(seen.mean()))
@@ -168,23 +145,6 @@ def _looked_and_tired(data: Dataset, score: np.ndarray, reach: Reach, habits: bo
         if "sessions" in data.has:
             tired = tiredness(data, score, reach.value, habits, tired.logits)
     return reach, tired
-
-
-def _not_told(untold: dict[str, Number]) -> dict[str, Number]:
-    """Of satiation and repeats that cannot be told from 0: none, as the levels are fitted without them.
-
-    What is assumed of repeats stays where the log has too few of them to contradict it.
-    """
-    found = {}
-    for name, slope in untold.items():
-        error = slope.error or 0.0
-        of_log = f"{slope.value:.3g} (s.e. {error:.2g}) cannot be told from a cost"
-        value, why = ASSUMED[name]
-        if name == "repeat_fatigue" and slope.value + 1.96 * error >= value:
-            found[name] = Number(value, "assumed", f"{why}; the log has few repeats: {of_log}")
-        else:
-            found[name] = Number(0.0, "assumed", f"none: {of_log}")
-    return found
 
 
 def _clustered(data: Dataset, click: Answer, x: dict[str, np.ndarray], seen: np.ndarray) -> dict[str, float]:

@@ -14,7 +14,21 @@ from analysis import report
 from analysis.metrics import METRICS
 from simulator import Experiment, run
 
-LOG = ["--users", "60", "--days", "1", "--warmup-days", "0.5", "--rounds", "1", "--set", "repeat_after=10", "--quiet"]
+LOG = [
+    "--users",
+    "60",
+    "--days",
+    "1",
+    "--warmup-days",
+    "0.5",
+    "--rounds",
+    "1",
+    "--set",
+    "repeat_after=10",
+    "--set",
+    "threads=1",
+    "--quiet",
+]
 FAST = ["--policies", "popularity,itemknn", *LOG]
 
 

@@ -28,7 +28,7 @@ def test_users_of_a_run_and_for_other_slates_are_refused(
     stored: Path, small_log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--log", str(small_log), "--policies", "popularity,itemknn", "--users", "60", "--days", "1", "--rounds", "1",
-             "--warmup-days", "0.5", "--set", "repeat_after=10", "--quiet"]  # fmt: skip
+             "--warmup-days", "0.5", "--set", "repeat_after=10", "--set", "threads=1", "--quiet"]  # fmt: skip
     assert command.main([*words, "--users-from", str(stored), "--slate-size", "8", "--out", str(tmp_path / "x")]) == 2
     assert "were fitted for slates of 6, not of 8; say --slate-size 6" in capsys.readouterr().err
     assert command.main([*words, "--out", str(tmp_path / "run")]) == 0
@@ -51,7 +51,7 @@ def test_a_full_disk_and_an_interruption_leave_one_line_and_no_folder(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     out = tmp_path / "out"
-    words = ["--log", str(small_log), "--out", str(out), "--quiet"]
+    words = ["--log", str(small_log), "--out", str(out), "--threads", "1", "--quiet"]
     for error, status, said in (
         (OSError(errno.ENOSPC, "No space left"), 1, "disk is full"),
         (KeyboardInterrupt(), 130, "nothing was written"),
@@ -83,13 +83,13 @@ def test_a_disk_that_fills_up_under_the_arrays_is_an_error_of_the_system(tmp_pat
 @pytest.fixture(scope="module")
 def stored(small_log: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("fit") / "users"
-    assert fit.main(["--log", str(small_log), "--out", str(out), "--quiet"]) == 0
+    assert fit.main(["--log", str(small_log), "--out", str(out), "--threads", "1", "--quiet"]) == 0
     return out
 
 
 def test_a_run_with_stored_users_is_the_run_that_fits_them(stored: Path, small_log: Path, tmp_path: Path) -> None:
     words = ["--log", str(small_log), "--policies", "popularity,itemknn", "--users", "60", "--days", "1", "--rounds", "1",
-             "--warmup-days", "0.5", "--set", "repeat_after=10", "--quiet"]  # fmt: skip
+             "--warmup-days", "0.5", "--set", "repeat_after=10", "--set", "threads=1", "--quiet"]  # fmt: skip
     for name, more in (("now", []), ("before", ["--users-from", str(stored)])):
         assert command.main([*words, *more, "--out", str(tmp_path / name)]) == 0
     first, second = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("now", "before"))

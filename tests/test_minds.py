@@ -184,7 +184,7 @@ def test_policies_learn_from_their_share_alone(matrix: Path) -> None:
 
 
 def test_a_log_with_holes_is_no_matrix(small_world: tuple[Dataset, ChoiceModel]) -> None:
-    with pytest.raises(InputError, match="holds at least 90% of all pairs"):
+    with pytest.raises(InputError, match="holds at least 90 % of all pairs"):
         check_size(small_world[0], "matrix")
     with pytest.raises(InputError, match="policy_share"):
         Experiment(policy_share=0.0)

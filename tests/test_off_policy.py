@@ -12,7 +12,7 @@ from analysis import off_policy, ope
 from simulator import run
 
 EXACT = {"rel": 1e-6}
-FAST = ["--users", "120", "--days", "2", "--warmup-days", "1", "--quiet"]
+FAST = ["--users", "120", "--days", "2", "--warmup-days", "1", "--set", "threads=1", "--quiet"]
 
 
 def test_off_policy_by_hand() -> None:

@@ -22,7 +22,7 @@ from simulator import Experiment, run, study
 from simulator.buckets import assign
 
 EXACT = {"rel": 1e-6}
-FAST = ["--users", "120", "--days", "2", "--warmup-days", "1", "--quiet"]
+FAST = ["--users", "120", "--days", "2", "--warmup-days", "1", "--set", "threads=1", "--quiet"]
 
 
 # -- planning ---------------------------------------------------------------------------------------------------------

@@ -9,8 +9,9 @@ from scipy.special import expit, logit
 
 from policies.draws import generator
 from policies.log import Dataset, Impressions
+from simulator.assumed import not_told
 from simulator.behaviour import watching, widening
-from simulator.fit import _not_told, fit
+from simulator.fit import fit
 from simulator.held_out import day_to_day
 from simulator.mind import RECENT
 from simulator.replay import examined, repeats, satiation, shown_of, tiredness
@@ -160,13 +161,13 @@ def test_satiation_is_none_where_there_is_none(seed: int) -> None:
     found = tiredness(data, score, true.examination, True, score)
     assert found.curve is None
     assert "satiation" not in found.columns
-    number = _not_told(found.untold)["satiation"]
+    number = not_told(found.untold)["satiation"]
     assert (number.value, number.status) == (0.0, "assumed")
     assert "cannot be told" in number.source
 
 
 def test_repeats_that_cost_nothing_leave_the_levels_alone() -> None:
     few, none, more = (Number(v, "estimated", "", e) for v, e in ((0.2, 0.3), (0.01, 0.05), (-0.25, 0.1)))
-    assert _not_told({"repeat_fatigue": few})["repeat_fatigue"].value == 0.5
-    assert _not_told({"repeat_fatigue": none})["repeat_fatigue"].value == 0.0
-    assert _not_told({"repeat_fatigue": more})["repeat_fatigue"].value == 0.0
+    assert not_told({"repeat_fatigue": few})["repeat_fatigue"].value == 0.5
+    assert not_told({"repeat_fatigue": none})["repeat_fatigue"].value == 0.0
+    assert not_told({"repeat_fatigue": more})["repeat_fatigue"].value == 0.0

@@ -139,7 +139,7 @@ def test_correlation_of_looks_is_that_of_their_statistics() -> None:
 
 # -- the command ------------------------------------------------------------------------------------------------------
 
-FAST = ["--users", "120", "--days", "2", "--warmup-days", "1", "--quiet"]
+FAST = ["--users", "120", "--days", "2", "--warmup-days", "1", "--set", "threads=1", "--quiet"]
 
 
 def test_aa_and_power_from_the_command(small_log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

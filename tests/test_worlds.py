@@ -16,7 +16,7 @@ from simulator.users import ChoiceModel, Number
 from simulator.worlds import _of_models, _share, _spread, visits_drawn
 
 FAST = ["--policies", "popularity,uniform,itemknn", "--users", "80", "--days", "1", "--rounds", "1", "--warmup-days", "0.5",
-        "--set", "repeat_after=10", "--quiet"]  # fmt: skip
+        "--set", "repeat_after=10", "--set", "threads=1", "--quiet"]  # fmt: skip
 
 
 def test_worlds_differ_in_their_users_alone_and_are_summed_up(
