@@ -56,7 +56,7 @@ def mean_difference(
     """
     a, b = Summary.of(control), Summary.of(treatment)
     va, vb, df = _spread(a, b, equal_var, use_t)
-    error = np.sqrt(va + vb)
+    error = np.sqrt(np.maximum(va + vb, 0.0))  # rounding, where nothing varies
     difference = np.asarray(b.mean, float) - a.mean
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = difference / error

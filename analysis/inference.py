@@ -1,6 +1,7 @@
 """The judgement: lifts, intervals and p-values by user, through tea-tasting; corrections; truth."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from analysis.resampling import Bootstrapped, bootstrap_difference, quantile_dif
 LEVEL = 0.95
 POWER = 0.80
 RESAMPLES = 1000
+ROUNDING = 1e-12  # relative: means that differ by less are the same
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,10 @@ def compare(table: pd.DataFrame, metric: Metric, control: str, arm: str) -> dict
     else:
         adjusted, plain = tt.RatioOfMeans(*columns, *pre), tt.RatioOfMeans(*columns)
     base, other = (aggregates(part) for part in values)
-    found, raw = adjusted.analyze_aggregates(base, other), plain.analyze_aggregates(base, other)
+    raw = _analysed(plain, base, other)
+    found = _analysed(adjusted, base, other) or raw
+    if raw is None or found is None:
+        return _without_lift(groups[0], groups[1], metric)
     width = found.effect_size_ci_upper - found.effect_size_ci_lower
     raw_width = raw.effect_size_ci_upper - raw.effect_size_ci_lower
     spread = (found.rel_effect_size_ci_upper - found.rel_effect_size_ci_lower) / (2 * norm.ppf(0.5 + LEVEL / 2))
@@ -107,6 +112,15 @@ def compare(table: pd.DataFrame, metric: Metric, control: str, arm: str) -> dict
         "detectable": float((norm.ppf(0.5 + LEVEL / 2) + norm.ppf(POWER)) * spread),
         "variance_saved": float(1 - (width / raw_width) ** 2) if raw_width > 0 else 0.0,
     }
+
+
+def _analysed(metric: Any, base: Aggregates, other: Aggregates) -> Any:
+    """What tea-tasting says; None of a metric that does not vary, whose variance comes out a rounding above or below 0."""
+    try:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return metric.analyze_aggregates(base, other)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _bootstrapped(base: np.ndarray, other: np.ndarray, metric: Metric) -> dict[str, float]:
@@ -223,10 +237,11 @@ def _without_lift(base: pd.DataFrame, other: pd.DataFrame, metric: Metric) -> di
         if metric.denominator is not None
         else mean_difference(columns[0][:, 0], columns[1][:, 0])
     )
+    same = bool(np.isclose(tested.control, tested.treatment, rtol=ROUNDING, atol=0.0))
     found |= {
         "control_mean": tested.control,
         "treatment_mean": tested.treatment,
-        "pvalue": tested.pvalue,
+        "pvalue": float("nan") if same else tested.pvalue,
         "variance_saved": 0.0,
     }
     return found | ({"lift": tested.treatment / tested.control - 1} if tested.control > 0 else {})

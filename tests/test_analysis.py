@@ -6,7 +6,7 @@ import pytest
 import statsmodels.api as sm
 from scipy import stats
 
-from analysis.inference import compare, covariate, judge
+from analysis.inference import compare, compare_named, covariate, judge
 from analysis.loops import entropy_within, gini, lorenz, overlap
 from analysis.metrics import METRICS
 from analysis.words import of_simulation
@@ -112,3 +112,18 @@ def test_what_is_assumed_and_why_nothing_is_compared_is_said() -> None:
     assert "likes" not in assumed
     (alone,) = of_simulation({"users": {}}, ["popularity"])
     assert alone.startswith("nothing is compared: popularity alone")
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_rate_that_is_the_same_for_everybody_is_no_error() -> None:
+    """Its variance is a rounding above or below 0; the means are said, and nothing is made of a difference."""
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        table = pd.DataFrame({"bucket": np.where(np.arange(40) % 2, "a", "b"), "came_before": 1.0})
+        for suffix in ("", "_pre"):
+            table[f"impressions{suffix}"] = 6.0 * rng.integers(1, 9, 40)
+            table[f"clicks{suffix}"] = table[f"impressions{suffix}"] / 3
+        found = compare_named(table, METRICS["click_rate"], "b", "a")
+        assert found["control_mean"] == pytest.approx(1 / 3)
+        assert found["lift"] == pytest.approx(0.0, abs=1e-9)
+        assert not found["pvalue"] < 0.001
