@@ -6,13 +6,16 @@ Prints for each parameter the truth, the mean estimate, the mean standard error 
 often the 95 % interval (estimate +- 1.96 standard errors; of probabilities on the scale of their logits, of the half-life
 and the slots on that of their logarithms) covers, with the band that 99.9 % of honest intervals would stay in, Bonferroni
 over the parameters. Where satisfaction takes part, the truth is stated at the click rate of the log, as the fit does; the
-level of long views, likes and hates is that of the world's average user and item. Of the appeal of all pairs: the rank
+level of long views, likes and hates is that of the world's average user and item. Also says in how many worlds the log told
+satiation at all (with --satiation 0 there is none to tell). Of the appeal of all pairs: the rank
 correlation of a draw with the truth, and how often the interval between the 2.5 and 97.5 per cent of the draws covers. Goes
 on from the rows that --out holds.
 """
 
 import argparse
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -39,10 +42,10 @@ SLOTS = tuple(f"slot {k}" for k in range(2, SMALL.slate_size + 1))
 PROBABILITIES = ("gap_short_share", "churn")
 
 
-def one(seed: int) -> list[dict[str, float | str]]:
+def one(seed: int, satiation: float = SMALL.satiation) -> list[dict[str, float | str]]:
     """The estimates of one world, of a seed that nothing else uses."""
     torch.set_num_threads(1)
-    data, true = load_world(10_000 + seed, SMALL)
+    data, true = load_world(10_000 + seed, replace(SMALL, satiation=satiation))
     fitted = fit(data, seed, SMALL.slate_size, lambda text: None)
     users, estimates = fitted.model(0), fitted.estimates()
     truth_of = {name: number.value for name, number in true.numbers.items()} | {"activity_sd": SMALL.activity_sd}
@@ -78,6 +81,7 @@ def one(seed: int) -> list[dict[str, float | str]]:
     drawn = np.array([appeal(fitted.model(k)) for k in range(len(fitted))])
     low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
     for name, value in (
+        ("satiation told", float(users.numbers["satiation"].status == "estimated")),
         ("appeal, Spearman", float(spearmanr(drawn[0], truth)[0])),
         ("appeal, coverage", float(((low <= truth) & (truth <= high)).mean())),
     ):
@@ -106,11 +110,12 @@ def main() -> None:
     parser.add_argument("--worlds", type=int, default=400)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("recovery.csv"))
+    parser.add_argument("--satiation", type=float, default=SMALL.satiation, help="true cost of an exposure in logits")
     given = parser.parse_args()
     done = pd.read_csv(given.out) if given.out.exists() else pd.DataFrame({"world": []})
     left = [seed for seed in range(given.worlds) if seed not in set(done["world"])]
     with ProcessPoolExecutor(given.jobs, get_context("spawn")) as pool:
-        for rows in track(pool.map(one, left), "worlds", len(left)):
+        for rows in track(pool.map(partial(one, satiation=given.satiation), left), "worlds", len(left)):
             done = pd.concat([done, pd.DataFrame(rows)], ignore_index=True)
             done.to_csv(given.out, index=False)
     done = done[done["world"] < given.worlds]
@@ -127,6 +132,8 @@ def main() -> None:
             f"| {name} | {rows['true'].mean():.3f} | {rows['value'].mean():.3f} | {rows['error'].mean():.3f} | "
             f"{rows['value'].std():.3f} | {covered.mean():.3f} | {low / n[name]:.3f} to {high / n[name]:.3f} |"
         )
+    told = done[done["name"] == "satiation told"]["value"]
+    print(f"satiation of {given.satiation:g} is estimated in {told.sum():.0f} of {len(told)} worlds")
     for name, what in (
         ("appeal, Spearman", "a draw against the truth: Spearman"),
         ("appeal, coverage", "95 % intervals of the draws, mean coverage"),
