@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
@@ -14,7 +15,9 @@ from policies.draws import generator
 from policies.errors import InputError
 from policies.log import Dataset
 from policies.sources import generic_level
+from simulator.config import Experiment
 from simulator.fidelity import Answers, _weighted_auc, expected_calibration_error, judge
+from simulator.stages import page_length, size_note
 from simulator.users import ChoiceModel
 from simulator.validation_report import lights
 from tests.test_levels import levels_world
@@ -127,3 +130,32 @@ def test_the_command_writes_a_report_and_refuses_what_it_cannot_judge(
     assert validate.main([*words, "--out", "g", "--quiet"]) == 2
     assert "has no skips" in capsys.readouterr().err
     assert not Path("g").exists()
+
+
+def test_validation_has_slates_of_the_logs_page_length(
+    small_log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = pd.read_parquet(small_log)
+    frame[frame["slot"] < 4].to_parquet(tmp_path / "four.parquet")
+    frame.drop(columns="session").groupby("user").head(1).to_parquet(tmp_path / "few.parquet")
+
+    def stopped(data: Dataset, days: int, seed: int, slate_size: int, *rest: object) -> None:
+        raise InputError(f"slates of {slate_size}")
+
+    monkeypatch.setattr(validate, "validate", stopped)
+    for name, more, wanted in (
+        ("four", [], 4), ("four", ["--slate-size", "5"], 5), ("few", [], 6),  # one row a user shows no sessions
+    ):  # fmt: skip
+        words = ["--log", str(tmp_path / f"{name}.parquet"), *more, "--out", str(tmp_path / "f"), "--quiet"]
+        assert validate.main(words) == 2
+        assert f"slates of {wanted}" in capsys.readouterr().err
+
+
+def test_a_run_says_where_its_slates_differ_from_the_logs_pages(small_world: tuple[Dataset, ChoiceModel]) -> None:
+    data = small_world[0]
+    assert page_length(data) == 6
+    assert size_note(Experiment(), data) == ()
+    assert (
+        "hold 6 items, the slates here 3: people see 0.5 times as much" in size_note(Experiment(slate_size=3), data)[0]
+    )
+    assert page_length(replace(data, has=data.has - {"sessions"})) is None
