@@ -68,7 +68,8 @@ class FreeRunning:
         distances: name -> (Kolmogorov-Smirnov, Wasserstein) over held-out days: pages per session, hours of the gaps,
             hour of the day, sessions per user.
         chance: name -> by how much a level, relative as the lights have it, or a distance differs between two samples of as many
-            users, one time in twenty; over held-out days.
+            users, one time in twenty; over held-out days. chance_fitted: of a level over the days that were fitted, from what
+            the sample has itself: the users were given that one.
         auc: of a classifier that tells simulated user-days from held-out ones, with its 95 % interval over users; .5 =
             cannot.
     """
@@ -77,6 +78,7 @@ class FreeRunning:
     held_out: list[tuple[str, float, float]]
     distances: dict[str, tuple[float, float]]
     chance: dict[str, float]
+    chance_fitted: dict[str, float]
     auc: tuple[float, float, float]
 
 
@@ -105,7 +107,7 @@ def free_running(
         shift = model.numbers["shift"]
         model = model.with_numbers(shift=replace(shift, value=shift.value + float(moved)))
     rows = simulate(model, early, users, slate_size, max(length, held), seed)
-    zero = early.hour_zero
+    zero, chance = early.hour_zero, generator("free running", "chance", seed)
     first, second = rows.rows(rows.time < length), rows.rows(rows.time < held)
     given = replace(past, time=past.time + length)  # as the simulation has it: from 0 on
     given_zero = (zero - length / 3600) % 24
@@ -120,15 +122,15 @@ def free_running(
     return FreeRunning(
         [(name, value, fitted[1][name]) for name, value in fitted[0].items()],
         [(name, value, lived[name]) for name, value in real.items()],
-        distances, _by_chance(after, users, held, zero, rng),
+        distances, _by_chance(after, users, held, zero, chance, 2), _by_chance(given, users, length, given_zero, chance, 1),
         two_sample(user_days(after, zero, category), user_days(second, zero, category), rng, features_of(early)),
     )  # fmt: skip
 
 
 def _by_chance(
-    log: Impressions, users: np.ndarray, length: float, hour_zero: float, rng: np.random.Generator
+    log: Impressions, users: np.ndarray, length: float, hour_zero: float, rng: np.random.Generator, samples: int
 ) -> dict[str, float]:
-    """`FreeRunning.chance`: users resampled, and for the other sample another root of two of it."""
+    """`FreeRunning.chance`: what resampling the users does, times the root of how many samples are uncertain."""
     levels, spread = _measures(log, len(users), length, hour_zero)
     order = np.argsort(log.user, kind="stable")
     count = np.searchsorted(log.user[order], users, "right") - (first := np.searchsorted(log.user[order], users))
@@ -144,7 +146,7 @@ def _by_chance(
             off[name].append(relative_to((name, value, other[name])))
         for name, x in spread.items():
             off[name].append(distance(x, other_spread[name]) if len(x) and len(other_spread[name]) else 0.0)
-    return {name: float(2**0.5 * np.quantile(found, 0.95)) for name, found in off.items() if found}
+    return {name: float(samples**0.5 * np.quantile(found, 0.95)) for name, found in off.items() if found}
 
 
 def ragged(count: np.ndarray) -> np.ndarray:

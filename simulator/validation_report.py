@@ -86,11 +86,14 @@ def free_lights(free: FreeRunning | None) -> list[tuple[str, str, str]]:
             )
         ]
     rows = []
-    for part, levels in (("levels that were fitted", free.levels), ("levels of the held-out days", free.held_out)):
-        beyond = {level: relative_to(level) - free.chance.get(level[0], 0.0) for level in levels}
+    for part, levels, by_chance in (
+        ("levels that were fitted", free.levels, free.chance_fitted),
+        ("levels of the held-out days", free.held_out, free.chance),
+    ):
+        beyond = {level: relative_to(level) - by_chance.get(level[0], 0.0) for level in levels}
         name, log, simulated = worst = max(levels, key=lambda level: (beyond[level], relative_to(level)))
         relative = f" ({100 * (simulated / log - 1):+.1f} %)" if log else ""
-        chance = f"; {100 * free.chance.get(name, 0.0):.1f} % by chance"
+        chance = f"; {100 * by_chance.get(name, 0.0):.1f} % by chance"
         words = f"worst of {len(levels)}: {name} {simulated:.3f}, log {log:.3f}{relative}{chance}"
         rows.append((f"sessions and returns: {part}", _light(beyond[worst], GIVEN, GIVEN_AMBER), words))
     far = max(distance - free.chance.get(name, 0.0) for name, (distance, _) in free.distances.items())
