@@ -69,16 +69,21 @@ def load(
     else:
         data = from_table(Path(spec), columns, click_threshold)
     levels = {"random_click_rate": generic_level(data), **data.calibration}
-    for key, value in (calibration or {}).items():
+    levels |= given_levels(calibration or {})
+    data.calibration.clear()
+    data.calibration.update(levels)
+    return data
+
+
+def given_levels(calibration: dict[str, float]) -> dict[str, tuple[float, str]]:
+    """Levels of the command line with their source, each within its bounds."""
+    for key, value in calibration.items():
         if key not in LEVEL_NAMES:
             raise InputError(f"unknown calibration point '{key}'{suggestion(key, LEVEL_NAMES)}")
         low, high = LEVEL_NAMES[key]
         if not low <= value < high:
             raise InputError(f"calibration point {key}={value:g} must be from {low:g} to below {high:g}")
-        levels[key] = (value, "given on the command line")
-    data.calibration.clear()
-    data.calibration.update(levels)
-    return data
+    return {key: (value, "given on the command line") for key, value in calibration.items()}
 
 
 def generic_level(data: Dataset) -> tuple[float, str]:

@@ -15,7 +15,7 @@ from policies.errors import InputError
 from policies.files import load_arrays, save_arrays, save_json
 from policies.log import Dataset, Impressions
 from policies.registry import base_name, find, make
-from policies.sources import LEVEL_NAMES, load
+from policies.sources import LEVEL_NAMES, given_levels, load
 from simulator.buckets import HELD_OUT, assign, parse_weights
 from simulator.config import Experiment
 from simulator.engine import Arm, World
@@ -42,7 +42,7 @@ def load_data(e: Experiment) -> Dataset:
         if not seed.isdigit():
             raise InputError(f"--log '{e.log}': wanted world: or world:SEED, such as world:7")
         data = load_world(int(seed))[0]
-        data.calibration.update({k: (v, "given on the command line") for k, v in levels.items()})
+        data.calibration.update(given_levels(levels))
     else:
         data = load(e.log, e.columns, e.click_threshold, levels)
     available = int(data.catalogue.available(0.0).sum())

@@ -70,6 +70,7 @@ def bad(
         (["--resume", "nowhere"], "is no run"),
         (["--log", "world:x"], "world:SEED"),
         (["--calibrate", "random_click_rate=x"], "is no number"),
+        (["--calibrate", "sessions_per_day=inf"], "must be from 0 to below 1000"),  # of the built-in world, too
         (["--set", "sasrec.repeat=perhaps"], "wants true or false"),
     ],
 )
