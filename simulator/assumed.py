@@ -37,7 +37,7 @@ def not_told(untold: dict[str, Number]) -> dict[str, Number]:
     found = {}
     for name, slope in untold.items():
         error = slope.error or 0.0
-        of_log = f"{slope.value:.3g} (s.e. {error:.2g}) cannot be told from a cost"
+        of_log = f"{slope.value:.3g} (s.e. {error:.2g}) is no cost that can be told from 0"
         value, why = ASSUMED[name]
         if name == "repeat_fatigue" and slope.value + 1.96 * error >= value:
             found[name] = Number(value, "assumed", f"{why}; the log has few repeats: {of_log}")

@@ -124,7 +124,7 @@ def settle(model: ChoiceModel, data: Dataset, k: int, seed: int) -> ChoiceModel:
 def random_rate(model: ChoiceModel, data: Dataset, k: int, seed: int, days: float = 2.0) -> float | None:
     """Mean true click probability of uniformly random slates in a simulation of `days`, after those in which users tire.
 
-    None where fewer than `FEWEST_ROWS` are seen, however long: up to 48 times as many days are tried.
+    None where fewer than `FEWEST_ROWS` are seen, however long: up to 64 times as many days are tried.
 
     Minds start rested, so that the first day, and the first two half-lives of satiation, click more than those to come.
     """

@@ -86,8 +86,7 @@ def with_a_fit(
         with new_folder(given.out) as out, Show(given.quiet) as show:
             data = load_data(e)
             if given.slate_size is None:
-                own = page_length(data)
-                e = replace(e, slate_size=own or min(Experiment.slate_size, data.catalogue.size))
+                e = replace(e, slate_size=min(page_length(data) or Experiment.slate_size, data.catalogue.size))
             tell = with_threads(e.threads, lambda: work(e, data, out, show.say))
         tell()
 

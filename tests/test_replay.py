@@ -163,7 +163,7 @@ def test_satiation_is_none_where_there_is_none(seed: int) -> None:
     assert "satiation" not in found.columns
     number = not_told(found.untold)["satiation"]
     assert (number.value, number.status) == (0.0, "assumed")
-    assert "cannot be told" in number.source
+    assert "is no cost that can be told from 0" in number.source
 
 
 def test_repeats_that_cost_nothing_leave_the_levels_alone() -> None:
