@@ -26,6 +26,11 @@ def _light(value: float, green: float, amber: float) -> str:
     return "green" if value <= green else "amber" if value <= amber else "red"
 
 
+def _told(light: str, chance: float, most: float) -> str:
+    """Amber instead of green where chance alone does more than the bound of amber: too few to tell."""
+    return "amber" if light == "green" and chance > most else light
+
+
 def _of_rate(f: Fidelity) -> str:
     inside = f.low <= 0 <= f.high
     if f.held_out < RARE:
@@ -95,7 +100,13 @@ def free_lights(free: FreeRunning | None) -> list[tuple[str, str, str]]:
         relative = f" ({100 * (simulated / log - 1):+.1f} %)" if log else ""
         chance = f"; {100 * by_chance.get(name, 0.0):.1f} % by chance"
         words = f"worst of {len(levels)}: {name} {simulated:.3f}, log {log:.3f}{relative}{chance}"
-        rows.append((f"sessions and returns: {part}", _light(beyond[worst], GIVEN, GIVEN_AMBER), words))
+        rows.append(
+            (
+                f"sessions and returns: {part}",
+                _told(_light(beyond[worst], GIVEN, GIVEN_AMBER), by_chance.get(name, 0.0), GIVEN_AMBER),
+                words,
+            )
+        )
     far = max(distance - free.chance.get(name, 0.0) for name, (distance, _) in free.distances.items())
     words = ", ".join(
         f"{name} {distance:.3f} ({free.chance.get(name, 0.0):.3f} by chance)"
@@ -104,7 +115,11 @@ def free_lights(free: FreeRunning | None) -> list[tuple[str, str, str]]:
     rows.append(
         (
             "sessions and returns: distributions",
-            _light(far, SPREAD, SPREAD_AMBER),
+            _told(
+                _light(far, SPREAD, SPREAD_AMBER),
+                max(free.chance.get(name, 0.0) for name in free.distances),
+                SPREAD_AMBER,
+            ),
             f"Kolmogorov-Smirnov distances: {words}",
         )
     )

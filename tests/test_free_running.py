@@ -41,6 +41,10 @@ def test_levels_that_were_fitted_come_back(fitted) -> None:  # type: ignore[no-u
     assert sessions["sessions per user and day"] > 1.4
     assert free_lights(wrong)[0][1] == "red"
     assert free_lights(None)[0][1] == "amber"
+    blurred = replace(found, chance=dict.fromkeys(found.chance, 0.5), chance_fitted=dict.fromkeys(found.chance, 0.5))
+    assert [light for _, light, _ in free_lights(blurred)[:3]] == [
+        "amber"
+    ] * 3  # within chance, which could hide anything
 
 
 def test_gaps_that_a_log_hardly_tells_count_as_assumed() -> None:
