@@ -52,7 +52,7 @@ SHORT = ["--log", "log.csv", "--columns", COLUMNS, "--users", "120", "--days", "
 SHORT += ["--set", "repeat_after=20", "--set", "threads=1", "--quiet", *FITTED]
 COMMANDS: dict[str, list[str]] = {
     "users": run("simulator.fit", *FIT, *LEVEL, "--out", "users"),
-    "fidelity": run("simulator.validate", *FIT, *LEVEL, "--held-out-days", "2", "--out", "fidelity"),
+    "fidelity": run("simulator.validate", *FIT, *LEVEL, "--held-out-days", "6", "--out", "fidelity"),
     "split": run("simulator.run", "--policies", "gptrec,sasrec,uniform,oracle", *MODELS, *FITTED_BASE),
     "twin": run("simulator.run", *PAIR, "--design", "twin", *FITTED_BASE),
     "off_policy": run(
