@@ -7,8 +7,10 @@
 Values are one per randomised unit (the user), never one per impression or session.
 """
 
-from analysis.adjustment import Cuped, cuped
-from analysis.difference import (
+from analysis.errors import AnalysisError
+from analysis.metrics import Metric
+from analysis.statistics.adjustment import Cuped, cuped
+from analysis.statistics.difference import (
     Difference,
     NonInferiority,
     chance_to_win,
@@ -18,9 +20,7 @@ from analysis.difference import (
     ratio_difference,
     relative_lift,
 )
-from analysis.errors import AnalysisError
-from analysis.metrics import Metric
-from analysis.multiplicity import (
+from analysis.statistics.multiplicity import (
     Interaction,
     SampleRatio,
     benjamini_hochberg,
@@ -29,10 +29,10 @@ from analysis.multiplicity import (
     sample_ratio,
     sequential_sample_ratio,
 )
-from analysis.planning import Plan, minimum_detectable_effect, power_of, sample_size
-from analysis.propensity import Estimate, OffPolicy, off_policy
-from analysis.resampling import Bootstrapped, bootstrap_difference, quantile_difference
-from analysis.sequential import (
+from analysis.statistics.planning import Plan, minimum_detectable_effect, power_of, sample_size
+from analysis.statistics.propensity import Estimate, OffPolicy, off_policy
+from analysis.statistics.resampling import Bootstrapped, bootstrap_difference, quantile_difference
+from analysis.statistics.sequential import (
     ConfidenceSequence,
     Stopped,
     after_stopping,
@@ -40,7 +40,7 @@ from analysis.sequential import (
     crossing_probabilities,
     spending_bounds,
 )
-from analysis.summary import Joint, Summary
+from analysis.statistics.summary import Joint, Summary
 
 __all__ = [
     "AnalysisError", "Bootstrapped", "ConfidenceSequence", "Cuped", "Difference", "Estimate", "Interaction", "Joint", "Metric",

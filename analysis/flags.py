@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
+from analysis.data.ab_test import MONITORS
+from analysis.data.live_log import ROLES, Source
 from analysis.errors import AnalysisError
-from analysis.live_log import ROLES, Source
-from analysis.looks import MONITORS
 
 
 def parser() -> argparse.ArgumentParser:

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.errors import AnalysisError
-from analysis.propensity import off_policy
+from analysis.statistics.propensity import off_policy
 
 ROLES = ("reward", "logging", "target", "predicted", "predicted_target", "cluster")
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pandas as pd
 from scipy.stats import binomtest
 
-from simulator import Experiment, run
-from simulator.world import WorldParameters, load_world
+from simulator import Experiment, simulate
+from simulator.experiment.built_in import WorldParameters, load_world
 
 
 def small_log(folder: Path) -> str:
@@ -47,7 +47,7 @@ def main() -> None:
         )  # fmt: skip
         for salt in range(given.runs):
             with tempfile.TemporaryDirectory() as folder:
-                result = run(dataclasses.replace(e, salt=f"aa {salt}"), out=f"{folder}/run")
+                result = simulate(dataclasses.replace(e, salt=f"aa {salt}"), out=f"{folder}/run")
             clicks = result.effects.set_index("metric").loc["click_rate"]
             rejected[learn_from] += int(clicks["pvalue"] < 0.05)
         test = binomtest(rejected[learn_from], given.runs)

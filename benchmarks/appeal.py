@@ -12,11 +12,11 @@ from dataclasses import replace
 import numpy as np
 from scipy.stats import spearmanr
 
-from simulator.answers import SPARE
-from simulator.calibration import random_by_levels
-from simulator.fit import fit
-from simulator.users import ChoiceModel
-from simulator.world import load_world
+from simulator.experiment.built_in import load_world
+from simulator.fitting.calibration import random_by_levels
+from simulator.fitting.fit_users import fit
+from simulator.fitting.posterior import SPARE
+from simulator.users.choice_model import ChoiceModel
 
 
 def table(model: ChoiceModel) -> np.ndarray:

@@ -22,9 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
-from gptrec import trials
-from gptrec.offline import LeaveOneOut, best, gains, ranks, read
-from gptrec.trials import Task
+from gptrec.offline import trials
+from gptrec.offline.leave_one_out import LeaveOneOut, best, gains, ranks, read
+from gptrec.offline.trials import Task
 
 
 def environment() -> Path:

@@ -17,13 +17,13 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from gptrec import trials
-from gptrec.compare import two_way_bootstrap
-from gptrec.offline import gains, read
-from gptrec.trials import Task
-from gptrec.workers import run_all
+from gptrec.offline import trials
+from gptrec.offline.bootstrap import two_way_bootstrap
+from gptrec.offline.leave_one_out import gains, read
+from gptrec.offline.trials import Task
+from gptrec.offline.workers import run_all
+from policies.common.files import load_arrays
 from policies.draws import generator
-from policies.files import load_arrays
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "gptrec": {},

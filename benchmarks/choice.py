@@ -13,16 +13,16 @@ from dataclasses import replace
 import numpy as np
 import scipy.sparse as sp
 
-from gptrec.offline import best
+from gptrec.offline.leave_one_out import best
 from policies.draws import generator
 from policies.log import Dataset, Impressions
+from policies.neural.sequences import Sequences
 from policies.registry import make
-from policies.sequences import Sequences
-from simulator.config import Experiment, add_log_flags, log_settings
-from simulator.contrast import fit_contrast
-from simulator.stages import load_data
-from simulator.taste import cross_fitted, full_taste
-from simulator.validate import split
+from simulator.experiment.data import load_data
+from simulator.fitting.factors import cross_fitted, full_taste
+from simulator.fitting.positive_only import fit_contrast
+from simulator.settings import Experiment, add_log_flags, log_settings
+from simulator.validation.validation import split
 
 
 def main() -> None:

@@ -12,9 +12,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from simulator import levels
-from simulator.fit import fit
-from simulator.world import WorldParameters, load_world
+from simulator.experiment.built_in import WorldParameters, load_world
+from simulator.fitting import crossed_effects as levels
+from simulator.fitting.fit_users import fit
 
 SMALL = WorldParameters(users=240, items=120, categories=8, log_days=8.0)
 

@@ -14,8 +14,8 @@ from multiprocessing import get_context
 
 import torch
 
-from simulator.fit import fit_users
-from simulator.world import WorldParameters, load_world
+from simulator.experiment.built_in import WorldParameters, load_world
+from simulator.fitting.fit_users import fit_users
 
 
 def one(users: int, days: float) -> tuple[int, float, float, float]:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from policies.losses import FullSoftmax
+from policies.neural.losses import FullSoftmax
 
 WAYS = ("chunks", "at once")
 

@@ -12,8 +12,8 @@ import tempfile
 
 import numpy as np
 
-from gptrec.compare import over_seeds
-from simulator import Experiment, run
+from gptrec.offline.bootstrap import over_seeds
+from simulator import Experiment, simulate
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
             policy_settings={"gptrec": shared, "gptrec.2": {"dialogues": False}},
         )  # fmt: skip
         with tempfile.TemporaryDirectory() as folder:
-            effect = run(e, out=f"{folder}/run").true_effects.set_index("metric").loc["click_rate"]
+            effect = simulate(e, out=f"{folder}/run").true_effects.set_index("metric").loc["click_rate"]
         # The control is the last arm, clicks alone.
         lifts.append(100 * float(effect["true_lift"]))
         print(f"seed {seed}: click rate {lifts[-1]:+.2f} % with dialogues", flush=True)

@@ -26,9 +26,9 @@ from rich.progress import track
 from scipy.special import logit
 from scipy.stats import binom, spearmanr
 
-from simulator.fit import fit
-from simulator.users import ChoiceModel
-from simulator.world import WorldParameters, load_world
+from simulator.experiment.built_in import WorldParameters, load_world
+from simulator.fitting.fit_users import fit
+from simulator.users.choice_model import ChoiceModel
 
 SMALL = WorldParameters(users=240, items=120, categories=8, log_days=6.0)
 PARAMETERS = (

@@ -24,10 +24,10 @@ from gptrec.interests import quotas
 from gptrec.model import SAID
 from policies.base import Requests, plain_requests
 from policies.draws import Draws, generator
+from policies.neural.ranking import best_allowed
+from policies.neural.sequences import Batch, Sequences
+from policies.neural.sessions import left_aligned
 from policies.registry import make
-from policies.sequences import Batch, Sequences
-from policies.sessions import left_aligned
-from policies.torch_ranking import best_allowed
 
 PAGES, CLICKS = 8, 6
 

@@ -18,17 +18,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from policies.baselines.popularity import Popularity
 from policies.catalogue import Catalogue
 from policies.draws import Draws, generator, key_of
 from policies.log import Impressions
-from policies.popularity import Popularity
 from policies.registry import make
-from simulator.config import Experiment
-from simulator.engine import Arm, World
-from simulator.history import Histories
-from simulator.recorder import Recorder
-from simulator.users import DAY
-from simulator.world import WorldParameters, truth
+from simulator.engine.histories import Histories
+from simulator.engine.recorder import Recorder
+from simulator.engine.world import Arm, World
+from simulator.experiment.built_in import WorldParameters, truth
+from simulator.settings import Experiment
+from simulator.users.choice_model import DAY
 
 
 def world_of(p: WorldParameters, policy: object, folder: Path, slate: int, record_truth: bool) -> World:

@@ -7,10 +7,10 @@ python -m simulator.run --users-from true_users --policies sasrec,popularity
 import argparse
 from pathlib import Path
 
-from simulator.config import Experiment
-from simulator.stages import load_data
-from simulator.storage import about_users, save_users
-from simulator.world import load_world
+from simulator.experiment.built_in import load_world
+from simulator.experiment.data import load_data
+from simulator.settings import Experiment
+from simulator.users.storage import about_users, save_users
 
 
 def main() -> None:

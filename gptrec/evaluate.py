@@ -18,13 +18,13 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from gptrec import trials, tuning
-from gptrec.offline import LeaveOneOut, read
-from gptrec.tables import summary, to_terminal, write
-from gptrec.trials import ABLATIONS, MODELS, Task
-from gptrec.workers import Data, in_a_fresh_process, run_all
-from policies.errors import InputError, suggestion
-from policies.files import save_json
+from gptrec.offline import trials, tuning
+from gptrec.offline.leave_one_out import LeaveOneOut, read
+from gptrec.offline.report import summary, to_terminal, write
+from gptrec.offline.trials import ABLATIONS, MODELS, Task
+from gptrec.offline.workers import Data, in_a_fresh_process, run_all
+from policies.common.errors import InputError, suggestion
+from policies.common.files import save_json
 from policies.registry import find, settings_of
 
 EPILOG = """Examples:

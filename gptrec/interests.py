@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from gptrec.model import SAID
-from policies.sessions import Wave
-from policies.torch_ranking import best_allowed
+from policies.neural.ranking import best_allowed
+from policies.neural.sessions import Wave
 
 
 def quotas(slate_size: int, interests: int, later: int) -> list[int]:

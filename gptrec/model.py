@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from policies.networks import Block, ItemNet, extend_all
-from policies.sequences import Batch
-from policies.sessions import Tokens
+from policies.neural.networks import Block, ItemNet, extend_all
+from policies.neural.sequences import Batch
+from policies.neural.sessions import Tokens
 
 # Who spoke, and what was answered. The paper has two: the user's own history and what the model said.
 ORGANIC, SAID, SAID_CLICKED, SAID_SKIPPED, OTHER_SKIPPED = range(5)

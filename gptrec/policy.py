@@ -14,12 +14,12 @@ from gptrec.model import RecGPT
 from gptrec.prompts import PLACEMENTS, Dialogues, Memory, dialogues_of, segments_of, skip_rank, turns, with_generated
 from policies.base import BY_LOG, Requests, plain_requests
 from policies.catalogue import Catalogue
-from policies.errors import InputError, suggestion
+from policies.common.errors import InputError, suggestion
 from policies.log import Impressions
-from policies.sequences import Batch, Sequences, joined, split_by_time
-from policies.sequential import Sequential
-from policies.sessions import Entries, SessionStore, Wave
-from policies.training import Stage, ndcg_of
+from policies.neural.sequences import Batch, Sequences, joined, split_by_time
+from policies.neural.sequential import Sequential
+from policies.neural.sessions import Entries, SessionStore, Wave
+from policies.neural.training import Stage, ndcg_of
 
 MOST_INTERESTS = 8  # positions kept for what is said ahead; more interests share the last one
 

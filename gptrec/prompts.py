@@ -14,7 +14,7 @@ import torch
 from gptrec.model import ORGANIC, OTHER_SKIPPED, SAID, SAID_CLICKED, SAID_SKIPPED, RecGPT
 from policies.base import BY_SELF
 from policies.log import Impressions
-from policies.sequences import Batch, by_length, grown, windows
+from policies.neural.sequences import Batch, by_length, grown, windows
 
 
 def segments_of(clicked: np.ndarray, said: np.ndarray) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 from policies.base import PAD, Policy, Requests, Slates
 from policies.catalogue import Catalogue
+from policies.common.errors import InputError
 from policies.draws import Draws
-from policies.errors import InputError
 from policies.log import Dataset, Impressions
 
 __all__ = [

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from policies.errors import InputError
+from policies.common.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)

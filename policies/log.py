@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 import numpy as np
 
 from policies.catalogue import Catalogue
-from policies.errors import InputError
+from policies.common.errors import InputError
 
 COLUMNS: dict[str, type] = {
     "bucket": np.int16,  # code of the bucket; -1 = the log or the warm-up

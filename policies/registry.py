@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from policies.base import Policy
-from policies.errors import InputError, suggestion
+from policies.common.errors import InputError, suggestion
 
 BUILT_IN = {
-    "uniform": "policies.uniform:Uniform",
-    "popularity": "policies.popularity:Popularity",
-    "itemknn": "policies.itemknn:ItemKNN",
-    "bprmf": "policies.bprmf:BPRMF",
-    "gru4rec": "policies.gru4rec:GRU4Rec",
-    "bert4rec": "policies.bert4rec:BERT4Rec",
-    "sasrec": "policies.sasrec:SASRec",
+    "uniform": "policies.baselines.uniform:Uniform",
+    "popularity": "policies.baselines.popularity:Popularity",
+    "itemknn": "policies.baselines.itemknn:ItemKNN",
+    "bprmf": "policies.baselines.bprmf:BPRMF",
+    "gru4rec": "policies.baselines.gru4rec:GRU4Rec",
+    "bert4rec": "policies.baselines.bert4rec:BERT4Rec",
+    "sasrec": "policies.baselines.sasrec:SASRec",
     "gptrec": "gptrec.policy:GPTRec",
 }
 REFERENCES = frozenset({"uniform", "oracle"})

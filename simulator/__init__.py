@@ -1,14 +1,22 @@
-"""Simulated users, the world they live in, and the experiment."""
+"""Simulated users, the world they live in, and the experiment: `from simulator import Experiment, simulate`."""
 
 import importlib
+from typing import TYPE_CHECKING
 
-from simulator.config import Experiment
+if TYPE_CHECKING:
+    from simulator.experiment.simulate import Result, simulate
+    from simulator.settings import Experiment
 
-__all__ = ["Experiment", "Result", "run"]
+_WHERE = {
+    "Experiment": "simulator.settings",
+    "Result": "simulator.experiment.simulate",
+    "simulate": "simulator.experiment.simulate",
+}
+__all__ = ["Experiment", "Result", "simulate"]
 
 
 def __getattr__(name: str) -> object:
-    # Late, so that `python -m simulator.run` does not import its own module twice.
-    if name in ("run", "Result"):
-        return getattr(importlib.import_module("simulator.run"), name)
+    # Late: whoever needs the settings alone does not wait for torch.
+    if name in _WHERE:
+        return getattr(importlib.import_module(_WHERE[name]), name)
     raise AttributeError(f"module 'simulator' has no attribute '{name}'")

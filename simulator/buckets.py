@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from policies.common.errors import InputError
 from policies.draws import Draws, key_of
-from policies.errors import InputError
 
 HELD_OUT = -1
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-from simulator.config import LOG_FLAGS
+from simulator.settings import LOG_FLAGS
 
 
 def parser() -> argparse.ArgumentParser:

@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 import torch
 
-import analysis.plots  # noqa: F401  (sets the figures' resolution, which is lowered below)
+import analysis.reporting.figures  # noqa: F401  (sets the figures' resolution, which is lowered below)
 from policies.log import Dataset
-from simulator import Experiment, levels
-from simulator.users import ChoiceModel
-from simulator.world import WorldParameters, load_world
+from simulator import Experiment
+from simulator.experiment.built_in import WorldParameters, load_world
+from simulator.fitting import crossed_effects as levels
+from simulator.users.choice_model import ChoiceModel
 from tests.live_logs import log
 
 SMALL = WorldParameters(users=240, items=120, categories=8, log_days=6.0)

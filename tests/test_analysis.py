@@ -6,10 +6,11 @@ import pytest
 import statsmodels.api as sm
 from scipy import stats
 
-from analysis.inference import compare, compare_named, covariate, judge
-from analysis.loops import entropy_within, gini, lorenz, overlap
 from analysis.metrics import METRICS
-from analysis.words import of_simulation
+from analysis.reporting.sentences import of_simulation
+from analysis.results.effects import judge
+from analysis.results.feedback_loop import entropy_within, gini, lorenz, overlap
+from analysis.statistics.comparison import compare, compare_named, covariate
 
 
 def users_table(n: int = 400, seed: int = 0) -> pd.DataFrame:

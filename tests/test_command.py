@@ -8,11 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-import simulator.recorder
+import simulator.engine.recorder
 import simulator.run as command
 from analysis import report
 from analysis.metrics import METRICS
-from simulator import Experiment, run
+from simulator import Experiment, simulate
 
 LOG = [
     "--users",
@@ -163,7 +163,7 @@ def test_partial_judges_what_there_is(tmp_path: Path, small_log: Path, capsys: p
         repeat_after=10,
         truth=False,
     )
-    run(e, out=str(out))
+    simulate(e, out=str(out))
     manifest = json.loads((out / "manifest.json").read_text())
     (out / "manifest.json").write_text(json.dumps(manifest | {"status": "incomplete"}))
     assert report.main([str(out)]) == 2

@@ -8,9 +8,9 @@ from scipy.special import expit
 
 from policies.draws import Draws, generator
 from policies.log import Dataset, Impressions
-from simulator.drift import as_numbers, drift_of
-from simulator.fit import fit
-from simulator.users import DAY, ChoiceModel, Number
+from simulator.fitting.drift import as_numbers, drift_of
+from simulator.fitting.fit_users import fit
+from simulator.users.choice_model import DAY, ChoiceModel, Number
 
 ASSUMED = {"drift_half_life_d": Number(7.0, "assumed", "x")}
 

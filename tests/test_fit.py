@@ -15,13 +15,13 @@ from scipy.special import expit
 import simulator.fit as fit
 import simulator.run as command
 import simulator.validate as validate
+from policies.common.errors import InputError
+from policies.common.files import load_arrays, save_arrays
 from policies.draws import Draws, generator
-from policies.errors import InputError
-from policies.files import load_arrays, save_arrays
 from policies.log import Dataset
-from simulator.behaviour import _watch
-from simulator.storage import about_users, load_users
-from simulator.users import ChoiceModel
+from simulator.fitting.sessions import _watch
+from simulator.users.choice_model import ChoiceModel
+from simulator.users.storage import about_users, load_users
 
 
 def test_users_of_a_run_and_for_other_slates_are_refused(

@@ -8,12 +8,12 @@ import pytest
 
 from policies.draws import generator
 from policies.log import Dataset
-from simulator.fit import fit
-from simulator.free_running import FEATURES, features_of, free_running, two_sample
-from simulator.returning import _number
-from simulator.users import ChoiceModel
-from simulator.validate import split
-from simulator.validation_report import free_lights
+from simulator.fitting.fit_users import fit
+from simulator.fitting.return_times import _number
+from simulator.users.choice_model import ChoiceModel
+from simulator.validation.free_running import FEATURES, features_of, free_running, two_sample
+from simulator.validation.report import free_lights
+from simulator.validation.validation import split
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ from gptrec.model import NEW_USER, ORGANIC, OTHER_SKIPPED, SAID, SAID_CLICKED, S
 from gptrec.policy import GPTRec
 from gptrec.prompts import Memory, dialogues_of, segments_of, skip_rank, turns, with_generated
 from policies.base import BY_LOG, BY_OTHER, BY_SELF, Requests
+from policies.baselines.sasrec import SASRec
 from policies.draws import Draws, generator
 from policies.log import Impressions
-from policies.sasrec import SASRec
-from policies.sequences import Sequences, autoregressive
+from policies.neural.sequences import Sequences, autoregressive
 from policies.testing import sample_requests, small_log
 
 TINY = {"epochs": 1, "prompt_epochs": 1, "width": 16, "length": 12, "window": 20, "room": 12}

@@ -7,22 +7,22 @@ import pandas as pd
 import pytest
 from scipy.stats import binom, spearmanr
 
-from analysis.inference import compare
-from analysis.load import open_run
+from analysis.data.ab_test import of_run
+from analysis.data.run import open_run
 from analysis.metrics import METRICS
-from analysis.trial import of_run
+from analysis.statistics.comparison import compare
 from policies.log import Dataset
-from simulator import run
+from simulator import simulate
 from simulator.buckets import assign
-from simulator.fit import fit_users
-from simulator.users import ChoiceModel
-from simulator.world import WorldParameters, load_world, truth
+from simulator.experiment.built_in import WorldParameters, load_world, truth
+from simulator.fitting.fit_users import fit_users
+from simulator.users.choice_model import ChoiceModel
 
 
 def test_aa_rejects_at_its_level(experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     """One frozen policy serves a world; 1,000 salts split its users into two arms."""
     e = experiment(policies=("sasrec",), learn_from="none", users=1000, days=2.0)
-    world = open_run(run(e, out=str(tmp_path / "run")).path)
+    world = open_run(simulate(e, out=str(tmp_path / "run")).path)
     full = of_run(world).table()
     users = full["user"].to_numpy()
     for name in ("clicks", "click_rate"):
@@ -38,7 +38,7 @@ def test_aa_rejects_at_its_level(experiment, tmp_path: Path) -> None:  # type: i
 @pytest.mark.parametrize("learn_from", ["none", "own"])
 def test_a_policy_has_no_true_effect_against_itself(experiment, tmp_path: Path, learn_from: str) -> None:  # type: ignore[no-untyped-def]
     e = experiment(policies=("sasrec", "sasrec.2"), design="twin", learn_from=learn_from)
-    result = run(e, out=str(tmp_path / "run"))
+    result = simulate(e, out=str(tmp_path / "run"))
     assert (result.true_effects["true_lift"] == 0).all()
     assert len(result.true_effects) == len(METRICS)
     pd.testing.assert_frame_equal(result.impressions("sasrec"), result.impressions("sasrec.2"), check_exact=True)
@@ -78,7 +78,7 @@ def test_uniform_slates_get_their_level_in_simulation(
     small_world: tuple[Dataset, ChoiceModel], experiment, tmp_path: Path
 ) -> None:  # type: ignore[no-untyped-def]
     """Satiation on, all users: the click rate's 99 % interval, by user, holds .176."""
-    result = run(experiment(policies=("uniform",), rounds=1, users=240, days=4.0), out=str(tmp_path / "run"))
+    result = simulate(experiment(policies=("uniform",), rounds=1, users=240, days=4.0), out=str(tmp_path / "run"))
     rows = result.impressions("uniform")
     per = rows.groupby("user")["clicked"].agg(["sum", "size"])
     rate = per["sum"].sum() / per["size"].sum()

@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 
 import simulator.run as command
-from simulator import levels, run
-from simulator.run import Result
-from simulator.stages import save_world
+from simulator import simulate
+from simulator.experiment.checkpoints import save_world
+from simulator.experiment.simulate import Result
+from simulator.fitting import crossed_effects as levels
 
 BOTH = ("gptrec", "sasrec")
 
@@ -25,7 +26,7 @@ def same(a: pd.DataFrame, b: pd.DataFrame) -> None:
 @pytest.fixture(scope="module")
 def plain(experiment, tmp_path_factory: pytest.TempPathFactory) -> Result:  # type: ignore[no-untyped-def]
     """Two torch policies, two rounds, retraining on their own rows."""
-    return run(experiment(policies=BOTH, weights="0.4,0.4"), out=str(tmp_path_factory.mktemp("runs") / "plain"))
+    return simulate(experiment(policies=BOTH, weights="0.4,0.4"), out=str(tmp_path_factory.mktemp("runs") / "plain"))
 
 
 def test_the_plain_run_retrains(plain: Result) -> None:
@@ -37,7 +38,7 @@ def test_the_plain_run_retrains(plain: Result) -> None:
 
 @pytest.mark.parametrize("hours", [5 / 60, 3.0])
 def test_batch_every_changes_speed_never_results(plain: Result, experiment, tmp_path: Path, hours: float) -> None:  # type: ignore[no-untyped-def]
-    other = run(experiment(policies=BOTH, weights="0.4,0.4", batch_hours=hours), out=str(tmp_path / "run"))
+    other = simulate(experiment(policies=BOTH, weights="0.4,0.4", batch_hours=hours), out=str(tmp_path / "run"))
     for arm in BOTH:
         same(plain.impressions(arm), other.impressions(arm))
 
@@ -48,9 +49,9 @@ def test_one_more_bucket_changes_no_other(plain: Result, experiment, tmp_path: P
     if learn_from == "own":
         before = plain
     else:
-        before = run(experiment(policies=BOTH, weights="0.4,0.4", **settings), out=str(tmp_path / "two"))
+        before = simulate(experiment(policies=BOTH, weights="0.4,0.4", **settings), out=str(tmp_path / "two"))
     three = experiment(policies=(*BOTH, "itemknn"), weights="0.4,0.4,0.2", control="sasrec", **settings)
-    after = run(three, out=str(tmp_path / "three"))
+    after = simulate(three, out=str(tmp_path / "three"))
     assert len(after.impressions("itemknn")) > 0
     for arm in BOTH:
         same(before.impressions(arm), after.impressions(arm))
@@ -58,8 +59,8 @@ def test_one_more_bucket_changes_no_other(plain: Result, experiment, tmp_path: P
 
 def test_half_the_population_changes_no_remaining_user(experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     settings = {"policies": BOTH, "learn_from": "none"}
-    whole = run(experiment(users=120, **settings), out=str(tmp_path / "whole"))
-    half = run(experiment(users=60, **settings), out=str(tmp_path / "half"))
+    whole = simulate(experiment(users=120, **settings), out=str(tmp_path / "whole"))
+    half = simulate(experiment(users=60, **settings), out=str(tmp_path / "half"))
     for arm in BOTH:
         few, many = half.impressions(arm), whole.impressions(arm)
         assert few["user"].nunique() > 15
@@ -69,9 +70,10 @@ def test_half_the_population_changes_no_remaining_user(experiment, tmp_path: Pat
 def test_another_process_writes_the_same_files(plain: Result, tmp_path: Path) -> None:
     settings = json.loads((plain.path / "manifest.json").read_text())["experiment"]
     code = (
-        "import json, sys; from simulator import levels, run; from simulator.config import from_dict;"
+        "import json, sys; from simulator import simulate;"
+        "from simulator.fitting import crossed_effects as levels; from simulator.settings import from_dict;"
         f"levels.DRAWS, levels.MOST_THIN = {levels.DRAWS}, {levels.MOST_THIN};"  # as short as in this process
-        f"run(from_dict(json.loads(sys.stdin.read())), out={str(tmp_path / 'again')!r})"
+        f"simulate(from_dict(json.loads(sys.stdin.read())), out={str(tmp_path / 'again')!r})"
     )
     subprocess.run([sys.executable, "-c", code], input=json.dumps(settings), text=True, check=True)
     files = sorted(p.relative_to(plain.path) for p in plain.path.rglob("*.parquet"))
@@ -81,7 +83,7 @@ def test_another_process_writes_the_same_files(plain: Result, tmp_path: Path) ->
 
 
 def test_another_seed_differs(plain: Result, experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    other = run(experiment(policies=BOTH, weights="0.4,0.4", seed=1), out=str(tmp_path / "run"))
+    other = simulate(experiment(policies=BOTH, weights="0.4,0.4", seed=1), out=str(tmp_path / "run"))
     a, b = plain.impressions("sasrec"), other.impressions("sasrec")
     assert len(a) != len(b) or not np.array_equal(a["item"], b["item"])
 
@@ -116,10 +118,10 @@ def test_interrupted_and_resumed_equals_uninterrupted(  # type: ignore[no-untype
     monkeypatch.setattr(command, "save_world", save_then_stop)
     monkeypatch.setattr(command.Show, "page", stop_on_page)
     with pytest.raises(Stop):
-        run(e, out=str(folder))
+        simulate(e, out=str(folder))
     monkeypatch.undo()
     assert json.loads((folder / "manifest.json").read_text())["status"] == "incomplete"
-    resumed = run(resume=str(folder))
+    resumed = simulate(resume=str(folder))
     assert json.loads((folder / "manifest.json").read_text())["status"] == "complete"
     for arm in BOTH:
         same(plain.impressions(arm), resumed.impressions(arm))

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from policies.base import plain_requests
+from policies.baselines.popularity import Popularity
 from policies.catalogue import Catalogue
 from policies.draws import Draws, generator
 from policies.log import Impressions
-from policies.popularity import Popularity
 from policies.registry import make
 
 N_USERS, N_ITEMS, LENGTH = 300, 30, 20

@@ -10,14 +10,14 @@ from scipy.stats import spearmanr
 
 from policies.draws import Draws, generator
 from policies.log import Dataset
-from simulator.answers import Traits
-from simulator.contrast import fit_contrast
-from simulator.fit import fit
-from simulator.levels import Curve, Rows, fit_levels, sample_levels
-from simulator.mind import RECENT
-from simulator.replay import repeats, satiation
-from simulator.taste import cross_fitted, fit_taste, full_taste, reliability
-from simulator.users import ChoiceModel
+from simulator.fitting.crossed_effects import Curve, Rows, fit_levels, sample_levels
+from simulator.fitting.factors import cross_fitted, fit_taste, full_taste, reliability
+from simulator.fitting.fit_users import fit
+from simulator.fitting.positive_only import fit_contrast
+from simulator.fitting.posterior import Traits
+from simulator.fitting.satiation import repeats, satiation
+from simulator.users.choice_model import ChoiceModel
+from simulator.users.state import RECENT
 
 U, N, ROWS = 2000, 300, 60_000
 

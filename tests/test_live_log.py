@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from analysis import AnalysisError
-from analysis.live_log import Source, open_log
+from analysis.data.live_log import Source, open_log
 from analysis.report import main
-from analysis.results import judged
+from analysis.results.results import judged
 from tests.live_logs import COLUMNS, columns_of, judge_file, log, verdict_of
 
 

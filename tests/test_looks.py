@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.looks import Daily, effects, look_correlation, monitor, relative_information, since_exposure
 from analysis.metrics import METRICS
-from analysis.segments import by_segment
+from analysis.results.monitoring import Daily, effects, look_correlation, monitor, relative_information, since_exposure
+from analysis.results.segments import by_segment
 
 
 def daily(n: int, days: int, lift: float | np.ndarray = 0.0, seed: int = 0, keep: float = 1.0) -> Daily:

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from policies.baselines.sasrec import SASRecNet
 from policies.draws import generator as keyed
-from policies.losses import CHUNK_ROWS, FullSoftmax, Negatives, Recipe, loss_of
-from policies.sasrec import SASRecNet
-from policies.sequences import Batch
+from policies.neural.losses import CHUNK_ROWS, FullSoftmax, Negatives, Recipe, loss_of
+from policies.neural.sequences import Batch
 
 
 @pytest.mark.parametrize("rows", [1, CHUNK_ROWS, 2 * CHUNK_ROWS + 3])

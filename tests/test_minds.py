@@ -9,16 +9,16 @@ import pandas as pd
 import pytest
 from scipy.special import expit
 
-import simulator.minds as minds
+import simulator.fitting.alternatives as minds
 import simulator.run as command
+from policies.common.errors import InputError
 from policies.draws import Draws, generator
-from policies.errors import InputError
 from policies.log import Dataset
-from simulator.config import Experiment
-from simulator.fit import fit, fit_users
-from simulator.minds import Neighbours, Trees, check_size, cross_scored, full_table, make_mind, scores_of
-from simulator.stages import before_warmup, load_data, policy_share
-from simulator.users import ChoiceModel
+from simulator.experiment.data import before_warmup, load_data, policy_share
+from simulator.fitting.alternatives import Neighbours, Trees, check_size, cross_scored, full_table, make_mind, scores_of
+from simulator.fitting.fit_users import fit, fit_users
+from simulator.settings import Experiment
+from simulator.users.choice_model import ChoiceModel
 
 
 def test_neighbours_are_shrunk_cosines_summed_over_choices() -> None:

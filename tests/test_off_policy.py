@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from analysis import off_policy, ope
-from simulator import run
+from simulator import simulate
 
 EXACT = {"rel": 1e-6}
 FAST = ["--users", "120", "--days", "2", "--warmup-days", "1", "--set", "threads=1", "--quiet"]
@@ -70,10 +70,10 @@ def test_off_policy_intervals_cover_the_truth() -> None:
 
 def test_contenders_are_estimated_from_an_arm_with_known_propensities(experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     e = experiment(policies=("itemknn", "popularity", "uniform"), users=240, days=3.0, off_policy=True, truth=True)
-    found = run(e, out=str(tmp_path / "run"))
+    found = simulate(e, out=str(tmp_path / "run"))
     rows = {row["arm"]: row for row in found.results["off_policy"]["rows"]}
     assert set(rows) == {"itemknn", "popularity"}
-    plain = run(replace(e, off_policy=False), out=str(tmp_path / "plain"))
+    plain = simulate(replace(e, off_policy=False), out=str(tmp_path / "plain"))
     pd.testing.assert_frame_equal(found.impressions("uniform"), plain.impressions("uniform"), check_exact=True)
     pd.testing.assert_frame_equal(found.impressions("itemknn"), plain.impressions("itemknn"), check_exact=True)
     for row in rows.values():
@@ -90,7 +90,7 @@ def test_contenders_are_estimated_from_an_arm_with_known_propensities(experiment
 
 
 def test_without_propensities_the_report_says_what_is_missing(experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    found = run(experiment(policies=("itemknn", "popularity"), off_policy=True), out=str(tmp_path / "run"))
+    found = simulate(experiment(policies=("itemknn", "popularity"), off_policy=True), out=str(tmp_path / "run"))
     assert found.results["off_policy"]["rows"] == []
     assert "no arm shows at random" in (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
 

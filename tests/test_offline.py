@@ -6,16 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gptrec import evaluate, trials, tuning
-from gptrec.compare import over_seeds, two_way_bootstrap
-from gptrec.offline import best, gains, metrics, ranks, read
-from gptrec.trials import Task
+from gptrec import evaluate
+from gptrec.offline import trials, tuning
+from gptrec.offline.bootstrap import over_seeds, two_way_bootstrap
+from gptrec.offline.leave_one_out import best, gains, metrics, ranks, read
+from gptrec.offline.trials import Task
+from policies.baselines.popularity import Popularity
+from policies.common.errors import InputError
+from policies.common.files import load_arrays, save_arrays
 from policies.draws import generator
-from policies.errors import InputError
-from policies.files import load_arrays, save_arrays
-from policies.popularity import Popularity
+from policies.neural.training import Trainer
 from policies.registry import make
-from policies.training import Trainer
 
 NETWORKS = ("gru4rec", "bert4rec", "sasrec", "gptrec")
 SMALL = {"width": 16, "length": 10, "batch_tokens": 256, "sampled": 20, "layers": 1}

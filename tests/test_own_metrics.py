@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from analysis import AnalysisError, Metric, metrics
-from analysis.live_log import Source, open_log
+from analysis.data.live_log import Source, open_log
 from analysis.metrics import METRICS
 from analysis.report import main
-from analysis.results import judged
+from analysis.results.results import judged
 from tests.live_logs import COLUMNS, columns_of, judge_file, log
 
 

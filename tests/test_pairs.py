@@ -8,10 +8,10 @@ from scipy.special import expit, logit
 
 from policies.draws import generator
 from policies.log import Dataset, Impressions
-from simulator.answers import unflattened
-from simulator.fit import fit
-from simulator.pairs import assumed_reach, reach_of, unseen_variance, within_pairs
-from simulator.users import ChoiceModel
+from simulator.fitting.examination import assumed_reach, reach_of, unseen_variance, within_pairs
+from simulator.fitting.fit_users import fit
+from simulator.fitting.posterior import unflattened
+from simulator.users.choice_model import ChoiceModel
 
 REACH = np.array([1.0, 0.85, 0.7, 0.6])
 

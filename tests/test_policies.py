@@ -11,15 +11,15 @@ import torch
 from scipy.stats import chisquare
 
 from policies.base import plain_requests
+from policies.baselines.popularity import Popularity
+from policies.baselines.uniform import Uniform
+from policies.common.errors import InputError
 from policies.draws import Draws, generator
-from policies.errors import InputError
 from policies.log import Impressions
-from policies.popularity import Popularity
+from policies.neural.ranking import best_allowed
 from policies.ranking import first_allowed, top_k
 from policies.registry import base_name, find, make
 from policies.testing import PolicyError, check_policy, sample_requests, small_log
-from policies.torch_ranking import best_allowed
-from policies.uniform import Uniform
 
 SMALL = {
     "bprmf": {"factors": 8, "iterations": 20},
@@ -70,13 +70,13 @@ def test_ours_keep_the_contract(name: str) -> None:
 
 
 def test_a_third_partys_policy_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, experiment) -> None:  # type: ignore[no-untyped-def]
-    from simulator import run
+    from simulator import simulate
 
     (tmp_path / "my_module.py").write_text(textwrap.dedent(THIRD_PARTY), encoding="utf-8")
     assert len([line for line in textwrap.dedent(THIRD_PARTY).splitlines() if line.strip()]) <= 25
     monkeypatch.chdir(tmp_path)
     check_policy(find("my_module:MostWatched"))
-    result = run(experiment(policies=("my_module:MostWatched", "popularity"), rounds=2), out=str(tmp_path / "run"))
+    result = simulate(experiment(policies=("my_module:MostWatched", "popularity"), rounds=2), out=str(tmp_path / "run"))
     assert set(result.arms["arm"]) == {"my_module:MostWatched", "popularity"}
     sys.modules.pop("my_module")
 

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from analysis.propensity import off_policy
+from analysis.statistics.propensity import off_policy
 from policies.draws import generator
 from policies.log import Dataset, Impressions
-from policies.sources import generic_level
-from simulator.answers import Fitted
-from simulator.fit import fit
-from simulator.policy_ranking import policy_ranking, targets
-from simulator.users import ChoiceModel
-from simulator.validate import split
-from simulator.validation_report import ranking_table, replay_lights
+from policies.sources.levels import generic_level
+from simulator.fitting.fit_users import fit
+from simulator.fitting.posterior import Fitted
+from simulator.users.choice_model import ChoiceModel
+from simulator.validation.policy_ranking import policy_ranking, targets
+from simulator.validation.report import ranking_table, replay_lights
+from simulator.validation.validation import split
 
 
 @pytest.fixture(scope="module")

@@ -10,15 +10,9 @@ import pytest
 import statsmodels.stats.power as smp
 
 import simulator.run as command
-from analysis import (
-    minimum_detectable_effect,
-    power,
-    power_of,
-    sample_size,
-    spending_bounds,
-)
-from policies.errors import InputError
-from simulator import Experiment, run, study
+from analysis import minimum_detectable_effect, power, power_of, sample_size, spending_bounds
+from policies.common.errors import InputError
+from simulator import Experiment, simulate, study
 from simulator.buckets import assign
 
 EXACT = {"rel": 1e-6}
@@ -84,7 +78,7 @@ def test_looks_of_pocock_spending_cost_users(looks: int, most: float) -> None:
 def three_days(experiment, tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
     """itemknn against popularity, 240 users."""
     e = experiment(policies=("itemknn", "popularity"), users=240, days=3.0, truth=False)
-    return run(e, out=str(tmp_path_factory.mktemp("three") / "run"))
+    return simulate(e, out=str(tmp_path_factory.mktemp("three") / "run"))
 
 
 def test_a_plan_from_a_run_agrees_with_its_report(three_days, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
@@ -168,7 +162,7 @@ def test_a_test_ends_at_the_crossing_and_so_do_its_truth_worlds(experiment, tmp_
     e = experiment(
         policies=("itemknn", "popularity"), days=4.0, stop_early=True, learn_from="none", rounds=1, truth=True
     )
-    found = run(e, out=str(tmp_path / "run"))
+    found = simulate(e, out=str(tmp_path / "run"))
     assert seen == [1, 2]
     assert found.results["manifest"]["stopped_day"] == 2
     assert len(found.results["monitor"][0]["looks"]) <= 2
@@ -186,7 +180,7 @@ def test_looking_without_a_crossing_changes_nothing(three_days, experiment, tmp_
         three_days,
         experiment(policies=("itemknn", "popularity"), users=240, days=3.0, truth=False, stop_early=True),
     )
-    looked = run(e, out=str(tmp_path / "looked"))
+    looked = simulate(e, out=str(tmp_path / "looked"))
     assert looked.results["manifest"].get("stopped_day") is None
     for arm in ("itemknn", "popularity"):
         pd.testing.assert_frame_equal(plain.impressions(arm), looked.impressions(arm), check_exact=True)
@@ -218,7 +212,7 @@ def test_salts_are_the_buckets_own() -> None:
 def test_frozen_arms_leave_nothing_but_chance(experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     """With nothing learned a bucket's users do in the split what they do in the global world of their arm."""
     e = experiment(policies=("itemknn", "popularity"), learn_from="none", rounds=1, users=240, days=3.0, truth=True)
-    found = run(e, out=str(tmp_path / "run")).results
+    found = simulate(e, out=str(tmp_path / "run")).results
     estimate = next(row for row in found["effects"]["rows"] if row["role"] == "primary")
     assert found["read_out"]["itemknn"] == pytest.approx(estimate["lift"], rel=1e-9)
     assert estimate["lift"] != pytest.approx(estimate["true_lift"], rel=1e-3)

@@ -9,14 +9,14 @@ from scipy.special import expit, logit
 
 from policies.draws import generator
 from policies.log import Dataset, Impressions
-from simulator.assumed import not_told
-from simulator.behaviour import watching, widening
-from simulator.fit import fit
-from simulator.held_out import day_to_day
-from simulator.mind import RECENT
-from simulator.replay import examined, repeats, satiation, shown_of, tiredness
-from simulator.users import ChoiceModel, Number
-from simulator.world import WorldParameters, load_world
+from simulator.experiment.built_in import WorldParameters, load_world
+from simulator.fitting.assumed import not_told
+from simulator.fitting.fit_users import fit
+from simulator.fitting.satiation import examined, repeats, satiation, shown_of, tiredness
+from simulator.fitting.sessions import watching, widening
+from simulator.users.choice_model import ChoiceModel, Number
+from simulator.users.state import RECENT
+from simulator.validation.held_out import day_to_day
 
 
 def test_how_far_a_page_was_read_given_its_clicks() -> None:

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from policies import cooccurrence
-from policies.cooccurrence import decayed_counts, ppmi_vectors
 from policies.log import Impressions
-from policies.sequences import (
+from policies.neural import cooccurrence
+from policies.neural.cooccurrence import decayed_counts, ppmi_vectors
+from policies.neural.sequences import (
     Sequences,
     autoregressive,
     by_length,

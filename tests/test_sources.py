@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from policies.errors import InputError
-from policies.sources import load
-from simulator.fit import fit_users
+from policies.common.errors import InputError
+from policies.sources.datasets import load
+from simulator.fitting.fit_users import fit_users
 from tests.conftest import shared_data
 
 GOOD = pd.DataFrame(

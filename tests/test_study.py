@@ -8,18 +8,18 @@ import pandas as pd
 import pytest
 from scipy.stats import binom, norm
 
-from analysis import studies
+from analysis.data.ab_test import of_run
+from analysis.data.run import open_run
 from analysis.errors import AnalysisError
-from analysis.inference import compare
-from analysis.load import open_run
-from analysis.looks import look_correlation
 from analysis.metrics import METRICS, Metric
-from analysis.peeking import study as peek
-from analysis.resplit import Outcomes, by_session, joint, verdicts
-from analysis.sequential import bounds_of_correlated_looks, spending_bounds
-from analysis.summary import Joint
-from analysis.trial import of_run
-from simulator import run, study
+from analysis.results.monitoring import look_correlation
+from analysis.statistics.comparison import compare
+from analysis.statistics.sequential import bounds_of_correlated_looks, spending_bounds
+from analysis.statistics.summary import Joint
+from analysis.studies import judgement as studies
+from analysis.studies.peeking import study as peek
+from analysis.studies.resplit import Outcomes, by_session, joint, verdicts
+from simulator import simulate, study
 
 
 def outcomes(n: int = 500, days: int = 5, seed: int = 0, lift: float = 0.0, before: bool = True) -> Outcomes:
@@ -279,6 +279,6 @@ def test_a_study_that_cannot_be_is_refused(words: list[str], said: str, tmp_path
 
 
 def test_a_log_with_retraining_is_not_split_again(experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    found = run(experiment(policies=("popularity",), learn_from="own", rounds=2), out=str(tmp_path / "run"))
+    found = simulate(experiment(policies=("popularity",), learn_from="own", rounds=2), out=str(tmp_path / "run"))
     with pytest.raises(AnalysisError, match="frozen policies alone"):
         studies.aa(found.path, salts(2, 5))

@@ -8,14 +8,15 @@ import pandas as pd
 import pytest
 
 import simulator.run as command
+from policies.common.errors import InputError
 from policies.draws import generator
-from policies.errors import InputError
 from policies.log import Dataset
-from simulator import Experiment, run
-from simulator.arrivals import arrivals, share_new
-from simulator.stages import before_warmup, population
-from simulator.turnover import rates, turned_over
-from simulator.users import DAY, ChoiceModel, Number
+from simulator import Experiment, simulate
+from simulator.experiment.data import before_warmup
+from simulator.experiment.newcomers import rates, turned_over
+from simulator.experiment.population import population
+from simulator.fitting.arrivals import arrivals, share_new
+from simulator.users.choice_model import DAY, ChoiceModel, Number
 
 TURNOVER = {"new_users": 0.1, "new_items": 0.05, "gone_items": 0.05}
 
@@ -119,8 +120,8 @@ def test_the_log_decides_unless_told_otherwise(small_world: tuple[Dataset, Choic
 def test_a_run_with_turnover_keeps_its_invariances(experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     arms = ("sasrec", "uniform")
     settings = {"policies": arms, **TURNOVER}
-    plain = run(experiment(**settings), out=str(tmp_path / "plain"))
-    batches = run(experiment(**settings, batch_hours=5.0), out=str(tmp_path / "batches"))
+    plain = simulate(experiment(**settings), out=str(tmp_path / "plain"))
+    batches = simulate(experiment(**settings, batch_hours=5.0), out=str(tmp_path / "batches"))
     for arm in arms:
         pd.testing.assert_frame_equal(plain.impressions(arm), batches.impressions(arm), check_exact=True)
     rows = plain.impressions("uniform")

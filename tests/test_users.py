@@ -9,8 +9,8 @@ from policies.base import plain_requests
 from policies.draws import Draws
 from policies.ranking import mask_scores, top_k
 from simulator.buckets import HELD_OUT, assign, parse_weights
-from simulator.users import DAY
-from simulator.world import WorldParameters, truth
+from simulator.experiment.built_in import WorldParameters, truth
+from simulator.users.choice_model import DAY
 
 MODEL, CATALOGUE = truth(WorldParameters(users=300, items=60, categories=5))
 

@@ -11,15 +11,15 @@ from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
 import simulator.validate as validate
+from policies.common.errors import InputError
 from policies.draws import generator
-from policies.errors import InputError
 from policies.log import Dataset
-from policies.sources import generic_level
-from simulator.config import Experiment
-from simulator.fidelity import Answers, _weighted_auc, expected_calibration_error, judge
-from simulator.stages import page_length, size_note
-from simulator.users import ChoiceModel
-from simulator.validation_report import lights
+from policies.sources.levels import generic_level
+from simulator.experiment.data import page_length, size_note
+from simulator.settings import Experiment
+from simulator.users.choice_model import ChoiceModel
+from simulator.validation.fidelity import Answers, _weighted_auc, expected_calibration_error, judge
+from simulator.validation.report import lights
 from tests.test_levels import levels_world
 
 ROWS = 60_000

@@ -8,10 +8,10 @@ import pytest
 
 from policies.draws import generator
 from policies.log import Dataset
-from simulator.behaviour import staying
-from simulator.returning import Gaps, returning
-from simulator.users import ChoiceModel
-from simulator.visits import coming_and_going
+from simulator.fitting.return_times import Gaps, returning
+from simulator.fitting.sessions import staying
+from simulator.fitting.visits import coming_and_going
+from simulator.users.choice_model import ChoiceModel
 
 TRUE = {
     "gap_short_share": 0.35, "gap_short_mean": 0.4, "gap_short_sd": 0.5, "gap_long_mean": 3.0, "gap_long_sd": 0.4,

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 import simulator.run as command
+from analysis.studies.repeated import _of_models, _spread
 from policies.draws import generator
 from policies.log import Dataset
-from simulator.storage import load_users
-from simulator.users import ChoiceModel, Number
-from simulator.worlds import _of_models, _share, _spread, visits_drawn
+from simulator.experiment.repetition import _share, visits_drawn
+from simulator.users.choice_model import ChoiceModel, Number
+from simulator.users.storage import load_users
 
 FAST = ["--policies", "popularity,uniform,itemknn", "--users", "80", "--days", "1", "--rounds", "1", "--warmup-days", "0.5",
         "--set", "repeat_after=10", "--set", "threads=1", "--quiet"]  # fmt: skip

@@ -1,0 +1,142 @@
+"""A run directory as the analysis sees it, and one row per user of it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.data.rows import Rows, parquet
+from analysis.errors import AnalysisError
+
+WARMUP = "warmup"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory as the analysis sees it.
+
+    Attributes:
+        users: one row per user: user, user_id, bucket (None = held out).
+        items: one row per item: item, item_id, category, popularity_percentile.
+        parameters: provenance of the simulated users, {} for a live log.
+    """
+
+    path: Path
+    manifest: dict[str, Any]
+    users: pd.DataFrame
+    items: pd.DataFrame
+    parameters: dict[str, Any]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return self.manifest["experiment"]
+
+    @property
+    def twin(self) -> bool:
+        return self.settings["design"] == "twin"
+
+    @property
+    def arms(self) -> list[str]:
+        return list(self.settings["policies"])
+
+
+def open_run(path: str | Path, partial: bool = False) -> Run:
+    """Opens a run.
+
+    Raises:
+        AnalysisError: it is no run, or it is incomplete and `partial` is not set.
+    """
+    folder = Path(path)
+    if not (folder / "manifest.json").is_file():
+        raise AnalysisError(f"'{folder}' is no run: there is no manifest.json in it")
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise AnalysisError(f"'{folder / 'manifest.json'}' is damaged: {error}") from None
+    if manifest["status"] != "complete" and not partial:
+        raise AnalysisError(
+            f"'{folder}' is incomplete (it was interrupted); finish it with `python -m simulator.run --resume {folder}`, "
+            "or judge what there is with --partial"
+        )
+    missing = [name for name in ("users.parquet", "items.parquet", "impressions") if not (folder / name).exists()]
+    if missing:
+        raise AnalysisError(
+            f"'{folder}' was interrupted before there was anything to judge: it lacks {', '.join(missing)}"
+        )
+    parameters = folder / "users" / "parameters.json"
+    return Run(
+        folder,
+        manifest,
+        pd.read_parquet(folder / "users.parquet"),
+        pd.read_parquet(folder / "items.parquet"),
+        json.loads(parameters.read_text(encoding="utf-8")) if parameters.is_file() else {},
+    )
+
+
+def rows_of_test(run: Run, folder: Path | None = None) -> Rows:
+    """The impressions of the test, without the warm-up."""
+    return parquet(run.path / "impressions" if folder is None else folder, f"bucket <> '{WARMUP}'")
+
+
+def rows_before(run: Run) -> Rows | None:
+    """The impressions of the warm-up; None where there was none."""
+    folder = run.path / "impressions"
+    return parquet(folder, f"bucket = '{WARMUP}'") if (folder / f"bucket={WARMUP}").exists() else None
+
+
+def assigned(run: Run) -> pd.DataFrame:
+    """`user` and `bucket` of everybody in the test: in a twin run each user once per arm."""
+    if run.twin:
+        return pd.concat([run.users[["user"]].assign(bucket=arm) for arm in run.arms], ignore_index=True)
+    return run.users.loc[run.users["bucket"].notna(), ["user", "bucket"]].reset_index(drop=True)
+
+
+def everyone(users: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
+    """All assigned users with their totals, zeros for those who never came: one is in the test once assigned, not once seen."""
+    names = [name for name in counts.columns if name not in ("bucket", "user")]
+    table = users.merge(counts, on=[key for key in ("bucket", "user") if key in counts], how="left")
+    table[names] = table[names].fillna(0.0).astype(float)
+    return table
+
+
+def with_covariates(table: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
+    """The totals before the test joined, `_pre` behind; `came_before` is 0 for users without, whose columns are 0."""
+    names = [name for name in before.columns if name not in ("bucket", "user")]
+    earlier = before.drop(columns="bucket", errors="ignore").rename(columns={name: f"{name}_pre" for name in names})
+    joined = table.merge(earlier, on="user", how="left")
+    joined["came_before"] = joined["impressions_pre"].notna().astype(float)
+    columns = [f"{name}_pre" for name in names]
+    joined[columns] = joined[columns].fillna(0.0).astype(float)
+    return joined
+
+
+def true_means(run: Run) -> dict[str, pd.DataFrame]:
+    """arm -> per-user table of the world in which everybody got that arm; {} where there are none."""
+    if run.twin:
+        return dict(list(everyone(assigned(run), rows_of_test(run).per_user()).groupby("bucket")))
+    found: dict[str, pd.DataFrame] = {}
+    for arm in run.arms:
+        folder = run.path / "truth_worlds" / arm.replace(":", ".") / "impressions"
+        if folder.exists() and any(folder.rglob("*.parquet")):
+            found[arm] = everyone(run.users[["user"]], rows_of_test(run, folder).per_user(("user",)))
+    return found
+
+
+def exposure(rows: Rows) -> pd.DataFrame:
+    """One row per bucket, round and item: impressions and clicks."""
+    return rows.query(
+        "SELECT bucket, round, item, count(*) AS shown, count(*) FILTER (clicked) AS clicked "
+        "FROM {rows} GROUP BY ALL ORDER BY bucket, round, item"
+    )
+
+
+def pair_counts(rows: Rows) -> pd.DataFrame:
+    """One row per bucket, round, user and item: how often it was shown; for overlap and entropy."""
+    found = rows.query(
+        "SELECT bucket, round, user, item, count(*) AS shown FROM {rows} GROUP BY ALL ORDER BY bucket, round, user, item"
+    )
+    found["shown"] = found["shown"].astype(np.float64)
+    return found

@@ -1,0 +1,1 @@
+"""Numbers: effects, looks, segments, the feedback loop, off-policy estimates."""

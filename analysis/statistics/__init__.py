@@ -1,0 +1,1 @@
+"""Public functions on arrays or sufficient statistics."""

@@ -1,0 +1,108 @@
+"""CUPED: what was known before the test takes variance off what is measured in it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from analysis.errors import AnalysisError
+from analysis.statistics.difference import Difference, mean_difference
+from analysis.statistics.summary import Joint, Summary
+
+
+@dataclass(frozen=True)
+class Cuped:
+    """The adjusted comparison.
+
+    Attributes:
+        adjusted, raw: with and without the covariates.
+        theta: (k,) weights of the covariates.
+        variance_saved: share of the variance of the difference that the covariates took away.
+    """
+
+    adjusted: Difference
+    raw: Difference
+    theta: np.ndarray
+    variance_saved: Any
+
+
+def cuped(
+    control: Joint | ArrayLike, treatment: Joint | ArrayLike,
+    control_before: ArrayLike | None = None, treatment_before: ArrayLike | None = None, *,
+    theta: str | ArrayLike = "total", level: float = 0.95, alternative: str = "two-sided",
+    equal_var: bool = False, use_t: bool = True, lift: str = "log",
+) -> Cuped:  # fmt: skip
+    """Difference of means after regression on covariates that the treatment cannot have changed.
+
+    Source: Deng, Xu, Kohavi and Walker, WSDM 2013.
+
+    Args:
+        control, treatment: (n,) outcomes; or a `Joint` whose first column is the outcome and the others the covariates.
+        control_before, treatment_before: (n,) or (n, k) covariates of the same units, in the same order.
+        theta: `total` (regression over all units, as tea-tasting), `within` (pooled within the arms, as analysis of
+            covariance), or (k,) weights that are given.
+
+    Raises:
+        AnalysisError: lengths that do not fit, or a covariate that does not vary.
+    """
+    a, b = (_joint(y, x) for y, x in ((control, control_before), (treatment, treatment_before)))
+    if a.mean.shape[-1] != b.mean.shape[-1] or a.mean.shape[-1] < 2:
+        raise AnalysisError(
+            "CUPED wants the same covariates in both arms, at least one; without any use mean_difference"
+        )
+    na, nb = (np.asarray(part.n, float)[..., None] for part in (a, b))
+    if isinstance(theta, str):
+        if theta not in ("total", "within"):
+            raise AnalysisError(f"theta '{theta}' is unknown; there are: total, within, or numbers")
+        scatter = (na[..., None] - 1) * a.covariance + (nb[..., None] - 1) * b.covariance
+        if theta == "total":
+            apart = b.mean - a.mean
+            scatter = scatter + apart[..., :, None] * apart[..., None, :] * (na * nb / (na + nb))[..., None]
+        weights = _solve(scatter[..., 1:, 1:], scatter[..., 1:, 0])
+    else:
+        weights = np.atleast_1d(np.asarray(theta, float))
+    centre = (na * a.mean[..., 1:] + nb * b.mean[..., 1:]) / (na + nb)
+    options: dict[str, Any] = {
+        "level": level,
+        "alternative": alternative,
+        "equal_var": equal_var,
+        "use_t": use_t,
+        "lift": lift,
+    }
+    adjusted, raw = (
+        mean_difference(_adjust(a, w, centre), _adjust(b, w, centre), **options)
+        for w in (weights, np.zeros_like(weights))
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        saved = np.where(raw.standard_error > 0, 1 - (adjusted.standard_error / raw.standard_error) ** 2, 0.0)
+    return Cuped(adjusted, raw, weights, float(saved) if saved.ndim == 0 else saved)
+
+
+def _joint(y: Joint | ArrayLike, before: ArrayLike | None) -> Joint:
+    if isinstance(y, Joint):
+        return y
+    if before is None:
+        raise AnalysisError("CUPED wants the covariates of both arms, or a Joint that holds them")
+    values, x = np.asarray(y, float), np.asarray(before, float)
+    x = x[:, None] if x.ndim == 1 else x
+    if len(values) != len(x):
+        raise AnalysisError(f"{len(values)} outcomes and {len(x)} rows of covariates: wanted one of each per unit")
+    return Joint.of(np.column_stack([values, x]))
+
+
+def _solve(scatter: np.ndarray, with_outcome: np.ndarray) -> np.ndarray:
+    """Least squares on standardised covariates, so that collinear ones share their weight instead of failing."""
+    scale = np.sqrt(np.maximum(np.einsum("...ii->...i", scatter), 0.0))
+    still = scale == 0
+    if still.reshape(-1, still.shape[-1]).all(axis=0).any():
+        raise AnalysisError("a covariate does not vary; leave it out")
+    scale = np.where(still, np.inf, scale)  # in some of the tests of a batch only: it has no weight there
+    inverse = np.linalg.pinv(scatter / (scale[..., :, None] * scale[..., None, :]), hermitian=True)
+    return np.einsum("...ij,...j->...i", inverse, with_outcome / scale) / scale
+
+
+def _adjust(part: Joint, theta: np.ndarray, centre: np.ndarray) -> Summary:
+    """Mean and variance of outcome - theta (covariate - centre)."""
+    found = part.linear(np.concatenate([np.ones_like(theta[..., :1]), -theta], axis=-1))
+    return Summary(found.n, found.mean + (theta * centre).sum(-1), found.variance)

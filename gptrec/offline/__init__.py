@@ -1,0 +1,1 @@
+"""The offline protocol: leave one out, trials in processes, tuning, tables."""

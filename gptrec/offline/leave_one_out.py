@@ -1,0 +1,171 @@
+"""The offline protocol: leave one out, rank all items, exclude the history (docs/offline.md).
+
+The last item of each user is the test target, the one before it the validation target, the rest is for training.
+A target that already stands in the user's history cannot be ranked, since the history is excluded: it is a miss.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from policies.base import Policy, plain_requests
+from policies.catalogue import Catalogue
+from policies.common.errors import InputError
+from policies.draws import Draws
+from policies.log import Impressions
+from policies.neural.sequences import Sequences, last_items
+from policies.neural.sequential import Sequential, padded
+from policies.sources.datasets import load
+from policies.sources.lines import read_lines
+
+K = 20
+CUTS = (5, 10, 20)
+
+
+@dataclass(frozen=True)
+class LeaveOneOut:
+    """A data set, split.
+
+    Attributes:
+        train: all users' clicks but for the targets.
+        users: (V,) ids of those with at least three clicks, who have targets.
+        valid, test: (V,) int32 targets.
+        times: (M,) seconds of the clicks of `train`; zeros where the log tells the order only.
+    """
+
+    name: str
+    n_items: int
+    n_users: int
+    train: Sequences
+    users: np.ndarray
+    valid: np.ndarray
+    test: np.ndarray
+    times: np.ndarray
+
+    def history(self, with_valid: bool) -> Sequences:
+        """The clicks of `users` before the target, in the order of `users`: without or with the validation target."""
+        at = np.searchsorted(self.train.users, self.users)
+        sizes = self.train.lengths[at]
+        starts = np.concatenate([[0], np.cumsum(sizes + with_valid)])
+        row = np.repeat(np.arange(len(at)), sizes)
+        place = np.arange(len(row)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        items = np.zeros(starts[-1], np.int32)
+        items[starts[row] + place] = self.train.items[self.train.starts[at][row] + place]
+        if with_valid:
+            items[starts[1:] - 1] = self.valid
+        return Sequences(self.users, items, starts, np.ones(len(items), np.float32))
+
+    def log(self) -> tuple[Impressions, Catalogue]:
+        """The training part as a log of choices, for policies that are no networks."""
+        train = self.train
+        user = np.repeat(train.users, train.lengths)
+        log = Impressions.of(user=user, item=train.items, time=self.times, clicked=np.ones(len(user), bool))
+        return log, Catalogue.of(np.arange(1, self.n_items + 1).astype(str))
+
+    def repeated(self) -> int:
+        """Test targets that stand in their own history."""
+        history = self.history(True)
+        row = np.repeat(np.arange(len(self.users)), history.lengths)
+        return len(np.unique(row[history.items == self.test[row]]))
+
+
+def read(spec: str, columns: str | None = None, click_threshold: float | None = None) -> LeaveOneOut:
+    """A file of "user item item item ..." lines (.txt), or any log that the simulator reads."""
+    if spec.endswith(".txt"):
+        user, item, _, items = read_lines(Path(spec))
+        return _split(Path(spec).name, user, item, np.zeros(len(user)), len(items))
+    if spec.startswith("world:"):
+        raise InputError(
+            "the built-in world lives in simulator.run; give --data a .txt, an event table or a data set's folder"
+        )
+    data = load(spec, columns, click_threshold)
+    log = data.for_policies()
+    log = log.rows(log.clicked).by_user()
+    return _split(data.name, log.user.astype(np.int64), log.item, log.time, data.catalogue.size)
+
+
+def _split(name: str, user: np.ndarray, item: np.ndarray, time: np.ndarray, n_items: int) -> LeaveOneOut:
+    """From rows grouped by user, in order of time."""
+    count = np.bincount(user)
+    start = np.cumsum(count) - count
+    users = np.flatnonzero(count >= 3)
+    if len(users) < 2:
+        raise InputError(
+            f"'{name}': {len(users)} users have 3 clicks or more; leave-one-out needs at least two such users"
+        )
+    if n_items <= K:
+        raise InputError(f"'{name}': {n_items} items; ranking the best {K} needs more than that")
+    end = start + count
+    kept = np.ones(len(user), bool)
+    kept[end[users] - 1] = kept[end[users] - 2] = False
+    there, first = np.unique(user[kept], return_index=True)
+    train = Sequences(there, item[kept].astype(np.int32), np.append(first, kept.sum()), np.ones(kept.sum(), np.float32))
+    return LeaveOneOut(
+        name, n_items, len(count), train, users,
+        item[end[users] - 2].astype(np.int32), item[end[users] - 1].astype(np.int32), time[kept],
+    )  # fmt: skip
+
+
+def ranks(policy: Policy, split: LeaveOneOut, part: str, rows: np.ndarray | None = None, k: int = K) -> np.ndarray:
+    """(V,) uint8 place of each target among the best k, from 1; 0 = not among them.
+
+    Args:
+        part: "valid" or "test"; the test's history includes the validation target.
+        rows: only these of `split.users`.
+    """
+    history = split.history(part == "test")
+    targets = split.test if part == "test" else split.valid
+    users = split.users
+    if rows is not None:
+        users, targets = users[rows], targets[rows]
+        history = Sequences(users, *_picked(history, rows))
+    slates = best(policy, split.n_items, users, history, k)
+    hit = slates == targets[:, None]
+    return np.where(hit.any(axis=1), hit.argmax(axis=1) + 1, 0).astype(np.uint8)
+
+
+def best(policy: Policy, n_items: int, users: np.ndarray, history: Sequences, k: int) -> np.ndarray:
+    """(V, k) best items for users after their history, which is excluded; 0 where fewer than k items are left."""
+    row = np.repeat(np.arange(len(users)), history.lengths)
+    seen = np.unique(row * np.int64(n_items + 1) + history.items) // (n_items + 1)
+    left = np.minimum(n_items - np.bincount(seen, minlength=len(users)), k)
+    if (left == k).all():
+        return _best(policy, n_items, users, history, k)
+    slates = np.zeros((len(users), k), np.int32)
+    for n in np.unique(left[left > 0]):
+        rows = np.flatnonzero(left == n)
+        slates[rows, :n] = _best(policy, n_items, users[rows], Sequences(users[rows], *_picked(history, rows)), int(n))
+    return slates
+
+
+def _best(policy: Policy, n_items: int, users: np.ndarray, history: Sequences, k: int) -> np.ndarray:
+    if isinstance(policy, Sequential):
+        return policy.top(users, last_items(history, users, policy.length), k, history)
+    slates = []
+    contexts = last_items(history, users, max(policy.history_length, 1))
+    for begin in range(0, len(users), 256):
+        rows = np.arange(begin, min(begin + 256, len(users)))
+        requests = plain_requests(contexts[rows], n_items, users[rows], padded(history, rows))
+        slates.append(policy.recommend(requests, k, Draws(0, requests.users, requests.sessions)).items)
+    return np.concatenate(slates)
+
+
+def _picked(sequences: Sequences, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Items, starts and weights of these sequences."""
+    sizes = sequences.lengths[rows]
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    index = np.repeat(sequences.starts[rows] - starts[:-1], sizes) + np.arange(starts[-1])
+    return sequences.items[index], starts, sequences.weights[index]
+
+
+def gains(ranks: np.ndarray, cut: int) -> np.ndarray:
+    """NDCG at this cut of each rank (0 = miss); one relevant item, so that the ideal is 1."""
+    inside = (ranks > 0) & (ranks <= cut)
+    return inside / np.log2(np.maximum(ranks, 1).astype(np.float64) + 1)
+
+
+def metrics(ranks: np.ndarray) -> dict[str, float]:
+    """HR and NDCG at 5, 10 and 20."""
+    found = {f"hr@{k}": float(((ranks > 0) & (ranks <= k)).mean()) for k in CUTS}
+    return found | {f"ndcg@{k}": float(gains(ranks, k).mean()) for k in CUTS}

@@ -1,0 +1,90 @@
+"""Trials in processes of their own, some at a time, so that memory and random state are each one's own."""
+
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import Progress
+
+from gptrec.offline import trials
+from gptrec.offline.leave_one_out import read
+from gptrec.offline.trials import Task
+
+Data = tuple[str, str | None, float | None]  # --data, --columns, --click-threshold
+
+
+def in_a_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def run_all(
+    tasks: Iterable[Task], data: Data, out: Path, bar: Progress, jobs: int,
+    after: Callable[[list[dict[str, Any]]], None] = lambda records: None,
+) -> dict[str, dict[str, Any]]:  # fmt: skip
+    """Records by the tasks' files; `jobs` trials at a time, each with its share of the threads.
+
+    Args:
+        after: called with the records so far when a trial has ended, never twice at once.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    stop, one_by_one = threading.Event(), threading.Lock()
+
+    def one(task: Task) -> None:
+        if stop.is_set():
+            return
+        record = _apart(task, data, out, bar, stop)
+        with one_by_one:
+            found[task.file] = record
+            after(list(found.values()))
+
+    pool = ThreadPoolExecutor(jobs)
+    futures = [pool.submit(one, task) for task in tasks]
+    try:
+        for future in futures:
+            future.result()
+    finally:
+        stop.set()  # after an interruption or an error: those under way end at their next step
+        pool.shutdown(cancel_futures=True)
+    return found
+
+
+def _apart(task: Task, data: Data, out: Path, bar: Progress, stop: threading.Event) -> dict[str, Any]:
+    """Runs a trial in a process of its own; shows how far it is."""
+    name = f"{task.label}, seed {task.seed}"
+    row = bar.add_task(name, total=1.0, note="")
+    with multiprocessing.get_context("spawn").Manager() as manager:
+        told = manager.dict()
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            future = pool.submit(_work, task, data, out, told, torch.get_num_threads())
+            while not future.done():
+                time.sleep(0.2)
+                if stop.is_set():
+                    told["stop"] = True
+                if "done" in told:
+                    bar.update(row, completed=told["done"], note=f"validation NDCG@10 {told['score']:.4f}")
+            record: dict[str, Any] = future.result()
+    last = f"validation NDCG@10 {record['valid']['ndcg@10']:.4f}"
+    bar.update(row, completed=1.0, note=last)
+    if not bar.console.is_terminal:
+        bar.console.print(f"{name}: {last}, {record['seconds']:.0f} s", highlight=False)
+    return record
+
+
+def _work(task: Task, data: Data, out: Path, told: Any, threads: int) -> dict[str, Any]:
+    torch.set_num_threads(threads)
+    parent = multiprocessing.parent_process()
+
+    def show(label: str, done: float, score: float) -> None:
+        if (parent is not None and not parent.is_alive()) or "stop" in told:
+            os._exit(1)  # nobody waits any more; the checkpoint is there for --resume
+        told["score"] = score
+        told["done"] = done
+
+    return trials.run(task, read(*data), out, show)

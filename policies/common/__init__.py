@@ -1,0 +1,1 @@
+"""The plumbing of all four packages: errors, files, tables, settings, the terminal."""

@@ -1,0 +1,1 @@
+"""What sequence networks share: batches, losses, the training loop, cached keys and values."""

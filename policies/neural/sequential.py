@@ -1,0 +1,245 @@
+"""What the neural sequence policies share: settings, training, validation, ranking. They differ in the network."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from policies.base import Requests, Slates, plain_requests
+from policies.catalogue import Catalogue
+from policies.common.errors import InputError
+from policies.draws import Draws
+from policies.log import Impressions
+from policies.neural.cooccurrence import ppmi_vectors
+from policies.neural.losses import LOSSES, Recipe
+from policies.neural.ranking import best_allowed, numpy_state, torch_state
+from policies.neural.sequences import Batch, Sequences, autoregressive, joined, next_clicks, remember, split_by_time
+from policies.neural.sessions import CHUNK
+from policies.neural.training import Stage, Trainer, ndcg_of, seeded
+
+
+@dataclass
+class Sequential:
+    """A network that reads a user's last clicks and says a vector; items are scored by their nearness to it.
+
+    Subclasses give `_make` and, where they cache or read more than clicks, `_slates` and the rest.
+    """
+
+    width: int = 64
+    layers: int = 2
+    heads: int = 2
+    length: int = 50  # clicks of context
+    room: int = 0  # positions beyond them
+    chunk: int = CHUNK  # sessions computed at once; more of them is faster where as many are on the same page
+    dropout: float = 0.2
+    epochs: int = 5
+    patience: int = 2  # a stage ends after so many validations without a better score
+    update_epochs: int = 2
+    update_batches: int = 200  # of an epoch of an update, at most; a random part of the rows where there are more
+    update_steps: int = 0  # exactly so many steps per update; 0 = update_epochs
+    rate: float = 2e-3
+    update_rate: float = 5e-4
+    loss: str = "softmax"  # or bce: dot products against one drawn negative per click
+    temperature: float = 0.07
+    sampled: int = 1024  # negatives per batch where the catalogue is larger; 0 = softmax over all items
+    decay: float = 0.01  # weight decay
+    untied: bool = False  # what an item says as context departs from what it is as an answer
+    start: bool = True  # item embeddings started from the co-occurrence of items
+    batch_tokens: int = 2048
+    validation_share: float = 0.1  # the last part of the log's clicks, by time
+    validation_users: int = 1000
+    history_of: Literal["impressions", "clicks"] = "clicks"
+    history_length: int = field(init=False, default=0)
+    scores_: list[float] = field(init=False, default_factory=list, repr=False)  # validation NDCG@10, in order
+
+    def __post_init__(self) -> None:
+        if self.loss not in LOSSES:
+            raise InputError(f"loss '{self.loss}': wanted one of {', '.join(LOSSES)}")
+        if self.width % self.heads:
+            raise InputError(f"width {self.width} is no multiple of {self.heads} heads")
+        for name in ("layers", "chunk"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} {getattr(self, name)}: wanted at least 1")
+        self.history_length = self.length + self.room
+        self._net: Any = None
+        self._memory = np.zeros((0, self.length), np.int32)
+        self._popularity = np.zeros(0)
+        self._vectors: Tensor | None = None  # of the items as they are scored, while the weights stay
+
+    @property
+    def net(self) -> Any:
+        """The network. Its kind is the subclass's."""
+        if self._net is None:
+            raise RuntimeError("fit comes before this")
+        return self._net
+
+    @property
+    def n_items(self) -> int:
+        return len(self._popularity) - 1
+
+    def _make(self, n_items: int, n_users: int) -> torch.nn.Module:
+        raise NotImplementedError
+
+    # -- learning -------------------------------------------------------------------------------------------------
+
+    def begin(self, clicks: Sequences, n_items: int, n_users: int, rng: np.random.Generator) -> None:
+        """A network with its first weights."""
+        self._net = self._make(n_items, n_users).eval()
+        width = self._net.width
+        vectors = ppmi_vectors(clicks, n_items, width, rng) if self.start else np.zeros((0, width), np.float32)
+        self._net.initialise(vectors, seeded(rng))
+        self._popularity = np.bincount(clicks.items, minlength=n_items + 1).astype(np.float64)
+        self._forget()
+
+    def batches(self, clicks: Sequences, rng: np.random.Generator) -> Iterator[Batch]:
+        """One epoch: predict each click from the ones before it; windows are as long as what serving sees, and a target."""
+        return autoregressive(clicks, self.n_items, self.length + 1, self.batch_tokens, rng, self.room)
+
+    def stages(self, clicks: Sequences) -> list[Stage]:
+        """How a network is trained from its first weights."""
+        return [Stage("training", lambda rng: self.batches(clicks, rng), self.rate, self.epochs)]
+
+    def trainer(
+        self, stages: list[Stage], rng: np.random.Generator, validate: Callable[[], float] | None = None,
+        **limits: Any,
+    ) -> Trainer:  # fmt: skip
+        """A trainer of this policy's network; `limits` are those of `Trainer`."""
+        self._forget()
+        recipe = Recipe(self.loss, self.temperature, self.sampled, self.decay)
+        return Trainer(self.net, stages, recipe, self._popularity, rng, validate, **limits)
+
+    def fit(self, log: Impressions, catalogue: Catalogue, rng: np.random.Generator) -> None:
+        early, late = split_by_time(log, self.validation_share)
+        clicks = Sequences.of(early)
+        self.begin(clicks, catalogue.size, int(log.user.max()) + 1, rng)
+        users, contexts, targets = next_clicks(early, late, self.length, self.validation_users, rng)
+        validate = (lambda: ndcg_of(self.top(users, contexts, min(10, self.n_items)), targets)) if len(users) else None
+        self.scores_ = self.trainer(self.stages(clicks), rng, validate, patience=self.patience).run()
+        self._memory = remember(np.zeros((0, self.length), np.int32), log)
+        self._forget()
+
+    def update(self, log: Impressions, catalogue: Catalogue, rng: np.random.Generator) -> None:
+        """Fine-tunes on the users who clicked since, their remembered clicks included so that little is forgotten."""
+        if not log.clicked.any():
+            return
+        clicks = joined(self._memory, log)
+        self._count(log)
+        stage = Stage(
+            "update",
+            lambda rng: islice(self.batches(clicks, rng), self.update_batches),
+            self.update_rate,
+            self.update_epochs,
+        )
+        self.trainer([stage], rng, steps=self._update_steps()).run()
+        self._memory = remember(self._memory, log)
+        self._forget()
+
+    def _update_steps(self) -> list[int] | None:
+        return [self.update_steps] if self.update_steps > 0 else None
+
+    def _count(self, log: Impressions) -> None:
+        self._popularity = self._popularity + np.bincount(log.item[log.clicked], minlength=len(self._popularity))
+
+    def _forget(self) -> None:
+        """Drops what was computed with weights that have changed."""
+        self._vectors = None
+
+    # -- ranking --------------------------------------------------------------------------------------------------
+
+    def _item_vectors(self) -> Tensor:
+        """(N + 1, D) of the items as they are scored; transposed in memory, as one product of many reads it."""
+        vectors: Tensor = self.net.scale(self.net.item_vectors()).T.contiguous().T
+        return vectors
+
+    def _slates(self, requests: Requests, k: int, vectors: Tensor, width: int | None = None) -> np.ndarray:
+        """(B, k) items for requests of one page.
+
+        Args:
+            vectors: (N + 1, D) of the items, as they are scored.
+            width: forget sessions, and compute on so many columns of the history at most.
+        """
+        raise NotImplementedError
+
+    @torch.inference_mode()
+    def recommend(self, requests: Requests, slate_size: int, draws: Draws) -> Slates:
+        slates = np.zeros((len(requests), slate_size), np.int32)
+        if self._vectors is None:
+            self._vectors = self._item_vectors()
+        for page in np.unique(requests.pages):
+            rows = np.flatnonzero(requests.pages == page)
+            part = requests if len(rows) == len(requests) else requests.rows(rows)
+            slates[rows] = self._slates(part, slate_size, self._vectors)
+        return Slates(slates, np.ones(slates.shape, np.float32))
+
+    @torch.inference_mode()
+    def top(self, users: np.ndarray, contexts: np.ndarray, k: int, exclude: Sequences | None = None) -> np.ndarray:
+        """(V, k) best items after these clicks, outside of any session; users of like length share a batch.
+
+        Args:
+            users: (V,) ids.
+            contexts: (V, L) int32, left-padded with 0.
+            exclude: what each user may not get, its sequences in the order of `users`; None = everything may come.
+        """
+        slates = np.zeros((len(users), k), np.int32)
+        vectors = self._item_vectors()
+        counts = (contexts > 0).sum(axis=1)
+        order = np.argsort(counts, kind="stable")
+        for begin in range(0, len(order), CHUNK):
+            rows = order[begin : begin + CHUNK]
+            width = max(int(counts[rows].max()), 1)
+            requests = plain_requests(contexts[rows][:, -width:], self.n_items, users[rows], padded(exclude, rows))
+            slates[rows] = self._slates(requests, k, vectors, width)
+        return slates
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {**numpy_state(self.net), "memory": self._memory, "popularity": self._popularity}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        self._memory = np.array(state["memory"])
+        self._popularity = np.array(state["popularity"])
+        self._net = self._make(self.n_items, self._n_users_of(state)).eval()
+        self._net.load_state_dict(torch_state(state))
+        self._forget()
+
+    def _n_users_of(self, state: dict[str, np.ndarray]) -> int:
+        return 0
+
+
+def padded(sequences: Sequences | None, rows: np.ndarray) -> np.ndarray:
+    """(len(rows), W) int32: these sequences, padded with 0."""
+    if sequences is None:
+        return np.zeros((len(rows), 0), np.int32)
+    sizes = sequences.lengths[rows]
+    index = sequences.starts[rows][:, None] + np.arange(int(sizes.max(initial=0)))
+    inside = index < sequences.starts[rows + 1][:, None]
+    return np.where(inside, sequences.items[np.minimum(index, len(sequences.items) - 1)], 0)
+
+
+@dataclass
+class Recomputing(Sequential):
+    """A sequence policy that reads its context anew at every page."""
+
+    def _last_states(self, contexts: Tensor) -> Tensor:
+        """(B, D) what comes after these clicks (B, W), left-aligned, padded with 0."""
+        raise NotImplementedError
+
+    def _slates(self, requests: Requests, k: int, vectors: Tensor, width: int | None = None) -> np.ndarray:
+        # Chunks of one shape, the last one padded: a user gets the same bits whoever shares the chunk.
+        chunk = self.chunk if width is None else CHUNK
+        width = self.length if width is None else width
+        clicked = np.where(requests.feedback > 0, requests.items, 0)[:, -width:]
+        order = np.argsort(clicked == 0, axis=1, kind="stable")
+        contexts = np.zeros((-(-len(clicked) // chunk) * chunk, width), np.int64)
+        contexts[: len(clicked), : clicked.shape[1]] = np.take_along_axis(clicked, order, axis=1)
+        slates = np.zeros((len(clicked), k), np.int32)
+        for begin in range(0, len(clicked), chunk):
+            here = slice(begin, begin + chunk)
+            states = self.net.scale(self._last_states(torch.from_numpy(contexts[here])))
+            n = len(slates[here])
+            scores = (states @ vectors.T)[:n]
+            slates[here] = best_allowed(scores, requests.exclude[here], requests.available, k)
+        return slates

@@ -1,0 +1,1 @@
+"""Any file that people have, as a data set: nothing lost without a word."""

@@ -1,0 +1,1 @@
+"""Users and policies in time: the clock, histories, the recorder, the oracle."""

@@ -1,0 +1,294 @@
+"""The experiment in time: a SimPy clock, waves of pages, retraining. Arrays are the matter, SimPy is the clock.
+
+Two processes run in a world: `serving` lets every bucket's due users have their visits, `rounds` retrains and
+deploys. None runs per user. Randomness is keyed by user, session and page, so how much time a batch covers changes
+speed, never results.
+"""
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import simpy
+
+from policies.base import BY_LOG, BY_OTHER, BY_SELF, Policy, Requests
+from policies.catalogue import Catalogue
+from policies.common.errors import InputError
+from policies.draws import Draws, generator, key_of
+from policies.registry import base_name, make
+from policies.testing import PolicyError, check_slates
+from simulator.engine.histories import Histories
+from simulator.engine.oracle import Oracle
+from simulator.engine.recorder import WARMUP, WOULD, Recorder
+from simulator.settings import Experiment
+from simulator.users.choice_model import DAY, ChoiceModel
+from simulator.users.state import Feedback, State
+
+WAVE = 2048  # users served together; bounds memory, never changes results
+
+
+@dataclass
+class Arm:
+    """A policy at work in a world. `code` is its place among the buckets, -1 for the warm-up."""
+
+    name: str
+    code: int
+    policy: Policy
+    round: int = 0
+    repeats: bool = False
+    unchecked: bool = True  # no page of this model has been looked at in full yet
+
+    @property
+    def bucket(self) -> str:
+        return WARMUP if self.code < 0 else self.name
+
+
+@dataclass
+class World:
+    """A population, its minds and histories, and who serves it.
+
+    Attributes:
+        ids: (n,) user ids; place i of every other array belongs to user ids[i].
+        bucket: (n,) int16 code of the arm that serves each user, -1 for nobody.
+        due: (n,) float64 s, next visit. sessions: (n,) int32, visits so far.
+        on_look: called at the end of each day of the test with the number of days; True ends the test.
+        stopped_day: the day that ended it, None where it ran as planned.
+    """
+
+    name: str
+    experiment: Experiment
+    model: ChoiceModel
+    catalogue: Catalogue
+    ids: np.ndarray
+    bucket: np.ndarray
+    arms: list[Arm]
+    state: State
+    histories: Histories
+    due: np.ndarray
+    sessions: np.ndarray
+    recorder: Recorder
+    pages_served: int = 0
+    on_page: Callable[[float, int], None] | None = None
+    on_checkpoint: Callable[["World", int], None] | None = None
+    on_look: Callable[[int], bool] | None = None
+    stopped_day: int | None = None
+
+    def __post_init__(self) -> None:
+        self._key = key_of("world", self.experiment.seed)
+        self._order = np.argsort(self.ids)
+        self._available = self.catalogue.available(0.0)
+        self._no_exclude = np.zeros((len(self.ids), 0), np.int32)
+        for arm in self.arms:
+            if isinstance(arm.policy, Oracle):
+                arm.policy.world = self
+
+    def place_of(self, users: np.ndarray) -> np.ndarray:
+        """(B,) where these user ids stand in the arrays."""
+        return self._order[np.searchsorted(self.ids, users, sorter=self._order)]
+
+    # -- time ---------------------------------------------------------------------------------------------------
+
+    def run(self, start: float, end: float, first_round: int = 1) -> None:
+        """From `start` to `end`; retrains from round `first_round` on, at once if it is due at `start`."""
+        if end <= start:  # no warm-up, say
+            return
+        self._available = self.catalogue.available(np.floor(start / DAY) * DAY)
+        env = simpy.Environment(initial_time=start)
+        if self.catalogue.changes:
+            env.process(self._shelves(env))
+        env.process(self._serving(env, end))
+        if start >= 0 and self.experiment.rounds > 1 and self.experiment.learn_from != "none":
+            env.process(self._rounds(env, first_round))
+        env.run(until=end if self.on_look is None else env.process(self._looking(env, end)))
+        self._serve_all(env.now)
+        self.recorder.flush()
+
+    def _serving(self, env: simpy.Environment, end: float) -> Generator[Any, Any, None]:
+        while env.now < end:
+            yield env.timeout(min(self.experiment.batch_hours * 3600, end - env.now))
+            self._serve_all(env.now)
+
+    def _shelves(self, env: simpy.Environment) -> Generator[Any, Any, None]:
+        """At midnight new items appear and others are withdrawn; a visit keeps the items that it began with."""
+        while True:
+            yield env.timeout((np.floor(env.now / DAY) + 1) * DAY - env.now)
+            self._serve_all(env.now)
+            self._available = self.catalogue.available(env.now)
+
+    def _looking(self, env: simpy.Environment, end: float) -> Generator[Any, Any, None]:
+        """A look at the end of every day but the last; ends with the test."""
+        assert self.on_look is not None
+        while env.now < end:
+            day = int(env.now // DAY) + 1
+            yield env.timeout(min(day * DAY, end) - env.now)
+            if env.now >= end:
+                return
+            self._serve_all(env.now)
+            self.recorder.flush()
+            if self.on_look(day):
+                self.stopped_day = day
+                return
+
+    def _rounds(self, env: simpy.Environment, first_round: int) -> Generator[Any, Any, None]:
+        """Serve up to the cut, read the log before it, train copies; serve up to the deployment, swap them in."""
+        length = self.experiment.round_seconds
+        for number in range(first_round, self.experiment.rounds):
+            cut = number * length
+            yield env.timeout(max(cut - env.now, 0.0))
+            self._serve_all(cut)
+            if self.on_checkpoint is not None:
+                self.recorder.flush()
+                self.on_checkpoint(self, number)
+            trained = [self._retrained(arm, number, cut) for arm in self.arms]
+            yield env.timeout(self.experiment.training_delay_hours * 3600)
+            self._serve_all(env.now)
+            for arm, policy in zip(self.arms, trained, strict=True):
+                arm.policy, arm.round, arm.unchecked = policy, number, True
+
+    def _retrained(self, arm: Arm, number: int, cut: float) -> Policy:
+        """A copy of the arm's policy that has learned from the rows since the last time, none of them after the cut."""
+        if isinstance(arm.policy, Oracle):
+            return arm.policy
+        e = self.experiment
+        since = (number - 1) * e.round_seconds if number > 1 else -np.inf
+        readable = {arm.bucket: BY_SELF}
+        if e.learn_from == "all":
+            readable = {other.bucket: BY_SELF if other is arm else BY_OTHER for other in self.arms}
+        if number == 1:
+            readable[WARMUP] = BY_LOG
+        rows = self.recorder.rows(readable, since, cut)
+        settings = e.settings_for(arm.name)
+        policy = make(base_name(arm.name), settings)
+        policy.restore(arm.policy.state())
+        policy.update(
+            rows,
+            self.catalogue,
+            generator("train", e.seed, base_name(arm.name), sorted(settings.items()), number),
+        )
+        return policy
+
+    # -- serving ------------------------------------------------------------------------------------------------
+
+    def _serve_all(self, until: float) -> None:
+        for arm in self.arms:
+            self._serve(arm, until)
+        if self.on_page is not None:
+            self.on_page(until, self.pages_served)
+
+    def _serve(self, arm: Arm, until: float) -> None:
+        """All visits of this bucket that begin before `until`; a user may visit more than once."""
+        members = np.flatnonzero(self.bucket == arm.code) if arm.code >= 0 else np.arange(len(self.ids))
+        while True:
+            due = members[self.due[members] < until]
+            if not len(due):
+                return
+            for begin in range(0, len(due), WAVE):
+                self._visits(arm, due[begin : begin + WAVE])
+                if self.on_page is not None:
+                    self.on_page(until, self.pages_served)
+
+    def _visits(self, arm: Arm, who: np.ndarray) -> None:
+        """One visit of each of these users, page by page until the last one has left."""
+        now = self.due[who].copy()
+        session = self.sessions[who]
+        live = np.arange(len(who))
+        for page in range(self.experiment.max_pages):
+            users = who[live]
+            feedback = self._page(arm, users, session[live], page, now[live])
+            now[live] += feedback.seconds
+            live = live[feedback.stays]
+            if not len(live):
+                break
+        draws = Draws(self._key, self.ids[who], session, 0).derived("return")
+        self.due[who] = self.model.next_visit(self.state, who, now, draws)
+        self.sessions[who] += 1
+
+    def _page(self, arm: Arm, users: np.ndarray, session: np.ndarray, page: int, now: np.ndarray) -> Feedback:
+        pages = np.full(len(users), page, np.int16)
+        draws = Draws(self._key, self.ids[users], session, pages)
+        requests = self._requests(arm, users, session, pages, now)
+        size = self.experiment.slate_size
+        slates = arm.policy.recommend(requests, size, draws.derived("policy"))
+        try:
+            check_slates(slates, requests, size, excluded=arm.unchecked)
+        except PolicyError as error:
+            raise InputError(f"policy '{arm.name}' breaks the contract: {error}") from None
+        arm.unchecked = False
+        items = slates.items
+        # A policy that shows one slate for sure says nothing of any other.
+        random = slates.propensity is not None and bool((slates.propensity < 1).any())
+        would = self._would(arm, users, session, pages, now, draws) if random else {}
+        feedback = self.model.respond(self.state, users, items, pages, now, draws)
+        self.histories.record(users, items, feedback.clicked, arm.code + 1, now, session, pages)
+        self._record(arm, requests, items, slates.propensity, feedback, would)
+        self.pages_served += len(users)
+        return feedback
+
+    def _would(
+        self, arm: Arm, users: np.ndarray, session: np.ndarray, pages: np.ndarray, now: np.ndarray, draws: Draws
+    ) -> dict[str, np.ndarray]:
+        """Contender -> (B, K) the slates that it would have shown in this arm's place; by draws that are not this arm's."""
+        if self.recorder.shadow_folder is None:
+            return {}
+        others = [other for other in self.arms if other is not arm and other.name in self.experiment.contenders]
+        size = self.experiment.slate_size
+        return {
+            other.name: other.policy.recommend(
+                self._requests(other, users, session, pages, now), size, draws.derived(f"would {other.name}")
+            ).items
+            for other in others
+        }
+
+    def _requests(
+        self, arm: Arm, users: np.ndarray, session: np.ndarray, pages: np.ndarray, now: np.ndarray
+    ) -> Requests:
+        """What the policy is told: nothing of the users' minds."""
+        ring = self.histories.clicks if arm.policy.history_of == "clicks" else self.histories.impressions
+        at, there = ring.last(users, arm.policy.history_length)
+        by = ring.by[at]
+        said = np.where(by == 0, BY_LOG, np.where(by == arm.code + 1, BY_SELF, BY_OTHER))
+        here = there & (ring.session[at] == session[:, None])
+        return Requests(
+            users=self.ids[users],
+            sessions=session,
+            pages=pages,
+            now=now,
+            items=np.where(there, ring.items[at], 0),
+            feedback=np.where(there, ring.feedback[at], np.float32(0)),
+            said=np.where(there, said, 0).astype(np.int8),
+            ages=np.where(there, now[:, None] - ring.time[at], 0).astype(np.float32),
+            turns=np.where(here, ring.page[at], np.int16(-1)),
+            exclude=self._no_exclude[users] if arm.repeats else self.histories.seen[users],
+            available=self._available,
+        )
+
+    def _record(
+        self,
+        arm: Arm,
+        requests: Requests,
+        items: np.ndarray,
+        propensity: np.ndarray | None,
+        feedback: Feedback,
+        would: dict[str, np.ndarray],
+    ) -> None:
+        b, k = items.shape
+        columns = {
+            "time": np.repeat(requests.now, k),
+            "user": np.repeat(requests.users, k),
+            "session": np.repeat(requests.sessions, k),
+            "page": np.repeat(requests.pages, k),
+            "slot": np.tile(np.arange(k, dtype=np.int8), b),
+            "item": items.ravel(),
+            "propensity": np.full(b * k, np.nan, np.float32) if propensity is None else propensity.ravel(),
+            "clicked": feedback.clicked.ravel(),
+            "watched": feedback.watched.ravel(),
+            "long_view": feedback.long_view.ravel(),
+            "liked": feedback.liked.ravel(),
+            "hated": feedback.hated.ravel(),
+        }
+        columns |= {WOULD + name: slate.ravel() for name, slate in would.items()}
+        if self.recorder.truth_folder is not None:
+            columns["appeal"] = feedback.appeal.ravel()
+            columns["probability"] = feedback.probability.ravel()
+        self.recorder.add(arm.bucket, arm.round if arm.code >= 0 else -1, columns)

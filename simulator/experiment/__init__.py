@@ -1,0 +1,1 @@
+"""One experiment, top to bottom: data, population, training, worlds, run folder."""

@@ -1,0 +1,56 @@
+"""A world on disk, between two visits."""
+
+from dataclasses import asdict
+
+from policies.common.files import load_arrays, save_arrays, save_json
+from simulator.engine.histories import Ring
+from simulator.engine.oracle import Oracle
+from simulator.engine.recorder import Part
+from simulator.engine.world import World
+from simulator.experiment.run_folder import RunFolder
+from simulator.users.state import State
+
+
+# -- checkpoints ----------------------------------------------------------------------------------------------------
+def save_world(world: World, next_round: int, run: RunFolder) -> None:
+    """Everything that a world needs to go on, at a moment at which nobody is in the middle of a visit."""
+    world.recorder.flush()
+    arrays = {f"state.{name}": getattr(world.state, name) for name in State.__slots__}
+    for kind in ("impressions", "clicks"):
+        ring = getattr(world.histories, kind)
+        arrays |= {f"{kind}.{name}": getattr(ring, name) for name in Ring.__slots__}
+    arrays |= {
+        "seen": world.histories.seen, "seen_count": world.histories.seen_count,
+        "due": world.due, "sessions": world.sessions,
+    }  # fmt: skip
+    for arm in world.arms:
+        arrays |= {f"policy.{arm.code}.{name}": value for name, value in arm.policy.state().items()}
+    save_arrays(run.checkpoint(f"{world.name}-{next_round}"), arrays)
+    about = {
+        "next_round": next_round,
+        "rounds": [arm.round for arm in world.arms],
+        "pages": world.pages_served,
+        "parts": [asdict(part) for part in world.recorder.parts],
+    }
+    save_json(run.checkpoint(world.name).with_suffix(".json"), about)
+
+
+def restore_world(world: World, run: RunFolder, about: dict) -> None:
+    """Puts a checkpoint back into a freshly made world and deletes rows that were written after it."""
+    arrays = load_arrays(run.checkpoint(f"{world.name}-{about['next_round']}"))
+    for name in State.__slots__:
+        if f"state.{name}" in arrays:  # runs of before there was drift have none
+            setattr(world.state, name, arrays[f"state.{name}"])
+    for kind in ("impressions", "clicks"):
+        for name in Ring.__slots__:
+            setattr(getattr(world.histories, kind), name, arrays[f"{kind}.{name}"])
+    world.histories.seen, world.histories.seen_count = arrays["seen"], arrays["seen_count"]
+    world.due, world.sessions = arrays["due"], arrays["sessions"]
+    for arm, number in zip(world.arms, about["rounds"], strict=True):
+        arm.round = number
+        prefix = f"policy.{arm.code}."
+        state = {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
+        if not isinstance(arm.policy, Oracle):
+            arm.policy.restore(state)
+    world.pages_served = about["pages"]
+    world.recorder.keep_only([Part(**part) for part in about["parts"]], [arm.bucket for arm in world.arms])

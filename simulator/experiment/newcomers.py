@@ -1,0 +1,112 @@
+"""Newcomers and new items during a run: who arrives when, drawn from the fitted users and items, unknown to all policies."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from policies.catalogue import Catalogue
+from policies.common.errors import InputError
+from policies.draws import Draws, key_of
+from policies.log import Dataset
+from simulator.fitting.arrivals import NAMES
+from simulator.settings import Experiment
+from simulator.users.choice_model import DAY, ChoiceModel
+
+ITEM_ARRAYS = ("item_level", "item_taste", "item_long_view", "item_like", "item_hate", "category", "duration")
+
+
+def rates(e: Experiment, model: ChoiceModel) -> dict[str, float]:
+    """Shares per day: those of the experiment, or what the log says."""
+    fitted = {name: model[name] if name in model.numbers else 0.0 for name in NAMES}
+    return {name: fitted[name] if (given := getattr(e, name)) is None else given for name in NAMES}
+
+
+def told(e: Experiment, model: ChoiceModel) -> str:
+    """The population in words."""
+    share = rates(e, model)
+    new, born, gone = (
+        share["new_users"] * e.users,
+        share["new_items"] * model.n_items,
+        share["gone_items"] * model.n_items,
+    )
+    words = f"population: {e.users} users"
+    if new:
+        words += f", {new:.3g} newcomers a day"
+    return words + (f"; {born:.3g} new items and {gone:.3g} withdrawn ones a day" if born or gone else "")
+
+
+def newcomers(e: Experiment, model: ChoiceModel, share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ids, rows of the fitted users whose parameters they have, and arrival times [s] of the users who come during the run.
+
+    They come as often by hour of the day as users visit. Ids and times depend on the seed and the place in the line alone, as
+    long as the population is no larger than the fitted one: a smaller population has the first of them.
+
+    Args:
+        share: new users per day, as a share of the population.
+    """
+    span = e.warmup_days + e.days
+    n = round(share * e.users * span)
+    line = np.arange(n)
+    turns = -(-e.users // model.n_users)  # ids of the population that is there from the start
+    ids = turns * model.n_users + line
+    if n and ids[-1] >= np.iinfo(np.int32).max:
+        raise InputError(f"new_users={share:g} of {e.users} users in {span:g} days: too many; lower one of them")
+    u = Draws(key_of("newcomers", e.seed), ids, ids * 0).uniform("arrival", 2)
+    rows = np.minimum((u[:, 0] * model.n_users).astype(np.int64), model.n_users - 1)
+    begin, end = model.busy_time(np.array([-e.warmup_days, e.days]) * DAY)
+    return ids.astype(np.int32), rows, model.clock_time(begin + u[:, 1] * (end - begin))
+
+
+def turned_over(e: Experiment, data: Dataset, model: ChoiceModel) -> tuple[Dataset, ChoiceModel]:
+    """Data and users with the items that appear during the run, and all items' times of birth and withdrawal.
+
+    New items are like items of the catalogue, under ids of their own. The items' lives end at a constant hazard.
+    """
+    share = rates(e, model)
+    if share["new_items"] == 0 and share["gone_items"] == 0:
+        return data, model
+    n, span = data.catalogue.size, e.warmup_days + e.days
+    new = round(share["new_items"] * n * span)
+    line = np.arange(n + new)
+    u = Draws(key_of("items", e.seed), line, line * 0).uniform("lives", 3)
+    source = 1 + np.minimum((u[n:, 0] * n).astype(np.int64), n - 1)
+    born = (u[n:, 1] * span - e.warmup_days) * DAY
+    catalogue = _more(data.catalogue, source, born)
+    if share["gone_items"] > 0:
+        start = np.maximum(np.r_[np.full(n, -np.inf), born], -e.warmup_days * DAY)
+        end = start - np.log1p(-u[:, 2]) / share["gone_items"] * DAY
+        withdrawn = catalogue.withdrawn.copy()
+        withdrawn[1:] = np.minimum(withdrawn[1:], end)
+        catalogue = replace(catalogue, withdrawn=withdrawn)
+    _check(e, catalogue)
+    more: dict[str, Any] = {name: np.concatenate([a := getattr(model, name), a[source]]) for name in ITEM_ARRAYS}
+    table = model.table
+    if table is not None:
+        table = np.concatenate([table, table[:, source]], axis=1)
+    return replace(data, catalogue=catalogue), replace(model, table=table, **more)
+
+
+def _more(catalogue: Catalogue, source: np.ndarray, born: np.ndarray) -> Catalogue:
+    """With further items like those of `source`."""
+    names = np.array([f"new-item-{k + 1}" for k in range(len(source))], dtype=str)
+    return replace(
+        catalogue,
+        ids=np.concatenate([catalogue.ids, names]),
+        category=np.concatenate([catalogue.category, catalogue.category[source]]),
+        duration=np.concatenate([catalogue.duration, catalogue.duration[source]]),
+        born=np.concatenate([catalogue.born, born]),
+        withdrawn=np.concatenate([catalogue.withdrawn, np.full(len(source), np.inf)]),
+    )
+
+
+def _check(e: Experiment, catalogue: Catalogue) -> None:
+    """Raises InputError where some day has too few items."""
+    least = e.slate_size + e.repeat_after
+    for day in range(-int(np.ceil(e.warmup_days)), int(np.ceil(e.days))):
+        there = int(catalogue.available(day * DAY).sum())
+        if there < least:
+            raise InputError(
+                f"on day {day} {there} items are left, fewer than slates of {e.slate_size} with repeat_after={e.repeat_after} "
+                "need; lower gone_items or repeat_after"
+            )

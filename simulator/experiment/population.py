@@ -1,0 +1,24 @@
+"""Who takes part: ids, parameters and times of arrival."""
+
+import numpy as np
+
+from policies.draws import Draws, key_of
+from simulator.experiment.newcomers import newcomers, rates
+from simulator.settings import Experiment
+from simulator.users.choice_model import ChoiceModel
+
+
+def population(e: Experiment, model: ChoiceModel) -> tuple[np.ndarray, ChoiceModel, np.ndarray]:
+    """(n,) user ids, the model of these users, and when they come first [s]; -inf for those who are there from the start.
+
+    Users come in an order that depends on the seed alone, so that a smaller population is the first part of a
+    larger one. Beyond the fitted users, newcomers get their parameters and ids of their own, unknown to all policies.
+    """
+    fitted = np.arange(model.n_users)
+    order = np.argsort(Draws(key_of("population", e.seed), fitted, fitted * 0).uniform("place", 1)[:, 0])
+    rows = np.resize(order, e.users)
+    turn = np.arange(e.users) // model.n_users
+    ids = np.where(turn == 0, rows, turn * model.n_users + rows).astype(np.int32)
+    more, like, arrival = newcomers(e, model, rates(e, model)["new_users"])
+    people = model.of_users(np.concatenate([rows, like]))
+    return np.concatenate([ids, more]), people, np.concatenate([np.full(e.users, -np.inf), arrival])

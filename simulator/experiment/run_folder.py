@@ -1,0 +1,135 @@
+"""The run directory: manifest, tables, checkpoints. Everything is written beside and renamed: whole or not at all."""
+
+import json
+import platform
+import time
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from policies.common.errors import InputError
+from policies.common.files import reading, save_json
+from policies.log import Dataset
+from simulator.settings import Experiment, from_dict
+
+
+# -- what the analysis needs ----------------------------------------------------------------------------------------
+def tables(
+    e: Experiment, data: Dataset, ids: np.ndarray, bucket: np.ndarray | None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Users with their bucket (every arm in turn in a twin run), and items with their rank by clicks in the log."""
+    known = np.where(ids < data.n_users, ids, 0)
+    names = np.where(ids < data.n_users, data.user_ids[known], [f"new-{i}" for i in ids])
+    arm = np.array([*e.policies, None], dtype=object)
+    users = pd.DataFrame({"user": ids, "user_id": names, "bucket": arm[bucket] if bucket is not None else None})
+    clicks = np.bincount(data.log.item[data.log.clicked], minlength=data.catalogue.size + 1)[1:]
+    percentile = pd.Series(clicks).rank(method="average", pct=True).to_numpy()
+    items = pd.DataFrame(
+        {
+            "item": np.arange(1, data.catalogue.size + 1, dtype=np.int32),
+            "item_id": data.catalogue.ids[1:],
+            "category": np.array(data.catalogue.categories, dtype=object)[data.catalogue.category[1:]],
+            "popularity_percentile": 100 * percentile,
+        }
+    )
+    return users, items
+
+
+FORMAT = 1  # of run directories
+_PACKAGES = (
+    "gptrec",
+    "torch",
+    "numpy",
+    "scipy",
+    "pandas",
+    "pyarrow",
+    "simpy",
+    "tea-tasting",
+    "statsmodels",
+    "scikit-learn",
+)
+
+
+@dataclass
+class RunFolder:
+    """One run on disk. Its manifest says `incomplete` until the last file is written."""
+
+    path: Path
+    manifest: dict[str, Any]
+
+    @staticmethod
+    def create(e: Experiment, out: str | None) -> "RunFolder":
+        """Makes the folder; an explicit one must not exist (the caller has looked before the work began)."""
+        if out is None:
+            stamp = time.strftime("%Y%m%d-%H%M%S")
+            names = "-".join(arm.replace(":", ".") for arm in e.policies)
+            path = Path("runs") / f"{stamp}-{names}"
+            number = 2
+            while path.exists():
+                path = Path("runs") / f"{stamp}-{names}-{number}"
+                number += 1
+        else:
+            path = Path(out)
+        try:
+            path.mkdir(parents=True)
+        except OSError as error:
+            raise InputError(f"the run directory '{path}' cannot be made: {error.strerror}") from None
+        run = RunFolder(path, {})
+        run.manifest = {
+            "format": FORMAT,
+            "status": "incomplete",
+            "experiment": e.as_dict(),
+            "control": e.control_arm,
+            "contenders": list(e.contenders),
+            "versions": _versions(),
+            "stages": [],
+        }
+        run.save()
+        return run
+
+    @staticmethod
+    def reopen(path: str) -> tuple["RunFolder", Experiment]:
+        """An interrupted run and its settings."""
+        manifest = Path(path) / "manifest.json"
+        if not manifest.is_file():
+            raise InputError(f"--resume '{path}' is no run: there is no manifest.json in it")
+        with reading(manifest, "start the run again in another folder"):
+            stored = json.loads(manifest.read_text(encoding="utf-8"))
+            if stored.get("format") != FORMAT:
+                raise InputError(f"'{path}' was written in format {stored.get('format')}, this version reads {FORMAT}")
+            if not {"status", "stages"} <= stored.keys():
+                raise KeyError(next(name for name in ("status", "stages") if name not in stored))
+            return RunFolder(Path(path), stored), from_dict(stored["experiment"])
+
+    def save(self) -> None:
+        save_json(self.path / "manifest.json", self.manifest)
+
+    def done(self, stage: str) -> bool:
+        return stage in self.manifest["stages"]
+
+    def finish(self, stage: str) -> None:
+        if not self.done(stage):
+            self.manifest["stages"].append(stage)
+        self.save()
+
+    def checkpoint(self, name: str) -> Path:
+        return self.path / "checkpoint" / f"{name}.safetensors"
+
+    def write_tables(self, users: pd.DataFrame, items: pd.DataFrame) -> None:
+        """Who was in which bucket and what the items are called, for the analysis."""
+        users.to_parquet(self.path / "users.parquet", index=False)
+        items.to_parquet(self.path / "items.parquet", index=False)
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found

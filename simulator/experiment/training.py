@@ -1,0 +1,61 @@
+"""The contenders, trained on the log."""
+
+import time
+from collections.abc import Callable
+
+from policies.base import Policy
+from policies.common.files import load_arrays, save_arrays
+from policies.draws import generator
+from policies.log import Dataset
+from policies.registry import base_name, find, make
+from simulator.engine.oracle import Oracle
+from simulator.experiment.run_folder import RunFolder
+from simulator.settings import Experiment
+
+
+def train_policies(e: Experiment, data: Dataset, run: RunFolder, say: Callable[[str], None]) -> dict[str, Policy]:
+    """Every arm's policy, trained on the log; arms with the same policy and settings share the training."""
+    log = data.for_policies()
+    trained: dict[tuple[str, str], Policy] = {}
+    found: dict[str, Policy] = {}
+    for arm in (*e.policies, e.warmup_policy):
+        base, settings = base_name(arm), e.settings_for(arm)
+        if base == "oracle":
+            found[arm] = Oracle()
+            continue
+        key = base, str(sorted(settings.items()))
+        if key not in trained:
+            policy = make(base, settings)
+            stored = run.path / "models" / f"{arm.replace(':', '.')}-round00.safetensors"
+            if stored.exists():
+                policy.restore(load_arrays(stored))
+            else:
+                began = time.monotonic()
+                say(f"policies: {arm}, trained on {len(log)} rows")
+                policy.fit(log, data.catalogue, generator("train", e.seed, base, sorted(settings.items()), 0))
+                save_arrays(stored, policy.state())
+                run.manifest.setdefault("training", {})[arm] = {
+                    "seconds": round(time.monotonic() - began, 1),
+                    "validation_ndcg10": [round(x, 4) for x in getattr(policy, "scores_", [])],
+                }
+            trained[key] = policy
+        found[arm] = trained[key]
+    run.save()
+    return found
+
+
+def copy_of(e: Experiment, arm: str, policy: Policy) -> Policy:
+    """A policy of its own for a world, with the same weights."""
+    if isinstance(policy, Oracle):
+        return Oracle()
+    other = make(base_name(arm), e.settings_for(arm))
+    other.restore({name: value.copy() for name, value in policy.state().items()})
+    return other
+
+
+def check_importable(e: Experiment) -> None:
+    """Fails early, before any work, where a policy of a third party cannot be made."""
+    for arm in (*e.policies, e.warmup_policy):
+        if base_name(arm) != "oracle":
+            make(base_name(arm), e.settings_for(arm))
+            find(base_name(arm))

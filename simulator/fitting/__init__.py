@@ -1,0 +1,1 @@
+"""From a log to users: every parameter estimated, or assumed with its source."""

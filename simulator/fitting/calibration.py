@@ -1,0 +1,160 @@
+"""Levels that a log cannot tell: the shift of the appeal, and without skips its scale, meet published click rates."""
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import brentq, root
+from scipy.special import expit, logit
+
+from policies.baselines.uniform import Uniform
+from policies.common.errors import InputError
+from policies.draws import Draws, generator, key_of
+from policies.log import Dataset
+from simulator.engine.histories import Histories
+from simulator.engine.recorder import WARMUP, Recorder
+from simulator.engine.world import Arm, World
+from simulator.fitting.positive_only import Contrast
+from simulator.settings import Experiment
+from simulator.users.choice_model import DAY, ChoiceModel, Number, replays
+
+FEWEST_ROWS, LONGEST = 1000, 96.0  # of a simulation that a level is read from, and days
+
+
+def two_points(
+    data: Dataset, contrast: Contrast, reach: np.ndarray, logged: float, k: int, rng: np.random.Generator
+) -> tuple[Number, Number]:
+    """Scale and shift of a contrast so that random slates and the log's slates get their click rates.
+
+    For a log without skips, in which neither rate can be seen.
+    """
+    target, why = data.calibration["random_click_rate"]
+    _check_rates(target, logged)
+    n = 100_000
+    active = data.log.user[rng.integers(0, len(data.log), n)]
+    random = contrast.score(active, rng.integers(1, data.catalogue.size + 1, n))
+    rows = rng.integers(0, len(data.log), n)
+    shown = contrast.score(data.log.user[rows], data.log.item[rows])
+    seen = reach[:k].mean()
+
+    def gaps(p: np.ndarray) -> list[float]:
+        scale = np.exp(np.clip(p[0], -30, 30))
+        return [
+            seen * expit(p[1] + scale * random).mean() - target,
+            seen * expit(p[1] + scale * shown).mean() - logged,
+        ]
+
+    found = root(gaps, [0.0, float(logit(target))])
+    scale = float(np.exp(np.clip(found.x[0], -30, 30)))
+    if not found.success or not 0.05 <= scale <= 20:
+        # The two rates cannot both be had (the log shows no more than chance): keep the scale, meet the first.
+        scale = 1.0
+        shift = brentq(lambda s: gaps(np.array([0.0, s]))[0], -30 - random.max(), 30 - random.min())
+        note = f"the log's scale; its click rate of {logged:.3f} could not be met at once"
+    else:
+        shift = float(found.x[1])
+        note = f"two points: random slates {target:g} ({why}), logged slates {logged:.3f}"
+    return Number(scale, "assumed", note), Number(float(shift), "assumed", note)
+
+
+def _check_rates(*rates: float) -> None:
+    for rate in rates:
+        if not 0 < rate < 1:
+            raise InputError(f"calibration: click rates must lie between 0 and 1, not {rate:g}")
+
+
+def at_random(model: ChoiceModel, data: Dataset, seed: int) -> np.ndarray:
+    """(n,) logits of random items for rested users, users as often as they stand in the log; without the shift."""
+    rng = generator("random slates", seed)
+    user = data.log.user[rng.integers(0, len(data.log), 100_000)]
+    item = rng.integers(1, data.catalogue.size + 1, len(user))
+    found: np.ndarray = model.appeal(user, item[:, None])[:, 0] - model["shift"]
+    return found
+
+
+def random_by_levels(model: ChoiceModel, data: Dataset, k: int, seed: int) -> float:
+    """Click rate of uniformly random slates if what was shown were all that one knows: the shift of the log's slates."""
+    reach = float(model.examination[:k].mean())
+    return reach * float(expit(at_random(model, data, seed) + model["shift"]).mean())
+
+
+def settle(model: ChoiceModel, data: Dataset, k: int, seed: int) -> ChoiceModel:
+    """Moves the shift until a simulation of uniformly random slates, satiation and all, clicks at its level.
+
+    Adds `selection`: what the slates of the log have over the level that was met.
+    """
+    if replays(model):
+        return model  # its level is the matrix's own
+    target, why = data.calibration["random_click_rate"]
+    _check_rates(target)
+    if target >= (most := float(model.examination[:k].mean())):
+        raise InputError(
+            f"calibration: random_click_rate {target:g} cannot be met, as {most:.2f} of a slate of {k} is looked at"
+        )
+    of_log = model["shift"]
+    without = random_by_levels(model, data, k, seed)
+    x, reach = at_random(model, data, seed), float(model.examination[:k].mean())
+    first = brentq(lambda s: reach * expit(x + s).mean() - min(target, 0.99 * reach), -30 - x.max(), 30 - x.min())
+    n = min(model.n_users, 2000)
+    everyone = np.arange(model.n_users)
+    rows = np.argsort(Draws(key_of("settle"), everyone, everyone * 0).uniform("u", 1)[:, 0])[:n]
+    small = model.of_users(rows)
+    shift = float(first)
+    for _ in range(4):
+        small = small.with_numbers(shift=replace(small.numbers["shift"], value=shift))
+        rate = random_rate(small, data, k, seed)
+        if rate is None:  # hardly anybody comes: what was computed without a simulation stays
+            shift = float(first)
+            break
+        if abs(rate - target) < 5e-4:
+            break
+        shift += float(logit(target) - logit(min(max(rate, 1e-4), 1 - 1e-4)))
+    source = f"uniformly random slates click at {target:g} in simulation ({why})"
+    selection = (
+        f"what the log's policy knew and the log does not tell: random slates would click at {without:.3f} without it"
+    )
+    met = model.with_numbers(shift=Number(shift, "assumed", source))
+    if "skips" not in data.has:
+        return met  # it was met before, but for satiation and for who visits most
+    return met.with_numbers(selection=Number(of_log - shift, "assumed", selection))
+
+
+def random_rate(model: ChoiceModel, data: Dataset, k: int, seed: int, days: float = 2.0) -> float | None:
+    """Mean true click probability of uniformly random slates in a simulation of `days`, after those in which users tire.
+
+    None where fewer than `FEWEST_ROWS` are seen, however long: up to 64 times as many days are tried.
+
+    Minds start rested, so that the first day, and the first two half-lives of satiation, click more than those to come.
+    """
+    tiring = max(1.0, 2 * model["satiation_half_life_h"] / 24 if model["satiation"] > 0 else 0.0)
+    n = model.n_users
+    available = int(data.catalogue.available(0.0).sum())
+    e = Experiment(policies=("uniform",), users=max(n, 2), rounds=1, seed=seed, slate_size=k)
+    ids = np.arange(n, dtype=np.int32)
+    with tempfile.TemporaryDirectory() as folder:
+        recorder = _MeanProbability(Path(folder), tiring * DAY)
+        world = World(
+            name="calibration", experiment=e, model=model, catalogue=data.catalogue, ids=ids,
+            bucket=np.full(n, -1, np.int16), arms=[Arm(WARMUP, -1, Uniform())],
+            state=model.start(n, 0.0), histories=Histories.of(n, 0, 0, max(min(e.repeat_after, available - k), 0)),
+            due=model.first_visit(ids, 0.0, Draws(key_of("settle", seed), ids, ids * 0)),
+            sessions=np.zeros(n, np.int32), recorder=recorder,
+        )  # fmt: skip
+        world.run(0.0, (tiring + days) * DAY)
+    if recorder.rows_seen < FEWEST_ROWS:
+        return random_rate(model, data, k, seed, 2 * days) if days < LONGEST else None
+    return recorder.total / recorder.rows_seen
+
+
+class _MeanProbability(Recorder):
+    """Keeps the mean of the true click probabilities from a time on instead of rows."""
+
+    def __init__(self, folder: Path, since: float):
+        super().__init__(folder, folder)
+        self.since, self.total, self.rows_seen = since, 0.0, 0
+
+    def add(self, bucket: str, round_: int, columns: dict[str, np.ndarray]) -> None:
+        settled = columns["time"] >= self.since
+        self.total += float(columns["probability"][settled].sum(dtype=np.float64))
+        self.rows_seen += int(settled.sum())

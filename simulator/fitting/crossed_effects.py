@@ -1,0 +1,388 @@
+"""User and item levels of a yes-or-no answer among what was shown: a logistic regression with two crossed random effects.
+
+`fit_levels` finds the mode by Fisher scoring (penalised quasi-likelihood, Breslow and Clayton, 1993). It is fast, and
+shrinks too much where users have few rows. `sample_levels` goes on from there with a Metropolis-within-Gibbs sampler;
+each of its draws is a plausible set of levels, as spread as the users and items really are, where point estimates are
+less spread. The levels come from mixtures of two normals, since few users and items are far below the rest.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from scipy.special import expit, logit
+from torch.nn.functional import logsigmoid
+
+DRAWS, MOST_THIN = 200, 8
+RARE, RARE_DRAWS = 0.05, 600  # rare answers leave more open, and a mean over few draws is a noisy one
+FEWEST_DRAWS, MOST_NUMBERS = 50, 4e7  # kept of a chain
+WORK = 2e7  # rows times draws, about, that a chain may look at between two draws that are kept
+WIDE = 5.0  # prior sd of a fixed effect, per standard deviation of its column: keeps separable rows finite
+MOST_LEVEL = 12.0  # logits
+LEAST_BURN = 60  # sweeps
+STEP = 2.4  # of a random walk in standard deviations: accepts about .44 in one dimension (Gelman et al., 1996)
+ALMOST = 1 - 2.0**-23  # the most likely click of float32 that leaves the skip a logarithm
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A column whose shape depends on a number, which is drawn along with its slope.
+
+    Attributes:
+        name: of the column. at: (G,) values of the number, evenly spaced. columns: (G, rows) float32 the column there.
+        start: the number that is drawn from first.
+    """
+
+    name: str
+    at: np.ndarray
+    columns: np.ndarray
+    start: float
+
+    def column(self, at: float) -> np.ndarray:
+        """(rows,) float64, between the two nearest."""
+        place = float(np.interp(at, self.at, np.arange(len(self.at))))
+        k = min(int(place), len(self.at) - 2)
+        found: np.ndarray = self.columns[k] + np.float64(place - k) * (self.columns[k + 1] - self.columns[k])
+        return found
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Answers and what they depend on.
+
+    Attributes:
+        y: (rows,) bool. user, item: (rows,) integers below `n_users` and `n_items + 1`.
+        x: name -> (rows,) further columns.
+        reach: (rows,) probability that the row was looked at: a yes has probability reach * sigmoid(logit); None = 1.
+        curve: of a column of `x`, which is its start.
+    """
+
+    y: np.ndarray
+    user: np.ndarray
+    item: np.ndarray
+    n_users: int
+    n_items: int
+    x: dict[str, np.ndarray] = field(default_factory=dict)
+    reach: np.ndarray | None = None
+    curve: Curve | None = None
+
+    @property
+    def seen(self) -> np.ndarray:
+        return np.ones(len(self.y)) if self.reach is None else np.asarray(self.reach, np.float64)
+
+    def columns(self) -> np.ndarray:
+        """(rows, 1 + columns) with the intercept first."""
+        return np.column_stack([np.ones(len(self.y)), *self.x.values()])
+
+    def prior(self) -> np.ndarray:
+        """(1 + columns,) precision of the fixed effects before the rows."""
+        return np.array([1.0, *(column.var() for column in self.x.values())]) / WIDE**2
+
+    def taken(self, which: np.ndarray) -> "Rows":
+        """These rows, in this order."""
+        return replace(
+            self, y=self.y[which], user=self.user[which], item=self.item[which],
+            x={name: column[which] for name, column in self.x.items()},
+            reach=None if self.reach is None else self.reach[which],
+            curve=None if self.curve is None else replace(self.curve, columns=self.curve.columns[:, which]),
+        )  # fmt: skip
+
+    def groups(self) -> list[tuple[np.ndarray, int]]:
+        return [(self.user, self.n_users), (self.item, self.n_items + 1)]
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Logits: fixed effects + user + item levels.
+
+    Attributes:
+        fixed: name -> coefficient; "" is the intercept.
+        user: (U,), item: (N + 1,) float64 levels, around 0.
+        user_sd, item_sd: the estimated spread of the levels.
+    """
+
+    fixed: dict[str, float]
+    user: np.ndarray
+    item: np.ndarray
+    user_sd: float
+    item_sd: float
+
+    def logits(self, user: np.ndarray, item: np.ndarray, x: dict[str, np.ndarray] | None = None) -> np.ndarray:
+        """Of these users and items; `x` as in `Rows`, all its columns or none where there were none."""
+        found: np.ndarray = self.fixed[""] + self.user[user] + self.item[item]
+        for name, column in (x or {}).items():
+            found = found + self.fixed[name] * column
+        return found
+
+
+def fit_levels(rows: Rows, iterations: int = 80, tolerance: float = 1e-3) -> Levels:
+    """The mode of the levels and of the fixed effects, the spreads estimated on the way."""
+    y, seen, design, prior = rows.y.astype(float), rows.seen, rows.columns(), rows.prior()
+    rate = float(np.clip(y.mean(), 1e-4, 1 - 1e-4))
+    beta = np.zeros(design.shape[1])
+    beta[0] = logit(min(rate / float(seen.mean()), 0.999))
+    user, item = np.zeros(rows.n_users), np.zeros(rows.n_items + 1)
+    user_var, item_var = 0.25, 0.25
+    for _ in range(iterations):
+        before = np.array([*beta, user_var, item_var])
+        slope, weight = _score(design @ beta + user[rows.user] + item[rows.item], y, seen)
+        beta, item, item_var = _joint_step(design, beta, prior, rows.item, item, item_var, slope, weight)
+        slope, weight = _score(design @ beta + user[rows.user] + item[rows.item], y, seen)
+        precision = np.bincount(rows.user, weight, minlength=len(user)) + 1 / user_var
+        user = _bounded(user + (np.bincount(rows.user, slope, minlength=len(user)) - user / user_var) / precision)
+        user_var = _variance(user, precision, rows.user)
+        if np.abs(np.array([*beta, user_var, item_var]) - before).max() < tolerance:
+            break
+    return Levels(dict(zip(["", *rows.x], beta.tolist(), strict=True)), user, item, user_var**0.5, item_var**0.5)
+
+
+def _joint_step(
+    design: np.ndarray, beta: np.ndarray, prior: np.ndarray, group: np.ndarray, level: np.ndarray, variance: float,
+    slope: np.ndarray, weight: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, float]:  # fmt: skip
+    """One scoring step of the fixed effects and of one group's levels together, the levels eliminated.
+
+    Columns that are the same for all rows of an item would converge slowly one after the other.
+    """
+    size = len(level)
+    precision = np.bincount(group, weight, minlength=size) + 1 / variance
+    pull = np.bincount(group, slope, minlength=size) - level / variance
+    across = np.column_stack([np.bincount(group, weight * column, minlength=size) for column in design.T])
+    inner = (design * weight[:, None]).T @ design - across.T @ (across / precision[:, None]) + np.diag(prior)
+    # The least squares solution: where every user has one item of its own, a column can be had from the levels.
+    step = np.linalg.lstsq(inner, design.T @ slope - across.T @ (pull / precision) - prior * beta, rcond=1e-12)[0]
+    level = _bounded(level + (pull - across @ step) / precision)
+    return _bounded(beta + step, 4 / np.sqrt(np.maximum(prior, 1e-12))), level, _variance(level, precision, group)
+
+
+def _bounded(x: np.ndarray, most: np.ndarray | float = MOST_LEVEL) -> np.ndarray:
+    """Where answers are decided for sure, scoring would run away: a logit of 12 is as good as any larger."""
+    found: np.ndarray = np.clip(x, -most, most)
+    return found
+
+
+def _variance(level: np.ndarray, precision: np.ndarray, group: np.ndarray) -> float:
+    """The expected square of the levels that have rows: of the mode, and of what is uncertain about it."""
+    there = np.bincount(group, minlength=len(level)) > 0
+    return float(np.clip((level[there] ** 2 + 1 / precision[there]).mean(), 1e-4, (MOST_LEVEL / 2) ** 2))
+
+
+def _score(x: np.ndarray, y: np.ndarray, reach: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First derivative of the log-likelihood by the logit, and its expected information."""
+    p = expit(x)
+    rest = np.maximum(1 - reach * p, 1e-9)
+    return (y - reach * p) * (1 - p) / rest, reach * p * (1 - p) ** 2 / rest
+
+
+# -- draws ------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Sampled:
+    """Draws from the posterior, one after the other, not independent of each other.
+
+    Attributes:
+        names: of the fixed effects, "" first.
+        fixed: (draws, columns) float64. user: (draws, U), item: (draws, N + 1) float32.
+        curved: (draws,) the number of the curve; none without one. sizes: (draws,) of its
+            column, over that of the start. curve: its name.
+    """
+
+    names: tuple[str, ...]
+    fixed: np.ndarray
+    user: np.ndarray
+    item: np.ndarray
+    curved: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    sizes: np.ndarray | None = None
+    curve: str = ""
+
+    def __len__(self) -> int:
+        return len(self.fixed)
+
+    def mean(self, name: str) -> float:
+        return float(self.fixed[:, self.names.index(name)].mean())
+
+    def mean_of_start(self, name: str) -> float:
+        """Mean of the slope on the column as it was given, whatever shape a draw gave it."""
+        slopes = self.fixed[:, self.names.index(name)]
+        return float((slopes * self.sizes).mean() if name == self.curve and self.sizes is not None else slopes.mean())
+
+    def error(self, name: str) -> float:
+        """Posterior standard deviation."""
+        return float(self.fixed[:, self.names.index(name)].std(ddof=1))
+
+
+@dataclass
+class _Mixture:
+    """Two normals, as the levels are spread; (2,) each."""
+
+    weight: np.ndarray
+    mean: np.ndarray
+    sd: np.ndarray
+
+    def log_density(self, x: np.ndarray) -> np.ndarray:
+        """Up to a constant."""
+        parts = np.log(self.weight / self.sd)[:, None] - 0.5 * ((x - self.mean[:, None]) / self.sd[:, None]) ** 2
+        total: np.ndarray = np.logaddexp(parts[0], parts[1])
+        return total
+
+    def draw(self, level: np.ndarray, rng: np.random.Generator) -> None:
+        """New parameters given the levels (n,): which of the two each is from, then weights, means and spreads."""
+        parts = np.log(self.weight / self.sd)[:, None] - 0.5 * ((level - self.mean[:, None]) / self.sd[:, None]) ** 2
+        second = rng.random(len(level)) < expit(parts[1] - parts[0])
+        self.weight = rng.dirichlet([(~second).sum() + 10.0, second.sum() + 10.0])
+        for k, inside in enumerate((~second, second)):
+            x, n = level[inside], int(inside.sum())
+            centre = x.mean() if n else 0.0
+            # A weak prior: as if four more levels had a spread of a quarter.
+            spread = ((x - centre) ** 2).sum() + 4 * 0.25**2
+            self.sd[k] = np.sqrt(spread / rng.chisquare(n + 3))
+            self.mean[k] = centre * n / (n + 1) + self.sd[k] / np.sqrt(n + 1) * rng.normal()
+
+
+def sample_levels(rows: Rows, rng: np.random.Generator, draws: int | None = None, thin: int | None = None) -> Sampled:
+    """Draws of fixed effects and levels from their posterior.
+
+    Args:
+        draws: how many are kept, after as many sweeps from the mode as 20 draws take; None = `DRAWS`, or `RARE_DRAWS`, or what
+            the memory holds.
+        thin: sweeps per draw; None = by the number of rows: few rows leave much open, and cost little.
+    """
+    if draws is None:
+        wanted = RARE_DRAWS if rows.y.mean() < RARE else DRAWS
+        draws = int(min(wanted, max(MOST_NUMBERS / (rows.n_users + rows.n_items), min(FEWEST_DRAWS, wanted))))
+    if thin is None:
+        thin = int(np.clip(round(WORK / (max(len(rows.y), 1) * draws)), 1, MOST_THIN))
+    chain = _Chain(rows, fit_levels(rows), rng)
+    fixed, users, items, curved, sizes = [], [], [], [], []
+    burn = max(20 * thin, min(LEAST_BURN, draws))
+    for sweep in range(burn + draws * thin):
+        chain.sweep()
+        if sweep >= burn and (sweep - burn) % thin == thin - 1:
+            fixed.append(chain.beta.copy())
+            users.append(chain.levels[0].astype(np.float32))
+            items.append(chain.levels[1].astype(np.float32))
+            if rows.curve is not None:
+                curved.append(chain.bend)
+                sizes.append(chain.size)
+    drawn = ("", *rows.x), np.array(fixed), np.array(users), np.array(items)
+    if rows.curve is None:
+        return Sampled(*drawn)
+    return Sampled(*drawn, np.array(curved), np.array(sizes), rows.curve.name)
+
+
+class _Chain:
+    """The state of the sampler."""
+
+    def __init__(self, rows: Rows, start: Levels, rng: np.random.Generator):
+        # The yeses first, so that each kind is looked at with its own formula alone.
+        order = np.argsort(~rows.y, kind="stable")
+        self.rows = rows = rows.taken(order)
+        self.rng, self.yes = rng, int(rows.y.sum())
+        self.y, self.seen = rows.y.astype(float), rows.seen
+        self.reach = torch.from_numpy(self.seen.astype(np.float32))
+        self.log_reach = self.reach[: self.yes].log()
+        self.design = rows.columns()
+        self.beta = np.array(list(start.fixed.values()))
+        self.levels = [start.user.copy(), start.item.copy()]
+        self.there = [np.bincount(index, minlength=size) > 0 for index, size in rows.groups()]
+        spreads = (start.user_sd, start.item_sd)
+        self.priors = [_Mixture(np.full(2, 0.5), sd * np.array([-0.4, 0.4]), np.full(2, sd)) for sd in spreads]
+        self.x = self.design @ self.beta + start.user[rows.user] + start.item[rows.item]
+        _, weight = _score(self.x, self.y, self.seen)
+        self.prior = rows.prior()
+        self.covariance = np.linalg.inv((self.design * weight[:, None]).T @ self.design + np.diag(self.prior))
+        self.root = np.linalg.cholesky(self.covariance)
+        self.steps = [
+            STEP / np.sqrt(np.bincount(index, weight, minlength=size) + 1 / sd**2)
+            for (index, size), sd in zip(rows.groups(), spreads, strict=True)
+        ]
+        self.fit = self._log_likelihood(self.x)
+        if rows.curve is not None:
+            self._start_bending(weight)
+
+    def _start_bending(self, weight: np.ndarray) -> None:
+        """Where the number of the curve starts, and how far it walks."""
+        curve = self.rows.curve
+        assert curve is not None
+        self.bent, self.bend = 1 + list(self.rows.x).index(curve.name), curve.start
+        self.size = 1.0  # of the column, over that of the start
+        near = curve.at[1] - curve.at[0]
+        low, high = max(self.bend - near, curve.at[0]), min(self.bend + near, curve.at[-1])
+        turned = (curve.column(high) - curve.column(low)) / (high - low)
+        column = self.design[:, self.bent]
+        beside = column @ (weight * column)  # by changing the slope along, most of a turn can be had
+        turned = turned - column * (turned @ (weight * column)) / max(beside, 1e-9)
+        information = self.beta[self.bent] ** 2 * float(turned @ (weight * turned))
+        self.stride = STEP / np.sqrt(information + 1 / float(np.ptp(curve.at)) ** 2)
+
+    def _log_likelihood(self, x: np.ndarray) -> np.ndarray:
+        """(rows,) of log p where yes, log(1 - reach * p) where not."""
+        logits = torch.from_numpy(x.astype(np.float32))
+        yes, no = logits[: self.yes], logits[self.yes :]
+        if self.rows.reach is None:
+            parts = logsigmoid(yes), logsigmoid(-no)
+        else:
+            clicks = (self.reach[self.yes :] * torch.sigmoid(no)).clamp_(max=ALMOST)
+            parts = logsigmoid(yes) + self.log_reach, torch.log1p(-clicks)
+        found: np.ndarray = torch.cat(parts).numpy()
+        return found
+
+    def _slope(self) -> np.ndarray:
+        """(rows,) derivative of the log-likelihood by the logit."""
+        p = torch.sigmoid(torch.from_numpy(self.x.astype(np.float32))).numpy()
+        slope = self.y - self.seen * p
+        slope[self.yes :] *= ((1 - p) / np.maximum(1 - self.seen * p, 1e-9))[self.yes :]
+        slope[: self.yes] = (1 - p)[: self.yes]
+        return slope
+
+    def sweep(self) -> None:
+        """Every level once, then what they are spread like, then the fixed effects."""
+        for g, (index, size) in enumerate(self.rows.groups()):
+            self._walk(g, index, size)
+            self.priors[g].draw(self.levels[g][self.there[g]], self.rng)
+        # A draw from the normal approximation around the mode; the information of the start serves for all.
+        step = self.covariance @ (self.design.T @ self._slope() - self.prior * self.beta)
+        step += self.root @ self.rng.normal(size=len(step))
+        self.beta = self.beta + step
+        self.x = self.x + self.design @ step
+        for g in range(2):  # levels around 0: the intercept has the rest
+            middle = float(self.levels[g][self.there[g]].mean())
+            self.levels[g] -= middle
+            self.priors[g].mean -= middle
+            self.beta[0] += middle
+        self.fit = self._log_likelihood(self.x)
+        if self.rows.curve is not None:
+            self._bend(self.rows.curve)
+
+    def _bend(self, curve: Curve) -> None:
+        """A Metropolis step of the number of the curve, flat between its ends; the slope keeps the column's size."""
+        at = self.bend + self.stride * self.rng.normal()
+        if not curve.at[0] < at < curve.at[-1]:
+            return
+        old, slope = self.design[:, self.bent], self.beta[self.bent]
+        new = curve.column(at)
+        size = np.linalg.norm(old) / max(float(np.linalg.norm(new)), 1e-12)
+        moved = self.x + slope * (size * new - old)
+        fit = self._log_likelihood(moved)
+        gain = float((fit - self.fit).sum()) + np.log(size)  # the volume changes as the slope does
+        gain += 0.5 * self.prior[self.bent] * slope**2 * (1 - size**2)
+        if np.log(self.rng.random()) < gain:
+            self.bend, self.x, self.fit = at, moved, fit
+            self.design[:, self.bent], self.beta[self.bent] = new, slope * size
+            self.size /= float(size)
+            # The slope is measured in other units now, and so is its step.
+            self.covariance[self.bent] *= size
+            self.covariance[:, self.bent] *= size
+            self.root[self.bent] *= size
+
+    def _walk(self, g: int, index: np.ndarray, size: int) -> None:
+        """A Metropolis step of every level of one group; they are independent given the other group."""
+        move = self.steps[g] * self.rng.normal(size=size)
+        moved = self.x + move[index]
+        fit = self._log_likelihood(moved)
+        old, new = self.levels[g], self.levels[g] + move
+        gain = np.bincount(index, fit - self.fit, minlength=size)
+        gain += self.priors[g].log_density(new) - self.priors[g].log_density(old)
+        taken = np.log(self.rng.random(size)) < gain
+        self.levels[g] = np.where(taken, new, old)
+        here = taken[index]
+        self.x, self.fit = np.where(here, moved, self.x), np.where(here, fit, self.fit)

@@ -1,0 +1,141 @@
+"""Taste: who would choose what beyond levels, from what was chosen. Weighted matrix factorisation of low rank.
+
+Hu, Koren and Volinsky (ICDM 2008), by the library `implicit`. It is never a transformer: a simulator must not be a
+contender in disguise. A taste that was fitted on a choice knows that choice; whatever is learned about how taste works
+is therefore learned from rows that the taste has not seen (`cross_fitted`).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from implicit.als import AlternatingLeastSquares
+from threadpoolctl import threadpool_limits
+
+from policies.log import Dataset
+from simulator.fitting.examination import pair_codes
+
+FOLDS = 4
+
+
+@dataclass(frozen=True)
+class TasteSettings:
+    """How the factors are fitted.
+
+    Attributes:
+        width: D. penalty: ridge on every user's and item's vector, so that those with few choices stay near 0.
+        confidence: weight of a choice above that of a pair that was not chosen.
+        sweeps: of alternating least squares.
+    """
+
+    width: int = 16
+    penalty: float = 20.0
+    confidence: float = 10.0
+    sweeps: int = 10
+
+
+@dataclass(frozen=True)
+class Taste:
+    """(U, D) and (N + 1, D) float32; row 0 of the items is 0."""
+
+    user: np.ndarray
+    item: np.ndarray
+
+    def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Of the pairs (users, items), any shape."""
+        found: np.ndarray = np.einsum("...d,...d->...", self.user[users], self.item[items])
+        return found
+
+
+def choices(data: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Users and items of what was chosen, before the log and in it, and the row of the log (-1: before it)."""
+    row = np.flatnonzero(data.log.clicked)
+    past = data.history.clicked
+    user = np.concatenate([data.history.user[past], data.log.user[row]])
+    item = np.concatenate([data.history.item[past], data.log.item[row]])
+    return user, item, np.concatenate([np.full(int(past.sum()), -1), row])
+
+
+def fit_taste(
+    user: np.ndarray, item: np.ndarray, n_users: int, n_items: int, seed: int, s: TasteSettings | None = None
+) -> Taste:
+    """Factors of the choices (user, item); repeats count once."""
+    s = s if s is not None else TasteSettings()
+    if not len(user):
+        return Taste(np.zeros((n_users, s.width), np.float32), np.zeros((n_items + 1, s.width), np.float32))
+    chosen = sp.csr_matrix((np.ones(len(user), np.float32), (user, item)), shape=(n_users, n_items + 1))
+    chosen.data[:] = 1.0
+    with threadpool_limits(1, "blas"):  # sums depend on how many there are
+        model = AlternatingLeastSquares(
+            factors=s.width, regularization=s.penalty, alpha=s.confidence, iterations=s.sweeps, num_threads=1,
+            random_state=seed, use_gpu=False,
+        )  # fmt: skip
+        model.fit(chosen, show_progress=False)
+    of_users, of_items = np.array(model.user_factors), np.array(model.item_factors)
+    # What all items have in common is a level of the user, and no taste.
+    of_items[1:] -= of_items[1:].mean(axis=0)
+    of_items[0] = 0
+    return Taste(_own(of_users, of_items[1:], of_users[np.unique(user)].mean(axis=0)), of_items)
+
+
+def _own(users: np.ndarray, items: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """(U, D) without what each user shares with the mean profile of all: that is the level of the items.
+
+    As much is taken off as the user has of it. The whole of it would leave those who chose little, whose vectors are near
+    0, with a dislike of what is popular.
+    """
+    spread = items.T @ items
+    size = float(mean @ spread @ mean)
+    return users - np.outer(users @ spread @ mean / size, mean) if size > 0 else users
+
+
+def full_taste(data: Dataset, seed: int, s: TasteSettings | None = None) -> Taste:
+    """The taste by all choices."""
+    user, item, _ = choices(data)
+    return fit_taste(user, item, data.n_users, data.catalogue.size, seed, s)
+
+
+def cross_fitted(
+    data: Dataset, rng: np.random.Generator, s: TasteSettings | None = None, pairs: bool = False
+) -> np.ndarray:
+    """(rows,) taste of each row of the log by a fit that has not seen it, nor the other rows of its fold.
+
+    Args:
+        pairs: all rows of a user and an item are in one fold: no answer to the pair was seen.
+    """
+    if pairs:
+        pair = pair_codes(data.log, data.catalogue.size)
+        fold = rng.integers(0, FOLDS, int(pair.max(initial=-1)) + 1)[pair]
+    else:
+        fold = rng.integers(0, FOLDS, len(data.log))
+    user, item, row = choices(data)
+    found = np.zeros(len(data.log))
+    for k in range(FOLDS):
+        kept = (row < 0) | (fold[row] != k)
+        taste = fit_taste(user[kept], item[kept], data.n_users, data.catalogue.size, int(rng.integers(2**31)), s)
+        here = fold == k
+        found[here] = taste.score(data.log.user[here], data.log.item[here])
+    return found
+
+
+def reliability(data: Dataset, rng: np.random.Generator, s: TasteSettings | None = None) -> float:
+    """Share of the variance of the fitted taste, over random pairs, that another log of the same users would find again.
+
+    By halves: the correlation of two fits on disjoint choices, user and item means taken off, stepped up to the whole
+    (Spearman, 1910; Brown, 1910).
+    """
+    user, item, _ = choices(data)
+    user, item = np.unique(np.column_stack([user, item]), axis=0).T  # a repeat in both halves would tell them alike
+    half = rng.random(len(user)) < 0.5
+    some = rng.permutation(np.unique(user))[:500]
+    items = rng.permutation(np.unique(item))[:5000]
+    tables = []
+    for kept in (half, ~half):
+        taste = fit_taste(user[kept], item[kept], data.n_users, data.catalogue.size, int(rng.integers(2**31)), s)
+        table = taste.user[some] @ taste.item[items].T
+        tables.append(table - table.mean(0) - table.mean(1, keepdims=True) + table.mean())
+    one, other = (t.ravel() for t in tables)
+    if one.std() < 1e-9 or other.std() < 1e-9:
+        return 0.0
+    r = float(np.clip(np.corrcoef(one, other)[0, 1], 0.0, 1.0))
+    return 2 * r / (1 + r)

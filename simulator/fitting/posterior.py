@@ -1,0 +1,393 @@
+"""Appeal from a log that holds skips: levels and taste of what was shown, as draws from their posterior.
+
+A log's policy selects what it shows. Among its slates the levels and the slope of the taste are those of any slates as
+long as it selects in proportion to the exponential of how relevant it thinks an item is; what it knew and the log does
+not tell moves all of its slates by one constant (an exponential tilt moves the mean of what it weighs and leaves
+everything else alone). That constant is `selection`; no log of one policy identifies it, and it is set so that uniformly
+random slates click at their published rate.
+"""
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+
+from policies.draws import generator
+from policies.log import Dataset
+from simulator.fitting.crossed_effects import Curve, Levels, Rows, Sampled, fit_levels, sample_levels
+from simulator.fitting.examination import ATTENUATION, Reach
+from simulator.fitting.factors import Taste
+from simulator.users.choice_model import ChoiceModel, Number
+
+OF_FACTORS = "weighted matrix factorisation, scaled to what unseen clicks follow of it; the rest drawn"
+OF_TABLE = "scores of all pairs by the user model, scaled to what unseen clicks follow of them"
+HABIT = "exposed"  # column of the clicks: how much of the category the policy has shown the user
+OF_HABITS = "share of each category among what the log shows a user, times what clicks follow of it"
+LEAST_VARIED = 1e-4  # of a column: what varies less (a taste that found nothing) has no slope
+SPARE = 8  # dimensions of the part of a taste that the log leaves open
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What is known of users and items beside their answers: how often they are in the log, and were before it.
+
+    Attributes:
+        user: name -> (U,), item: name -> (N + 1,); standardised.
+    """
+
+    user: dict[str, np.ndarray]
+    item: dict[str, np.ndarray]
+
+    @staticmethod
+    def of(data: Dataset) -> "Traits":
+        log, past = data.log, data.history
+        # How often a user is in the log would say more, but not what the same user does next: heavy use comes and goes.
+        users = {"choices_of_user": past.user}
+        size = data.catalogue.size + 1
+        items = {
+            "rows_of_item": _counted(
+                log.item, size, 1, least=1
+            ),  # an item without rows was not seen to differ from one
+            "choices_of_item": _counted(past.item, size, 1),
+        }
+        return Traits(
+            {name: z for name, index in users.items() if (z := _counted(index, data.n_users)).any()},
+            {name: z for name, z in items.items() if z.any()},
+        )
+
+    def columns(self, user: np.ndarray, item: np.ndarray) -> dict[str, np.ndarray]:
+        """As columns of rows."""
+        return {name: z[user] for name, z in self.user.items()} | {name: z[item] for name, z in self.item.items()}
+
+
+def _counted(index: np.ndarray, size: int, first: int = 0, least: int = 0) -> np.ndarray:
+    """(size,) logarithm of the counts, mean 0 and sd 1; all 0 where they do not vary.
+
+    Args:
+        first: ids below are padding. least: what smaller counts are taken for.
+    """
+    z = np.log1p(np.maximum(np.bincount(index, minlength=size), least).astype(float))
+    z[:first] = z[first:].mean()
+    sd = z[first:].std()
+    return (z - z[first:].mean()) / sd if sd > 1e-9 else np.zeros(size)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One kind of answer: its draws, with what users and items bring along."""
+
+    sampled: Sampled
+    traits: Traits
+    weight: np.ndarray  # (U,) rows per user: the average user is the one that an average row has
+    unsure: float = 0.0  # standard deviation of the level beyond that of the draws
+    beyond: float = 0.0  # variance of what the answer's own column of appeal does not know of the appeal
+    wider: dict[str, float] = field(default_factory=dict)  # column -> factor on the error of its slope
+
+    def part(self, k: int) -> tuple[float, np.ndarray, np.ndarray]:
+        """Of draw k: intercept, (U,) user levels around 0 over rows, (N + 1,) item levels around 0 over the catalogue."""
+        user, item = self.sampled.user[k].astype(float), self.sampled.item[k].astype(float)
+        for name, value in zip(self.sampled.names, self.sampled.fixed[k], strict=True):
+            if name in self.traits.user:
+                user = user + value * self.traits.user[name]
+            elif name in self.traits.item:
+                item = item + value * self.traits.item[name]
+        at_user, at_item = float(user @ self.weight / self.weight.sum()), float(item[1:].mean())
+        item = item - at_item
+        item[0] = 0.0
+        return (
+            float(self.sampled.fixed[k, 0]) + at_user + at_item,
+            (user - at_user).astype(np.float32),
+            item.astype(np.float32),
+        )
+
+    @cached_property
+    def intercepts(self) -> np.ndarray:
+        """(draws,) of the average user and item, whose spread is that of the average and not of a bare intercept."""
+        return np.array([self.part(k)[0] for k in range(len(self.sampled))])
+
+    def value(self, k: int, name: str) -> float:
+        """Coefficient of draw k; 0 where the column does not exist."""
+        return float(self.sampled.fixed[k, self.sampled.names.index(name)]) if name in self.sampled.names else 0.0
+
+    def error(self, name: str) -> float:
+        """Standard error of a slope."""
+        return self.sampled.error(name) * self.wider.get(name, 1.0)
+
+    def logits(self, user: np.ndarray, item: np.ndarray, x: dict[str, np.ndarray]) -> np.ndarray:
+        """(rows,) posterior mean of the logit."""
+        s = self.sampled
+        found = s.mean("") + s.user.mean(axis=0)[user].astype(float) + s.item.mean(axis=0)[item]
+        for name, column in (self.traits.columns(user, item) | x).items():
+            if name in s.names:
+                found = found + s.mean_of_start(name) * column
+        return found
+
+
+def rows_of(
+    data: Dataset, traits: Traits, y: np.ndarray, which: np.ndarray | slice, x: dict[str, np.ndarray],
+    reach: np.ndarray | None, curve: Curve | None = None,
+) -> Rows:  # fmt: skip
+    """The rows of the log as the levels want them; columns that do not vary are left out.
+
+    Args:
+        y: (rows,) bool. which: of the rows. x: name -> (rows,). reach: (rows,) or None. curve: of a column, over all rows.
+    """
+    log = data.log
+    user, item = log.user[which].astype(np.int64), log.item[which].astype(np.int64)
+    columns = {**traits.columns(user, item), **{name: column[which] for name, column in x.items()}}
+    kept = {name: column for name, column in columns.items() if np.ptp(column) > LEAST_VARIED}
+    seen = None if reach is None else reach[which]
+    curve = curve if curve is not None and curve.name in kept else None
+    return Rows(y[which], user, item, data.n_users, data.catalogue.size, kept, seen, curve)
+
+
+def sample(
+    data: Dataset, y: np.ndarray, which: np.ndarray | slice, x: dict[str, np.ndarray],
+    reach: np.ndarray | None, seed: int, name: str, curve: Curve | None = None,
+) -> Answer:  # fmt: skip
+    """Draws of an answer's levels and slopes; arguments as for `rows_of`."""
+    traits = Traits.of(data)
+    rows = rows_of(data, traits, y, which, x, reach, curve)
+    weight = np.bincount(data.log.user, minlength=data.n_users).astype(float)
+    return Answer(sample_levels(rows, generator("levels", name, seed)), traits, weight)
+
+
+def first_look(data: Dataset, taste: np.ndarray, reach: np.ndarray) -> np.ndarray:
+    """(rows,) logit of a click by levels and taste, quickly: what slots and tiredness are held against."""
+    rows = rows_of(data, Traits.of(data), data.log.clicked, slice(None), {"taste": taste}, reach)
+    found: Levels = fit_levels(rows, iterations=20, tolerance=0.01)
+    return found.logits(rows.user, rows.item, rows.x)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a log says of its users, and how sure that is.
+
+    Attributes:
+        plain: all that is not drawn.
+        answers: by name (click, long_view, like, hate), of which `click` is there if any is.
+        habits: (U, C) how much of each category the log's policy has shown each user, or None; a part of the taste follows it.
+        without_click: name -> log of all such answers over those of clicked rows, where simulated ones need a click.
+        unseen: variance of what makes users click what they are shown and the logits do not know, and its standard error, in
+            squared logits; None where the log does not tell.
+        reach: how likely each slot is looked at; None where nothing was fitted.
+        drifted: how much a click moves taste, and the standard error, whether or not it can be told from 0.
+    """
+
+    plain: ChoiceModel
+    taste: Taste | None  # None: the model has a table of all pairs
+    reliability: float
+    seed: int
+    answers: dict[str, Answer] = field(default_factory=dict)
+    without_click: dict[str, float] = field(default_factory=dict)
+    habits: np.ndarray | None = None
+    unseen: tuple[float, float] | None = None
+    reach: Reach | None = None
+    drifted: tuple[float, float] | None = None
+
+    def __len__(self) -> int:
+        return len(self.answers["click"].sampled) if self.answers else 1
+
+    @cached_property
+    def spare(self) -> float:
+        """Standard deviation over all pairs of the taste that the log leaves open."""
+        if self.taste is None:
+            return 0.0
+        click = self.answers["click"].sampled
+        slope = max(click.mean("taste"), 0.0) if "taste" in click.names else 0.0
+        habit = click.mean(HABIT) if HABIT in click.names else 0.0
+        return with_spare(self.taste, slope, self.reliability, self.seed, 0, self._told(habit))[1]
+
+    def _open(self, k: int) -> float | None:
+        """Standard deviation of the taste that draw k leaves open, where answers to the same pair tell it."""
+        if self.unseen is None:
+            return None
+        variance, error = self.unseen
+        return max(variance + error * generator("variance of the spare taste", self.seed, k).normal(), 0.0) ** 0.5
+
+    @property
+    def shown(self) -> tuple[float, float, float]:
+        """Variance of what is unknown of a shown item's appeal, its standard error, and what it makes of the slopes.
+
+        Where the log does not tell, half of what is open over all pairs, give or take the other half: a policy that knows
+        more than the log tells leaves less to chance.
+        """
+        if self.unseen is not None:
+            return *self.unseen, stretched(self.unseen[0] ** 0.5)
+        return self.spare**2 / 2, self.spare**2 / 12**0.5, stretched(self.spare)
+
+    def _told(self, slope: float) -> float:
+        """Standard deviation over random pairs of the taste that exposures tell."""
+        if self.habits is None:
+            return 0.0
+        rng, category = generator("told by exposures", self.seed), self.plain.category.astype(np.int64)
+        user, item = rng.integers(0, len(self.habits), 20_000), rng.integers(1, len(category), 20_000)
+        return abs(slope) * float(self.habits[user, category[item]].std())
+
+    def model(self, k: int) -> ChoiceModel:
+        """Draw k of the users, as plausible as any other. Their shift is that of the log's own slates."""
+        if not self.answers:
+            return self.plain
+        click = self.answers["click"]
+        shift, user, item = click.part(k)
+        slope = max(click.value(k, "taste"), 0.0)
+        tastes, spare = (self.plain.user_taste, self.plain.item_taste), 0.0
+        if self.taste is not None:
+            told = self._told(click.value(k, HABIT))
+            tastes, spare = with_spare(self.taste, slope, self.reliability, self.seed, k, told, self._open(k))
+        stretch = stretched(spare)
+        shift, user, item = stretch * shift, np.float32(stretch) * user, np.float32(stretch) * item
+        if self.taste is not None:
+            tastes[0][:, :-SPARE] *= stretch
+        numbers = {
+            "shift": Number(
+                shift, "estimated", "average user and item among what was shown", stretch * _sd(click.intercepts)
+            ),
+            "selection": Number(0.0, "assumed", "not yet set"),
+            **self._slopes(click, k, {"taste": "taste_scale"}, stretch),
+            **self._slopes(click, k, {name: name for name in ("satiation", "repeat_fatigue")}, self.shown[2]),
+        }
+        numbers |= self._half_life(click, k)
+        arrays: dict[str, Any] = {
+            "user_level": user,
+            "item_level": item,
+            "user_taste": tastes[0],
+            "item_taste": tastes[1],
+        }
+        source = "a draw from the posterior of a logistic regression with crossed random effects"
+        provenance: dict[str, tuple[Any, str]] = {
+            "user_level": ("estimated", source), "item_level": ("estimated", source),
+            "taste": ("estimated", OF_TABLE if self.taste is None else OF_FACTORS),
+        }  # fmt: skip
+        if self.habits is not None and HABIT in click.sampled.names:
+            arrays["user_category"] = np.float32(stretch * click.value(k, HABIT)) * self.habits
+            provenance["user_category"] = "estimated", OF_HABITS
+        for name in self.answers:
+            provenance |= (
+                {} if name == "click" else {f"{side}_{name}": ("estimated", source) for side in ("user", "item")}
+            )
+        model = replace(
+            self.plain, numbers=self.plain.numbers | numbers, provenance=self.plain.provenance | provenance, **arrays
+        )
+        for name in self.answers:
+            model = model if name == "click" else self._with_answer(model, name, k)
+        return model
+
+    def variants(self, model: ChoiceModel, name: str, k: int) -> list[ChoiceModel]:
+        """Model k with every k-th further draw of one of its answers: rare ones have more draws than clicks."""
+        if name not in self.answers:
+            return [model]
+        return [self._with_answer(model, name, j) for j in range(k, len(self.answers[name].sampled), len(self)) or [k]]
+
+    def _with_answer(self, model: ChoiceModel, name: str, k: int) -> ChoiceModel:
+        """Draw k of long views, likes or hates."""
+        answer, numbers = self.answers[name], {}
+        k %= len(answer.sampled)  # clicks may have more draws
+        base, user, item = answer.part(k)
+        sd = abs(answer.value(k, f"{name}_appeal")) * answer.beyond**0.5
+        why, bases = "logistic regression with crossed random effects", answer.intercepts
+        if f"{name}_clicked" in answer.sampled.names:  # it may come without a click
+            alone, steeper = unflattened(base, sd)
+            numbers[f"{name}_without_click"] = Number(alone, "estimated", why, steeper * _sd(bases, answer.unsure))
+            base += answer.value(k, f"{name}_clicked")
+            bases = bases + answer.sampled.fixed[:, answer.sampled.names.index(f"{name}_clicked")]
+        else:
+            base, why = base + self.without_click[name], f"{why}, given a click"
+        base, steeper = unflattened(base, sd)
+        numbers[name] = Number(base, "estimated", why, steeper * _sd(bases, answer.unsure))
+        least = -np.inf if name == "hate" else 0.0
+        numbers |= self._slopes(answer, k, {f"{name}_appeal": f"{name}_appeal"}, steeper, least)
+        user, item = np.float32(steeper) * user, np.float32(steeper) * item
+        return replace(
+            model,
+            numbers=model.numbers | numbers,
+            **{f"user_{name}": user, f"item_{name}": item},  # type: ignore[arg-type]
+        )
+
+    def estimates(self) -> dict[str, float]:
+        """Every number, the mean over all draws where it is drawn."""
+        drawn = [self.model(k).numbers for k in range(len(self))]
+        return {name: float(np.mean([numbers[name].value for numbers in drawn])) for name in drawn[0]}
+
+    def _half_life(self, click: Answer, k: int) -> dict[str, Number]:
+        """Of satiation, draw k."""
+        name, hours = "satiation_half_life_h", np.exp(click.sampled.curved)
+        if not len(hours):
+            return {}
+        error = _sd(hours) * click.wider.get("satiation", 1.0)
+        return {name: Number(float(hours[k]), "estimated", self.plain.numbers[name].source, error)}
+
+    def _slopes(
+        self, answer: Answer, k: int, names: dict[str, str], stretch: float = 1.0, least: float = 0.0
+    ) -> dict[str, Number]:
+        """Coefficients of draw k (column -> parameter), none below `least`."""
+        source, s = "logistic regression among what was shown, given levels", answer.sampled
+        return {
+            parameter: Number(
+                max(stretch * answer.value(k, column), least), "estimated", source, stretch * answer.error(column)
+            )
+            for column, parameter in names.items()
+            if column in s.names
+        }
+
+
+def stretched(spare: float) -> float:
+    """By how much a slope exceeds what clicks follow of it on average over an unseen normal part of this sd.
+
+    The root of 1 + c^2 sd^2 (Zeger, Liang and Albert, Biometrics 1988).
+    """
+    return float(np.sqrt(1 + ATTENUATION * spare**2))
+
+
+def unflattened(logit_of_mean: float, sd: float) -> tuple[float, float]:
+    """The logit whose sigmoid, over a normal unknown of this sd, has this mean; and what slopes on its scale are multiplied by.
+
+    Rare answers are lifted by what is unknown and hardly flattened, where the root of 1 + c^2 sd^2 holds near one half.
+    """
+    if sd <= 0:
+        return logit_of_mean, 1.0
+    at, weight = np.polynomial.hermite_e.hermegauss(21)
+    at, weight, want, x = sd * at, weight / weight.sum(), float(expit(logit_of_mean)), logit_of_mean
+    for _ in range(20):
+        p = expit(x + at)
+        slope = float(weight @ (p * (1 - p)))
+        x -= (float(weight @ p) - want) / slope
+    return float(x), want * (1 - want) / slope
+
+
+def _sd(x: np.ndarray, more: float = 0.0) -> float:
+    return float(np.hypot(x.std(ddof=1), more))
+
+
+def with_spare(
+    taste: Taste, slope: float, reliability: float, seed: int, k: int, told: float = 0.0, missed: float | None = None
+) -> tuple[tuple[np.ndarray, np.ndarray], float]:
+    """Draw k of the tastes in logits: the fitted one, and in further dimensions what the log leaves open about it.
+
+    A fitted taste is a part signal and a part noise; `slope` is what clicks follow of it. Users have more taste than
+    that: signal that was missed. It is as large as the reliability says and drawn at random, so that nobody can learn it
+    from the log, as nobody can in reality.
+
+    Args:
+        told: standard deviation of the taste that something else tells; it is not missing.
+        missed: standard deviation of what is missing, where that is known better.
+
+    Returns:
+        (U, D + SPARE) and (N + 1, D + SPARE) float32, and the standard deviation of what was drawn.
+    """
+    rng = generator("spare taste", seed, k)
+    n_users, n_items = len(taste.user), len(taste.item)
+    pairs = taste.score(rng.integers(0, n_users, 20_000), rng.integers(1, n_items, 20_000))
+    if missed is None:
+        missed = slope * float(pairs.std()) * np.sqrt(1 / max(reliability, 0.05) - 1)
+        missed = np.sqrt(max(missed**2 - told**2, 0.0))
+    spare_user = rng.normal(size=(n_users, SPARE)) * missed / np.sqrt(SPARE)
+    spare_item = rng.normal(size=(n_items, SPARE))
+    spare_item[0] = 0
+    tastes = (
+        np.concatenate([slope * taste.user, spare_user], axis=1).astype(np.float32),
+        np.concatenate([taste.item, spare_item], axis=1).astype(np.float32),
+    )
+    return tastes, float(missed)

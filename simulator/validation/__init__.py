@@ -1,0 +1,1 @@
+"""Users held against held-out days."""

@@ -1,0 +1,148 @@
+"""Policies ranked by the users, and by the log itself where it says how likely each row was shown.
+
+Inverse propensity tells from held-out rows what a policy would have got, without any model of users. A simulator that is
+used to choose between policies should put them in the same order.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+
+from policies.draws import generator
+from policies.log import Dataset, Impressions
+from simulator.fitting.calibration import settle
+from simulator.fitting.posterior import Fitted
+from simulator.fitting.satiation import MOST_HABITS, shown_of
+from simulator.validation.held_out import Past, seen, weary
+
+CONTEXTS = 20_000  # held-out rows in whose place a policy's items are simulated
+MODELS = 10  # draws of the users
+LEAST_EFFECTIVE = 100.0  # rows, or the log tells nothing of a policy
+
+
+@dataclass(frozen=True)
+class PolicyRanking:
+    """What came out.
+
+    Attributes:
+        rows: name, click rate by the log's propensities (SNIPS) with its 95 % interval over users, effective rows, click rate
+            of the users.
+        pairs: how many pairs of policies the log tells apart, and how many of them the users put in the other order.
+    """
+
+    rows: list[tuple[str, float, float, float, float, float]]
+    pairs: tuple[int, int]
+
+
+class Target:
+    """A policy that draws a category by user (U, C), or one row for all (1, C), and an item by category."""
+
+    def __init__(self, by_user: np.ndarray, within: np.ndarray, category: np.ndarray):
+        self.by_user, self.within, self.category = by_user, within, category
+
+    def probability(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+        row = user if len(self.by_user) > 1 else 0
+        found: np.ndarray = self.by_user[row, self.category[item]] * self.within[item]
+        return found
+
+    def draw(self, user: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(rows,) items."""
+        if len(self.by_user) == 1:
+            kind = rng.choice(self.by_user.shape[1], len(user), p=self.by_user[0])
+        else:
+            cumulated = np.cumsum(self.by_user[user], axis=1)
+            kind = (cumulated < rng.random((len(user), 1)) * cumulated[:, -1:]).sum(axis=1)
+        item = np.zeros(len(user), np.int32)
+        for c in np.unique(kind):
+            items = np.flatnonzero((self.category == c) & (self.within > 0))
+            here = kind == c
+            item[here] = rng.choice(items, int(here.sum()), p=self.within[items] / self.within[items].sum())
+        return item
+
+
+def targets(early: Dataset) -> dict[str, Target]:
+    """Policies that are known by their probabilities, made from the early part."""
+    log, n_items = early.log, early.catalogue.size
+    category = early.catalogue.category.astype(np.int64)
+    shown, clicked = (np.bincount(log.item, w, minlength=n_items + 1) for w in (np.ones(len(log)), log.clicked))
+    rate = (clicked + 5 * log.clicked.mean()) / (shown + 5)
+    weights = {"uniform": np.ones(n_items + 1), "popular": clicked + 1, "high click rate": rate**4}
+    found = {name: _everybody(w, category) for name, w in weights.items()}
+    if category.max() > 1 and early.n_users * (int(category.max()) + 1) <= MOST_HABITS:
+        share, everyone = shown_of(early)[0].astype(float), _everybody(clicked + 1, category)
+        # As if each user had been shown two items like everybody's besides.
+        rows = np.bincount(log.user, minlength=early.n_users)[:, None]
+        own = share * rows + 2 * everyone.by_user
+        found["popular in own categories"] = Target(
+            own / own.sum(axis=1, keepdims=True), everyone.within, everyone.category
+        )
+    return found
+
+
+def _everybody(weight: np.ndarray, category: np.ndarray) -> Target:
+    w = np.asarray(weight, float).copy()
+    w[0] = 0.0
+    total = np.bincount(category, w)
+    within = np.divide(w, total[category], out=np.zeros_like(w), where=total[category] > 0)
+    return Target((total / total.sum())[None], within, category)
+
+
+def policy_ranking(
+    fitted: Fitted, early: Dataset, late: Impressions, slate_size: int, seed: int, estimate: Callable[..., Any]
+) -> PolicyRanking | None:
+    """Held-out click rates of a few policies, by both ways; None where the log does not say how likely its rows were.
+
+    Args:
+        estimate: `analysis.propensity.off_policy`, handed in since the simulator does not know the analysis.
+    """
+    p = late.propensity
+    if not (np.isfinite(p) & (p > 0) & (p <= 1)).all():
+        return None
+    if early.calibration["random_click_rate"][0] >= fitted.plain.examination[:slate_size].mean():
+        return PolicyRanking([], (0, 0))  # a level that these slates cannot have
+    rng = generator("policy ranking", seed)
+    context = late.rows(np.sort(rng.permutation(len(late))[:CONTEXTS]))
+    level = settle(fitted.model(0), early, slate_size, seed)
+    selection = level.numbers["selection"].value
+    rows = []
+    for name, target in targets(early).items():
+        found = estimate(late.clicked, p, target.probability(late.user, late.item), cluster=late.user)
+        if found.effective_n < LEAST_EFFECTIVE:
+            continue
+        item = target.draw(context.user, rng)
+        past = _past(fitted, early, late, context, item)
+        rates = []
+        for k in range(min(MODELS, len(fitted))):
+            model = fitted.model(k)
+            x = model.appeal(context.user, item[:, None])[:, 0] - selection
+            x -= weary(model, past)
+            rates.append(float((seen(model, early, context, slate_size) * expit(x)).mean()))
+        s = found.snips
+        rows.append((name, s.value, s.low, s.high, found.effective_n, float(np.mean(rates))))
+    return PolicyRanking(rows, _pairs(rows))
+
+
+def _past(fitted: Fitted, early: Dataset, late: Impressions, context: Impressions, item: np.ndarray) -> Past | None:
+    """As `held_out.past_of`, of another item in the same place."""
+    if "sessions" not in early.has:
+        return None
+    other = Impressions.of(user=context.user, item=item, time=context.time, slot=context.slot)
+    both, model = Impressions.concat([early.log, late, other]), fitted.plain
+    weight = model.examination[np.minimum(both.slot, len(model.examination) - 1)]
+    weight[-len(item) :] = 0.0  # asked for, never shown
+    past = Past.of(both, model, weight, slice(len(both) - len(item), None))
+    return replace(past, repeats=np.zeros(len(item)))
+
+
+def _pairs(rows: list[tuple[str, float, float, float, float, float]]) -> tuple[int, int]:
+    """Pairs whose intervals do not touch, and those of them that are simulated in the other order."""
+    told = wrong = 0
+    for one, other in combinations(rows, 2):
+        if one[2] > other[3] or other[2] > one[3]:
+            told += 1
+            wrong += (one[1] > other[1]) != (one[5] > other[5])
+    return told, wrong
