@@ -52,8 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"simulator/validation", "simulator/experiment"}
     | {f"analysis/{room}" for room in ANALYSIS},
     **{
-        f"analysis/{room}": {f"analysis/{below}" for below in ANALYSIS[:i]}
-        | {"policies/common", "policies/sources"}
+        f"analysis/{room}": {f"analysis/{below}" for below in ANALYSIS[:i]} | {"policies/common", "policies/sources"}
         for i, room in enumerate(ANALYSIS)
     },
 }

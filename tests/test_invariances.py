@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import simulator.run as command
+import simulator.experiment.simulate as running
 from simulator import simulate
 from simulator.experiment.checkpoints import save_world
 from simulator.experiment.simulate import Result
@@ -105,7 +105,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(  # type: ignore[no-untype
         if next_round == 1 and when == "after the cut":
             raise Stop
 
-    original = command.Show.page
+    original = running.Show.page
 
     def stop_on_page(self, now, pages):  # type: ignore[no-untyped-def]
         original(self, now, pages)
@@ -115,8 +115,8 @@ def test_interrupted_and_resumed_equals_uninterrupted(  # type: ignore[no-untype
         ):
             raise Stop
 
-    monkeypatch.setattr(command, "save_world", save_then_stop)
-    monkeypatch.setattr(command.Show, "page", stop_on_page)
+    monkeypatch.setattr(running, "save_world", save_then_stop)
+    monkeypatch.setattr(running.Show, "page", stop_on_page)
     with pytest.raises(Stop):
         simulate(e, out=str(folder))
     monkeypatch.undo()

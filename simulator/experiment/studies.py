@@ -26,13 +26,13 @@ def aa(e: Experiment, n: int, out: Path, quiet: bool) -> dict[str, Any]:
     (arm,) = e.policies
     e = replace(e, policies=(arm,), control=None, design="split", **FROZEN)
     path = _world(e, out, quiet)
-    return studies.aa(path, _salted(_users(path), n))
+    return studies.aa(path, salted(_users(path), n))
 
 
 def power(e: Experiment, n: int, out: Path, quiet: bool) -> dict[str, Any]:
     """Two frozen policies serve everybody, each in a world; n salts choose whose outcome is seen in which."""
     path = _world(_twin(e), out, quiet)
-    return studies.power(path, _salted(_users(path), n))
+    return studies.power(path, salted(_users(path), n))
 
 
 def coverage(e: Experiment, n: int, out: Path, quiet: bool) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def _users(path: Path) -> np.ndarray:
     return pd.read_parquet(path / "users.parquet", columns=["user"])["user"].to_numpy()
 
 
-def _salted(users: np.ndarray, n: int) -> np.ndarray:
+def salted(users: np.ndarray, n: int) -> np.ndarray:
     """(n, users) 0 or 1, as the buckets' hash says."""
     half = np.array([0.5, 0.5])
     return np.stack([assign(users, half, f"study {salt}") for salt in range(n)]).astype(np.int8)

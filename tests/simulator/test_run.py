@@ -119,7 +119,7 @@ def test_the_command_writes_a_report_that_stands_alone(
 
 
 def test_a_full_disk_and_an_interruption_leave_an_incomplete_run(tmp_path, small_log, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
-    write = simulator.recorder._write_table
+    write = simulator.engine.recorder._write_table
     for error, status, words in (
         (OSError(errno.ENOSPC, "No space left"), 1, "disk is full"),
         (KeyboardInterrupt(), 130, "--resume"),
@@ -133,7 +133,7 @@ def test_a_full_disk_and_an_interruption_leave_an_incomplete_run(tmp_path, small
             write(table, path)
 
         out = tmp_path / f"run{status}"
-        monkeypatch.setattr(simulator.recorder, "_write_table", fail)
+        monkeypatch.setattr(simulator.engine.recorder, "_write_table", fail)
         assert command.main([*FAST, "--log", str(small_log), "--out", str(out)]) == status
         monkeypatch.undo()
         assert words in capsys.readouterr().err

@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 import statsmodels.stats.power as smp
 
-import simulator.run as command
+import simulator.experiment.simulate as running
 from analysis import minimum_detectable_effect, power, power_of, sample_size, spending_bounds
 from policies.common.errors import InputError
-from simulator import Experiment, simulate, study
+from simulator import Experiment, simulate
 from simulator.buckets import assign
+from simulator.experiment.run_folder import RunFolder
+from simulator.experiment.studies import salted
 
 EXACT = {"rel": 1e-6}
 FAST = ["--users", "120", "--days", "2", "--warmup-days", "1", "--set", "threads=1", "--quiet"]
@@ -158,7 +160,7 @@ def test_a_test_ends_at_the_crossing_and_so_do_its_truth_worlds(experiment, tmp_
         seen.append(day)
         return day == 2
 
-    monkeypatch.setattr(command, "_crossed", crossed)
+    monkeypatch.setattr(running, "_crossed", crossed)
     e = experiment(
         policies=("itemknn", "popularity"), days=4.0, stop_early=True, learn_from="none", rounds=1, truth=True
     )
@@ -189,10 +191,10 @@ def test_looking_without_a_crossing_changes_nothing(three_days, experiment, tmp_
 def test_the_monitor_that_stops_is_the_reports(three_days) -> None:  # type: ignore[no-untyped-def]
     found = three_days
     looks = found.results["monitor"][0]["looks"]
-    folder, e = command.RunFolder.reopen(str(found.path))
+    folder, e = RunFolder.reopen(str(found.path))
     for day in range(1, 4):
         said = any(look["crossed"] for look in looks if look["day"] <= day)
-        assert command._crossed(e, folder, day) == said
+        assert running._crossed(e, folder, day) == said
 
 
 def test_impossible_stops_are_refused() -> None:
@@ -206,7 +208,7 @@ def test_impossible_stops_are_refused() -> None:
 
 def test_salts_are_the_buckets_own() -> None:
     users = np.arange(50)
-    assert (study._salted(users, 2)[1] == assign(users, np.array([0.5, 0.5]), "study 1")).all()
+    assert (salted(users, 2)[1] == assign(users, np.array([0.5, 0.5]), "study 1")).all()
 
 
 def test_frozen_arms_leave_nothing_but_chance(experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

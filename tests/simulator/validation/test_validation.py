@@ -20,7 +20,8 @@ from simulator.settings import Experiment
 from simulator.users.choice_model import ChoiceModel
 from simulator.validation.fidelity import Answers, _weighted_auc, expected_calibration_error, judge
 from simulator.validation.report import lights
-from tests.test_levels import levels_world
+from simulator.validation.validation import split
+from tests.simulator.fitting.test_crossed_effects import levels_world
 
 ROWS = 60_000
 
@@ -79,7 +80,7 @@ def test_the_cut_is_at_midnight_and_nothing_after_it_is_fitted(
     end: float, small_world: tuple[Dataset, ChoiceModel]
 ) -> None:
     data = replace(small_world[0], hour_zero=end)  # the log ends at midnight, or at three in the afternoon
-    early, late = validate.split(data, 2)
+    early, late = split(data, 2)
     assert len(early.log) + len(late) == len(data.log)
     assert early.log.time.max() == 0 < late.time.min()
     wanted = (24 if end == 0 else end) + 24  # hours that two calendar days have
@@ -89,15 +90,15 @@ def test_the_cut_is_at_midnight_and_nothing_after_it_is_fitted(
     assert data.log.time[held].min() / -3600 <= wanted < data.log.time[~held].max() / -3600
     assert early.hour_zero == pytest.approx((end + moved / 3600) % 24)
     with pytest.raises(InputError, match="wanted at least 100 of each"):
-        validate.split(data, 400)
+        split(data, 400)
 
 
 def test_a_level_made_from_the_log_is_made_from_its_early_part(small_world: tuple[Dataset, ChoiceModel]) -> None:
     data = small_world[0]
     made = replace(data, calibration={"random_click_rate": generic_level(data)})
-    early, _ = validate.split(made, 2)
+    early, _ = split(made, 2)
     assert early.calibration["random_click_rate"][0] == pytest.approx(0.176 / 0.451 * early.log.clicked.mean())
-    assert validate.split(data, 2)[0].calibration == data.calibration  # a published level stays
+    assert split(data, 2)[0].calibration == data.calibration  # a published level stays
 
 
 def test_the_command_writes_a_report_and_refuses_what_it_cannot_judge(

@@ -13,6 +13,7 @@ import pytest
 from scipy.special import expit
 
 import simulator.fit as fit
+import simulator.fitting.fit_users as fitting
 import simulator.run as command
 import simulator.validate as validate
 from policies.common.errors import InputError
@@ -21,6 +22,7 @@ from policies.draws import Draws, generator
 from policies.log import Dataset
 from simulator.fitting.sessions import _watch
 from simulator.users.choice_model import ChoiceModel
+from simulator.users.provenance import provenance
 from simulator.users.storage import about_users, load_users
 
 
@@ -101,7 +103,7 @@ def test_the_table_says_of_every_parameter_whether_it_is_assumed(
     stored: Path, small_log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = load_users(stored)
-    table = {row[0]: row for row in fit.provenance(model)}
+    table = {row[0]: row for row in provenance(model)}
     assert set(table) == set(model.numbers) | set(model.provenance)
     assert table["shift"][3] == "assumed"
     assert table["leave"][3] == "estimated"
@@ -174,7 +176,7 @@ def test_what_plays_by_itself_is_watched_for_a_moment_without_a_click(
     rng = generator("autoplay")
     log = data.log
     moment = np.where(~log.clicked & (rng.random(len(log)) < 0.6), np.exp(rng.normal(0.7, 0.5, len(log))), log.watched)
-    model = fit.fit_users(replace(data, log=replace(log, watched=moment.astype(np.float32))))
+    model = fitting.fit_users(replace(data, log=replace(log, watched=moment.astype(np.float32))))
     users = np.arange(data.n_users)
     items = np.argsort(rng.random((data.n_users, data.catalogue.size)), axis=1)[:, :6].astype(np.int32) + 1
     zero = np.zeros(len(users))
@@ -187,7 +189,7 @@ def test_what_plays_by_itself_is_watched_for_a_moment_without_a_click(
     # Random slates are clicked less often than the log's, so more of what is not clicked was looked at.
     assert 0.55 < (watched > 0).mean() < 0.68
     assert np.log(watched[watched > 0]).mean() == pytest.approx(0.7, abs=0.05)
-    assert "watch_none" not in fit.fit_users(data).numbers
+    assert "watch_none" not in fitting.fit_users(data).numbers
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0])
@@ -196,7 +198,7 @@ def test_what_always_or_never_happens_is_no_published_rate(
 ) -> None:
     data, _ = small_world
     log = replace(data.log, liked=np.full(len(data.log), bool(rate)), hated=data.log.clicked & False)
-    users = fit.fit(replace(data, log=log), 0, 6, lambda text: None).model(0)
+    users = fitting.fit(replace(data, log=log), 0, 6, lambda text: None).model(0)
     like = users.numbers["like"]
     assert like.status == "estimated"
     assert abs(expit(like.value) - rate) < 2 / log.clicked.sum()
@@ -212,6 +214,6 @@ def test_a_log_of_few_clicks_is_fitted_without_a_word(small_world: tuple[Dataset
     clicked[:: len(clicked) // 3] = True
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        users = fit.fit_users(replace(data, log=replace(data.log, clicked=clicked, long_view=clicked & False)))
+        users = fitting.fit_users(replace(data, log=replace(data.log, clicked=clicked, long_view=clicked & False)))
     assert np.isfinite(users.user_level).all()
     assert np.isfinite(users["shift"])

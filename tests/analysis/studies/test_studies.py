@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binom, norm
 
+import simulator.experiment.studies as designs
 from analysis.data.ab_test import of_run
 from analysis.data.run import open_run
 from analysis.errors import AnalysisError
@@ -168,7 +169,7 @@ def test_aa_and_power_from_the_command(small_log: Path, tmp_path: Path, capsys: 
 def test_coverage_uses_fresh_users_and_another_truth(
     small_log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(study, "TRUTH_TIMES", 4)
+    monkeypatch.setattr(designs, "TRUTH_TIMES", 4)
     words = [
         "coverage",
         "--policies",
