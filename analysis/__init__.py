@@ -1,4 +1,5 @@
-"""The judgement of an experiment: public functions on plain arrays or sufficient statistics, and the report.
+"""The judgement of an experiment: public functions on plain arrays or sufficient statistics, and
+the report.
 
     from analysis import mean_difference, ratio_difference, cuped
     mean_difference(control_values, treatment_values).lift
@@ -43,10 +44,41 @@ from analysis.statistics.sequential import (
 from analysis.statistics.summary import Joint, Summary
 
 __all__ = [
-    "AnalysisError", "Bootstrapped", "ConfidenceSequence", "Cuped", "Difference", "Estimate", "Interaction", "Joint", "Metric",
-    "NonInferiority", "OffPolicy", "Plan", "SampleRatio", "Stopped", "Summary", "after_stopping", "benjamini_hochberg",
-    "bootstrap_difference", "chance_to_win", "confidence_sequence", "crossing_probabilities", "cuped", "holm",
-    "interaction_test", "mean_difference", "minimum_detectable_effect", "non_inferiority", "off_policy", "power_of",
-    "proportion_difference", "quantile_difference", "ratio_difference", "relative_lift", "sample_ratio", "sample_size",
-    "sequential_sample_ratio", "spending_bounds",
-]  # fmt: skip
+    "AnalysisError",
+    "Bootstrapped",
+    "ConfidenceSequence",
+    "Cuped",
+    "Difference",
+    "Estimate",
+    "Interaction",
+    "Joint",
+    "Metric",
+    "NonInferiority",
+    "OffPolicy",
+    "Plan",
+    "SampleRatio",
+    "Stopped",
+    "Summary",
+    "after_stopping",
+    "benjamini_hochberg",
+    "bootstrap_difference",
+    "chance_to_win",
+    "confidence_sequence",
+    "crossing_probabilities",
+    "cuped",
+    "holm",
+    "interaction_test",
+    "mean_difference",
+    "minimum_detectable_effect",
+    "non_inferiority",
+    "off_policy",
+    "power_of",
+    "proportion_difference",
+    "quantile_difference",
+    "ratio_difference",
+    "relative_lift",
+    "sample_ratio",
+    "sample_size",
+    "sequential_sample_ratio",
+    "spending_bounds",
+]

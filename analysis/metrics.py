@@ -3,8 +3,10 @@
 A metric of your own is an object of a module, or an entry point of the group `gptrec.metrics`:
 
     from analysis import Metric
-    TOP_SLOT = Metric("top_slot", "clicks in slot 1", "clicks per user", "top_clicks",
-                      sql={"top_clicks": "count(*) FILTER (clicked AND slot = 0)"}, needs=("clicked", "slot"))
+    TOP_SLOT = Metric(
+        "top_slot", "clicks in slot 1", "clicks per user", "top_clicks",
+        sql={"top_clicks": "count(*) FILTER (clicked AND slot = 0)"}, needs=("clicked", "slot"),
+    )
 
     python -m analysis.report RUN --metrics my_module:TOP_SLOT
 """
@@ -35,15 +37,17 @@ TOTALS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class Metric:
-    """A mean per user; with `denominator` a ratio of two means (delta method); with `quantile` or `statistic` a function of
-    the users' values (bootstrap over users).
+    """A mean per user; with `denominator` a ratio of two means (delta method); with `quantile` or
+    `statistic` a function of the users' values (bootstrap over users).
 
     Attributes:
         name: for flags and files. label, unit: for people. column: a total per user.
         role: `outcome`, or `guardrail` (judged by non-inferiority against a margin).
-        sql: new totals, name -> aggregate expression of DuckDB over a user's rows, whose columns are `user`, `time` [s],
-            `session`, `page`, `slot`, `item`, `clicked`, `watched` [s], `long_view`, `liked`, `hated`, as far as the log has them.
-        needs: the columns that `sql` takes; where the log lacks one, the metric is left out and the report says so.
+        sql: new totals, name -> aggregate expression of DuckDB over a user's rows, whose columns
+            are `user`, `time` [s], `session`, `page`, `slot`, `item`, `clicked`, `watched` [s],
+            `long_view`, `liked`, `hated`, as far as the log has them.
+        needs: the columns that `sql` takes; where the log lacks one, the metric is left out and the
+            report says so.
         higher_is_better: False turns who wins, and what a guardrail guards against.
         quantile: of the users' values, such as .9. statistic: of an array of them, one number.
     """
@@ -66,7 +70,9 @@ class Metric:
 
     @property
     def additive(self) -> bool:
-        """Whether the totals of days add up to that of the test, so that it can be looked at day by day: counts and sums do."""
+        """Whether the totals of days add up to that of the test, so that it can be looked at day by
+        day: counts and sums do.
+        """
         return all(
             re.match(r"(coalesce\()?(count|sum)\((?!\s*distinct)", sql.strip(), re.IGNORECASE)
             for sql in self.sql.values()
@@ -86,7 +92,13 @@ METRICS = {
         Metric("watch_time", "watch time", "seconds per user", "watch_seconds"),
         Metric("long_views", "long views", "long views per user", "long_views"),
         Metric("likes", "likes", "likes per user", "likes"),
-        Metric("hates", "negative feedback", "hates per user, fewer are better", "hates", higher_is_better=False),
+        Metric(
+            "hates",
+            "negative feedback",
+            "hates per user, fewer are better",
+            "hates",
+            higher_is_better=False,
+        ),
         Metric("sessions", "sessions", "sessions per user", "sessions", role="guardrail"),
         Metric("days_active", "days active", "days per user", "days_active", role="guardrail"),
     )
@@ -103,7 +115,9 @@ def find(name: str) -> Metric:
 
 
 def totals(has: Iterable[str]) -> dict[str, str]:
-    """Totals per user that a log with these columns gives, the metrics' own among them: name -> SQL."""
+    """Totals per user that a log with these columns gives, the metrics' own among them: name ->
+    SQL.
+    """
     there = set(has)
     found = {name: sql for name, (sql, needs) in TOTALS.items() if there.issuperset(needs)}
     for metric in METRICS.values():
@@ -131,15 +145,20 @@ def add(metric: Metric) -> None:
     taken = set(metric.sql) & ({*TOTALS} | {name for m in others for name in m.sql})
     if taken:
         raise AnalysisError(
-            f"metric '{metric.name}' defines '{sorted(taken)[0]}', which there is already; name it otherwise"
+            f"metric '{metric.name}' defines '{sorted(taken)[0]}', which there is already; name it"
+            " otherwise"
         )
     if metric.role not in ("outcome", "guardrail"):
-        raise AnalysisError(f"metric '{metric.name}' has the role '{metric.role}'; there are: outcome, guardrail")
+        raise AnalysisError(
+            f"metric '{metric.name}' has the role '{metric.role}'; there are: outcome, guardrail"
+        )
     METRICS[metric.name] = metric
 
 
 def load(names: str | None = None) -> None:
-    """Registers the metrics of entry points `gptrec.metrics`, and those named `module:OBJECT` with commas between."""
+    """Registers the metrics of entry points `gptrec.metrics`, and those named `module:OBJECT` with
+    commas between.
+    """
     for point in entry_points(group="gptrec.metrics"):
         if point.value not in _LOADED:  # a class or function would make another object each time
             add(_made(point.load(), f"entry point '{point.name}'"))
@@ -147,7 +166,9 @@ def load(names: str | None = None) -> None:
     for name in (part.strip() for part in (names or "").split(",") if part.strip()):
         module, colon, attribute = name.partition(":")
         if not colon:
-            raise AnalysisError(f"--metrics '{name}': wanted module:OBJECT, such as my_metrics:TOP_SLOT")
+            raise AnalysisError(
+                f"--metrics '{name}': wanted module:OBJECT, such as my_metrics:TOP_SLOT"
+            )
         try:
             found = getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError) as error:

@@ -1,10 +1,11 @@
-"""Off-policy evaluation of a table: what a policy would have got from rows that another served with known probabilities.
+"""Off-policy evaluation of a table: what a policy would have got from rows that another served with
+known probabilities.
 
     python -m analysis.ope --table log.csv --columns reward=clicked,logging=p,target=q,cluster=user
 
-`logging` is the probability with which the shown item was shown, `target` that with which the other policy would have shown it.
-`predicted` and `predicted_target` (a model's reward of the shown item, and its mean over what the target would show) add the direct
-and the doubly robust estimate.
+`logging` is the probability with which the shown item was shown, `target` that with which the other
+policy would have shown it. `predicted` and `predicted_target` (a model's reward of the shown item,
+and its mean over what the target would show) add the direct and the doubly robust estimate.
 """
 
 import argparse
@@ -23,9 +24,17 @@ ROLES = ("reward", "logging", "target", "predicted", "predicted_target", "cluste
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit status: 0 done, 2 bad input."""
     p = argparse.ArgumentParser(
-        prog="python -m analysis.ope", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m analysis.ope",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("--table", type=Path, required=True, metavar="FILE", help="CSV or Parquet, one row per impression")
+    p.add_argument(
+        "--table",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="CSV or Parquet, one row per impression",
+    )
     p.add_argument(
         "--columns",
         default="",
@@ -38,12 +47,20 @@ def main(arguments: list[str] | None = None) -> int:
     except AnalysisError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    for name, words in (("ips", "IPS"), ("snips", "SNIPS"), ("dm", "direct"), ("dr", "doubly robust")):
+    for name, words in (
+        ("ips", "IPS"),
+        ("snips", "SNIPS"),
+        ("dm", "direct"),
+        ("dr", "doubly robust"),
+    ):
         x = getattr(found, name)
         if x is not None:
             print(f"{words:14} {x.value:.5f}   95 % interval {x.low:.5f} to {x.high:.5f}")
     print(f"effective rows {found.effective_n:.1f}, largest weight {found.largest_weight:.1f}")
-    print(f"mean weight {found.mean_weight:.3f}: about 1 where the log shows all that the target would show")
+    print(
+        f"mean weight {found.mean_weight:.3f}: about 1 where the log shows all that the target"
+        " would show"
+    )
     return 0
 
 
@@ -67,7 +84,8 @@ def _columns(path: Path, text: str) -> dict[str, Any]:
             else ""
         )
         raise AnalysisError(
-            f"'{path}' {what}; name it with --columns {(missing or ['ROLE'])[0]}=NAME (there are: {', '.join(frame)}){why}"
+            f"'{path}' {what}; name it with --columns {(missing or ['ROLE'])[0]}=NAME (there are:"
+            f" {', '.join(frame)}){why}"
         )
     return {role: frame[name].to_numpy() for role, name in names.items()}
 

@@ -1,4 +1,5 @@
-"""How many users and days a test needs, from what users did before: a finished run, any table, or two numbers.
+"""How many users and days a test needs, from what users did before: a finished run, any table, or
+two numbers.
 
 python -m analysis.power --run RUN --mde 1%
 python -m analysis.power --run RUN --budget 14d
@@ -25,30 +26,49 @@ from analysis.reporting.tables import number
 from analysis.studies.planning import LONGEST, Spread, budget, curve, of_a_run, of_a_table, plan
 
 
-# -- the command ------------------------------------------------------------------------------------------------------
+# -- the command -----------------------------------------------------------------------------------
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
-        prog="python -m analysis.power", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m analysis.power",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     source = p.add_mutually_exclusive_group(required=True)
     source.add_argument("--run", help="a run directory: every metric of its control arm")
-    source.add_argument("--table", type=Path, metavar="FILE", help="CSV or Parquet, one row per user")
+    source.add_argument(
+        "--table", type=Path, metavar="FILE", help="CSV or Parquet, one row per user"
+    )
     source.add_argument("--mean", type=float, help="of the metric per user, with --variance")
     p.add_argument("--variance", type=float, help="of the metric per user")
     p.add_argument(
-        "--columns", metavar="value=NAME,before=NAME", help="of the table; also denominator=NAME for a ratio"
+        "--columns",
+        metavar="value=NAME,before=NAME",
+        help="of the table; also denominator=NAME for a ratio",
     )
     p.add_argument(
-        "--mde", metavar="EFFECTS", help="relative effects to be found, with commas between (default 1%%,2%%,5%%)"
+        "--mde",
+        metavar="EFFECTS",
+        help="relative effects to be found, with commas between (default 1%%,2%%,5%%)",
     )
     p.add_argument("--budget", metavar="14d", help="days there are: which effect can be found?")
-    p.add_argument("--users", type=int, help="of all arms, for --budget (default: those of the run)")
-    p.add_argument("--days", type=float, help="of the test (default: those of the run, or 14)")
-    p.add_argument("--arms", type=int, default=2, help="that share the users and, all but one, the error (default 2)")
-    p.add_argument("--alpha", type=float, default=0.05, help="two-sided (default .05)")
-    p.add_argument("--power", type=float, default=0.8, help="chance to find the effect (default .8)")
     p.add_argument(
-        "--spending", default="obrien_fleming", help="of the looks: obrien_fleming (default), pocock, linear"
+        "--users", type=int, help="of all arms, for --budget (default: those of the run)"
+    )
+    p.add_argument("--days", type=float, help="of the test (default: those of the run, or 14)")
+    p.add_argument(
+        "--arms",
+        type=int,
+        default=2,
+        help="that share the users and, all but one, the error (default 2)",
+    )
+    p.add_argument("--alpha", type=float, default=0.05, help="two-sided (default .05)")
+    p.add_argument(
+        "--power", type=float, default=0.8, help="chance to find the effect (default .8)"
+    )
+    p.add_argument(
+        "--spending",
+        default="obrien_fleming",
+        help="of the looks: obrien_fleming (default), pocock, linear",
     )
     p.add_argument("--out", type=Path, help="folder for power.json and power.png, must not exist")
     return p
@@ -72,7 +92,8 @@ def main(arguments: list[str] | None = None) -> int:
         Console().print(table)
         if any("*" in cell for row in body for cell in row):
             print(
-                "* beyond the days of the run: its spread of users is carried on as a lasting part and one that falls as 1 / days"
+                "* beyond the days of the run: its spread of users is carried on as a lasting part"
+                " and one that falls as 1 / days"
             )
     return 0
 
@@ -91,7 +112,11 @@ def _work(given: argparse.Namespace) -> list[tuple[list[str], list[list[str]]]]:
     if given.users is not None and given.budget is None:
         raise AnalysisError("--users goes with --budget; --mde asks for users")
     # Every contender gets its share of the error, as in the report.
-    options = {"alpha": given.alpha / (given.arms - 1), "power": given.power, "spending": given.spending}
+    options = {
+        "alpha": given.alpha / (given.arms - 1),
+        "power": given.power,
+        "spending": given.spending,
+    }
     spreads = _spreads(given)
     days = _days(given, spreads)
     if given.out is not None and given.out.exists():
@@ -100,7 +125,13 @@ def _work(given: argparse.Namespace) -> list[tuple[list[str], list[list[str]]]]:
         rows = budget(spreads, days, given.users, given.arms, options)
         shown = _budget_rows(rows)
     else:
-        rows = plan(spreads, [_share(part) for part in (given.mde or "1%,2%,5%").split(",")], days, given.arms, options)
+        rows = plan(
+            spreads,
+            [_share(part) for part in (given.mde or "1%,2%,5%").split(",")],
+            days,
+            given.arms,
+            options,
+        )
         shown = _plan_rows(rows)
     if given.out is not None:
         given.out.mkdir(parents=True)
@@ -144,7 +175,8 @@ def _share(text: str) -> float:
         raise AnalysisError(f"--mde '{text}': wanted an effect such as 1%") from None
     if not 0 < value <= 1:
         raise AnalysisError(
-            f"--mde '{text}' is an effect of {100 * value:g} %: wanted one above 0 and up to 100 %, such as 5% or .05"
+            f"--mde '{text}' is an effect of {100 * value:g} %: wanted one above 0 and up to 100 %,"
+            " such as 5% or .05"
         )
     return value
 
@@ -154,18 +186,38 @@ def _name(row: dict[str, Any]) -> str:
 
 
 def _how(row: dict[str, Any]) -> list[str]:
-    return ["yes" if row["cuped"] else "no", "at the end" if row["looks"] == 1 else f"{row['looks']}"]
+    return [
+        "yes" if row["cuped"] else "no",
+        "at the end" if row["looks"] == 1 else f"{row['looks']}",
+    ]
 
 
 def _plan_rows(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
     known = any(row["of_a_run"] for row in rows)
-    head = ["metric", "effect", "CUPED", "looks", "users per arm", *(["days with this run's users"] if known else [])]
+    head = [
+        "metric",
+        "effect",
+        "CUPED",
+        "looks",
+        "users per arm",
+        *(["days with this run's users"] if known else []),
+    ]
     body = []
     for row in rows:
-        days = [str(row["days_needed"]) if row["days_needed"] is not None else f"over {LONGEST}"] if known else []
+        days = (
+            [str(row["days_needed"]) if row["days_needed"] is not None else f"over {LONGEST}"]
+            if known
+            else []
+        )
         guess = " *" if row["extrapolated"] else ""
         body.append(
-            [_name(row), percent(row["effect"]), *_how(row), number(float(row["users_per_arm"])) + guess, *days]
+            [
+                _name(row),
+                percent(row["effect"]),
+                *_how(row),
+                number(float(row["users_per_arm"])) + guess,
+                *days,
+            ]
         )
     return head, body
 
@@ -176,7 +228,13 @@ def _budget_rows(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]
     for row in rows:
         guess = " *" if row["extrapolated"] else ""
         body.append(
-            [_name(row), f"{row['days']:g}", number(float(row["users"])), *_how(row), percent(row["effect"]) + guess]
+            [
+                _name(row),
+                f"{row['days']:g}",
+                number(float(row["users"])),
+                *_how(row),
+                percent(row["effect"]) + guess,
+            ]
         )
     return head, body
 

@@ -1,4 +1,5 @@
-"""Judges an experiment and writes the report: `report.html` (one file, no network), `report.md`, `results.json`, `figures/*.png`.
+"""Judges an experiment and writes the report: `report.html` (one file, no network), `report.md`,
+`results.json`, `figures/*.png`.
 
 python -m analysis.report RUN                                  a simulated run, again
 python -m analysis.report --impressions log.csv --columns user=uid,bucket=variant,time=ts,click=clicked
@@ -32,7 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
             out = given.out if given.out is not None else Path("ab-report")
             if out.exists():
                 raise AnalysisError(f"--out '{out}' exists already; name another folder")
-            results = write_log(source_of(given), out, "python -m analysis.report " + shlex.join(words))
+            results = write_log(
+                source_of(given), out, "python -m analysis.report " + shlex.join(words)
+            )
     except AnalysisError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

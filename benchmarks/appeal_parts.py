@@ -2,9 +2,10 @@
 
     python benchmarks/appeal_parts.py RUN
 
-The true appeal (logit of a click) of what an arm showed is split into the item's level, the same for everybody, and
-the rest: how well the item fits this user, less what repetition and satiation took away, against uniformly random
-slates where the run has them. Needs a run with its truth recorded.
+The true appeal (logit of a click) of what an arm showed is split into the item's level, the same
+for everybody, and the rest: how well the item fits this user, less what repetition and satiation
+took away, against uniformly random slates where the run has them. Needs a run with its truth
+recorded.
 """
 
 import argparse
@@ -15,15 +16,17 @@ from safetensors.numpy import load_file
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path, help="a run directory")
     run = parser.parse_args().run
     if not any((run / "truth").glob("*/*/*.parquet")):
         parser.error(f"'{run}' holds no truth table; wanted a finished run with record_truth on")
     levels = load_file(run / "users" / "arrays.safetensors")["item_level"]
     table = duckdb.sql(
-        f"select bucket, round, item, avg(appeal) as appeal, avg(probability) as chance, count(*) as n "
-        f"from '{run}/truth/*/*/*.parquet' where bucket <> 'warmup' group by all"
+        "select bucket, round, item, avg(appeal) as appeal, avg(probability) as chance, count(*)"
+        f" as n from '{run}/truth/*/*/*.parquet' where bucket <> 'warmup' group by all"
     ).df()
     table["level"] = levels[table["item"]]
     table["rest"] = table["appeal"] - table["level"]

@@ -2,9 +2,10 @@
 
     python benchmarks/choice.py --log kuairand:DIR --held-out-days 8
 
-Each user's first choice in the held-out days (a long view where the log has them, else a click) is ranked among all
-items that the user had not chosen before; HR@10 and HR@100 of the contrast (popularity and taste, `simulator/contrast.py`)
-beside popularity, recent popularity and item-kNN, all fitted on the days before.
+Each user's first choice in the held-out days (a long view where the log has them, else a click) is
+ranked among all items that the user had not chosen before; HR@10 and HR@100 of the contrast
+(popularity and taste, `simulator/contrast.py`) beside popularity, recent popularity and item-kNN,
+all fitted on the days before.
 """
 
 import argparse
@@ -26,11 +27,15 @@ from simulator.validation.validation import split
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_log_flags(parser)
     parser.add_argument("--held-out-days", type=int, default=8)
     given = parser.parse_args()
-    early, late = split(load_data(Experiment(**log_settings(given), repeat_after=0)), given.held_out_days)
+    early, late = split(
+        load_data(Experiment(**log_settings(given), repeat_after=0)), given.held_out_days
+    )
     column = "long_view" if "long_view" in early.has else "clicked"
     early, late = chosen_by(early, column), late.rows(getattr(late, column))
     before = Impressions.concat([early.history, early.log.rows(early.log.clicked)])
@@ -38,19 +43,30 @@ def main() -> None:
     known = np.isin(users, before.user)
     users, targets = users[known], late.item[first][known]
     n_items = early.catalogue.size
-    had = sp.csr_matrix((np.ones(len(before)), (before.user, before.item)), shape=(early.n_users, n_items + 1))
+    had = sp.csr_matrix(
+        (np.ones(len(before)), (before.user, before.item)), shape=(early.n_users, n_items + 1)
+    )
     contrast = fit_contrast(
-        early, full_taste(early, 0), cross_fitted(early, generator("choice")), generator("choice", "contrast")
+        early,
+        full_taste(early, 0),
+        cross_fitted(early, generator("choice")),
+        generator("choice", "contrast"),
     )
     everything = np.arange(n_items + 1)
     scores = {
-        "popularity": lambda u: np.tile(np.bincount(before.item, minlength=n_items + 1).astype(float), (len(u), 1)),
+        "popularity": lambda u: np.tile(
+            np.bincount(before.item, minlength=n_items + 1).astype(float), (len(u), 1)
+        ),
         "recent popularity": lambda u: np.tile(
-            np.bincount(early.log.item[early.log.clicked], minlength=n_items + 1).astype(float), (len(u), 1)
+            np.bincount(early.log.item[early.log.clicked], minlength=n_items + 1).astype(float),
+            (len(u), 1),
         ),
         "contrast": lambda u: contrast.score(u[:, None], everything[None, :]),
     }
-    print(f"{len(users)} users, first {column.replace('_', ' ')} of the last {given.held_out_days} days")
+    print(
+        f"{len(users)} users, first {column.replace('_', ' ')} of the last {given.held_out_days}"
+        " days"
+    )
     for name, score in scores.items():
         places = []
         for begin in range(0, len(users), 500):
@@ -61,8 +77,14 @@ def main() -> None:
         report(name, np.concatenate(places) < 10, np.concatenate(places) < 100)
     policy = make("itemknn")
     policy.fit(early.for_policies(), early.catalogue, generator("knn"))
-    slates = best(policy, n_items, users, Sequences.of(before.rows(np.isin(before.user, users))), 100)
-    report("item-kNN", (slates[:, :10] == targets[:, None]).any(axis=1), (slates == targets[:, None]).any(axis=1))
+    slates = best(
+        policy, n_items, users, Sequences.of(before.rows(np.isin(before.user, users))), 100
+    )
+    report(
+        "item-kNN",
+        (slates[:, :10] == targets[:, None]).any(axis=1),
+        (slates == targets[:, None]).any(axis=1),
+    )
 
 
 def chosen_by(data: Dataset, column: str) -> Dataset:

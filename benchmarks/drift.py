@@ -2,8 +2,9 @@
 
     python benchmarks/drift.py
 
-Prints for each true drift (logits per unexpected click, half of it gone after a week) the mean estimate, its spread and the
-mean standard error; estimates that cannot be told from 0 count as they are.
+Prints for each true drift (logits per unexpected click, half of it gone after a week) the mean
+estimate, its spread and the mean standard error; estimates that cannot be told from 0 count as they
+are.
 """
 
 import argparse
@@ -20,7 +21,9 @@ SMALL = WorldParameters(users=240, items=120, categories=8, log_days=8.0)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--worlds", type=int, default=8)
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -32,7 +35,8 @@ def main() -> None:
             found.append(fit(data, seed, SMALL.slate_size, lambda text: None).drifted)
         value, error = np.array([pair for pair in found if pair is not None]).T
         print(
-            f"true {true:g}: mean {value.mean():.3f}, spread {value.std(ddof=1):.3f}, s.e. {error.mean():.3f} (n = {len(value)})"
+            f"true {true:g}: mean {value.mean():.3f}, spread {value.std(ddof=1):.3f}, s.e."
+            f" {error.mean():.3f} (n = {len(value)})"
         )
 
 

@@ -1,9 +1,10 @@
-"""Softmax over all items: in chunks of rows with their gradient, against one product that holds all logits.
+"""Softmax over all items: in chunks of rows with their gradient, against one product that holds all
+logits.
 
     python benchmarks/full_softmax.py
 
-Forward and backward for one batch of 1,024 clicks, width 128, 12,101 items. Prints medians of paired repetitions and
-the peak memory of each way, measured in a process of its own.
+Forward and backward for one batch of 1,024 clicks, width 128, 12,101 items. Prints medians of
+paired repetitions and the peak memory of each way, measured in a process of its own.
 """
 
 import argparse
@@ -27,12 +28,16 @@ def step(way: str, states: Tensor, vectors: Tensor, targets: Tensor, weights: Te
     if way == "chunks":
         FullSoftmax.apply(states, vectors, targets, weights, 0.07).backward()
     else:
-        (F.cross_entropy(states @ vectors.T / 0.07, targets, reduction="none") * weights).sum().backward()
+        (
+            F.cross_entropy(states @ vectors.T / 0.07, targets, reduction="none") * weights
+        ).sum().backward()
 
 
 def batch(rows: int, items: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
-    states, vectors = (F.normalize(torch.randn(n, 128, generator=generator), dim=-1) for n in (rows, items))
+    states, vectors = (
+        F.normalize(torch.randn(n, 128, generator=generator), dim=-1) for n in (rows, items)
+    )
     targets = torch.randint(0, items, (rows,), generator=generator)
     return states.requires_grad_(), vectors.requires_grad_(), targets, torch.full((rows,), 1 / rows)
 
@@ -48,7 +53,9 @@ def peak(way: str, rows: int, items: int, threads: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--items", type=int, default=12_101)
     parser.add_argument("--rows", type=int, default=1024)
     parser.add_argument("--repeats", type=int, default=9)
@@ -69,7 +76,10 @@ def main() -> None:
     for way in WAYS:
         print(f"{way}: {1e3 * np.median(taken[way][1:]):.0f} ms, {memory[way]:.0f} MiB")
     ratio = np.median(np.array(taken["at once"][1:]) / np.array(taken["chunks"][1:]))
-    print(f"chunks are {ratio:.1f} times as fast ({given.rows} clicks, {given.items} items, {given.threads} threads)")
+    print(
+        f"chunks are {ratio:.1f} times as fast ({given.rows} clicks, {given.items} items,"
+        f" {given.threads} threads)"
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""A log whose users are not of our make, and whether our users pass for them: sessions and returns held out by time.
+"""A log whose users are not of our make, and whether our users pass for them: sessions and returns
+held out by time.
 
-In this world days are on or off by a chain of two states, visits fall around two favourite hours of each user, a visit lasts as
-long as a budget of time that knows nothing of clicks, and a click is a probit of quality and category. None of that is a form
-that `simulator.fit` estimates (a mixture of gaps with churn, a hazard of leaving by satisfaction, a logit of factors).
+In this world days are on or off by a chain of two states, visits fall around two favourite hours of
+each user, a visit lasts as long as a budget of time that knows nothing of clicks, and a click is a
+probit of quality and category. None of that is a form that `simulator.fit` estimates (a mixture of
+gaps with churn, a hazard of leaving by satisfaction, a logit of factors).
 
     python benchmarks/other_log.py --out other.csv
     python -m simulator.validate --log other.csv --held-out-days 7 --out other-fidelity
@@ -31,7 +33,9 @@ def visits(rng: np.random.Generator) -> pd.DataFrame:
     user, day = np.nonzero(many)
     count = many[user, day]
     user, day = np.repeat(user, count), np.repeat(day, count)
-    favourite = np.stack([rng.normal(8, 1.5, USERS), rng.normal(20, 2.0, USERS)])[rng.integers(0, 2, len(user)), user]
+    favourite = np.stack([rng.normal(8, 1.5, USERS), rng.normal(20, 2.0, USERS)])[
+        rng.integers(0, 2, len(user)), user
+    ]
     hour = np.clip(favourite + rng.normal(0, 1.2, len(user)), 0, 23.99)
     budget = rng.gamma(1.2, 90.0 * rng.lognormal(0, 0.4, USERS)[user])
     pages = np.clip(np.ceil(budget / (SLATE * SECONDS)), 1, 40).astype(int)
@@ -44,7 +48,8 @@ def log(seed: int) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     came = visits(rng)
     end = came["time"] + came["pages"] * SLATE * SECONDS
-    clash = (came["user"].diff() == 0) & (came["time"] - end.shift(fill_value=0) < 1800)  # no visit within a visit
+    # no visit within a visit
+    clash = (came["user"].diff() == 0) & (came["time"] - end.shift(fill_value=0) < 1800)
     came = came[~clash].reset_index(drop=True)
     category, quality = rng.integers(0, CATEGORIES, ITEMS), rng.normal(0, 0.5, ITEMS)
     likes = rng.normal(0, 0.5, (USERS, CATEGORIES))
@@ -58,26 +63,48 @@ def log(seed: int) -> pd.DataFrame:
     slot, page = place % SLATE, place // SLATE
     pages = len(visit) // SLATE
     keys = np.log(popular).astype(np.float32) + rng.gumbel(size=(pages, ITEMS)).astype(np.float32)
-    item = np.argpartition(-keys, SLATE, axis=1)[:, :SLATE].ravel()  # without replacement within a page
+    # without replacement within a page
+    item = np.argpartition(-keys, SLATE, axis=1)[:, :SLATE].ravel()
     looks = rng.random(len(visit)) < np.exp(-0.08 * slot)
-    x = -0.3 + quality[item] + likes[user, category[item]] + bias[user] + rng.normal(size=len(visit))
+    x = (
+        -0.3
+        + quality[item]
+        + likes[user, category[item]]
+        + bias[user]
+        + rng.normal(size=len(visit))
+    )
     clicked = looks & (x > 0)
     watch = np.where(clicked, rng.weibull(0.9, len(visit)) * 20 * np.exp(0.4 * x), 0.0)
     time = came["time"].to_numpy()[visit] + page * SLATE * SECONDS
     return pd.DataFrame(
-        {"user": user, "item": item, "time": time.round(1), "session": visit, "page": page, "slot": slot, "click": clicked.astype(int),
-         "watch": watch.round(1), "long_view": (clicked & (watch > 18)).astype(int), "category": category[item]}
-    ).sort_values(["time", "user", "slot"])  # fmt: skip
+        {
+            "user": user,
+            "item": item,
+            "time": time.round(1),
+            "session": visit,
+            "page": page,
+            "slot": slot,
+            "click": clicked.astype(int),
+            "watch": watch.round(1),
+            "long_view": (clicked & (watch > 18)).astype(int),
+            "category": category[item],
+        }
+    ).sort_values(["time", "user", "slot"])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the world (default 0)")
     parser.add_argument("--out", type=Path, default=Path("other.csv"))
     given = parser.parse_args()
     rows = log(given.seed)
     rows.to_csv(given.out, index=False)
-    print(f"{len(rows)} rows, {rows['session'].nunique()} sessions, click rate {rows['click'].mean():.3f}: {given.out}")
+    print(
+        f"{len(rows)} rows, {rows['session'].nunique()} sessions, click rate"
+        f" {rows['click'].mean():.3f}: {given.out}"
+    )
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@
     python benchmarks/same_runs.py NEW_TREE /tmp/new
     python benchmarks/same.py /tmp/old /tmp/new
 
-Parquet rows in canonical order and arrays must agree bit for bit, every number of a JSON file by its
-path. Numbers that agree to 1e-9 but not to the last bit are counted. Sentences are exempt, and so is
-what differs from one hour to the next: seconds, memory, versions, commands.
+Parquet rows in canonical order and arrays must agree bit for bit, every number of a JSON file by
+its path. Numbers that agree to 1e-9 but not to the last bit are counted. Sentences are exempt, and
+so is what differs from one hour to the next: seconds, memory, versions, commands.
 """
 
 import json
@@ -56,7 +56,9 @@ def same_number(one: Any, other: Any) -> tuple[bool, bool]:
 
 
 def compare_json(one: Path, other: Path) -> tuple[list[str], int, int]:
-    """What differs, how many numbers were compared, and how many of them differ in their last bits."""
+    """What differs, how many numbers were compared, and how many of them differ in
+    their last bits.
+    """
     values = []
     for path in (one, other):
         values.append(dict(numbers(json.loads(path.read_text(encoding="utf-8")))))
@@ -102,7 +104,11 @@ def compare_arrays(one: Path, other: Path) -> list[str]:
     old, new = load_file(one), load_file(other)
     if old.keys() != new.keys():
         return [f"arrays {sorted(old.keys() ^ new.keys())}"]
-    return [name for name in old if not np.array_equal(old[name], new[name], equal_nan=_floats(old[name]))]
+    return [
+        name
+        for name in old
+        if not np.array_equal(old[name], new[name], equal_nan=_floats(old[name]))
+    ]
 
 
 def _floats(x: np.ndarray) -> bool:
@@ -118,7 +124,9 @@ def compare_text(one: Path, other: Path) -> list[str]:
 def main(arguments: list[str]) -> int:
     """Returns the exit status: 0 identical, 1 not, 2 bad input."""
     if len(arguments) != 2 or not all(Path(word).is_dir() for word in arguments):
-        print("error: wanted two folders that benchmarks/same_runs.py made: OLD NEW", file=sys.stderr)
+        print(
+            "error: wanted two folders that benchmarks/same_runs.py made: OLD NEW", file=sys.stderr
+        )
         return 2
     old, new = (Path(word) for word in arguments)
     wanted = {path.relative_to(old) for path in old.rglob("*") if _compared(path)}

@@ -1,7 +1,8 @@
-"""Small runs of every kind, for `benchmarks/same.py`: python benchmarks/same_runs.py TREE OUT [NAME ...]
+"""Small runs of every kind, for `benchmarks/same.py`: python benchmarks/same_runs.py TREE OUT [NAME
+...]
 
-TREE is a checkout with a .venv of its own. The logs are made here, so that every tree gets the same.
-Runs that are there already are left alone; --list shows their names.
+TREE is a checkout with a .venv of its own. The logs are made here, so that every tree gets the
+same. Runs that are there already are left alone; --list shows their names.
 """
 
 import os
@@ -19,17 +20,45 @@ COLUMNS = "user=uid,item=iid,time=ts,click=clicked,session=visit,page=page,slot=
 COLUMNS += "long_view=long,like=like,hate=hate,category=topic,duration=length,propensity=p"
 AB = "user=uid,bucket=variant,time=ts,click=clicked,watch=secs,session=visit"
 TINY = [
-    "width=16", "epochs=1", "update_epochs=1", "length=20",
-]  # fmt: skip
+    "width=16",
+    "epochs=1",
+    "update_epochs=1",
+    "length=20",
+]
 MODELS = [word for arm in ("sasrec", "gptrec") for s in TINY for word in ("--set", f"{arm}.{s}")]
-MODELS += ["--set", "gptrec.prompt_epochs=1", "--set", "gptrec.window=40", "--set", "gptrec.room=18"]
+MODELS += [
+    "--set",
+    "gptrec.prompt_epochs=1",
+    "--set",
+    "gptrec.window=40",
+    "--set",
+    "gptrec.room=18",
+]
 BASE = [
-    "--log", "log.csv", "--columns", COLUMNS, "--calibrate", "random_click_rate=.2", "--users", "150",
-    "--days", "2", "--warmup-days", "1", "--rounds", "2", "--set", "repeat_after=20", "--set", "threads=1",
+    "--log",
+    "log.csv",
+    "--columns",
+    COLUMNS,
+    "--calibrate",
+    "random_click_rate=.2",
+    "--users",
+    "150",
+    "--days",
+    "2",
+    "--warmup-days",
+    "1",
+    "--rounds",
+    "2",
+    "--set",
+    "repeat_after=20",
+    "--set",
+    "threads=1",
     "--quiet",
-]  # fmt: skip
+]
 FITTED = ["--users-from", "users"]
-FITTED_BASE = [word for word in BASE if word not in ("--calibrate", "random_click_rate=.2")] + FITTED
+FITTED_BASE = [
+    word for word in BASE if word not in ("--calibrate", "random_click_rate=.2")
+] + FITTED
 PAIR = ["--policies", "sasrec,popularity", *MODELS[:8]]
 CHEAP = ["--policies", "itemknn,popularity"]
 TOML = """policies = ["bprmf", "popularity", "itemknn"]
@@ -48,27 +77,72 @@ FIT = ["--log", "log.csv", "--columns", COLUMNS, "--threads", "1", "--quiet"]
 LEVEL = ["--calibrate", "random_click_rate=.2"]
 STUDY = ["--policies", "itemknn,popularity", *FITTED_BASE]
 STUDY = [w for w in STUDY if w not in ("--rounds", "2")]
-SHORT = ["--log", "log.csv", "--columns", COLUMNS, "--users", "120", "--days", "2", "--warmup-days", "1"]
+SHORT = [
+    "--log",
+    "log.csv",
+    "--columns",
+    COLUMNS,
+    "--users",
+    "120",
+    "--days",
+    "2",
+    "--warmup-days",
+    "1",
+]
 SHORT += ["--set", "repeat_after=20", "--set", "threads=1", "--quiet", *FITTED]
 COMMANDS: dict[str, list[str]] = {
     "users": run("simulator.fit", *FIT, *LEVEL, "--out", "users"),
-    "fidelity": run("simulator.validate", *FIT, *LEVEL, "--held-out-days", "6", "--out", "fidelity"),
-    "split": run("simulator.run", "--policies", "gptrec,sasrec,uniform,oracle", *MODELS, *FITTED_BASE),
+    "fidelity": run(
+        "simulator.validate", *FIT, *LEVEL, "--held-out-days", "6", "--out", "fidelity"
+    ),
+    "split": run(
+        "simulator.run", "--policies", "gptrec,sasrec,uniform,oracle", *MODELS, *FITTED_BASE
+    ),
     "twin": run("simulator.run", *PAIR, "--design", "twin", *FITTED_BASE),
     "off_policy": run(
-        "simulator.run", "--policies", "sasrec,popularity,uniform", *MODELS[:8], "--off-policy", *FITTED_BASE
+        "simulator.run",
+        "--policies",
+        "sasrec,popularity,uniform",
+        *MODELS[:8],
+        "--off-policy",
+        *FITTED_BASE,
     ),
     "stop_early": run(
-        "simulator.run", "--policies", "itemknn,uniform.2,popularity", "--stop-early", *FITTED_BASE,
-        "--days", "4", "--control", "popularity",
+        "simulator.run",
+        "--policies",
+        "itemknn,uniform.2,popularity",
+        "--stop-early",
+        *FITTED_BASE,
+        "--days",
+        "4",
+        "--control",
+        "popularity",
     ),
     "worlds": run("simulator.run", *CHEAP, *BASE, "--worlds", "2"),
     "models": run("simulator.run", *CHEAP, *BASE, "--user-model", "all"),
     "newcomers": run(
-        "simulator.run", *CHEAP, *FITTED_BASE, "--set", "new_users=.05", "--set", "new_items=.02",
-        "--set", "gone_items=.02", "--set", "batch_hours=6",
+        "simulator.run",
+        *CHEAP,
+        *FITTED_BASE,
+        "--set",
+        "new_users=.05",
+        "--set",
+        "new_items=.02",
+        "--set",
+        "gone_items=.02",
+        "--set",
+        "batch_hours=6",
     ),
-    "toml": run("simulator.run", "--config", "run.toml", *FITTED_BASE, "--seed", "3", "--weights", ".3,.3,.2"),
+    "toml": run(
+        "simulator.run",
+        "--config",
+        "run.toml",
+        *FITTED_BASE,
+        "--seed",
+        "3",
+        "--weights",
+        ".3,.3,.2",
+    ),
     "resume": run("simulator.run", *PAIR, *FITTED_BASE, "--seed", "5"),
     "aa": run("simulator.study", "aa", "--runs", "40", "--policies", "itemknn", *SHORT),
     "power_study": run("simulator.study", "power", "--runs", "40", *CHEAP, *SHORT),
@@ -77,28 +151,78 @@ COMMANDS: dict[str, list[str]] = {
     "bias": run("simulator.study", "bias", "--seeds", "2", *CHEAP, *SHORT, "--rounds", "2"),
     "peeking": run("simulator.study", "peeking", "--runs", "2000", "--quiet"),
     "offline": run(
-        "gptrec.evaluate", "--data", "log.csv", "--columns", "user=uid,item=iid,time=ts,click=clicked",
-        "--models", "popularity,itemknn,bprmf,sasrec,gptrec", "--steps", "20", "--seeds", "2",
-        "--ablate", "interests", "--set", "sasrec.width=16", "--set", "gptrec.width=16",
+        "gptrec.evaluate",
+        "--data",
+        "log.csv",
+        "--columns",
+        "user=uid,item=iid,time=ts,click=clicked",
+        "--models",
+        "popularity,itemknn,bprmf,sasrec,gptrec",
+        "--steps",
+        "20",
+        "--seeds",
+        "2",
+        "--ablate",
+        "interests",
+        "--set",
+        "sasrec.width=16",
+        "--set",
+        "gptrec.width=16",
     ),
     "report": run("analysis.report", "copy_of_split"),
     "live": run(
-        "analysis.report", "--impressions", "ab.csv", "--columns", AB, "--start", "2026-05-03", "--segments",
-        "country", "--numbers", "revenue", "--monitor", "pocock", "--days", "6",
+        "analysis.report",
+        "--impressions",
+        "ab.csv",
+        "--columns",
+        AB,
+        "--start",
+        "2026-05-03",
+        "--segments",
+        "country",
+        "--numbers",
+        "revenue",
+        "--monitor",
+        "pocock",
+        "--days",
+        "6",
     ),
     "kuairand": run(
-        "simulator.run", "--policies", "gptrec,sasrec", "--log", f"kuairand:{KUAIRAND.resolve()}", "--users", "500",
-        "--days", "2", "--rounds", "2", "--seed", "1", "--set", "threads=1", "--quiet", *MODELS,
+        "simulator.run",
+        "--policies",
+        "gptrec,sasrec",
+        "--log",
+        f"kuairand:{KUAIRAND.resolve()}",
+        "--users",
+        "500",
+        "--days",
+        "2",
+        "--rounds",
+        "2",
+        "--seed",
+        "1",
+        "--set",
+        "threads=1",
+        "--quiet",
+        *MODELS,
     ),
-}  # fmt: skip
+}
 PRINTED = {
     "power.out": run("analysis.power", "--run", "split", "--mde", "1%,5%"),
-    "power_table.out": run("analysis.power", "--table", "people.csv", "--columns", "value=y,before=x"),
-    "power_numbers.out": run("analysis.power", "--mean", "9.9", "--variance", "120", "--budget", "14d", "--users", "9999"),
-    "ope.out": run(
-        "analysis.ope", "--table", "ope.csv", "--columns", "reward=clicked,logging=p,target=q,cluster=uid"
+    "power_table.out": run(
+        "analysis.power", "--table", "people.csv", "--columns", "value=y,before=x"
     ),
-}  # fmt: skip
+    "power_numbers.out": run(
+        "analysis.power", "--mean", "9.9", "--variance", "120", "--budget", "14d", "--users", "9999"
+    ),
+    "ope.out": run(
+        "analysis.ope",
+        "--table",
+        "ope.csv",
+        "--columns",
+        "reward=clicked,logging=p,target=q,cluster=uid",
+    ),
+}
 
 
 def make_logs(out: Path) -> None:
@@ -136,8 +260,16 @@ def make_logs(out: Path) -> None:
     user = rng.integers(0, n, n * 30)
     arm, rate = rng.integers(0, 2, n), rng.uniform(0.1, 0.5, n)
     time_ = rng.random(len(user)) * 8 * 86_400
-    clicked = rng.random(len(user)) < rate[user] * np.where(time_ > 2 * 86_400, 1 + 0.2 * arm[user], 1)
-    ab = pd.DataFrame({"uid": user, "variant": np.array(["old", "new"])[arm[user]], "clicked": clicked.astype(int)})
+    clicked = rng.random(len(user)) < rate[user] * np.where(
+        time_ > 2 * 86_400, 1 + 0.2 * arm[user], 1
+    )
+    ab = pd.DataFrame(
+        {
+            "uid": user,
+            "variant": np.array(["old", "new"])[arm[user]],
+            "clicked": clicked.astype(int),
+        }
+    )
     ab["ts"] = pd.Timestamp("2026-05-01") + pd.to_timedelta(time_.round(), unit="s")
     ab["secs"] = np.where(clicked, rng.exponential(20, len(user)), 0).round(1)
     ab["visit"], ab["country"] = (time_ // 7200).astype(int), np.array(["de", "fr", "nl"])[user % 3]
@@ -153,7 +285,9 @@ def make_logs(out: Path) -> None:
     (out / "run.toml").write_text(TOML)
 
 
-def killed_and_resumed(python: str, words: list[str], out: Path, environment: dict[str, str]) -> int:
+def killed_and_resumed(
+    python: str, words: list[str], out: Path, environment: dict[str, str]
+) -> int:
     """Starts a run, kills it once a checkpoint of the split is there, and goes on with it."""
     process = subprocess.Popen([python, *words, "--out", "resume"], cwd=out, env=environment)
     for _ in range(1200):
@@ -179,7 +313,12 @@ def main(arguments: list[str]) -> int:
     make_logs(out)
     names, failed = arguments[2:] or [*COMMANDS, *PRINTED], []
     python = str(tree / ".venv/bin/python")
-    environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(tree),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONSAFEPATH": "1",
+    }
     for name in names:
         began = time.monotonic()
         if (out / name).exists() or (name == "kuairand" and not KUAIRAND.is_dir()):
@@ -190,12 +329,20 @@ def main(arguments: list[str]) -> int:
             status = killed_and_resumed(python, COMMANDS[name], out, environment)
         elif name in PRINTED:
             with open(out / name, "w", encoding="utf-8") as file:
-                status = subprocess.run([python, *PRINTED[name]], cwd=out, env=environment, stdout=file).returncode
+                status = subprocess.run(
+                    [python, *PRINTED[name]], cwd=out, env=environment, stdout=file
+                ).returncode
         else:
-            words = COMMANDS[name] + ([] if "--out" in COMMANDS[name] or name == "report" else ["--out", name])
+            words = COMMANDS[name] + (
+                [] if "--out" in COMMANDS[name] or name == "report" else ["--out", name]
+            )
             with open(out / f"{name}.log", "w", encoding="utf-8") as file:
                 status = subprocess.run(
-                    [python, *words], cwd=out, env=environment, stdout=file, stderr=subprocess.STDOUT
+                    [python, *words],
+                    cwd=out,
+                    env=environment,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
                 ).returncode
         print(f"{name}: exit {status}, {time.monotonic() - began:.0f} s", flush=True)
         failed += [name] if status else []

@@ -1,9 +1,11 @@
-"""How fast the simulator is: impressions per second with popularity, pages per second with the transformers.
+"""How fast the simulator is: impressions per second with popularity, pages per second with the
+transformers.
 
     python benchmarks/throughput.py            all of it (about two minutes)
     python benchmarks/throughput.py --quick    smaller, for a first look
 
-Each figure is the median of several runs in this process on one core, unless the line says otherwise.
+Each figure is the median of several runs in this process on one core, unless the line says
+otherwise.
 """
 
 import argparse
@@ -31,7 +33,9 @@ from simulator.settings import Experiment
 from simulator.users.choice_model import DAY
 
 
-def world_of(p: WorldParameters, policy: object, folder: Path, slate: int, record_truth: bool) -> World:
+def world_of(
+    p: WorldParameters, policy: object, folder: Path, slate: int, record_truth: bool
+) -> World:
     """The true users of a synthetic world, served by one policy."""
     model, catalogue = truth(p)
     ids = np.arange(p.users, dtype=np.int32)
@@ -39,25 +43,36 @@ def world_of(p: WorldParameters, policy: object, folder: Path, slate: int, recor
     lengths[policy.history_of] = policy.history_length
     e = Experiment(policies=("uniform",), users=p.users, rounds=1, slate_size=slate)
     return World(
-        name="bench", experiment=e, model=model, catalogue=catalogue, ids=ids, bucket=np.zeros(p.users, np.int16),
-        arms=[Arm("uniform", 0, policy)], state=model.start(p.users, 0.0),
+        name="bench",
+        experiment=e,
+        model=model,
+        catalogue=catalogue,
+        ids=ids,
+        bucket=np.zeros(p.users, np.int16),
+        arms=[Arm("uniform", 0, policy)],
+        state=model.start(p.users, 0.0),
         histories=Histories.of(p.users, lengths["impressions"], lengths["clicks"], e.repeat_after),
-        due=model.first_visit(ids, 0.0, Draws(key_of("bench"), ids, ids * 0)), sessions=np.zeros(p.users, np.int32),
+        due=model.first_visit(ids, 0.0, Draws(key_of("bench"), ids, ids * 0)),
+        sessions=np.zeros(p.users, np.int32),
         recorder=Recorder(folder / "impressions", folder / "truth" if record_truth else None),
-    )  # fmt: skip
+    )
 
 
 def clicks_at_random(p: WorldParameters, rows: int) -> Impressions:
     """A log to train on; what it says does not matter for speed."""
     rng = generator("bench log")
     return Impressions.of(
-        user=rng.integers(0, p.users, rows), item=rng.integers(1, p.items + 1, rows),
-        time=np.sort(rng.random(rows)) * -DAY, clicked=np.ones(rows, bool),
-    )  # fmt: skip
+        user=rng.integers(0, p.users, rows),
+        item=rng.integers(1, p.items + 1, rows),
+        time=np.sort(rng.random(rows)) * -DAY,
+        clicked=np.ones(rows, bool),
+    )
 
 
 def popularity(users: int, days: float, repeats: int, record_truth: bool) -> None:
-    """Impressions per second, full user model, impressions recorded to Parquet (and the truth too, if asked)."""
+    """Impressions per second, full user model, impressions recorded to Parquet (and the truth too,
+    if asked).
+    """
     p = WorldParameters(users=users, items=5000)
     rates = []
     for _ in range(repeats):
@@ -69,7 +84,10 @@ def popularity(users: int, days: float, repeats: int, record_truth: bool) -> Non
             world.run(0.0, days * DAY)
             rates.append(world.pages_served * 10 / (time.perf_counter() - began))
     what = "impressions and truth" if record_truth else "impressions"
-    print(f"popularity, {users} users, 5000 items, slate 10, recording {what}: {np.median(rates):,.0f} impressions/s")
+    print(
+        f"popularity, {users} users, 5000 items, slate 10, recording {what}:"
+        f" {np.median(rates):,.0f} impressions/s"
+    )
 
 
 def _catalogue(p: WorldParameters) -> Catalogue:
@@ -77,12 +95,16 @@ def _catalogue(p: WorldParameters) -> Catalogue:
 
 
 def transformers(users: int, days: float, repeats: int) -> None:
-    """Pages per second of sasrec and gptrec, with keys and values kept from page to page and without."""
+    """Pages per second of sasrec and gptrec, with keys and values kept from page to page and
+    without.
+    """
     p = WorldParameters(users=users, items=1000, leave=-2.5)
     log = clicks_at_random(p, 20 * users)
     for name in ("sasrec", "gptrec"):
         rates: dict[bool, list[float]] = {True: [], False: []}
-        stages = {"epochs": 1, "update_epochs": 1} | ({"prompt_epochs": 1} if name == "gptrec" else {})
+        stages = {"epochs": 1, "update_epochs": 1} | (
+            {"prompt_epochs": 1} if name == "gptrec" else {}
+        )
         trained = make(name, stages)
         trained.fit(log, _catalogue(p), generator("bench"))
         for _ in range(repeats):
@@ -96,23 +118,31 @@ def transformers(users: int, days: float, repeats: int) -> None:
                     rates[cache].append(world.pages_served / (time.perf_counter() - began))
         ratio = np.median(np.array(rates[True]) / np.array(rates[False]))
         print(
-            f"{name}, {users} users, 1000 items, slate 6, {torch.get_num_threads()} threads: "
-            f"{np.median(rates[True]):,.0f} pages/s cached, {np.median(rates[False]):,.0f} without, {ratio:.1f} times"
+            f"{name}, {users} users, 1000 items, slate 6, {torch.get_num_threads()} threads:"
+            f" {np.median(rates[True]):,.0f} pages/s cached, {np.median(rates[False]):,.0f}"
+            f" without, {ratio:.1f} times"
         )
 
 
 def memory(users: int) -> None:
     """Peak memory of one day of many users, in a process of its own."""
-    code = f"import benchmarks.throughput as b; b.popularity({users}, 1.0, 1, False); b.say_memory()"
+    code = (
+        f"import benchmarks.throughput as b; b.popularity({users}, 1.0, 1, False); b.say_memory()"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent.parent)
 
 
 def say_memory() -> None:
-    print(f"  peak memory of that process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MiB")
+    print(
+        "  peak memory of that process:"
+        f" {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MiB"
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true")
     quick = parser.parse_args().quick
     if hasattr(os, "sched_setaffinity"):

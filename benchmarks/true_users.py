@@ -1,4 +1,5 @@
-"""The built-in world's own users, as a folder for --users-from: what no log tells, to hold fitted users against.
+"""The built-in world's own users, as a folder for --users-from: what no log tells, to hold fitted
+users against.
 
 python benchmarks/true_users.py --out true_users
 python -m simulator.run --users-from true_users --policies sasrec,popularity
@@ -14,8 +15,12 @@ from simulator.users.storage import about_users, save_users
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--world", type=int, default=0, help="seed of the built-in world (default 0)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--world", type=int, default=0, help="seed of the built-in world (default 0)"
+    )
     parser.add_argument("--out", type=Path, default=Path("true_users"))
     given = parser.parse_args()
     e = Experiment(log=f"world:{given.world}")

@@ -1,4 +1,6 @@
-"""Several interests, one after the other: say the best item of this one, and see what comes to mind next."""
+"""Several interests, one after the other: say the best item of this one, and see what comes to mind
+next.
+"""
 
 import numpy as np
 import torch
@@ -10,12 +12,16 @@ from policies.neural.sessions import Wave
 
 
 def quotas(slate_size: int, interests: int, later: int) -> list[int]:
-    """Items per interest, m : n : n ...; the first one gets what the later ones leave, at least one."""
+    """Items per interest, m : n : n ...; the first one gets what the later ones leave, at least
+    one.
+    """
     rest = [later] * min(interests - 1, (slate_size - 1) // max(later, 1))
     return [slate_size - sum(rest), *rest]
 
 
-def recall(wave: Wave, vectors: Tensor, exclude: np.ndarray, available: np.ndarray, sizes: list[int]) -> np.ndarray:
+def recall(
+    wave: Wave, vectors: Tensor, exclude: np.ndarray, available: np.ndarray, sizes: list[int]
+) -> np.ndarray:
     """(rows of the wave, sum of sizes) int32: the recalls of all interests, merged without repeats.
 
     Args:

@@ -1,7 +1,8 @@
-"""RecGPT's model: a decoder over items that knows whom it talks to and who said what (arXiv 2404.08675, section 3.2).
+"""RecGPT's model: a decoder over items that knows whom it talks to and who said what (arXiv
+2404.08675, section 3.2).
 
-The input at each position is the sum of four embeddings: item, user, position and segment. The score of an item is
-the cosine between the last state and the item's embedding.
+The input at each position is the sum of four embeddings: item, user, position and segment. The
+score of an item is the cosine between the last state and the item's embedding.
 """
 
 import numpy as np
@@ -12,7 +13,8 @@ from policies.neural.networks import Block, ItemNet, extend_all
 from policies.neural.sequences import Batch
 from policies.neural.sessions import Tokens
 
-# Who spoke, and what was answered. The paper has two: the user's own history and what the model said.
+# Who spoke, and what was answered. The paper has two: the user's own history and what the model
+# said.
 ORGANIC, SAID, SAID_CLICKED, SAID_SKIPPED, OTHER_SKIPPED = range(5)
 SEGMENTS = 5
 NEW_USER = 0  # the row that unknown users share
@@ -23,14 +25,25 @@ class RecGPT(ItemNet):
 
     Args:
         n_users: users with a row of their own; row 0 is the shared one.
-        user_dropout: share of training windows whose user is replaced by the shared row, so that it is trained.
+        user_dropout: share of training windows whose user is replaced by the shared row, so that it
+            is trained.
         user_module: False is the ablation: every user gets a zero vector.
     """
 
     def __init__(
-        self, n_items: int, n_users: int, width: int, layers: int, heads: int, positions: int,
-        dropout: float, user_dropout: float, user_module: bool = True, cosine: bool = True, untied: bool = False,
-    ):  # fmt: skip
+        self,
+        n_items: int,
+        n_users: int,
+        width: int,
+        layers: int,
+        heads: int,
+        positions: int,
+        dropout: float,
+        user_dropout: float,
+        user_module: bool = True,
+        cosine: bool = True,
+        untied: bool = False,
+    ):
         super().__init__(n_items, width, dropout, cosine, untied)
         self.layers, self.heads = layers, heads
         self.user_dropout, self.user_module = user_dropout, user_module
@@ -57,7 +70,9 @@ class RecGPT(ItemNet):
         return x + self.user(users)[:, None] if self.user_module else x
 
     def states(self, batch: Batch) -> Tensor:
-        """(B * T, D) for training; tokens are left-aligned, so the causal mask hides the padding."""
+        """(B * T, D) for training; tokens are left-aligned, so the causal mask hides
+        the padding.
+        """
         device = self.items.weight.device
         users = torch.from_numpy(self.user_rows(batch.users))
         if self.training and self.user_dropout > 0:
@@ -73,10 +88,18 @@ class RecGPT(ItemNet):
         return self.norm(x).flatten(0, 1)
 
     def extend(
-        self, tokens: Tokens, first: Tensor, keys: list[Tensor], values: list[Tensor], base: int,
-        seen: Tensor | None, newest: Tensor,
-    ) -> Tensor:  # fmt: skip
+        self,
+        tokens: Tokens,
+        first: Tensor,
+        keys: list[Tensor],
+        values: list[Tensor],
+        base: int,
+        seen: Tensor | None,
+        newest: Tensor,
+    ) -> Tensor:
         """See `policies.sessions.CachedNet`: goes on from cached keys and values."""
-        positions = (first[:, None] + torch.arange(tokens.items.shape[1])).clamp(max=self.position.num_embeddings - 1)
+        positions = (first[:, None] + torch.arange(tokens.items.shape[1])).clamp(
+            max=self.position.num_embeddings - 1
+        )
         x = self.embed(tokens.items, tokens.segments, tokens.users, positions)
         return self.norm(extend_all(self.blocks, x, keys, values, base, seen, newest))

@@ -1,4 +1,6 @@
-"""RecGPT as a policy: pre-trained on clicks, fine-tuned on dialogues, speaking several interests ahead."""
+"""RecGPT as a policy: pre-trained on clicks, fine-tuned on dialogues, speaking several interests
+ahead.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -11,7 +13,16 @@ from torch import Tensor
 
 from gptrec.interests import quotas, recall
 from gptrec.model import RecGPT
-from gptrec.prompts import PLACEMENTS, Dialogues, Memory, dialogues_of, segments_of, skip_rank, turns, with_generated
+from gptrec.prompts import (
+    PLACEMENTS,
+    Dialogues,
+    Memory,
+    dialogues_of,
+    segments_of,
+    skip_rank,
+    turns,
+    with_generated,
+)
 from policies.base import BY_LOG, Requests, plain_requests
 from policies.catalogue import Catalogue
 from policies.common.errors import InputError, suggestion
@@ -26,7 +37,9 @@ MOST_INTERESTS = 8  # positions kept for what is said ahead; more interests shar
 
 @dataclass
 class GPTRec(Sequential):
-    """The GPT chat recommender (arXiv 2404.08675); docs/recgpt.md says where it departs from the paper."""
+    """The GPT chat recommender (arXiv 2404.08675); docs/recgpt.md says where it departs from the
+    paper.
+    """
 
     window: int = 100  # impressions before the session that the tokens of context are chosen from
     room: int = 48  # impressions that a session adds before the context is rebuilt
@@ -35,14 +48,21 @@ class GPTRec(Sequential):
     later: int = 1  # items of the slate for each interest after the first
     user_dropout: float = 0.3
     user_module: bool = True
-    placement: str = "random"  # where prompts are generated: random, every (item) or last ("n-1" of the paper)
-    prompt_share: float = 0.25  # positions that get a generated prompt with placement=random; 0 = none at all
+    # where prompts are generated: random, every (item) or last ("n-1" of the paper)
+    placement: str = "random"
+    # positions that get a generated prompt with placement=random; 0 = none at all
+    prompt_share: float = 0.25
     prompt_items: int = 1  # items per generated prompt
     prompt_sampling: float = 0.0  # temperature at which prompts are drawn; 0 = greedy
-    hard_negatives: bool = False  # a generated item that was not the answer counts as a hard negative
-    curriculum: bool = False  # generated prompts come in gradually over one training, in place of a stage of their own
-    differ: int = 0  # what follows a prompt learns only answers that are not among the model's so many best before it
-    dialogues: bool = True  # read and fine-tune on what was shown and answered; False = clicks alone, as sasrec does
+    # a generated item that was not the answer counts as a hard negative
+    hard_negatives: bool = False
+    # generated prompts come in gradually over one training, in place of a stage of their own
+    curriculum: bool = False
+    # what follows a prompt learns only answers that are not among the model's so many best before
+    # it
+    differ: int = 0
+    # read and fine-tune on what was shown and answered; False = clicks alone, as sasrec does
+    dialogues: bool = True
     epochs: int = 4
     prompt_epochs: int = 1
     prompt_budget: float = 0.2  # share of a budget that goes to prompts
@@ -53,10 +73,18 @@ class GPTRec(Sequential):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.placement not in PLACEMENTS:
-            raise InputError(f"placement '{self.placement}'{suggestion(self.placement, PLACEMENTS)}")
-        for name, low, high in (("prompt_share", 0, 1), ("prompt_budget", 0, 1), ("user_dropout", 0, 1)):
+            raise InputError(
+                f"placement '{self.placement}'{suggestion(self.placement, PLACEMENTS)}"
+            )
+        for name, low, high in (
+            ("prompt_share", 0, 1),
+            ("prompt_budget", 0, 1),
+            ("user_dropout", 0, 1),
+        ):
             if not low <= getattr(self, name) <= high:
-                raise InputError(f"{name} {getattr(self, name):g}: wanted a share between {low} and {high}")
+                raise InputError(
+                    f"{name} {getattr(self, name):g}: wanted a share between {low} and {high}"
+                )
         for name, least in (("interests", 1), ("later", 1), ("prompt_items", 1), ("differ", 0)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} {getattr(self, name)}: wanted at least {least}")
@@ -65,19 +93,32 @@ class GPTRec(Sequential):
         self._store = self._new_store()
 
     def _new_store(self) -> SessionStore:
-        return SessionStore(self.length, self.window, self.room, max(self.interests - 1, 0), self.chunk)
+        return SessionStore(
+            self.length, self.window, self.room, max(self.interests - 1, 0), self.chunk
+        )
 
     def _make(self, n_items: int, n_users: int) -> RecGPT:
         # Generated prompts lengthen a window of training as pages lengthen a session.
-        share = {"random": min(2 * self.prompt_share, 1.0), "every": 1.0, "last": 0.0}[self.placement]
+        share = {"random": min(2 * self.prompt_share, 1.0), "every": 1.0, "last": 0.0}[
+            self.placement
+        ]
         prompts = self.prompt_items * (1 + int(share * self.length)) if self.prompt_share > 0 else 0
         positions = 1 + self.length + max(self.room, prompts) + MOST_INTERESTS
         return RecGPT(
-            n_items, n_users, self.width, self.layers, self.heads, positions,
-            self.dropout, self.user_dropout, self.user_module, self.loss == "softmax", self.untied,
-        )  # fmt: skip
+            n_items,
+            n_users,
+            self.width,
+            self.layers,
+            self.heads,
+            positions,
+            self.dropout,
+            self.user_dropout,
+            self.user_module,
+            self.loss == "softmax",
+            self.untied,
+        )
 
-    # -- learning -------------------------------------------------------------------------------------------------
+    # -- learning ----------------------------------------------------------------------------------
 
     def stages(self, clicks: Sequences) -> list[Stage]:
         """Pre-training; then, unless they are switched off, generated prompts."""
@@ -85,40 +126,67 @@ class GPTRec(Sequential):
         weave = self._weave_more_and_more if self.curriculum and share else None
         share = 0.0 if self.curriculum else share
         first = Stage(
-            "pre-training", lambda rng: self.batches(clicks, rng), self.rate, self.epochs, weave, share=1 - share
+            "pre-training",
+            lambda rng: self.batches(clicks, rng),
+            self.rate,
+            self.epochs,
+            weave,
+            share=1 - share,
         )
         if not share:
             return [first]
         return [first, self._prompting(clicks, None, self.prompt_rate, self.prompt_epochs, share)]
 
     def _prompting(
-        self, clicks: Sequences, talks: Dialogues | None, rate: float, epochs: int, share: float = 1.0,
+        self,
+        clicks: Sequences,
+        talks: Dialogues | None,
+        rate: float,
+        epochs: int,
+        share: float = 1.0,
         most: int | None = None,
-    ) -> Stage:  # fmt: skip
-        """Dialogues, then generated prompts, half of the batches each; what is switched off leaves the other alone."""
+    ) -> Stage:
+        """Dialogues, then generated prompts, half of the batches each; what is switched off leaves
+        the other alone.
+        """
         half = None if most is None else -(-most // 2)
 
         def batches(rng: np.random.Generator) -> Iterator[Batch]:
             if self.dialogues and talks is not None:
                 reach = self.length + self.room
-                yield from islice(turns(talks, self.n_items, reach, self.batch_tokens, rng, self.room), half)
+                yield from islice(
+                    turns(talks, self.n_items, reach, self.batch_tokens, rng, self.room), half
+                )
             if self.prompt_share > 0 or not self.dialogues or talks is None:
                 yield from islice(self.batches(clicks, rng), half)
 
-        return Stage("prompts", batches, rate, epochs, self._weave, share, own_best=talks is not None)
+        return Stage(
+            "prompts", batches, rate, epochs, self._weave, share, own_best=talks is not None
+        )
 
     def _weave(self, batch: Batch, rng: np.random.Generator, done: float) -> Batch:
         """Generated prompts go into batches of plain clicks; dialogues hold prompts already."""
         if self.prompt_share <= 0 or batch.shown:
             return batch
         return with_generated(
-            self.net, batch, self.prompt_share, rng, placement=self.placement, per_prompt=self.prompt_items,
-            heat=self.prompt_sampling, hard=self.hard_negatives, differ=self.differ,
-        )  # fmt: skip
+            self.net,
+            batch,
+            self.prompt_share,
+            rng,
+            placement=self.placement,
+            per_prompt=self.prompt_items,
+            heat=self.prompt_sampling,
+            hard=self.hard_negatives,
+            differ=self.differ,
+        )
 
     def _weave_more_and_more(self, batch: Batch, rng: np.random.Generator, done: float) -> Batch:
-        """Generated prompts in a share of the batches that rises from none to twice the prompts' budget at the end."""
-        return self._weave(batch, rng, done) if rng.random() < 2 * self.prompt_budget * done else batch
+        """Generated prompts in a share of the batches that rises from none to twice the prompts'
+        budget at the end.
+        """
+        return (
+            self._weave(batch, rng, done) if rng.random() < 2 * self.prompt_budget * done else batch
+        )
 
     def fit(self, log: Impressions, catalogue: Catalogue, rng: np.random.Generator) -> None:
         """Stage 1: predict the next click. Stage 2: the same model on prompts and dialogues."""
@@ -129,7 +197,9 @@ class GPTRec(Sequential):
         pretraining = self.stages(clicks)[0]
         prompting = self._prompting(clicks, talks, self.prompt_rate, self.prompt_epochs)
         validate = self._validation(talks, late, rng)
-        self.scores_ = self.trainer([pretraining, prompting], rng, validate, patience=self.patience).run()
+        self.scores_ = self.trainer(
+            [pretraining, prompting], rng, validate, patience=self.patience
+        ).run()
         self._talk = Memory.empty(self.length).after(self._talks(log, Memory.empty(self.length)))
         self._store = self._new_store()
 
@@ -138,16 +208,21 @@ class GPTRec(Sequential):
         if not len(log):
             return
         talks = self._talks(log, self._talk)
-        # Without dialogues the old clicks are context for the new ones, as they are in dialogues and for sasrec.
+        # Without dialogues the old clicks are context for the new ones, as they are in dialogues
+        # and for sasrec.
         clicks = Sequences.of(log) if self.dialogues else joined(self._talk.items, log)
         self._count(log)
-        stage = self._prompting(clicks, talks, self.update_rate, self.update_epochs, most=self.update_batches)
+        stage = self._prompting(
+            clicks, talks, self.update_rate, self.update_epochs, most=self.update_batches
+        )
         self.trainer([stage], rng, steps=self._update_steps()).run()
         self._talk = self._talk.after(talks)
         self._forget()
 
     def _talks(self, log: Impressions, memory: Memory) -> Dialogues:
-        """Dialogues as this policy reads them: without `dialogues` clicks alone, whoever showed them."""
+        """Dialogues as this policy reads them: without `dialogues` clicks alone, whoever showed
+        them.
+        """
         if self.dialogues:
             return dialogues_of(log, memory, self.skips)
         return dialogues_of(replace(log, bucket=np.full_like(log.bucket, BY_LOG)), memory, 0)
@@ -156,8 +231,12 @@ class GPTRec(Sequential):
         super()._forget()
         self._store.wave = None
 
-    def _validation(self, talks: Dialogues, late: Impressions, rng: np.random.Generator) -> Callable[[], float] | None:
-        """A function that ranks each user's first late click after its early dialogue, or None without such users."""
+    def _validation(
+        self, talks: Dialogues, late: Impressions, rng: np.random.Generator
+    ) -> Callable[[], float] | None:
+        """A function that ranks each user's first late click after its early dialogue, or None
+        without such users.
+        """
         after = Sequences.of(late)
         users = np.intersect1d(talks.users, after.users)
         if not len(users):
@@ -167,20 +246,30 @@ class GPTRec(Sequential):
         targets = after.items[after.starts[np.searchsorted(after.users, users)]]
         memory = Memory.empty(self.length).after(talks)
         requests = plain_requests(memory.items[users], self.n_items, users)
-        entries = Entries(requests.items, memory.segments[users].astype(np.int64), requests.turns, requests.items > 0)
+        entries = Entries(
+            requests.items,
+            memory.segments[users].astype(np.int64),
+            requests.turns,
+            requests.items > 0,
+        )
 
         @torch.inference_mode()
         def score() -> float:
             store = SessionStore(self.length, self.length, 0)
-            wave, at = store.advance(self.net, requests, entries, len(self._popularity), self.net.user_rows, 1)
+            wave, at = store.advance(
+                self.net, requests, entries, len(self._popularity), self.net.user_rows, 1
+            )
             exclude = np.zeros((len(wave.last), 0), np.int32)
             return ndcg_of(
-                recall(wave, self._item_vectors(), exclude, requests.available, [min(10, self.n_items)])[at], targets
+                recall(
+                    wave, self._item_vectors(), exclude, requests.available, [min(10, self.n_items)]
+                )[at],
+                targets,
             )
 
         return score
 
-    # -- serving --------------------------------------------------------------------------------------------------
+    # -- serving -----------------------------------------------------------------------------------
 
     def _entries(self, requests: Requests, store: SessionStore, slate_size: int) -> Entries:
         """Which shown items are tokens: all clicks, and the first skipped ones of each page."""
@@ -199,8 +288,12 @@ class GPTRec(Sequential):
             said = requests.said
         return Entries(requests.items, segments_of(clicked, said), requests.turns, keep)
 
-    def _slates(self, requests: Requests, k: int, vectors: Tensor, width: int | None = None) -> np.ndarray:
-        wave, at = self._advance(requests, k, self._store if width is None else self._passing_store(width))
+    def _slates(
+        self, requests: Requests, k: int, vectors: Tensor, width: int | None = None
+    ) -> np.ndarray:
+        wave, at = self._advance(
+            requests, k, self._store if width is None else self._passing_store(width)
+        )
         exclude = np.zeros((len(wave.last), requests.exclude.shape[1]), np.int32)
         exclude[at] = requests.exclude
         sizes = quotas(k, self.interests, self.later)
@@ -214,10 +307,16 @@ class GPTRec(Sequential):
         if not self.cache:
             store.wave = None
         entries = self._entries(requests, store, k)
-        return store.advance(self.net, requests, entries, len(self._popularity), self.net.user_rows, k)
+        return store.advance(
+            self.net, requests, entries, len(self._popularity), self.net.user_rows, k
+        )
 
     def state(self) -> dict[str, np.ndarray]:
-        return {**super().state(), "talk.items": self._talk.items, "talk.segments": self._talk.segments}
+        return {
+            **super().state(),
+            "talk.items": self._talk.items,
+            "talk.segments": self._talk.segments,
+        }
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         super().restore(state)

@@ -1,8 +1,10 @@
-"""Personalised prompts: what the model said and what the user answered, woven into the sequences it learns from.
+"""Personalised prompts: what the model said and what the user answered, woven into the sequences it
+learns from.
 
-Two kinds. *Dialogues* are real: a page that was shown is one turn. The loss stands at the state before the page, once
-for each click on it; only after the page do its items and answers enter the context. *Generated* prompts need no
-feedback: the current model says its next item, and the user's true next click is taken for the answer.
+Two kinds. *Dialogues* are real: a page that was shown is one turn. The loss stands at the state
+before the page, once for each click on it; only after the page do its items and answers enter the
+context. *Generated* prompts need no feedback: the current model says its next item, and the user's
+true next click is taken for the answer.
 """
 
 from collections.abc import Iterator
@@ -20,16 +22,21 @@ from policies.neural.sequences import Batch, by_length, grown, windows
 def segments_of(clicked: np.ndarray, said: np.ndarray) -> np.ndarray:
     """The segment of each shown item, from the user's answer and from who showed it."""
     mine = said == BY_SELF
-    return np.where(clicked, np.where(mine, SAID_CLICKED, ORGANIC), np.where(mine, SAID_SKIPPED, OTHER_SKIPPED))
+    return np.where(
+        clicked, np.where(mine, SAID_CLICKED, ORGANIC), np.where(mine, SAID_SKIPPED, OTHER_SKIPPED)
+    )
 
 
 def skip_rank(page: np.ndarray, clicked: np.ndarray) -> np.ndarray:
-    """Place of each skipped item among the skipped items of its page, from 0; rows of a page stand together."""
+    """Place of each skipped item among the skipped items of its page, from 0; rows of a page stand
+    together.
+    """
     skipped = ~clicked
     total = np.cumsum(skipped, axis=-1) - skipped
     first = np.ones(page.shape, bool)
     first[..., 1:] = page[..., 1:] != page[..., :-1]
-    # The running total at the page's first row; it never falls, so a running maximum carries it along.
+    # The running total at the page's first row; it never falls, so a running maximum carries it
+    # along.
     return total - np.maximum.accumulate(np.where(first, total, 0), axis=-1)
 
 
@@ -61,7 +68,9 @@ class Dialogues:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """The last L tokens of every user, left-padded: items (U, L) int32 and segments (U, L) int8; rows are user ids."""
+    """The last L tokens of every user, left-padded: items (U, L) int32 and segments (U, L) int8;
+    rows are user ids.
+    """
 
     items: np.ndarray
     segments: np.ndarray
@@ -85,10 +94,12 @@ class Memory:
 
 
 def dialogues_of(log: Impressions, memory: Memory, skips: int) -> Dialogues:
-    """Turns a log into dialogues that go on from what is remembered. `log.bucket` says who showed each item.
+    """Turns a log into dialogues that go on from what is remembered. `log.bucket` says who showed
+    each item.
 
     Args:
-        skips: of a page's skipped items, how many (the first ones) enter the context; all are hard negatives.
+        skips: of a page's skipped items, how many (the first ones) enter the context; all are hard
+            negatives.
     """
     log = log.by_user()
     users, first_row = np.unique(log.user, return_index=True)
@@ -99,7 +110,10 @@ def dialogues_of(log: Impressions, memory: Memory, skips: int) -> Dialogues:
     rank = skip_rank(page, log.clicked)
     kept = log.clicked | (rank < skips)
     memory = Memory(
-        *(grown(part, int(users.max()) + 1 if len(users) else 0) for part in (memory.items, memory.segments))
+        *(
+            grown(part, int(users.max()) + 1 if len(users) else 0)
+            for part in (memory.items, memory.segments)
+        )
     )
     old = memory.items[users] > 0
     n_old = old.sum(axis=1)
@@ -117,29 +131,45 @@ def dialogues_of(log: Impressions, memory: Memory, skips: int) -> Dialogues:
     at_page: np.ndarray = (total - kept)[new_page][page]  # tokens of all users before the page
     click = np.flatnonzero(log.clicked)
     return Dialogues(
-        users, starts, items, segments,
-        row=row[click], before=(n_old[row] + at_page - before_user[row])[click], targets=log.item[click],
-        weights=log.weight[click], skipped=_skipped_of(page, log.item, log.clicked, rank)[page[click]],
-    )  # fmt: skip
+        users,
+        starts,
+        items,
+        segments,
+        row=row[click],
+        before=(n_old[row] + at_page - before_user[row])[click],
+        targets=log.item[click],
+        weights=log.weight[click],
+        skipped=_skipped_of(page, log.item, log.clicked, rank)[page[click]],
+    )
 
 
-def _skipped_of(page: np.ndarray, item: np.ndarray, clicked: np.ndarray, rank: np.ndarray, most: int = 8) -> np.ndarray:
+def _skipped_of(
+    page: np.ndarray, item: np.ndarray, clicked: np.ndarray, rank: np.ndarray, most: int = 8
+) -> np.ndarray:
     """(pages, S) int32: the first skipped items of each page, 0 where there are fewer."""
     n_pages = int(page[-1]) + 1 if len(page) else 0
     usable = ~clicked & (rank < most)
-    out = np.zeros((n_pages, min(most, int(rank[usable].max()) + 1 if usable.any() else 0)), np.int32)
+    out = np.zeros(
+        (n_pages, min(most, int(rank[usable].max()) + 1 if usable.any() else 0)), np.int32
+    )
     out[page[usable], rank[usable]] = item[usable]
     return out
 
 
 def turns(
-    dialogues: Dialogues, n_items: int, longest: int, batch_tokens: int, rng: np.random.Generator, room: int
+    dialogues: Dialogues,
+    n_items: int,
+    longest: int,
+    batch_tokens: int,
+    rng: np.random.Generator,
+    room: int,
 ) -> Iterator[Batch]:
     """One epoch of dialogues: each click is predicted once, from the state before its page."""
     lengths = np.diff(dialogues.starts)
     row, begin, size = windows(np.maximum(lengths, 1), longest, rng)
     size = np.minimum(size, lengths[row] - begin)
-    # Targets by window: those with begin < before <= begin + size, and before == 0 in the first window.
+    # Targets by window: those with begin < before <= begin + size, and before == 0 in the first
+    # window.
     order = np.lexsort((dialogues.before, dialogues.row))
     key = dialogues.row[order].astype(np.int64) * (1 << 32) + dialogues.before[order]
     low = np.searchsorted(key, row.astype(np.int64) * (1 << 32) + begin + (begin > 0), side="left")
@@ -158,7 +188,9 @@ def turns(
             segments[:, 1:] = np.where(inside, dialogues.segments[index], 0)
         count = (high - low)[pick]
         whose = np.repeat(np.arange(len(pick)), count)
-        target = order[np.repeat(low[pick] - np.cumsum(count) + count, count) + np.arange(count.sum())]
+        target = order[
+            np.repeat(low[pick] - np.cumsum(count) + count, count) + np.arange(count.sum())
+        ]
         yield Batch(
             users=dialogues.users[row[pick]],
             items=items,
@@ -173,21 +205,31 @@ def turns(
 
 
 def with_generated(
-    net: RecGPT, batch: Batch, share: float, rng: np.random.Generator,
-    placement: str = "random", per_prompt: int = 1, heat: float = 0.0, hard: bool = False, differ: int = 0,
-) -> Batch:  # fmt: skip
-    """Weaves what the model would say next into an autoregressive batch: x1 x2 [g2] x3 x4 [g4] x5 ...
+    net: RecGPT,
+    batch: Batch,
+    share: float,
+    rng: np.random.Generator,
+    placement: str = "random",
+    per_prompt: int = 1,
+    heat: float = 0.0,
+    hard: bool = False,
+    differ: int = 0,
+) -> Batch:
+    """Weaves what the model would say next into an autoregressive batch: x1 x2 [g2] x3 x4 [g4] x5
+    ...
 
     The loss stands at x2 -> x3 and at [g2] -> x3, never on predicting g. Without gradient.
 
     Args:
         share: of the positions that get a prompt, with placement `random`.
-        placement: `random`, `every` position, or before the `last` target of a window only (the paper's n-1).
+        placement: `random`, `every` position, or before the `last` target of a window only (the
+            paper's n-1).
         per_prompt: items said at once, the best first.
         heat: temperature at which they are drawn without repeats; 0 = the best ones.
         hard: items said that were not the answer are hard negatives at both states.
-        differ: the state after a prompt learns only the answers that the model ranks below so many others before it: what
-            the first interest would recall is none of the second one's business. 0 = all answers.
+        differ: the state after a prompt learns only the answers that the model ranks below so many
+            others before it: what the first interest would recall is none of the second one's
+            business. 0 = all answers.
     """
     b, t = batch.items.shape
     target, weight = np.zeros(b * t, np.int64), np.zeros(b * t, np.float32)
@@ -197,9 +239,12 @@ def with_generated(
     spoken = learn & _placed(learn, share, placement, rng)
     per_prompt = min(per_prompt, len(net.item_vectors()) - 1)
     said = np.zeros((b, t, per_prompt), np.int64)
-    said[spoken], rank = _say(net, batch, np.flatnonzero(spoken), target[spoken], per_prompt, heat, rng)
+    said[spoken], rank = _say(
+        net, batch, np.flatnonzero(spoken), target[spoken], per_prompt, heat, rng
+    )
     after = np.where(rank >= differ, weight[spoken], np.float32(0))
-    place = np.arange(t) + per_prompt * (np.cumsum(spoken, axis=1) - spoken)  # where each token goes
+    # where each token goes
+    place = np.arange(t) + per_prompt * (np.cumsum(spoken, axis=1) - spoken)
     width = t + per_prompt * int(spoken.sum(axis=1).max(initial=0))
     items, segments = np.zeros((b, width), np.int32), np.zeros((b, width), np.int8)
     rows = np.repeat(np.arange(b), t).reshape(b, t)
@@ -211,14 +256,20 @@ def with_generated(
     targets = np.concatenate([target[learn], target[spoken]]).astype(np.int32)
     wrong = np.where(said == target[..., None], 0, said) if hard else said[..., :0]
     return replace(
-        batch, items=items, segments=segments, offset=np.zeros(b, np.int64),
-        where=np.concatenate([rows[learn] * width + place[learn], end]), targets=targets,
+        batch,
+        items=items,
+        segments=segments,
+        offset=np.zeros(b, np.int64),
+        where=np.concatenate([rows[learn] * width + place[learn], end]),
+        targets=targets,
         weights=np.concatenate([weight[learn], after]),
         skipped=np.concatenate([wrong[learn], wrong[spoken]]).astype(np.int32),
-    )  # fmt: skip
+    )
 
 
-def _placed(learn: np.ndarray, share: float, placement: str, rng: np.random.Generator) -> np.ndarray:
+def _placed(
+    learn: np.ndarray, share: float, placement: str, rng: np.random.Generator
+) -> np.ndarray:
     if placement == "every":
         return learn
     if placement == "last":
@@ -228,9 +279,17 @@ def _placed(learn: np.ndarray, share: float, placement: str, rng: np.random.Gene
 
 @torch.no_grad()
 def _say(
-    net: RecGPT, batch: Batch, where: np.ndarray, targets: np.ndarray, n: int, heat: float, rng: np.random.Generator
+    net: RecGPT,
+    batch: Batch,
+    where: np.ndarray,
+    targets: np.ndarray,
+    n: int,
+    heat: float,
+    rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(P, n) items at each of these states, from the model as it is, without dropout; and (P,) how many beat the target."""
+    """(P, n) items at each of these states, from the model as it is, without dropout; and (P,) how
+    many beat the target.
+    """
     was_training = net.training
     net.eval()
     vectors = net.scale(net.item_vectors()[1:])
@@ -242,7 +301,9 @@ def _say(
         beaten.append((scores > scores.gather(1, answer[:, None])).sum(dim=1))
         if heat > 0:
             # Gumbel's trick: the best of perturbed scores are draws without replacement.
-            noise = torch.from_numpy(rng.gumbel(size=tuple(scores.shape)).astype(np.float32)).to(scores.device)
+            noise = torch.from_numpy(rng.gumbel(size=tuple(scores.shape)).astype(np.float32)).to(
+                scores.device
+            )
             scores = scores / heat + noise
         found.append(scores.topk(n, dim=1).indices + 1)
     net.train(was_training)

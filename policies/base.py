@@ -1,6 +1,7 @@
 """The contract between the engine and a policy. A stranger's policy needs this module alone.
 
-Letters: B users in a batch, K slate size, L history length, N items. Item ids are 1..N, 0 is padding.
+Letters: B users in a batch, K slate size, L history length, N items. Item ids are 1..N, 0 is
+padding.
 """
 
 from dataclasses import dataclass
@@ -28,8 +29,10 @@ class Requests:
     feedback: np.ndarray  # (B, L) float32: 0 = shown and ignored, 1 = clicked
     said: np.ndarray  # (B, L)   int8, who showed it: 0 the log, 1 this policy, 2 another
     ages: np.ndarray  # (B, L)   float32 seconds before now
-    turns: np.ndarray  # (B, L)  int16: the page of this session that showed it, -1 before this session
-    exclude: np.ndarray  # (B, W) int32: seen a short while ago, may not be shown again yet; PAD where empty
+    # (B, L)  int16: the page of this session that showed it, -1 before this session
+    turns: np.ndarray
+    # (B, W) int32: seen a short while ago, may not be shown again yet; PAD where empty
+    exclude: np.ndarray
     available: np.ndarray  # (N + 1,) bool, items that may be shown now; PAD is never available
 
     def __len__(self) -> int:
@@ -57,13 +60,19 @@ class Slates:
     """One page per request."""
 
     items: np.ndarray  # (B, K) int32, best first, no repeats
-    propensity: np.ndarray | None = None  # (B, K) float32: probability of this item in this slot, where known
+    # (B, K) float32: probability of this item in this slot, where known
+    propensity: np.ndarray | None = None
 
 
 def plain_requests(
-    contexts: np.ndarray, n_items: int, users: np.ndarray | None = None, exclude: np.ndarray | None = None
+    contexts: np.ndarray,
+    n_items: int,
+    users: np.ndarray | None = None,
+    exclude: np.ndarray | None = None,
 ) -> Requests:
-    """Requests on page 0 of session 0 for users whose last clicks are `contexts` (B, L), left-padded."""
+    """Requests on page 0 of session 0 for users whose last clicks are `contexts` (B, L),
+    left-padded.
+    """
     b, length = contexts.shape
     return Requests(
         users=np.arange(b, dtype=np.int32) if users is None else users.astype(np.int32),
@@ -82,14 +91,15 @@ def plain_requests(
 
 @runtime_checkable
 class Policy(Protocol):
-    """A recommender. Settings are dataclass fields; weights travel by `state`/`restore`, never by pickle.
+    """A recommender. Settings are dataclass fields; weights travel by `state`/`restore`, never by
+    pickle.
 
-    `fit` learns from a log, `update` from the rows that came since; both get their own generator. `recommend`
-    must answer each user as if it were alone: random numbers come from `draws` and nothing else, and no argument
-    is changed. `simulator`-side truths are never handed over.
+    `fit` learns from a log, `update` from the rows that came since; both get their own generator.
+    `recommend` must answer each user as if it were alone: random numbers come from `draws` and
+    nothing else, and no argument is changed. `simulator`-side truths are never handed over.
 
-    A class whose fit uses no chance may say `deterministic: ClassVar[bool] = True`: `gptrec.evaluate` then fits it once
-    for all seeds.
+    A class whose fit uses no chance may say `deterministic: ClassVar[bool] = True`:
+    `gptrec.evaluate` then fits it once for all seeds.
     """
 
     history_length: int

@@ -16,7 +16,8 @@ class Catalogue:
         category: (N + 1,) int16, index into `categories`; 0 is "none".
         categories: names of the categories, `categories[0] == "none"`.
         duration: (N + 1,) float32 seconds; NaN where the log does not say.
-        born, withdrawn: (N + 1,) float64 seconds: an item may be shown while born <= time < withdrawn.
+        born, withdrawn: (N + 1,) float64 seconds: an item may be shown while born <= time <
+            withdrawn.
     """
 
     ids: np.ndarray
@@ -48,7 +49,9 @@ class Catalogue:
         category: np.ndarray | None = None,
         duration: np.ndarray | None = None,
     ) -> "Catalogue":
-        """A catalogue of the items `ids` (N,), always available. `category` (N,) holds names, "" for none."""
+        """A catalogue of the items `ids` (N,), always available. `category` (N,) holds names, ""
+        for none.
+        """
         n = len(ids)
         if n == 0:
             raise InputError("the log names no item; give a log with at least one")

@@ -1,8 +1,9 @@
 """Random numbers as a function of (seed, purpose, user, session, page) and of nothing else.
 
-A draw does not depend on who else is in the batch, on how often somebody drew before, or on the order of calls.
-That is what makes the log independent of the batch size, of the other buckets and of the population. The numbers
-are SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) used as a hash: each key goes through the finaliser once.
+A draw does not depend on who else is in the batch, on how often somebody drew before, or on the
+order of calls. That is what makes the log independent of the batch size, of the other buckets and
+of the population. The numbers are SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) used as a hash:
+each key goes through the finaliser once.
 """
 
 import hashlib
@@ -29,7 +30,9 @@ def _mix(x: np.ndarray) -> np.ndarray:
 
 
 def key_of(*parts: object) -> int:
-    """A 64-bit key from anything that prints the same in every process (no `hash()`, which is salted)."""
+    """A 64-bit key from anything that prints the same in every process (no `hash()`, which is
+    salted).
+    """
     return _key_of_text("\x1f".join(map(str, parts)))
 
 
@@ -53,12 +56,16 @@ class Draws:
 
     __slots__ = ("_keys",)
 
-    def __init__(self, key: int, users: np.ndarray, sessions: np.ndarray, pages: np.ndarray | int = 0):
+    def __init__(
+        self, key: int, users: np.ndarray, sessions: np.ndarray, pages: np.ndarray | int = 0
+    ):
         keys = np.asarray(users).astype(np.uint64)
         keys *= _GOLDEN
         keys ^= np.uint64(key)
         _mix(keys)
-        keys += (np.asarray(sessions).astype(np.uint64) << np.uint64(20)) + np.asarray(pages).astype(np.uint64)
+        keys += (np.asarray(sessions).astype(np.uint64) << np.uint64(20)) + np.asarray(
+            pages
+        ).astype(np.uint64)
         keys *= _GOLDEN
         self._keys = _mix(keys)
 
@@ -89,7 +96,9 @@ class Draws:
         return ndtri(self.uniform(purpose, n))
 
     def uniform_at(self, purpose: str, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """The entries (rows, columns) of `uniform(purpose, n)` alone, n any number above `columns`."""
+        """The entries (rows, columns) of `uniform(purpose, n)` alone, n any number
+        above `columns`.
+        """
         start = _mix(self._keys ^ np.uint64(key_of(purpose)))
         x = start[rows] + (columns.astype(np.uint64) + np.uint64(1)) * _GOLDEN
         out = (_mix(x) >> _S12).astype(np.float64)
@@ -104,7 +113,9 @@ class Draws:
         return other
 
     def gumbel(self, purpose: str, n: int) -> np.ndarray:
-        """(B, n) standard Gumbel: the arg-max of `log weights + gumbel` is a draw by the weights."""
+        """(B, n) standard Gumbel: the arg-max of `log weights + gumbel` is a draw by
+        the weights.
+        """
         x = self.uniform(purpose, n)
         np.log(x, out=x)
         np.negative(x, out=x)

@@ -38,7 +38,8 @@ _DEFAULTS = {
 
 @dataclass(frozen=True, slots=True)
 class Impressions:
-    """One row per item shown; every attribute is an array of the same length, typed as `COLUMNS` says.
+    """One row per item shown; every attribute is an array of the same length, typed as `COLUMNS`
+    says.
 
     A log that holds only what was chosen (no skips) has `clicked` true everywhere.
     """
@@ -64,7 +65,9 @@ class Impressions:
 
     @staticmethod
     def of(**columns: np.ndarray) -> "Impressions":
-        """From the columns given; the others get their neutral value. Converts types, checks lengths."""
+        """From the columns given; the others get their neutral value. Converts types, checks
+        lengths.
+        """
         n = len(columns["item"])
         full: dict[str, np.ndarray] = {}
         for name, dtype in COLUMNS.items():
@@ -88,7 +91,9 @@ class Impressions:
         kept = list(parts)
         if not kept:
             return Impressions.empty()
-        return Impressions(**{name: np.concatenate([getattr(p, name) for p in kept]) for name in COLUMNS})
+        return Impressions(
+            **{name: np.concatenate([getattr(p, name) for p in kept]) for name in COLUMNS}
+        )
 
     def rows(self, which: np.ndarray | slice) -> "Impressions":
         """The rows picked by a mask, a slice or indices."""
@@ -108,11 +113,17 @@ class Impressions:
             raise InputError("the log is empty; give a log with at least one event")
         if not np.isfinite(self.time).all():
             bad = int((~np.isfinite(self.time)).sum())
-            raise InputError(f"{bad} of {len(self)} rows have no usable time; give every row a number of seconds")
+            raise InputError(
+                f"{bad} of {len(self)} rows have no usable time; give every row a number of seconds"
+            )
         if self.item.min() < 1 or self.item.max() > n_items:
-            raise InputError(f"item ids must be 1..{n_items}; found {self.item.min()}..{self.item.max()}")
+            raise InputError(
+                f"item ids must be 1..{n_items}; found {self.item.min()}..{self.item.max()}"
+            )
         if not self.clicked.any():
-            raise InputError("the log has no click at all; check the click column or lower the threshold")
+            raise InputError(
+                "the log has no click at all; check the click column or lower the threshold"
+            )
         if len(np.unique(self.user)) < 2:
             raise InputError("the log has one user; an A/B test needs at least two")
         return self
@@ -127,12 +138,13 @@ class Dataset:
         catalogue: the items.
         user_ids: (U,) the log's own user ids as strings; `user` columns index it.
         name: what to call it in the report.
-        has: which of "skips", "slots", "sessions", "watch", "long_view", "likes", "hates" the log really tells;
-            "order_only" where its times are made up.
-        calibration: published levels that the log itself cannot tell, name -> (value, source). They are assumed.
+        has: which of "skips", "slots", "sessions", "watch", "long_view", "likes", "hates" the log
+            really tells; "order_only" where its times are made up.
+        calibration: published levels that the log itself cannot tell, name -> (value, source). They
+            are assumed.
         notes: what the loader decided, one sentence each; printed in the report.
-        history: what users chose before the log begins, order known but times made up. Policies and taste may learn
-            from it; rates may not.
+        history: what users chose before the log begins, order known but times made up. Policies and
+            taste may learn from it; rates may not.
         hour_zero: hour of the day (UTC of the log) at time 0.
     """
 

@@ -6,7 +6,8 @@ from policies.base import Requests
 
 
 def mask_scores(scores: np.ndarray, requests: Requests) -> np.ndarray:
-    """Sets to -inf, in place, what may not be shown: unavailable items and those in `requests.exclude`.
+    """Sets to -inf, in place, what may not be shown: unavailable items and those in
+    `requests.exclude`.
 
     Args:
         scores: (B, N + 1) float.
@@ -23,9 +24,11 @@ def top_k(scores: np.ndarray, k: int) -> np.ndarray:
     Args:
         scores: (B, N + 1) float32, finite or -inf.
     """
-    scores = scores.astype(np.float32, copy=False) + np.float32(0)  # + 0 turns -0.0 into 0.0, which ties with it
+    # + 0 turns -0.0 into 0.0, which ties with it
+    scores = scores.astype(np.float32, copy=False) + np.float32(0)
     bits = scores.view(np.int32).astype(np.int64)
-    # Floats in the order of integers: flip the magnitude of the negative ones. Then the id breaks ties.
+    # Floats in the order of integers: flip the magnitude of the negative ones. Then the id breaks
+    # ties.
     ordered = np.where(bits < 0, np.int64(-(2**31)) - bits, bits) << 32
     ordered -= np.arange(scores.shape[1], dtype=np.int64)
     best = np.argpartition(-ordered, k - 1, axis=1)[:, :k] if k < scores.shape[1] else None
@@ -36,9 +39,11 @@ def top_k(scores: np.ndarray, k: int) -> np.ndarray:
 
 
 def first_allowed(ranked: np.ndarray, requests: Requests, k: int) -> np.ndarray:
-    """(B, k) int32: the first k items of one ranking, shared by all users, that each user may be shown.
+    """(B, k) int32: the first k items of one ranking, shared by all users, that each user may be
+    shown.
 
-    Looks only at the first k + W items of the ranking, W the width of `exclude`: no user can lose more than W.
+    Looks only at the first k + W items of the ranking, W the width of `exclude`: no user can lose
+    more than W.
 
     Args:
         ranked: (N,) int32, best first, available items only.

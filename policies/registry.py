@@ -1,4 +1,6 @@
-"""Policies by name. The registry is a dict of strings; entry points of the group `gptrec.policies` extend it."""
+"""Policies by name. The registry is a dict of strings; entry points of the group `gptrec.policies`
+extend it.
+"""
 
 import dataclasses
 import importlib
@@ -31,7 +33,9 @@ def known() -> dict[str, str]:
 
 
 def base_name(arm: str) -> str:
-    """The policy behind an arm: two arms of one policy are told apart as `sasrec` and `sasrec.2`."""
+    """The policy behind an arm: two arms of one policy are told apart as `sasrec` and
+    `sasrec.2`.
+    """
     stem, dot, number = arm.rpartition(".")
     return stem if dot and number.isdigit() and ":" not in number else arm
 
@@ -57,11 +61,14 @@ def find(name: str) -> type:
     if not isinstance(found, type):
         classes = [key for key, value in vars(module).items() if isinstance(value, type)]
         raise InputError(
-            f"policy '{name}': '{module_name}' has no class '{class_name}'{suggestion(class_name, classes)}"
+            f"policy '{name}': '{module_name}' has no class"
+            f" '{class_name}'{suggestion(class_name, classes)}"
         )
     missing = [method for method in _METHODS if not callable(getattr(found, method, None))]
     if missing:
-        raise InputError(f"policy '{name}' is no policy: it lacks {', '.join(missing)}; see policies/base.py")
+        raise InputError(
+            f"policy '{name}' is no policy: it lacks {', '.join(missing)}; see policies/base.py"
+        )
     return found
 
 
@@ -77,13 +84,17 @@ def settings_of(kind: type) -> dict[str, Any]:
 
 
 def make(name: str, settings: dict[str, Any] | None = None) -> Policy:
-    """A fresh policy with these settings; an unknown setting is refused and the nearest one named."""
+    """A fresh policy with these settings; an unknown setting is refused and the nearest
+    one named.
+    """
     kind = find(name)
     allowed = settings_of(kind)
     converted = {}
     for key, value in (settings or {}).items():
         if key not in allowed:
-            raise InputError(f"policy '{name}' has no setting '{key}'{suggestion(key, allowed or ['(none)'])}")
+            raise InputError(
+                f"policy '{name}' has no setting '{key}'{suggestion(key, allowed or ['(none)'])}"
+            )
         converted[key] = _convert(name, key, value, allowed[key])
     return kind(**converted)
 

@@ -11,22 +11,36 @@ from policies.draws import Draws, generator, key_of
 from policies.log import Impressions
 
 
-def small_log(n_users: int = 60, n_items: int = 40, rows: int = 6000) -> tuple[Impressions, Catalogue]:
+def small_log(
+    n_users: int = 60, n_items: int = 40, rows: int = 6000
+) -> tuple[Impressions, Catalogue]:
     """A log to try a policy on: half of the users click even items, half odd ones."""
     rng = generator("policies.testing.small_log")
     user = rng.integers(0, n_users, rows)
     item = rng.integers(1, n_items + 1, rows)
     liked = rng.random(rows) < np.where(user % 2 == item % 2, 0.7, 0.1)
     log = Impressions.of(
-        user=user, item=item, time=np.sort(rng.random(rows) * -86_400 * 7), clicked=liked, watched=liked * 30.0,
-        session=np.arange(rows) // 6, page=np.zeros(rows), slot=np.arange(rows) % 6,
-    )  # fmt: skip
-    catalogue = Catalogue.of(np.array([f"item-{i}" for i in range(1, n_items + 1)]), duration=np.full(n_items, 60.0))
+        user=user,
+        item=item,
+        time=np.sort(rng.random(rows) * -86_400 * 7),
+        clicked=liked,
+        watched=liked * 30.0,
+        session=np.arange(rows) // 6,
+        page=np.zeros(rows),
+        slot=np.arange(rows) % 6,
+    )
+    catalogue = Catalogue.of(
+        np.array([f"item-{i}" for i in range(1, n_items + 1)]), duration=np.full(n_items, 60.0)
+    )
     return log.sorted(), catalogue
 
 
-def sample_requests(policy: Policy, n_users: int = 60, n_items: int = 40, pages: int = 1) -> Requests:
-    """Requests with histories of all lengths, items withdrawn and items excluded, on `page` pages - 1."""
+def sample_requests(
+    policy: Policy, n_users: int = 60, n_items: int = 40, pages: int = 1
+) -> Requests:
+    """Requests with histories of all lengths, items withdrawn and items excluded, on `page` pages -
+    1.
+    """
     rng = generator("policies.testing.requests", pages)
     length = int(policy.history_length)
     users = np.arange(n_users, dtype=np.int32) * 3  # some of them unknown to the policy
@@ -42,12 +56,18 @@ def sample_requests(policy: Policy, n_users: int = 60, n_items: int = 40, pages:
     exclude = rng.integers(1, n_items + 1, (n_users, 4)).astype(np.int32)
     exclude[::3, :2] = PAD
     return Requests(
-        users=users, sessions=np.full(n_users, 5, np.int32), pages=np.full(n_users, pages - 1, np.int16),
-        now=np.full(n_users, 1000.0), items=items, feedback=feedback,
+        users=users,
+        sessions=np.full(n_users, 5, np.int32),
+        pages=np.full(n_users, pages - 1, np.int16),
+        now=np.full(n_users, 1000.0),
+        items=items,
+        feedback=feedback,
         said=(rng.integers(0, 3, items.shape) * (items > 0)).astype(np.int8),
         ages=np.where(items > 0, rng.random(items.shape) * 86_400, 0).astype(np.float32),
-        turns=np.full(items.shape, -1, np.int16), exclude=exclude, available=available,
-    )  # fmt: skip
+        turns=np.full(items.shape, -1, np.int16),
+        exclude=exclude,
+        available=available,
+    )
 
 
 class PolicyError(AssertionError):
@@ -55,7 +75,8 @@ class PolicyError(AssertionError):
 
 
 def check_policy(make: Callable[[], Policy], slate_size: int = 5, n_draws: int = 10_000) -> None:
-    """Fits the policy on a small log and raises PolicyError at the first rule of the contract that it breaks.
+    """Fits the policy on a small log and raises PolicyError at the first rule of the contract that
+    it breaks.
 
     Args:
         make: makes a fresh policy, e.g. the class itself.
@@ -85,7 +106,9 @@ def _check_shape_of(policy: Policy) -> None:
         if not callable(getattr(policy, name, None)):
             raise PolicyError(f"the policy has no method '{name}'; see policies/base.py:Policy")
     if getattr(policy, "history_of", None) not in ("impressions", "clicks"):
-        raise PolicyError("history_of must be 'impressions' or 'clicks'; set it as a class or instance attribute")
+        raise PolicyError(
+            "history_of must be 'impressions' or 'clicks'; set it as a class or instance attribute"
+        )
     length = getattr(policy, "history_length", None)
     if not isinstance(length, int | np.integer) or length < 0:
         raise PolicyError(f"history_length must be an integer >= 0, not {length!r}")
@@ -115,30 +138,48 @@ def check_slates(slates: Slates, requests: Requests, k: int, excluded: bool = Tr
     items = np.asarray(slates.items)
     n_items = len(requests.available) - 1
     if items.shape != (len(requests), k):
-        raise PolicyError(f"slates have shape {items.shape}, wanted {(len(requests), k)}: one row per request, K items")
+        raise PolicyError(
+            f"slates have shape {items.shape}, wanted {(len(requests), k)}: one row per request, K"
+            " items"
+        )
     if items.dtype.kind not in "iu":
-        raise PolicyError(f"slates hold {items.dtype}, wanted integers: return item ids, not scores")
+        raise PolicyError(
+            f"slates hold {items.dtype}, wanted integers: return item ids, not scores"
+        )
     if items.min() < 1 or items.max() > n_items:
         bad = items[(items < 1) | (items > n_items)][0]
-        raise PolicyError(f"item {bad} is out of range: ids are 1..{n_items}, and 0 (padding) may not be shown")
+        raise PolicyError(
+            f"item {bad} is out of range: ids are 1..{n_items}, and 0 (padding) may not be shown"
+        )
     ordered = np.sort(items, axis=1)
     repeats = (ordered[:, 1:] == ordered[:, :-1]).any(axis=1)
     if repeats.any():
         row = int(np.argmax(repeats))
         raise PolicyError(
-            f"a slate repeats an item (user {requests.users[row]}: {items[row].tolist()}); draw without replacement"
+            f"a slate repeats an item (user {requests.users[row]}: {items[row].tolist()}); draw"
+            " without replacement"
         )
     if not requests.available[items].all():
         bad = items[~requests.available[items]][0]
         raise PolicyError(f"item {bad} is unavailable now; keep to requests.available")
-    if excluded and requests.exclude.shape[1] and (items[:, :, None] == requests.exclude[:, None, :]).any():
-        raise PolicyError("a slate shows an item of requests.exclude (seen a short while ago); leave those out")
+    if (
+        excluded
+        and requests.exclude.shape[1]
+        and (items[:, :, None] == requests.exclude[:, None, :]).any()
+    ):
+        raise PolicyError(
+            "a slate shows an item of requests.exclude (seen a short while ago); leave those out"
+        )
     if slates.propensity is not None:
         p = np.asarray(slates.propensity)
         if p.shape != items.shape:
-            raise PolicyError(f"propensity has shape {p.shape}, wanted {items.shape}: one number per slot")
+            raise PolicyError(
+                f"propensity has shape {p.shape}, wanted {items.shape}: one number per slot"
+            )
         if not ((p > 0) & (p <= 1 + 1e-6)).all():
-            raise PolicyError("propensities must lie in (0, 1]: the probability of this item in this slot")
+            raise PolicyError(
+                "propensities must lie in (0, 1]: the probability of this item in this slot"
+            )
 
 
 def _check_alone(policy: Policy, requests: Requests, k: int) -> None:
@@ -146,7 +187,8 @@ def _check_alone(policy: Policy, requests: Requests, k: int) -> None:
     again = policy.recommend(requests, k, _draws(requests)).items
     if not np.array_equal(whole, again):
         raise PolicyError(
-            "the same requests and draws gave other slates; take random numbers from `draws` and nothing else"
+            "the same requests and draws gave other slates; take random numbers from `draws` and"
+            " nothing else"
         )
     shuffled = np.random.Generator(np.random.PCG64(1)).permutation(len(requests))
     for label, pick in (
@@ -158,8 +200,8 @@ def _check_alone(policy: Policy, requests: Requests, k: int) -> None:
         got = policy.recommend(part, k, _draws(part)).items
         if not np.array_equal(got, whole[pick]):
             raise PolicyError(
-                f"a user served {label} gets another slate than in the whole batch; a slate may depend on its own "
-                "row alone (pad torch batches to a fixed shape)"
+                f"a user served {label} gets another slate than in the whole batch; a slate may"
+                " depend on its own row alone (pad torch batches to a fixed shape)"
             )
 
 
@@ -171,7 +213,9 @@ def _check_propensity(policy: Policy, requests: Requests, k: int, n: int) -> Non
     draws = Draws(key_of("check_policy", "propensity"), np.zeros(n, np.int32), np.arange(n), 0)
     drawn = policy.recommend(one, k, draws)
     if drawn.propensity is None:
-        raise PolicyError("propensities are stated for some batches only; state them always or never")
+        raise PolicyError(
+            "propensities are stated for some batches only; state them always or never"
+        )
     for slot in range(k):
         for item in np.unique(drawn.items[: min(n, 200), slot]):
             hits = drawn.items[:, slot] == item
@@ -180,8 +224,9 @@ def _check_propensity(policy: Policy, requests: Requests, k: int, n: int) -> Non
             slack = 5 * np.sqrt(max(said * (1 - said), 1 / n) / n) + 1e-6
             if abs(shown - said) > slack:
                 raise PolicyError(
-                    f"stated propensity {said:.4f} of item {item} in slot {slot}, shown in {shown:.4f} of {n} pages; "
-                    "state the marginal probability of this item in this slot, or None"
+                    f"stated propensity {said:.4f} of item {item} in slot {slot}, shown in"
+                    f" {shown:.4f} of {n} pages; state the marginal probability of this item in"
+                    " this slot, or None"
                 )
 
 
@@ -189,8 +234,13 @@ def _check_state(policy: Policy, fresh: Policy, requests: Requests, k: int) -> N
     state = policy.state()
     for name, value in state.items():
         if not isinstance(value, np.ndarray) or value.dtype == object:
-            raise PolicyError(f"state()['{name}'] must be a plain numpy array, not {type(value).__name__}")
+            raise PolicyError(
+                f"state()['{name}'] must be a plain numpy array, not {type(value).__name__}"
+            )
     fresh.restore({name: value.copy() for name, value in state.items()})
     before = policy.recommend(requests, k, _draws(requests)).items
     if not np.array_equal(fresh.recommend(requests, k, _draws(requests)).items, before):
-        raise PolicyError("a policy restored from state() gives other slates; put everything that matters into state()")
+        raise PolicyError(
+            "a policy restored from state() gives other slates; put everything that matters into"
+            " state()"
+        )

@@ -1,4 +1,6 @@
-"""Simulated users, the world they live in, and the experiment: `from simulator import Experiment, simulate`."""
+"""Simulated users, the world they live in, and the experiment: `from simulator import Experiment,
+simulate`.
+"""
 
 import importlib
 from typing import TYPE_CHECKING

@@ -1,4 +1,5 @@
-"""From a log to users: every parameter estimated where the log can tell, assumed with its source where it cannot.
+"""From a log to users: every parameter estimated where the log can tell, assumed with its source
+where it cannot.
 
 python -m simulator.fit --log kuairand:DIR --out users
 """
@@ -20,15 +21,19 @@ from simulator.users.provenance import provenance
 from simulator.users.storage import about_users, save_users
 
 
-# -- the command ------------------------------------------------------------------------------------------------------
+# -- the command -----------------------------------------------------------------------------------
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="python -m simulator.fit",
-        description="Fit simulated users to a log once, say of every parameter whether it was estimated or assumed, and store "
-        "them for simulator.run --users-from.",
-        epilog="Examples:\n"
-        "  python -m simulator.fit --log kuairand:DIR --out users\n"
-        "  python -m simulator.fit --log events.csv --columns user=uid,item=iid,time=ts,click=clicked --out users",
+        description=(
+            "Fit simulated users to a log once, say of every parameter whether it was estimated or"
+            " assumed, and store them for simulator.run --users-from."
+        ),
+        epilog=(
+            "Examples:\n  python -m simulator.fit --log kuairand:DIR --out users\n  python -m"
+            " simulator.fit --log events.csv --columns user=uid,item=iid,time=ts,click=clicked"
+            " --out users"
+        ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_fit_flags(p, "users", "the users", Experiment.slate_size)
@@ -44,13 +49,17 @@ def main(arguments: list[str] | None = None) -> int:
         save_users(out, model, about_users(data, e.slate_size))
 
         def tell() -> None:
-            table = Table("parameter", "value", "s.e.", "status", "source", box=None, pad_edge=False)
+            table = Table(
+                "parameter", "value", "s.e.", "status", "source", box=None, pad_edge=False
+            )
             for row in provenance(model):
                 table.add_row(*row)
             Console(width=None if Console().is_terminal else 160).print(table)
             for note in (*data.notes, *size_note(e, data)):
                 print(f"note: {note}")
-            print(f"users: {out}; use them with python -m simulator.run --log ... --users-from {out}")
+            print(
+                f"users: {out}; use them with python -m simulator.run --log ... --users-from {out}"
+            )
 
         return tell
 

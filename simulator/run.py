@@ -1,4 +1,5 @@
-"""The main command: policies compete before simulated users, retrain on their feedback, and a report judges them.
+"""The main command: policies compete before simulated users, retrain on their feedback, and a
+report judges them.
 
     python -m simulator.run --policies gptrec,sasrec
     python -m simulator.run --policies gptrec,sasrec --log kuairand:DIR --users 3000 --slate-size 6
@@ -29,7 +30,7 @@ from simulator.flags import parser
 from simulator.settings import build, from_dict
 
 
-# -- the command ------------------------------------------------------------------------------------------------------
+# -- the command -----------------------------------------------------------------------------------
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit status: 0 done, 1 failed half-way, 2 bad input, 130 interrupted."""
     given = vars(parser().parse_args(arguments))
@@ -41,9 +42,15 @@ def main(arguments: list[str] | None = None) -> int:
 
     def work() -> None:
         if resume is not None and (
-            sets or file or out or worlds is not None or any(value is not None for value in given.values())
+            sets
+            or file
+            or out
+            or worlds is not None
+            or any(value is not None for value in given.values())
         ):
-            raise InputError("--resume goes on with the settings of the run; give no others with it")
+            raise InputError(
+                "--resume goes on with the settings of the run; give no others with it"
+            )
         if "user_model=all" in sets:
             sets.remove("user_model=all")
             given["user_model"] = "all"
@@ -83,11 +90,18 @@ def _several(
     else:
         every = given.get("user_model") == "all"
         if every and worlds is not None:
-            raise InputError("--worlds and --user-model all repeat an experiment each; give one of them")
+            raise InputError(
+                "--worlds and --user-model all repeat an experiment each; give one of them"
+            )
         e = build(file, {**given, "user_model": None if every else given.get("user_model")}, sets)
-        folder = Path(out) if out is not None else Path("runs") / time.strftime("several-%Y%m%d-%H%M%S")
+        folder = (
+            Path(out) if out is not None else Path("runs") / time.strftime("several-%Y%m%d-%H%M%S")
+        )
         if folder.exists():
-            raise InputError(f"--out '{folder}' exists already; name another folder, or go on with --resume '{folder}'")
+            raise InputError(
+                f"--out '{folder}' exists already; name another folder, or go on with --resume"
+                f" '{folder}'"
+            )
 
     def say(text: str) -> None:
         if not quiet:

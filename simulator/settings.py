@@ -22,7 +22,8 @@ _ARM_SETTINGS = ("repeat",)  # settings of an arm that the engine keeps, not the
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything that decides an experiment's result. Unknown or impossible settings raise InputError.
+    """Everything that decides an experiment's result. Unknown or impossible settings raise
+    InputError.
 
     Attributes:
         policies: arms in order; two arms of one policy are written `sasrec,sasrec.2`.
@@ -30,35 +31,39 @@ class Experiment:
         columns: role=column pairs for an event table.
         click_threshold: a rating (or value of the click column) of at least this is a click.
         users_from: folder of users that `simulator.fit` stored for this log; None = fit them.
-        user_model: what makes users like things: factors, neighbours or trees; or matrix, which replays a log that holds (nearly)
-            every pair of a user and an item.
-        policy_share: share of the log's pairs that policies learn from; the rest is unknown to them. By default all, and a tenth
-            where users replay a matrix: who has seen the matrix has seen the truth.
-        calibrate: levels that the log cannot tell, such as `random_click_rate=.176,pages_per_session=13.55`.
+        user_model: what makes users like things: factors, neighbours or trees; or matrix, which
+            replays a log that holds (nearly) every pair of a user and an item.
+        policy_share: share of the log's pairs that policies learn from; the rest is unknown to
+            them. By default all, and a tenth where users replay a matrix: who has seen the matrix
+            has seen the truth.
+        calibrate: levels that the log cannot tell, such as
+            `random_click_rate=.176,pages_per_session=13.55`.
         users: size of the simulated population, drawn from the fitted one.
-        new_users: how many more come for the first time, per day, as a share of `users`. new_items, gone_items: items that appear
-            and that are withdrawn, whole days after the start, per day, as shares of the catalogue. By default what the log says.
+        new_users: how many more come for the first time, per day, as a share of `users`. new_items,
+            gone_items: items that appear and that are withdrawn, whole days after the start, per
+            day, as shares of the catalogue. By default what the log says.
         days: length of the test. warmup_days: before it, one policy serves everybody.
         rounds: models per arm: the first is trained on the log, the others on feedback.
         slate_size: items per page.
         seed: of everything but the buckets. salt: of the buckets; by default the seed.
         control: arm to compare against; by default the last one that is no reference.
         weights: share of users per arm; the rest is held out. Equal shares of everybody by default.
-        design: `split` (each user in one arm) or `twin` (each user meets every arm, in worlds of their own).
+        design: `split` (each user in one arm) or `twin` (each user meets every arm, in worlds of
+            their own).
         truth: with a split, add one world per arm in which everybody gets that arm.
         learn_from: what an arm retrains on: its `own` bucket's rows, `all` rows, or `none`.
         warmup_policy: who serves before the test.
         training_delay_hours: from reading the log to deploying the new model.
         batch_hours: users are served in batches of this much time; changes speed, never results.
-        repeat_after: an item may come back after so many others; 0 = at once. The same for all arms, but for
-            `--set ARM.repeat=true`.
+        repeat_after: an item may come back after so many others; 0 = at once. The same for all
+            arms, but for `--set ARM.repeat=true`.
         primary: the metric that decides the verdict.
         margin: non-inferiority margin of the guardrails, relative.
-        monitor: how the primary metric is looked at every day: `obrien_fleming` or `pocock` (error spending up to the planned
-            end), `cs` (confidence sequence, open end) or `none`. stop_early: the test ends on the first day on which every
-            contender has crossed.
-        off_policy: where an arm states its propensities, also ask the contenders what they would have shown in its place, for
-            off-policy estimates beside the test's.
+        monitor: how the primary metric is looked at every day: `obrien_fleming` or `pocock` (error
+            spending up to the planned end), `cs` (confidence sequence, open end) or `none`.
+            stop_early: the test ends on the first day on which every contender has crossed.
+        off_policy: where an arm states its propensities, also ask the contenders what they would
+            have shown in its place, for off-policy estimates beside the test's.
         max_pages: a visit ends after so many pages.
         threads: of torch; part of the settings because sums depend on it.
         record_truth: also write appeal and true click probability of every impression.
@@ -124,13 +129,21 @@ class Experiment:
         return self.days * 86_400 / self.rounds
 
     def settings_for(self, arm: str) -> dict[str, Any]:
-        """The policy settings of an arm, those of its base policy included, without what the engine keeps."""
-        merged = {**self.policy_settings.get(base_name(arm), {}), **self.policy_settings.get(arm, {})}
+        """The policy settings of an arm, those of its base policy included, without what the engine
+        keeps.
+        """
+        merged = {
+            **self.policy_settings.get(base_name(arm), {}),
+            **self.policy_settings.get(arm, {}),
+        }
         return {key: value for key, value in merged.items() if key not in _ARM_SETTINGS}
 
     def repeats(self, arm: str) -> bool:
         """Whether this arm may show again at once what a user has just seen."""
-        merged = {**self.policy_settings.get(base_name(arm), {}), **self.policy_settings.get(arm, {})}
+        merged = {
+            **self.policy_settings.get(base_name(arm), {}),
+            **self.policy_settings.get(arm, {}),
+        }
         return bool(_convert(f"set {arm}.repeat", merged.get("repeat", False), "bool"))
 
     def as_dict(self) -> dict[str, Any]:
@@ -159,12 +172,16 @@ def _check(e: Experiment) -> None:
         ("repeat_after", 0),
     ):
         if getattr(e, name) < least:
-            raise InputError(f"--{name.replace('_', '-')} must be at least {least}, not {getattr(e, name)}")
+            raise InputError(
+                f"--{name.replace('_', '-')} must be at least {least}, not {getattr(e, name)}"
+            )
     if e.slate_size > 100:
         raise InputError(f"--slate-size must be at most 100, not {e.slate_size}")
     for name in ("days", "batch_hours"):
         if not 0 < getattr(e, name) < 10_000:
-            raise InputError(f"--{name.replace('_', '-')} must be above 0, not {getattr(e, name):g}")
+            raise InputError(
+                f"--{name.replace('_', '-')} must be above 0, not {getattr(e, name):g}"
+            )
     for name in ("new_users", "new_items", "gone_items"):
         if (share := getattr(e, name)) is not None and not 0 <= share < 1:
             raise InputError(f"{name} must be a share per day from 0 to below 1, not {share:g}")
@@ -173,12 +190,16 @@ def _check(e: Experiment) -> None:
     if e.rounds > 1 and e.training_delay_hours * 3600 >= e.round_seconds:
         hours = e.round_seconds / 3600
         raise InputError(
-            f"a round of {hours:.3g} h is no longer than the training delay of {e.training_delay_hours:g} h; "
-            "use fewer rounds, more days or a shorter training_delay_hours"
+            f"a round of {hours:.3g} h is no longer than the training delay of"
+            f" {e.training_delay_hours:g} h; use fewer rounds, more days or a shorter"
+            " training_delay_hours"
         )
     for name, choices in CHOICES.items():
         if getattr(e, name) not in choices:
-            raise InputError(f"--{name.replace('_', '-')} '{getattr(e, name)}'{suggestion(getattr(e, name), choices)}")
+            raise InputError(
+                f"--{name.replace('_', '-')}"
+                f" '{getattr(e, name)}'{suggestion(getattr(e, name), choices)}"
+            )
     parse_weights(e.weights, len(e.policies))
     _check_design(e)
     for arm in e.policies:
@@ -189,33 +210,48 @@ def _check(e: Experiment) -> None:
 def _check_design(e: Experiment) -> None:
     """Settings that do not go together."""
     if e.policy_share is not None and not 0 < e.policy_share <= 1:
-        raise InputError(f"--set policy_share wants a share above 0 and up to 1, not {e.policy_share:g}")
+        raise InputError(
+            f"--set policy_share wants a share above 0 and up to 1, not {e.policy_share:g}"
+        )
     if e.stop_early and e.monitor == "none":
         raise InputError("--stop-early wants looks; name a --monitor: obrien_fleming, pocock or cs")
     if e.off_policy and e.design == "twin":
-        raise InputError("--off-policy is for --design split: a twin run knows what each arm gets from every user")
+        raise InputError(
+            "--off-policy is for --design split: a twin run knows what each arm gets from every"
+            " user"
+        )
     if e.stop_early and (e.design == "twin" or len(e.contenders) < 2):
         raise InputError("--stop-early is for a split between two or more contenders")
     if e.design == "twin" and e.weights is not None:
-        raise InputError("--weights is for --design split: in a twin run every user meets every arm")
+        raise InputError(
+            "--weights is for --design split: in a twin run every user meets every arm"
+        )
     if e.control is not None and e.control not in e.contenders:
-        raise InputError(f"--control '{e.control}' is no contender{suggestion(e.control, e.contenders)}")
+        raise InputError(
+            f"--control '{e.control}' is no contender{suggestion(e.control, e.contenders)}"
+        )
 
 
 def _check_policy_settings(e: Experiment) -> None:
     for arm, settings in e.policy_settings.items():
         allowed: list[str] = []
         if arm not in (*e.policies, e.warmup_policy, *map(base_name, e.policies)):
-            raise InputError(f"settings for '{arm}', which takes no part{suggestion(arm, e.policies)}")
+            raise InputError(
+                f"settings for '{arm}', which takes no part{suggestion(arm, e.policies)}"
+            )
         if base_name(arm) != "oracle":
             allowed = [*settings_of(find(base_name(arm))), *_ARM_SETTINGS]
         for key in settings:
             if key not in allowed:
-                raise InputError(f"policy '{arm}' has no setting '{key}'{suggestion(key, allowed or ['(none)'])}")
+                raise InputError(
+                    f"policy '{arm}' has no setting '{key}'{suggestion(key, allowed or ['(none)'])}"
+                )
 
 
 def build(file: str | None, flags: dict[str, Any], sets: list[str]) -> Experiment:
-    """An experiment from a TOML file, then flags (None = not given), then `key=value` or `arm.key=value` pairs."""
+    """An experiment from a TOML file, then flags (None = not given), then `key=value` or
+    `arm.key=value` pairs.
+    """
     values: dict[str, Any] = {}
     arms: dict[str, dict[str, Any]] = {}
     if file is not None:
@@ -228,7 +264,9 @@ def build(file: str | None, flags: dict[str, Any], sets: list[str]) -> Experimen
     for pair in sets:
         key, equals, value = pair.partition("=")
         if not equals:
-            raise InputError(f"--set '{pair}': wanted key=value, such as batch_hours=6 or sasrec.width=32")
+            raise InputError(
+                f"--set '{pair}': wanted key=value, such as batch_hours=6 or sasrec.width=32"
+            )
         if "." in key:
             arm, _, setting = key.rpartition(".")
             arms.setdefault(arm, {})[setting] = value
@@ -277,7 +315,9 @@ def _convert(name: str, value: Any, wanted: str) -> Any:
         return number
     except (ValueError, TypeError, OverflowError):
         kind = next(word for word in ("int", "float", "bool", "tuple") if word in wanted)
-        raise InputError(f"--{name.replace('_', '-')} wants {_KINDS[kind]}, not '{value}'") from None
+        raise InputError(
+            f"--{name.replace('_', '-')} wants {_KINDS[kind]}, not '{value}'"
+        ) from None
 
 
 _KINDS = {
@@ -296,13 +336,22 @@ def from_dict(stored: dict[str, Any]) -> Experiment:
 
 
 LOG_FLAGS = {
-    "log": "world: or world:SEED (built in), kuairand:DIR, movietweetings:DIR, movielens:DIR, or a .csv .tsv .parquet .inter "
-    "file, or a .txt of lines user item item ...",
-    "columns": "for a file: user=...,item=...,time=... and click=... or rating=..., also session, slot, watch, like, "
-    "category, ...",
-    "click-threshold": "a rating (or value of the click column) of at least this counts as a click; needed with rating=",
-    "calibrate": "levels that the log cannot tell: random_click_rate=.176,pages_per_session=13.55,"
-    "sessions_per_day=4.84, ...",
+    "log": (
+        "world: or world:SEED (built in), kuairand:DIR, movietweetings:DIR, movielens:DIR, or a"
+        " .csv .tsv .parquet .inter file, or a .txt of lines user item item ..."
+    ),
+    "columns": (
+        "for a file: user=...,item=...,time=... and click=... or rating=..., also session, slot,"
+        " watch, like, category, ..."
+    ),
+    "click-threshold": (
+        "a rating (or value of the click column) of at least this counts as a click; needed with"
+        " rating="
+    ),
+    "calibrate": (
+        "levels that the log cannot tell: random_click_rate=.176,pages_per_session=13.55,"
+        "sessions_per_day=4.84, ..."
+    ),
 }
 
 
@@ -316,4 +365,8 @@ def log_settings(given: argparse.Namespace) -> dict[str, Any]:
     """Those flags as settings of an `Experiment`."""
     found = {name.replace("-", "_"): getattr(given, name.replace("-", "_")) for name in LOG_FLAGS}
     known = {f.name: str(f.type) for f in dataclasses.fields(Experiment)}
-    return {name: _convert(name, value, known[name]) for name, value in found.items() if value is not None}
+    return {
+        name: _convert(name, value, known[name])
+        for name, value in found.items()
+        if value is not None
+    }

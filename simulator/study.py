@@ -1,4 +1,5 @@
-"""Many tests instead of one: is our own judgement calibrated, and what can be claimed about a policy?
+"""Many tests instead of one: is our own judgement calibrated, and what can be claimed about a
+policy?
 
 python -m simulator.study aa --runs 1000           false positives, by metric and method
 python -m simulator.study power --policies gptrec,sasrec
@@ -28,12 +29,27 @@ from simulator.flags import FLAGS
 from simulator.settings import LOG_FLAGS, Experiment, build, from_dict
 
 ABOUT = "settings.json"
-# -- the command ------------------------------------------------------------------------------------------------------
+# -- the command -----------------------------------------------------------------------------------
 HELP: dict[str, Any] = {
     "aa": ("false positives: one frozen policy's users under many salts", 1000, "runs", "salts"),
-    "power": ("how often the effect between two frozen policies is found, and when", 1000, "runs", "salts"),
-    "coverage": ("how often the interval covers the truth, with fresh users each time", 400, "runs", "replicates"),
-    "replicate": ("whole worlds with other seeds: the claim about the policy", 20, "seeds", "worlds"),
+    "power": (
+        "how often the effect between two frozen policies is found, and when",
+        1000,
+        "runs",
+        "salts",
+    ),
+    "coverage": (
+        "how often the interval covers the truth, with fresh users each time",
+        400,
+        "runs",
+        "replicates",
+    ),
+    "replicate": (
+        "whole worlds with other seeds: the claim about the policy",
+        20,
+        "seeds",
+        "worlds",
+    ),
     "bias": (
         "what the estimate misses where arms retrain: data volume and sharing, over worlds",
         10,
@@ -47,7 +63,17 @@ SMALLER: dict[str, dict[str, Any]] = {
     "aa": {"days": 14.0, "policies": ("sasrec",)},
     "power": {"days": 14.0},
 }
-_TAKEN = ("policies", *LOG_FLAGS, "users-from", "user-model", "users", "days", "warmup-days", "slate-size", "seed")
+_TAKEN = (
+    "policies",
+    *LOG_FLAGS,
+    "users-from",
+    "user-model",
+    "users",
+    "days",
+    "warmup-days",
+    "slate-size",
+    "seed",
+)
 _MORE = {
     "power": ("control",),
     "coverage": ("control",),
@@ -58,7 +84,9 @@ _MORE = {
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
-        prog="python -m simulator.study", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m simulator.study",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     kinds = p.add_subparsers(dest="study", required=True, metavar="|".join(HELP))
     for kind, (text, default, flag, what) in HELP.items():
@@ -67,15 +95,23 @@ def parser() -> argparse.ArgumentParser:
         k.add_argument("--out", help="folder, must not exist (default runs/study-<kind>-<time>)")
         k.add_argument("--quiet", action="store_true", help="no progress")
         if kind == "peeking":
-            k.add_argument("--looks", type=int, default=14, help="days, a look at the end of each (default 14)")
+            k.add_argument(
+                "--looks", type=int, default=14, help="days, a look at the end of each (default 14)"
+            )
             k.add_argument("--seed", type=int, default=0, help="of chance (default 0)")
             continue
         k.add_argument("--resume", metavar="DIR", help="go on with an interrupted study")
         for name in (*_TAKEN, *_MORE.get(kind, ())):
-            k.add_argument(f"--{name}", help=FLAGS[name].split(" (default")[0] + _default(kind, name))
+            k.add_argument(
+                f"--{name}", help=FLAGS[name].split(" (default")[0] + _default(kind, name)
+            )
         k.add_argument("--config", metavar="FILE.toml", help="settings in a file")
         k.add_argument(
-            "--set", action="append", default=[], metavar="KEY=VALUE", help="any setting, or POLICY.KEY=VALUE"
+            "--set",
+            action="append",
+            default=[],
+            metavar="KEY=VALUE",
+            help="any setting, or POLICY.KEY=VALUE",
         )
     return p
 
@@ -84,7 +120,13 @@ def _default(kind: str, name: str) -> str:
     key = name.replace("-", "_")
     value = SMALLER.get(kind, {}).get(key, getattr(Experiment(), key))
     shown = ",".join(value) if isinstance(value, tuple) else value
-    return f" (default {shown:g})" if isinstance(shown, float) else f" (default {shown})" if shown is not None else ""
+    return (
+        f" (default {shown:g})"
+        if isinstance(shown, float)
+        else f" (default {shown})"
+        if shown is not None
+        else ""
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -101,7 +143,9 @@ def main(arguments: list[str] | None = None) -> int:
             raise InputError(str(error)) from None
 
     return guarded(
-        work, interrupted="go on with --resume and the study's folder", full="make room and go on with --resume"
+        work,
+        interrupted="go on with --resume and the study's folder",
+        full="make room and go on with --resume",
     )
 
 
@@ -114,17 +158,28 @@ def _study(kind: str, count: int | None, given: dict[str, Any], quiet: bool, com
         n = HELP[kind][1] if count is None else count
         if n < 2:
             raise InputError(f"--{HELP[kind][2]} must be at least 2, not {n}")
-        out = Path(given.pop("out") or Path("runs") / f"study-{kind}-{time.strftime('%Y%m%d-%H%M%S')}")
+        out = Path(
+            given.pop("out") or Path("runs") / f"study-{kind}-{time.strftime('%Y%m%d-%H%M%S')}"
+        )
         e = None if kind == "peeking" else _settings(kind, given)
         if out.exists():
-            raise InputError(f"--out '{out}' exists already; name another folder, or go on with --resume '{out}'")
+            raise InputError(
+                f"--out '{out}' exists already; name another folder, or go on with --resume '{out}'"
+            )
         out.mkdir(parents=True)
-        save_json(out / ABOUT, {"study": kind, "n": n, "experiment": None if e is None else e.as_dict()})
+        save_json(
+            out / ABOUT, {"study": kind, "n": n, "experiment": None if e is None else e.as_dict()}
+        )
     if e is None:
         rows = peeking.study(n, given["looks"], given["seed"])
         for row in rows:
             row |= studies.rate(row["rejected"], row["runs"], row["method"], 1, None)
-        found: dict[str, Any] = {"study": "peeking", "runs": n, "looks": given["looks"], "rows": rows}
+        found: dict[str, Any] = {
+            "study": "peeking",
+            "runs": n,
+            "looks": given["looks"],
+            "rows": rows,
+        }
     else:
         found = STUDIES[kind](e, n, out, quiet)
     study_report.write(found, command, out)
@@ -133,21 +188,33 @@ def _study(kind: str, count: int | None, given: dict[str, Any], quiet: bool, com
 
 
 def _settings(kind: str, given: dict[str, Any]) -> Experiment:
-    flags = {key: value for key, value in given.items() if key not in ("out", "config", "set", "looks")}
-    flags = {**SMALLER.get(kind, {}), **{key: value for key, value in flags.items() if value is not None}}
+    flags = {
+        key: value for key, value in given.items() if key not in ("out", "config", "set", "looks")
+    }
+    flags = {
+        **SMALLER.get(kind, {}),
+        **{key: value for key, value in flags.items() if value is not None},
+    }
     e = build(given.get("config"), flags, given.get("set", []))
     if kind == "aa" and len(e.policies) != 1:
-        raise InputError(f"an A/A test has one policy, not {','.join(e.policies)}; name one, such as --policies sasrec")
+        raise InputError(
+            f"an A/A test has one policy, not {','.join(e.policies)}; name one, such as --policies"
+            " sasrec"
+        )
     return e
 
 
-def _reopened(kind: str, folder: Path, given: dict[str, Any], count: int | None) -> tuple[Path, Experiment, int]:
+def _reopened(
+    kind: str, folder: Path, given: dict[str, Any], count: int | None
+) -> tuple[Path, Experiment, int]:
     """A study that was interrupted, with the settings that it began with."""
     if not (folder / ABOUT).is_file():
         raise InputError(f"--resume '{folder}': there is no study in it")
     about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     if about["study"] != kind:
-        raise InputError(f"--resume '{folder}' holds a study of '{about['study']}', not of '{kind}'")
+        raise InputError(
+            f"--resume '{folder}' holds a study of '{about['study']}', not of '{kind}'"
+        )
     if count is not None or any(value for value in given.values()):
         raise InputError("--resume goes on with the settings of the study; give no others with it")
     return folder, from_dict(about["experiment"]), about["n"]

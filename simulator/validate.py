@@ -1,9 +1,11 @@
-"""Is the simulator to be believed? Users fitted on the early part of a log, held against its late part.
+"""Is the simulator to be believed? Users fitted on the early part of a log, held against its late
+part.
 
     python -m simulator.validate --log kuairand:DIR --held-out-days 8
 
-The users answer the very slates that the log shows after the cut; what they do is compared with what happened. Where the
-log has whole sessions, their visits are simulated too and held against the log's.
+The users answer the very slates that the log shows after the cut; what they do is compared with
+what happened. Where the log has whole sessions, their visits are simulated too and held against the
+log's.
 """
 
 import argparse
@@ -38,14 +40,23 @@ from simulator.validation.validation import validate
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="python -m simulator.validate",
-        description="Fit users on the early part of a log and hold their answers to the late slates against what happened: "
-        "rates, calibration, discrimination, spread over users and items, sessions and returns, each with a light that says what "
-        "to trust.",
-        epilog="Example:\n  python -m simulator.validate --log kuairand:DIR --held-out-days 8 --out fidelity",
+        description=(
+            "Fit users on the early part of a log and hold their answers to the late slates against"
+            " what happened: rates, calibration, discrimination, spread over users and items,"
+            " sessions and returns, each with a light that says what to trust."
+        ),
+        epilog=(
+            "Example:\n  python -m simulator.validate --log kuairand:DIR --held-out-days 8 --out"
+            " fidelity"
+        ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_fit_flags(p, "fidelity", "the report", None)
-    p.add_argument("--held-out-days", type=int, help="last calendar days to hold out (default: a third of the log)")
+    p.add_argument(
+        "--held-out-days",
+        type=int,
+        help="last calendar days to hold out (default: a third of the log)",
+    )
     return p
 
 
@@ -79,8 +90,14 @@ def main(arguments: list[str] | None = None) -> int:
             "policy_ranking": None if found.ranking is None else asdict(found.ranking),
         }
         save_json(out / "fidelity.json", about | parts)
-        rows = [*lights(found.feedback), *replay_lights(found.user_days, found.ranking), *free_lights(found.free)]
-        write(found.feedback, rows, free_table(found.free), ranking_table(found.ranking), about, out)
+        rows = [
+            *lights(found.feedback),
+            *replay_lights(found.user_days, found.ranking),
+            *free_lights(found.free),
+        ]
+        write(
+            found.feedback, rows, free_table(found.free), ranking_table(found.ranking), about, out
+        )
 
         def tell() -> None:
             table = Table("part", "light", "what to trust", box=None, pad_edge=False)

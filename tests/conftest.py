@@ -21,14 +21,22 @@ SMALL = WorldParameters(users=240, items=120, categories=8, log_days=6.0)
 TINY_MODELS = {
     "sasrec": {"width": 16, "epochs": 1, "update_epochs": 1, "length": 20, "room": 18},
     "gptrec": {
-        "width": 16, "epochs": 1, "prompt_epochs": 1, "update_epochs": 1, "length": 20, "window": 40, "room": 18,
+        "width": 16,
+        "epochs": 1,
+        "prompt_epochs": 1,
+        "update_epochs": 1,
+        "length": 20,
+        "window": 40,
+        "room": 18,
     },
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _quick() -> None:
-    """One thread, short chains, small figures: most tests fit users or write a report on the way to something else."""
+    """One thread, short chains, small figures: most tests fit users or write a report on the way to
+    something else.
+    """
     torch.set_num_threads(1)
     plt.rcParams["savefig.dpi"] = 40
     levels.DRAWS, levels.RARE_DRAWS, levels.MOST_THIN = 12, 24, 3
@@ -41,20 +49,28 @@ def small_world() -> tuple[Dataset, ChoiceModel]:
 
 
 @pytest.fixture(scope="session")
-def small_log(small_world: tuple[Dataset, ChoiceModel], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_log(
+    small_world: tuple[Dataset, ChoiceModel], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The same log as a Parquet file with string ids."""
     data, _ = small_world
     log, catalogue = data.log, data.catalogue
     frame = pd.DataFrame(
         {
-            "user": data.user_ids[log.user], "item": catalogue.ids[log.item],
-            "time": 1_700_000_000.0 + log.time, "click": log.clicked.astype(int), "page": log.page, "slot": log.slot,
-            "session": log.user.astype(np.int64) * 10_000 + log.session, "watch": log.watched,
-            "long_view": log.long_view.astype(int), "like": log.liked.astype(int),
+            "user": data.user_ids[log.user],
+            "item": catalogue.ids[log.item],
+            "time": 1_700_000_000.0 + log.time,
+            "click": log.clicked.astype(int),
+            "page": log.page,
+            "slot": log.slot,
+            "session": log.user.astype(np.int64) * 10_000 + log.session,
+            "watch": log.watched,
+            "long_view": log.long_view.astype(int),
+            "like": log.liked.astype(int),
             "category": np.array(catalogue.categories)[catalogue.category[log.item]],
             "duration": catalogue.duration[log.item],
         }
-    )  # fmt: skip
+    )
     path = tmp_path_factory.mktemp("log") / "small.parquet"
     frame.to_parquet(path)
     return path
@@ -66,10 +82,18 @@ def experiment(small_log: Path):
 
     def make(**settings: object) -> Experiment:
         base: dict = {
-            "policies": ("sasrec", "popularity"), "log": str(small_log), "users": 120, "days": 2.0, "warmup_days": 1.0,
-            "rounds": 2, "repeat_after": 20, "policy_settings": {}, "truth": False, "threads": 1,
+            "policies": ("sasrec", "popularity"),
+            "log": str(small_log),
+            "users": 120,
+            "days": 2.0,
+            "warmup_days": 1.0,
+            "rounds": 2,
+            "repeat_after": 20,
+            "policy_settings": {},
+            "truth": False,
+            "threads": 1,
             "calibrate": "random_click_rate=.176",
-        }  # fmt: skip
+        }
         base |= settings
         arms = {arm.split(".")[0] for arm in base["policies"]}
         models = {arm: dict(TINY_MODELS[arm]) for arm in arms if arm in TINY_MODELS}
@@ -90,7 +114,9 @@ def csv(tmp_path: Path) -> Path:
 
 def shared_data(name: str) -> Path:
     """The folder of a real log, or the test is skipped. GPTREC_DATA says where the logs are."""
-    root = Path(os.environ.get("GPTREC_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
+    root = Path(
+        os.environ.get("GPTREC_DATA", Path(__file__).parent.parent.parent / "shared" / "data")
+    )
     if not (root / name).is_dir():
         pytest.skip(f"no {name} in {root}; set GPTREC_DATA to the folder that holds it")
     return root / name

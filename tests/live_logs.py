@@ -14,7 +14,9 @@ COLUMNS = "user=uid,bucket=variant,time=ts,click=clicked,watch=secs,session=visi
 
 
 def log(n: int = 600, lift: float = 0.5, days: int = 6, seed: int = 0) -> pd.DataFrame:
-    """Rows of users a0, a1, ... in arms `new` and `old`, two days of them before the start at day 2."""
+    """Rows of users a0, a1, ... in arms `new` and `old`, two days of them before the start at day
+    2.
+    """
     rng = np.random.default_rng(seed)
     taste = rng.uniform(0.1, 0.5, n)
     arm = rng.integers(0, 2, n)
@@ -24,17 +26,28 @@ def log(n: int = 600, lift: float = 0.5, days: int = 6, seed: int = 0) -> pd.Dat
     clicked = rng.random(len(user)) < p
     frame = pd.DataFrame(
         {
-            "uid": [f"a{u}" for u in user], "variant": np.array(["old", "new"])[arm[user]],
-            "ts": pd.Timestamp("2026-05-01") + pd.to_timedelta(time.round(), unit="s"), "clicked": clicked.astype(int),
-            "secs": np.where(clicked, rng.exponential(20, len(user)), 0).round(1), "visit": (time // 7200).astype(int),
+            "uid": [f"a{u}" for u in user],
+            "variant": np.array(["old", "new"])[arm[user]],
+            "ts": pd.Timestamp("2026-05-01") + pd.to_timedelta(time.round(), unit="s"),
+            "clicked": clicked.astype(int),
+            "secs": np.where(clicked, rng.exponential(20, len(user)), 0).round(1),
+            "visit": (time // 7200).astype(int),
             "country": np.array(["de", "fr", "nl"])[user % 3],
         }
-    )  # fmt: skip
+    )
     return frame.sort_values("ts", ignore_index=True)
 
 
 def judge_file(path: Path, *more: str) -> int:
-    words = ["--impressions", str(path), "--columns", COLUMNS, "--out", str(path.parent / "report"), *more]
+    words = [
+        "--impressions",
+        str(path),
+        "--columns",
+        COLUMNS,
+        "--out",
+        str(path.parent / "report"),
+        *more,
+    ]
     return main([*words, "--start", "2026-05-03"] if "--start" not in more else words)
 
 

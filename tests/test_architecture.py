@@ -14,15 +14,29 @@ PACKAGES = ("policies", "gptrec", "simulator", "analysis")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 MOST_FILES = 17  # in one folder
 
-# Room -> the rooms that it may import, besides itself. A room is a folder, a base file on top, or the
-# commands of a package together. What is not named here has no room, and the test says so.
+# Room -> the rooms that it may import, besides itself. A room is a folder, a base file on top, or
+# the commands of a package together. What is not named here has no room, and the test says so.
 BASE = {"policies/common", "policies/catalogue", "policies/draws", "policies/log", "policies/base"}
 POLICIES = BASE | {"policies/ranking", "policies/registry", "policies/testing", "policies/sources"}
 NEURAL = BASE | {"policies/ranking", "policies/neural"}
-USERS = POLICIES | {"policies/baselines", "simulator/users", "simulator/settings", "simulator/buckets"}
+USERS = POLICIES | {
+    "policies/baselines",
+    "simulator/users",
+    "simulator/settings",
+    "simulator/buckets",
+}
 ENGINE = USERS | {"simulator/engine"}
 FITTING = ENGINE | {"simulator/fitting"}
-ANALYSIS = ("errors", "metrics", "statistics", "data", "results", "reporting", "studies", "commands")
+ANALYSIS = (
+    "errors",
+    "metrics",
+    "statistics",
+    "data",
+    "results",
+    "reporting",
+    "studies",
+    "commands",
+)
 MAY_IMPORT: dict[str, set[str]] = {
     "policies/common": set(),
     "policies/catalogue": {"policies/common"},
@@ -48,11 +62,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "simulator/fitting": ENGINE,
     "simulator/validation": FITTING | {f"analysis/{room}" for room in ANALYSIS[:-1]},
     "simulator/experiment": FITTING | {f"analysis/{room}" for room in ANALYSIS[:-1]},
-    "simulator/commands": FITTING
-    | {"simulator/validation", "simulator/experiment"}
-    | {f"analysis/{room}" for room in ANALYSIS},
+    "simulator/commands": (
+        FITTING
+        | {"simulator/validation", "simulator/experiment"}
+        | {f"analysis/{room}" for room in ANALYSIS}
+    ),
     **{
-        f"analysis/{room}": {f"analysis/{below}" for below in ANALYSIS[:i]} | {"policies/common", "policies/sources"}
+        f"analysis/{room}": (
+            {f"analysis/{below}" for below in ANALYSIS[:i]}
+            | {"policies/common", "policies/sources"}
+        )
         for i, room in enumerate(ANALYSIS)
     },
 }
@@ -102,7 +121,9 @@ def test_imports_follow_the_arrows(path: Path) -> None:
     assert room in MAY_IMPORT, f"{room} is no room of the house; see CONTRIBUTING.md"
     for module in own_imports(path):
         other = room_of(module)
-        assert other == room or other in MAY_IMPORT[room], f"{room} may not import {other} ({module})"
+        assert other == room or other in MAY_IMPORT[room], (
+            f"{room} may not import {other} ({module})"
+        )
 
 
 def test_no_circle_among_files() -> None:
@@ -122,7 +143,9 @@ def test_no_circle_among_files() -> None:
 
 def test_no_folder_is_crowded() -> None:
     folders = [path.parent for path in FILES]
-    crowded = {folder.name: n for folder in set(folders) if (n := folders.count(folder)) > MOST_FILES}
+    crowded = {
+        folder.name: n for folder in set(folders) if (n := folders.count(folder)) > MOST_FILES
+    }
     assert not crowded
 
 
@@ -137,7 +160,8 @@ def test_no_global_randomness_and_no_pickle(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["policies.base", "policies.log", "policies.ranking", "policies.testing", "policies.draws"]
+    "module",
+    ["policies.base", "policies.log", "policies.ranking", "policies.testing", "policies.draws"],
 )
 def test_what_policies_of_others_import_stays_where_it_is(module: str) -> None:
     assert importlib.import_module(module)
@@ -152,4 +176,7 @@ def test_every_dependency_is_used_and_pinned() -> None:
         name = re.split(r"[<>=\[]", requirement)[0]
         assert names.get(name, name) in used, f"{name} is required and never imported"
         assert f"\n{name}==" in pins
-    assert next(line for line in pins.splitlines() if line and not line.startswith("#")) == "torch==2.13.0"
+    assert (
+        next(line for line in pins.splitlines() if line and not line.startswith("#"))
+        == "torch==2.13.0"
+    )

@@ -26,7 +26,10 @@ def same(a: pd.DataFrame, b: pd.DataFrame) -> None:
 @pytest.fixture(scope="module")
 def plain(experiment, tmp_path_factory: pytest.TempPathFactory) -> Result:  # type: ignore[no-untyped-def]
     """Two torch policies, two rounds, retraining on their own rows."""
-    return simulate(experiment(policies=BOTH, weights="0.4,0.4"), out=str(tmp_path_factory.mktemp("runs") / "plain"))
+    return simulate(
+        experiment(policies=BOTH, weights="0.4,0.4"),
+        out=str(tmp_path_factory.mktemp("runs") / "plain"),
+    )
 
 
 def test_the_plain_run_retrains(plain: Result) -> None:
@@ -37,20 +40,30 @@ def test_the_plain_run_retrains(plain: Result) -> None:
 
 
 @pytest.mark.parametrize("hours", [5 / 60, 3.0])
-def test_batch_every_changes_speed_never_results(plain: Result, experiment, tmp_path: Path, hours: float) -> None:  # type: ignore[no-untyped-def]
-    other = simulate(experiment(policies=BOTH, weights="0.4,0.4", batch_hours=hours), out=str(tmp_path / "run"))
+def test_batch_every_changes_speed_never_results(
+    plain: Result, experiment, tmp_path: Path, hours: float
+) -> None:  # type: ignore[no-untyped-def]
+    other = simulate(
+        experiment(policies=BOTH, weights="0.4,0.4", batch_hours=hours), out=str(tmp_path / "run")
+    )
     for arm in BOTH:
         same(plain.impressions(arm), other.impressions(arm))
 
 
 @pytest.mark.parametrize("learn_from", ["own", "none"])
-def test_one_more_bucket_changes_no_other(plain: Result, experiment, tmp_path: Path, learn_from: str) -> None:  # type: ignore[no-untyped-def]
+def test_one_more_bucket_changes_no_other(
+    plain: Result, experiment, tmp_path: Path, learn_from: str
+) -> None:  # type: ignore[no-untyped-def]
     settings = {"learn_from": learn_from}
     if learn_from == "own":
         before = plain
     else:
-        before = simulate(experiment(policies=BOTH, weights="0.4,0.4", **settings), out=str(tmp_path / "two"))
-    three = experiment(policies=(*BOTH, "itemknn"), weights="0.4,0.4,0.2", control="sasrec", **settings)
+        before = simulate(
+            experiment(policies=BOTH, weights="0.4,0.4", **settings), out=str(tmp_path / "two")
+        )
+    three = experiment(
+        policies=(*BOTH, "itemknn"), weights="0.4,0.4,0.2", control="sasrec", **settings
+    )
     after = simulate(three, out=str(tmp_path / "three"))
     assert len(after.impressions("itemknn")) > 0
     for arm in BOTH:
@@ -71,8 +84,10 @@ def test_another_process_writes_the_same_files(plain: Result, tmp_path: Path) ->
     settings = json.loads((plain.path / "manifest.json").read_text())["experiment"]
     code = (
         "import json, sys; from simulator import simulate;"
-        "from simulator.fitting import crossed_effects as levels; from simulator.settings import from_dict;"
-        f"levels.DRAWS, levels.MOST_THIN = {levels.DRAWS}, {levels.MOST_THIN};"  # as short as in this process
+        "from simulator.fitting import crossed_effects as levels; from simulator.settings import"
+        " from_dict;"
+        # as short as in this process
+        f"levels.DRAWS, levels.MOST_THIN = {levels.DRAWS}, {levels.MOST_THIN};"
         f"simulate(from_dict(json.loads(sys.stdin.read())), out={str(tmp_path / 'again')!r})"
     )
     subprocess.run([sys.executable, "-c", code], input=json.dumps(settings), text=True, check=True)
@@ -83,7 +98,9 @@ def test_another_process_writes_the_same_files(plain: Result, tmp_path: Path) ->
 
 
 def test_another_seed_differs(plain: Result, experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    other = simulate(experiment(policies=BOTH, weights="0.4,0.4", seed=1), out=str(tmp_path / "run"))
+    other = simulate(
+        experiment(policies=BOTH, weights="0.4,0.4", seed=1), out=str(tmp_path / "run")
+    )
     a, b = plain.impressions("sasrec"), other.impressions("sasrec")
     assert len(a) != len(b) or not np.array_equal(a["item"], b["item"])
 

@@ -1,4 +1,6 @@
-"""An experiment to be judged: its rows, who was assigned where, and how it was planned; from a run or from a live log."""
+"""An experiment to be judged: its rows, who was assigned where, and how it was planned; from a run
+or from a live log.
+"""
 
 from dataclasses import dataclass, field
 
@@ -19,13 +21,16 @@ class Trial:
 
     Attributes:
         arms: all of them. control, contenders: those that are compared.
-        weights: arm -> planned share. primary: the metric that decides. margin: of the guardrails, relative.
+        weights: arm -> planned share. primary: the metric that decides. margin: of the guardrails,
+            relative.
         rows: of the test. before: of the time before it, in which nobody was treated; None without.
         users: `user`, `bucket` and a column per segment: who was assigned, whether he came or not.
         days: that were watched. planned: that were to be.
         monitor: how days are looked at, see `looks.monitor`.
-        warnings: what was left out, counted, in words. remarks: what else is to be known. simulated: whether the users are.
-        looked: whether somebody looks every day and may stop, so that the verdict has to allow for it; else one looks at the end.
+        warnings: what was left out, counted, in words. remarks: what else is to be known.
+            simulated: whether the users are.
+        looked: whether somebody looks every day and may stop, so that the verdict has to allow for
+            it; else one looks at the end.
     """
 
     arms: list[str]
@@ -50,7 +55,8 @@ class Trial:
         return [name for name in self.users.columns if name not in ("user", "bucket")]
 
     def table(self) -> pd.DataFrame:
-        """One row per assigned user: totals of the test, those before it with `_pre` behind, segments.
+        """One row per assigned user: totals of the test, those before it with `_pre` behind,
+        segments.
 
         Raises:
             AnalysisError: the log lacks what the primary metric counts.
@@ -58,8 +64,14 @@ class Trial:
         counts = everyone(self.users, self.rows.per_user())
         if self.primary not in measurable(counts.columns):
             there = ", ".join(metric.name for metric in measurable(counts.columns))
-            raise AnalysisError(f"this log has no '{self.primary.name}'; choose --primary among: {there}")
-        return counts if self.before is None else with_covariates(counts, self.before.per_user(("user",)))
+            raise AnalysisError(
+                f"this log has no '{self.primary.name}'; choose --primary among: {there}"
+            )
+        return (
+            counts
+            if self.before is None
+            else with_covariates(counts, self.before.per_user(("user",)))
+        )
 
 
 def of_run(run: Run, days: int | None = None) -> Trial:
@@ -75,14 +87,25 @@ def of_run(run: Run, days: int | None = None) -> Trial:
     if before is not None and not run.twin:
         users = users.merge(segments_before(before, run.items), on="user", how="left")
         users["users"] = users["users"].fillna("new")
-        users = users.fillna({name: NEVER for name in users.columns if name not in ("user", "bucket")})
+        users = users.fillna(
+            {name: NEVER for name in users.columns if name not in ("user", "bucket")}
+        )
     return Trial(
-        arms=run.arms, control=run.manifest["control"], contenders=list(run.manifest["contenders"]),
-        weights=run.manifest.get("weights") or dict.fromkeys(run.arms, 1.0), primary=find(settings["primary"]),
-        margin=settings["margin"], rows=rows_of_test(run), before=before, users=users, days=days, planned=planned,
-        monitor=settings.get("monitor", "obrien_fleming"), simulated=True,
+        arms=run.arms,
+        control=run.manifest["control"],
+        contenders=list(run.manifest["contenders"]),
+        weights=run.manifest.get("weights") or dict.fromkeys(run.arms, 1.0),
+        primary=find(settings["primary"]),
+        margin=settings["margin"],
+        rows=rows_of_test(run),
+        before=before,
+        users=users,
+        days=days,
+        planned=planned,
+        monitor=settings.get("monitor", "obrien_fleming"),
+        simulated=True,
         looked=bool(settings.get("stop_early", False)),
-    )  # fmt: skip
+    )
 
 
 NEVER = "did not come before"
@@ -90,12 +113,16 @@ SEGMENT_CATEGORIES = 5  # the most frequent ones; the others together
 
 
 def segments_before(before: Rows, items: pd.DataFrame | None) -> pd.DataFrame:
-    """`user` and segments by the time before the test: old or new, how active, what category first."""
+    """`user` and segments by the time before the test: old or new, how active, what
+    category first.
+    """
     seen = before.query("SELECT user, count(*) AS n FROM {rows} GROUP BY user ORDER BY user")
     found = seen[["user"]].assign(users="returning", activity=activity(seen["n"].to_numpy()))
     if items is None or "item" not in before.has or items["category"].nunique() < 2:
         return found
-    first = before.query("SELECT user, arg_min(item, time) AS item FROM {rows} GROUP BY user ORDER BY user")
+    first = before.query(
+        "SELECT user, arg_min(item, time) AS item FROM {rows} GROUP BY user ORDER BY user"
+    )
     category = first["item"].map(items.set_index("item")["category"]).astype(str)
     top = category.value_counts().index[:SEGMENT_CATEGORIES]
     found["first category"] = category.where(category.isin(top), "other").to_numpy()
@@ -105,4 +132,6 @@ def segments_before(before: Rows, items: pd.DataFrame | None) -> pd.DataFrame:
 def activity(counts: np.ndarray) -> np.ndarray:
     """(n,) `low`, `middle` or `high`: thirds by counts before the test."""
     edges = np.quantile(counts, [1 / 3, 2 / 3]) if len(counts) else [0, 0]
-    return np.array(["low", "middle", "high"], dtype=object)[np.searchsorted(edges, counts, side="left")]
+    return np.array(["low", "middle", "high"], dtype=object)[
+        np.searchsorted(edges, counts, side="left")
+    ]

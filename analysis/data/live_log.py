@@ -1,7 +1,9 @@
-"""A real A/B log, CSV or Parquet with any column names, as an experiment to be judged. Nothing of a simulator in it.
+"""A real A/B log, CSV or Parquet with any column names, as an experiment to be judged. Nothing of a
+simulator in it.
 
-The log goes once through DuckDB into a temporary database: user ids become numbers, times seconds since the start. What does not
-fit is counted and said; what cannot be judged is refused in one line.
+The log goes once through DuckDB into a temporary database: user ids become numbers, times seconds
+since the start. What does not fit is counted and said; what cannot be judged is refused in one
+line.
 """
 
 import difflib
@@ -23,11 +25,16 @@ from analysis.metrics import Metric, add, find
 
 # Role -> (column of the rows, SQL type)
 FEEDBACK = {
-    "item": ("item", "VARCHAR"), "session": ("session", "VARCHAR"), "slot": ("slot", "INTEGER"), "click": ("clicked", "BOOLEAN"),
-    "watch": ("watched", "DOUBLE"), "long_view": ("long_view", "BOOLEAN"), "like": ("liked", "BOOLEAN"),
+    "item": ("item", "VARCHAR"),
+    "session": ("session", "VARCHAR"),
+    "slot": ("slot", "INTEGER"),
+    "click": ("clicked", "BOOLEAN"),
+    "watch": ("watched", "DOUBLE"),
+    "long_view": ("long_view", "BOOLEAN"),
+    "like": ("liked", "BOOLEAN"),
     "hate": ("hated", "BOOLEAN"),
     "propensity": ("propensity", "DOUBLE"),
-}  # fmt: skip
+}
 NEEDED = ("user", "bucket", "time")
 ROLES = (*NEEDED, *FEEDBACK)
 FORMATS = (".csv", ".tsv", ".parquet")
@@ -41,9 +48,10 @@ class Source:
 
     Attributes:
         path: a file, or a folder of files of one format. columns: role -> name in the file.
-        control: arm. weights: arm -> share; equal by default. start: of the test, as a date or in seconds; rows before it are what
-            users did untreated. days: that were planned. segments: columns. numbers: columns
-            whose sum per user is a metric. assignments: a file of `user` and `bucket`.
+        control: arm. weights: arm -> share; equal by default. start: of the test, as a date or in
+            seconds; rows before it are what users did untreated. days: that were planned. segments:
+            columns. numbers: columns whose sum per user is a metric. assignments: a file of `user`
+            and `bucket`.
     """
 
     path: Path
@@ -65,12 +73,14 @@ def open_log(source: Source) -> Iterator[Trial]:
     """The experiment of a log, as long as the context lasts.
 
     Raises:
-        AnalysisError: a file or column that is not there, one arm alone, values that cannot be read.
+        AnalysisError: a file or column that is not there, one arm alone, values that cannot be
+            read.
     """
     for name in source.numbers:
         if not name.isidentifier():
             raise AnalysisError(
-                f"--numbers '{name}': wanted a name of letters, digits and underscores; rename the column"
+                f"--numbers '{name}': wanted a name of letters, digits and underscores; rename the"
+                " column"
             )
     if source.primary not in source.numbers:
         find(source.primary)
@@ -89,8 +99,8 @@ def open_log(source: Source) -> Iterator[Trial]:
             days = min(days, source.days or days)
             if days > MOST_DAYS:
                 raise AnalysisError(
-                    f"the log goes on for {days} days after its start; wanted at most {MOST_DAYS}: name the test's --start and --days, "
-                    "or look for a time that is wrong"
+                    f"the log goes on for {days} days after its start; wanted at most {MOST_DAYS}:"
+                    " name the test's --start and --days, or look for a time that is wrong"
                 )
             earlier = db.execute("SELECT count(*) FROM before").fetchone()
         for name in source.numbers:
@@ -111,37 +121,67 @@ def open_log(source: Source) -> Iterator[Trial]:
             users["users"] = users["users"].fillna("new")
             users["activity"] = users["activity"].fillna(NEVER)
         yield Trial(
-            arms, control, arms, weights, find(source.primary), source.margin, rows, before, users, days, source.days or days,
-            source.monitor or MONITORS[0], warnings, remarks, looked=source.monitor not in (None, "none"),
-        )  # fmt: skip
+            arms,
+            control,
+            arms,
+            weights,
+            find(source.primary),
+            source.margin,
+            rows,
+            before,
+            users,
+            days,
+            source.days or days,
+            source.monitor or MONITORS[0],
+            warnings,
+            remarks,
+            looked=source.monitor not in (None, "none"),
+        )
 
 
-def _import(db: duckdb.DuckDBPyConnection, source: Source) -> tuple[frozenset[str], list[str], list[str]]:
+def _import(
+    db: duckdb.DuckDBPyConnection, source: Source
+) -> tuple[frozenset[str], list[str], list[str]]:
     """Makes `assigned` (user, bucket, segments), `test` and `before`.
 
     Returns:
         Which columns there are, what was left out, and what else is to be known.
     """
     relation = _relation(source.path)
-    there = {str(row[0]): str(row[1]) for row in db.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()}
+    there = {
+        str(row[0]): str(row[1])
+        for row in db.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
+    }
     names = _named(source, there)
     feedback = [role for role in FEEDBACK if role in names]
     for role in ("click", "long_view", "like", "hate"):
         if role in names:
             _check_flag(db, relation, role, names[role])
-    what = [f"{_quoted(names['user'])}::VARCHAR AS user_id", f"{_quoted(names['bucket'])}::VARCHAR AS bucket"]
+    what = [
+        f"{_quoted(names['user'])}::VARCHAR AS user_id",
+        f"{_quoted(names['bucket'])}::VARCHAR AS bucket",
+    ]
     what.append(f"{_seconds(db, relation, names['time'], there[names['time']])} AS time")
-    what += [f"{_quoted(names[role])}::{FEEDBACK[role][1]} AS {FEEDBACK[role][0]}" for role in feedback]
-    what += [f"{_quoted(name)}::VARCHAR AS {_quoted('segment ' + name)}" for name in source.segments]
+    what += [
+        f"{_quoted(names[role])}::{FEEDBACK[role][1]} AS {FEEDBACK[role][0]}" for role in feedback
+    ]
+    what += [
+        f"{_quoted(name)}::VARCHAR AS {_quoted('segment ' + name)}" for name in source.segments
+    ]
     what += [f"{_quoted(name)}::DOUBLE AS {_quoted(name)}" for name in source.numbers]
     db.execute(f"CREATE TABLE raw AS SELECT {', '.join(what)} FROM {relation}")
     start = _start(db, source)
     warnings, remarks = _counted(db, source, start, "watch" in names)
     _assign(db, source, start, warnings)
     columns = [FEEDBACK[role][0] for role in feedback if role != "watch"]
-    columns += ["CASE WHEN isfinite(watched) AND watched >= 0 THEN watched END AS watched"] if "watch" in names else []
+    columns += (
+        ["CASE WHEN isfinite(watched) AND watched >= 0 THEN watched END AS watched"]
+        if "watch" in names
+        else []
+    )
     columns += [
-        f"CASE WHEN isfinite({_quoted(name)}) THEN {_quoted(name)} END AS {_quoted(name)}" for name in source.numbers
+        f"CASE WHEN isfinite({_quoted(name)}) THEN {_quoted(name)} END AS {_quoted(name)}"
+        for name in source.numbers
     ]
     chosen = ", ".join(["a.bucket", "a.user", f"time - {start!r} AS time", *columns])
     for name, sign in (("test", ">="), ("before", "<")):
@@ -152,7 +192,11 @@ def _import(db: duckdb.DuckDBPyConnection, source: Source) -> tuple[frozenset[st
             + (" AND r.bucket = a.bucket" if name == "test" and source.assignments is None else "")
         )
     db.execute("DROP TABLE raw")
-    return frozenset({"time", *(FEEDBACK[role][0] for role in feedback), *source.numbers}), warnings, remarks
+    return (
+        frozenset({"time", *(FEEDBACK[role][0] for role in feedback), *source.numbers}),
+        warnings,
+        remarks,
+    )
 
 
 def _end(source: Source, start: float) -> float:
@@ -168,7 +212,8 @@ def _relation(path: Path) -> str:
     if len(formats) != 1 or not formats <= set(FORMATS):
         found = ", ".join(sorted(formats)) or "none"
         raise AnalysisError(
-            f"--impressions '{path}': wanted files of one format among {', '.join(FORMATS)}, found {found}"
+            f"--impressions '{path}': wanted files of one format among {', '.join(FORMATS)}, found"
+            f" {found}"
         )
     names = ", ".join("'" + str(file).replace("'", "''") + "'" for file in files)
     if formats == {".parquet"}:
@@ -180,9 +225,17 @@ def _named(source: Source, there: dict[str, str]) -> dict[str, str]:
     """Role -> column, those of the map first, then columns that are called like a role."""
     unknown = [role for role in source.columns if role not in ROLES]
     if unknown:
-        raise AnalysisError(f"--columns names the role '{unknown[0]}'; there are: {', '.join(ROLES)}")
-    names = {role: source.columns.get(role, role) for role in ROLES if role in source.columns or role in there}
-    more = [("segments", name) for name in source.segments] + [("numbers", name) for name in source.numbers]
+        raise AnalysisError(
+            f"--columns names the role '{unknown[0]}'; there are: {', '.join(ROLES)}"
+        )
+    names = {
+        role: source.columns.get(role, role)
+        for role in ROLES
+        if role in source.columns or role in there
+    }
+    more = [("segments", name) for name in source.segments] + [
+        ("numbers", name) for name in source.numbers
+    ]
     for role, name in [*names.items(), *more]:
         if name not in there:
             near = difflib.get_close_matches(name, there, 1)
@@ -191,12 +244,13 @@ def _named(source: Source, there: dict[str, str]) -> dict[str, str]:
     missing = [role for role in NEEDED if role not in names]
     if missing:
         raise AnalysisError(
-            f"no column for {' and '.join(missing)}; say which with --columns {','.join(f'{role}=NAME' for role in missing)} "
-            f"(there are: {', '.join(there)})"
+            f"no column for {' and '.join(missing)}; say which with --columns"
+            f" {','.join(f'{role}=NAME' for role in missing)} (there are: {', '.join(there)})"
         )
     if not set(names) & {"click", "watch", "long_view", "like", "hate"} and not source.numbers:
         raise AnalysisError(
-            "the log has no feedback; name at least one: --columns click=NAME (or watch, long_view, like, hate), or --numbers NAME"
+            "the log has no feedback; name at least one: --columns click=NAME (or watch, long_view,"
+            " like, hate), or --numbers NAME"
         )
     return names
 
@@ -209,7 +263,9 @@ def _check_flag(db: duckdb.DuckDBPyConnection, relation: str, role: str, name: s
         f"AND {text} NOT IN ('0', '1', '0.0', '1.0', 'true', 'false') LIMIT 1"
     ).fetchone()
     if bad is not None:
-        raise AnalysisError(f"column '{name}' (for {role}) holds '{bad[0]}'; wanted 0 and 1, or true and false")
+        raise AnalysisError(
+            f"column '{name}' (for {role}) holds '{bad[0]}'; wanted 0 and 1, or true and false"
+        )
 
 
 def _seconds(db: duckdb.DuckDBPyConnection, relation: str, name: str, kind: str) -> str:
@@ -222,13 +278,16 @@ def _seconds(db: duckdb.DuckDBPyConnection, relation: str, name: str, kind: str)
     if kind in ("VARCHAR", "BOOLEAN", "TIME"):
         example = db.execute(f"SELECT {column} FROM {relation} LIMIT 1").fetchone()
         raise AnalysisError(
-            f"column '{name}' (for time) holds {example[0]!r}; wanted dates like 2026-05-01 12:00:00 or seconds"
-            if example is not None else "the log has no rows"
-        )  # fmt: skip
+            f"column '{name}' (for time) holds {example[0]!r}; wanted dates like 2026-05-01"
+            " 12:00:00 or seconds"
+            if example is not None
+            else "the log has no rows"
+        )
     most = db.execute(f"SELECT max({column}) FROM {relation}").fetchone()
     if most is not None and most[0] is not None and float(most[0]) > MILLISECONDS:
         raise AnalysisError(
-            f"column '{name}' (for time) reaches {most[0]}, which looks like milliseconds; wanted seconds"
+            f"column '{name}' (for time) reaches {most[0]}, which looks like milliseconds; wanted"
+            " seconds"
         )
     return f"{column}::DOUBLE"
 
@@ -245,37 +304,61 @@ def _start(db: duckdb.DuckDBPyConnection, source: Source) -> float:
         start = float(source.start)
     except ValueError:
         if not re.match(r"\d{4}-\d{2}-\d{2}", source.start):
-            raise AnalysisError(f"--start '{source.start}': wanted a date like 2026-05-01 (UTC), or seconds") from None
+            raise AnalysisError(
+                f"--start '{source.start}': wanted a date like 2026-05-01 (UTC), or seconds"
+            ) from None
         try:
             start = pd.Timestamp(source.start).timestamp()
         except ValueError:
-            raise AnalysisError(f"--start '{source.start}' is no date; wanted one like 2026-05-01 (UTC)") from None
+            raise AnalysisError(
+                f"--start '{source.start}' is no date; wanted one like 2026-05-01 (UTC)"
+            ) from None
     if not (first - DAY <= start <= last):
-        shown = [str(pd.Timestamp(x, unit="s").floor("s")) if x > 1e8 else f"{x:g}" for x in (first, last)]
+        shown = [
+            str(pd.Timestamp(x, unit="s").floor("s")) if x > 1e8 else f"{x:g}"
+            for x in (first, last)
+        ]
         raise AnalysisError(
-            f"--start '{source.start}' lies outside the log, which goes from {shown[0]} to {shown[1]} (UTC)"
+            f"--start '{source.start}' lies outside the log, which goes from {shown[0]} to"
+            f" {shown[1]} (UTC)"
         )
     if not np.isfinite(start):
-        raise AnalysisError(f"--start '{source.start}': wanted a date like 2026-05-01 (UTC), or seconds")
+        raise AnalysisError(
+            f"--start '{source.start}': wanted a date like 2026-05-01 (UTC), or seconds"
+        )
     return start
 
 
-def _counted(db: duckdb.DuckDBPyConnection, source: Source, start: float, watch: bool) -> tuple[list[str], list[str]]:
+def _counted(
+    db: duckdb.DuckDBPyConnection, source: Source, start: float, watch: bool
+) -> tuple[list[str], list[str]]:
     """What will be left out, and what else is to be known, counted."""
     checks = [
         ("user_id IS NULL", "row{s} without a user left out"),
         ("time IS NULL OR NOT isfinite(time)", "row{s} without a time left out"),
-        (f"isfinite(time) AND time >= {_end(source, start)!r}", "row{s} after the planned end left out"),
+        (
+            f"isfinite(time) AND time >= {_end(source, start)!r}",
+            "row{s} after the planned end left out",
+        ),
     ]
     if source.assignments is None:
         checks.append(
-            (f"user_id IS NOT NULL AND bucket IS NULL AND time >= {start!r}", "row{s} without an arm left out")
+            (
+                f"user_id IS NOT NULL AND bucket IS NULL AND time >= {start!r}",
+                "row{s} without an arm left out",
+            )
         )
     checks += [
-        (f"NOT isfinite({_quoted(name)})", f"infinite value{{s}} of {name} taken as missing") for name in source.numbers
+        (f"NOT isfinite({_quoted(name)})", f"infinite value{{s}} of {name} taken as missing")
+        for name in source.numbers
     ]
     if watch:
-        checks.append(("watched < 0 OR NOT isfinite(watched)", "negative or infinite watch time{s} taken as missing"))
+        checks.append(
+            (
+                "watched < 0 OR NOT isfinite(watched)",
+                "negative or infinite watch time{s} taken as missing",
+            )
+        )
 
     def count(sql: str) -> int:
         row = db.execute(sql).fetchone()
@@ -292,7 +375,8 @@ def _counted(db: duckdb.DuckDBPyConnection, source: Source, start: float, watch:
     )
     if mixed:
         found.append(
-            f"{mixed} user{'s' if mixed > 1 else ''} seen in more than one arm left out: look for what mixes the arms"
+            f"{mixed} user{'s' if mixed > 1 else ''} seen in more than one arm left out: look for"
+            " what mixes the arms"
         )
     early = count(f"SELECT count(*) FROM raw WHERE user_id IS NOT NULL AND time < {start!r}")
     said = "before the start: no outcome, but what users did untreated (CUPED, segments, A/A)"
@@ -303,8 +387,12 @@ def _during(start: float) -> str:
     return f"AND isfinite(time) AND time >= {start!r}"
 
 
-def _assign(db: duckdb.DuckDBPyConnection, source: Source, start: float, warnings: list[str]) -> None:
-    """Makes `assigned`: numbers for users, their one arm in the test, segments at their first row of it."""
+def _assign(
+    db: duckdb.DuckDBPyConnection, source: Source, start: float, warnings: list[str]
+) -> None:
+    """Makes `assigned`: numbers for users, their one arm in the test, segments at their first row
+    of it.
+    """
     names = [f"segment {name}" for name in source.segments]
     extra = "".join(f", arg_min({_quoted(name)}, time) AS {_quoted(name)}" for name in names)
     inner = _of_arms("raw", extra, _during(start))
@@ -315,20 +403,28 @@ def _assign(db: duckdb.DuckDBPyConnection, source: Source, start: float, warning
         if not {user, bucket} <= there:
             has = ", ".join(sorted(there))
             raise AnalysisError(
-                f"--assignments '{source.assignments}' wants columns '{user}' and '{bucket}'; it has: {has}"
+                f"--assignments '{source.assignments}' wants columns '{user}' and '{bucket}'; it"
+                f" has: {has}"
             )
         columns = f"{_quoted(user)}::VARCHAR AS user_id, {_quoted(bucket)}::VARCHAR AS bucket"
         db.execute(f"CREATE TEMP TABLE listed AS SELECT {columns} FROM {relation}")
         seen = "".join(f", s.{_quoted(name)}" for name in names)
-        inner = f"SELECT l.user_id, l.bucket{seen} FROM ({_of_arms('listed')}) l LEFT JOIN ({inner}) s USING (user_id)"
+        inner = (
+            f"SELECT l.user_id, l.bucket{seen} FROM ({_of_arms('listed')}) l LEFT JOIN ({inner}) s"
+            " USING (user_id)"
+        )
         _count_listed(db, source, start, warnings)
     db.execute(
-        f"CREATE TABLE assigned AS SELECT *, (row_number() OVER (ORDER BY user_id) - 1)::INTEGER AS user FROM ({inner})"
+        "CREATE TABLE assigned AS SELECT *, (row_number() OVER (ORDER BY user_id) - 1)::INTEGER AS"
+        f" user FROM ({inner})"
     )
 
 
-def _count_listed(db: duckdb.DuckDBPyConnection, source: Source, start: float, warnings: list[str]) -> None:
-    """What the file of assignments and the log do not share; a user's arm is that of the file, whatever the log's rows say.
+def _count_listed(
+    db: duckdb.DuckDBPyConnection, source: Source, start: float, warnings: list[str]
+) -> None:
+    """What the file of assignments and the log do not share; a user's arm is that of the file,
+    whatever the log's rows say.
 
     Raises:
         AnalysisError: no user of the log is in the file.
@@ -341,15 +437,18 @@ def _count_listed(db: duckdb.DuckDBPyConnection, source: Source, start: float, w
     twice = count(f"SELECT count(*) FROM ({_of_arms('listed', '', '', '<>')})")
     seen = f"SELECT DISTINCT user_id FROM raw WHERE user_id IS NOT NULL {_during(start)}"
     strange = count(
-        f"SELECT count(*) FROM ({seen}) WHERE user_id NOT IN (SELECT user_id FROM listed WHERE user_id IS NOT NULL)"
+        f"SELECT count(*) FROM ({seen}) WHERE user_id NOT IN (SELECT user_id FROM listed WHERE"
+        " user_id IS NOT NULL)"
     )
     known = count(f"SELECT count(*) FROM ({seen}) WHERE user_id IN (SELECT user_id FROM listed)")
     other = count(
-        f"SELECT count(*) FROM raw r JOIN listed l USING (user_id) WHERE r.bucket IS NOT NULL AND r.bucket <> l.bucket {_during(start)}"
+        "SELECT count(*) FROM raw r JOIN listed l USING (user_id) WHERE r.bucket IS NOT NULL AND"
+        f" r.bucket <> l.bucket {_during(start)}"
     )
     if not known:
         raise AnalysisError(
-            f"no user of the log is in --assignments '{source.assignments}'; are the ids written alike?"
+            f"no user of the log is in --assignments '{source.assignments}'; are the ids written"
+            " alike?"
         )
     said = [
         (twice, "user(s) in more than one arm of --assignments left out"),
@@ -362,34 +461,44 @@ def _count_listed(db: duckdb.DuckDBPyConnection, source: Source, start: float, w
 def _of_arms(table: str, extra: str = "", where: str = "", sign: str = "=") -> str:
     """SQL of the users of a table who are in one arm alone (sign =), or in several (<>)."""
     return (
-        f"SELECT user_id, min(bucket) AS bucket{extra} FROM {table} WHERE bucket IS NOT NULL AND user_id IS NOT NULL {where} "
-        f"GROUP BY user_id HAVING min(bucket) {sign} max(bucket)"
+        f"SELECT user_id, min(bucket) AS bucket{extra} FROM {table} WHERE bucket IS NOT NULL AND"
+        f" user_id IS NOT NULL {where} GROUP BY user_id HAVING min(bucket) {sign} max(bucket)"
     )
 
 
-def _users(db: duckdb.DuckDBPyConnection, source: Source) -> tuple[pd.DataFrame, list[str], str, dict[str, float]]:
+def _users(
+    db: duckdb.DuckDBPyConnection, source: Source
+) -> tuple[pd.DataFrame, list[str], str, dict[str, float]]:
     """Everybody who is judged, the arms in their order (control last), and their planned shares."""
     where = "" if source.assignments is not None else "WHERE user IN (SELECT user FROM test)"
     names = [f"segment {name}" for name in source.segments]
     users = db.execute(
-        f"SELECT user, bucket{''.join(', ' + _quoted(name) for name in names)} FROM assigned {where} ORDER BY user"
+        f"SELECT user, bucket{''.join(', ' + _quoted(name) for name in names)} FROM assigned"
+        f" {where} ORDER BY user"
     ).df()
     for name in names:
         users[name] = users[name].fillna("unknown")
     found = sorted(users["bucket"].unique())
     if len(found) < 2:
         what = f"one arm alone, '{found[0]}'" if found else "no arm"
-        raise AnalysisError(f"'{source.path}' has {what}; wanted at least two, in the column for bucket")
+        raise AnalysisError(
+            f"'{source.path}' has {what}; wanted at least two, in the column for bucket"
+        )
     control = (
-        source.control if source.control is not None else next((a for a in found if a.lower() == "control"), found[0])
+        source.control
+        if source.control is not None
+        else next((a for a in found if a.lower() == "control"), found[0])
     )
     if control not in found:
-        raise AnalysisError(f"--control '{control}' is not in the log; its arms are: {', '.join(found)}")
+        raise AnalysisError(
+            f"--control '{control}' is not in the log; its arms are: {', '.join(found)}"
+        )
     weights = source.weights if source.weights is not None else dict.fromkeys(found, 1.0)
     wrong = sorted(set(weights) ^ set(found))
     if wrong:
         raise AnalysisError(
-            f"--weights and the log disagree about '{wrong[0]}'; the log's arms are: {', '.join(found)}"
+            f"--weights and the log disagree about '{wrong[0]}'; the log's arms are:"
+            f" {', '.join(found)}"
         )
     if not all(share > 0 for share in weights.values()):
         raise AnalysisError("--weights must be positive shares")

@@ -1,4 +1,6 @@
-"""The rows of an experiment, wherever they lie; DuckDB aggregates them out of core, the statistics get small tables."""
+"""The rows of an experiment, wherever they lie; DuckDB aggregates them out of core, the statistics
+get small tables.
+"""
 
 import tempfile
 from collections.abc import Sequence
@@ -21,8 +23,8 @@ class Rows:
     """Impressions as a relation of SQL.
 
     Attributes:
-        relation: what stands after FROM. Columns: `bucket`, `user` (whole numbers) and those of `has`; `time` in seconds from
-            the start of the test.
+        relation: what stands after FROM. Columns: `bucket`, `user` (whole numbers) and those of
+            `has`; `time` in seconds from the start of the test.
         has: the feedback and context columns that there are.
         database: a DuckDB file that holds them; None for files that the relation names itself.
     """
@@ -40,8 +42,14 @@ class Rows:
         with self.connect() as db:
             try:
                 return db.execute(sql.replace("{rows}", self.relation)).df()
-            except (duckdb.BinderException, duckdb.ParserException, duckdb.CatalogException) as error:
-                raise AnalysisError(f"this cannot be counted: {str(error).splitlines()[0]}") from None
+            except (
+                duckdb.BinderException,
+                duckdb.ParserException,
+                duckdb.CatalogException,
+            ) as error:
+                raise AnalysisError(
+                    f"this cannot be counted: {str(error).splitlines()[0]}"
+                ) from None
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """One thread: sums of floats are then the same every time."""
@@ -72,7 +80,8 @@ class Rows:
             names: totals. users: `user`, `bucket`, in the order of the answer. days: how many.
 
         Returns:
-            name -> (users, days) float32. A session counts on each day that it touches, a day active on its own.
+            name -> (users, days) float32. A session counts on each day that it touches, a day
+            active on its own.
         """
         found = {name: np.zeros((len(users), days), np.float32) for name in names}
         what = ", ".join(f"{self.totals[name]} AS {name}" for name in names)
@@ -94,7 +103,10 @@ def parquet(folder: Path, where: str) -> Rows:
         raise AnalysisError(f"there are no impressions in '{folder}'")
     pattern = str(folder / "*" / "*" / "*.parquet").replace("'", "''")
     types = "hive_types = {'bucket': VARCHAR, 'round': INTEGER}"
-    relation = f"(SELECT * FROM read_parquet('{pattern}', hive_partitioning = true, {types}) WHERE {where})"
+    relation = (
+        f"(SELECT * FROM read_parquet('{pattern}', hive_partitioning = true, {types}) WHERE"
+        f" {where})"
+    )
     return Rows(relation, COLUMNS)
 
 

@@ -58,13 +58,18 @@ def open_run(path: str | Path, partial: bool = False) -> Run:
         raise AnalysisError(f"'{folder / 'manifest.json'}' is damaged: {error}") from None
     if manifest["status"] != "complete" and not partial:
         raise AnalysisError(
-            f"'{folder}' is incomplete (it was interrupted); finish it with `python -m simulator.run --resume {folder}`, "
-            "or judge what there is with --partial"
+            f"'{folder}' is incomplete (it was interrupted); finish it with `python -m"
+            f" simulator.run --resume {folder}`, or judge what there is with --partial"
         )
-    missing = [name for name in ("users.parquet", "items.parquet", "impressions") if not (folder / name).exists()]
+    missing = [
+        name
+        for name in ("users.parquet", "items.parquet", "impressions")
+        if not (folder / name).exists()
+    ]
     if missing:
         raise AnalysisError(
-            f"'{folder}' was interrupted before there was anything to judge: it lacks {', '.join(missing)}"
+            f"'{folder}' was interrupted before there was anything to judge: it lacks"
+            f" {', '.join(missing)}"
         )
     parameters = folder / "users" / "parameters.json"
     return Run(
@@ -84,18 +89,24 @@ def rows_of_test(run: Run, folder: Path | None = None) -> Rows:
 def rows_before(run: Run) -> Rows | None:
     """The impressions of the warm-up; None where there was none."""
     folder = run.path / "impressions"
-    return parquet(folder, f"bucket = '{WARMUP}'") if (folder / f"bucket={WARMUP}").exists() else None
+    return (
+        parquet(folder, f"bucket = '{WARMUP}'") if (folder / f"bucket={WARMUP}").exists() else None
+    )
 
 
 def assigned(run: Run) -> pd.DataFrame:
     """`user` and `bucket` of everybody in the test: in a twin run each user once per arm."""
     if run.twin:
-        return pd.concat([run.users[["user"]].assign(bucket=arm) for arm in run.arms], ignore_index=True)
+        return pd.concat(
+            [run.users[["user"]].assign(bucket=arm) for arm in run.arms], ignore_index=True
+        )
     return run.users.loc[run.users["bucket"].notna(), ["user", "bucket"]].reset_index(drop=True)
 
 
 def everyone(users: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
-    """All assigned users with their totals, zeros for those who never came: one is in the test once assigned, not once seen."""
+    """All assigned users with their totals, zeros for those who never came: one is in the test once
+    assigned, not once seen.
+    """
     names = [name for name in counts.columns if name not in ("bucket", "user")]
     table = users.merge(counts, on=[key for key in ("bucket", "user") if key in counts], how="left")
     table[names] = table[names].fillna(0.0).astype(float)
@@ -103,9 +114,13 @@ def everyone(users: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_covariates(table: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
-    """The totals before the test joined, `_pre` behind; `came_before` is 0 for users without, whose columns are 0."""
+    """The totals before the test joined, `_pre` behind; `came_before` is 0 for users without, whose
+    columns are 0.
+    """
     names = [name for name in before.columns if name not in ("bucket", "user")]
-    earlier = before.drop(columns="bucket", errors="ignore").rename(columns={name: f"{name}_pre" for name in names})
+    earlier = before.drop(columns="bucket", errors="ignore").rename(
+        columns={name: f"{name}_pre" for name in names}
+    )
     joined = table.merge(earlier, on="user", how="left")
     joined["came_before"] = joined["impressions_pre"].notna().astype(float)
     columns = [f"{name}_pre" for name in names]
@@ -114,14 +129,18 @@ def with_covariates(table: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
 
 
 def true_means(run: Run) -> dict[str, pd.DataFrame]:
-    """arm -> per-user table of the world in which everybody got that arm; {} where there are none."""
+    """arm -> per-user table of the world in which everybody got that arm; {} where
+    there are none.
+    """
     if run.twin:
         return dict(list(everyone(assigned(run), rows_of_test(run).per_user()).groupby("bucket")))
     found: dict[str, pd.DataFrame] = {}
     for arm in run.arms:
         folder = run.path / "truth_worlds" / arm.replace(":", ".") / "impressions"
         if folder.exists() and any(folder.rglob("*.parquet")):
-            found[arm] = everyone(run.users[["user"]], rows_of_test(run, folder).per_user(("user",)))
+            found[arm] = everyone(
+                run.users[["user"]], rows_of_test(run, folder).per_user(("user",))
+            )
     return found
 
 
@@ -136,7 +155,8 @@ def exposure(rows: Rows) -> pd.DataFrame:
 def pair_counts(rows: Rows) -> pd.DataFrame:
     """One row per bucket, round, user and item: how often it was shown; for overlap and entropy."""
     found = rows.query(
-        "SELECT bucket, round, user, item, count(*) AS shown FROM {rows} GROUP BY ALL ORDER BY bucket, round, user, item"
+        "SELECT bucket, round, user, item, count(*) AS shown FROM {rows} GROUP BY ALL ORDER BY"
+        " bucket, round, user, item"
     )
     found["shown"] = found["shown"].astype(np.float64)
     return found

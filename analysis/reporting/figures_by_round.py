@@ -19,8 +19,18 @@ PANELS = (
         "Clicks over impressions, each round served by one model of each arm.",
     ),
     ("coverage", "share of the catalogue", "Coverage", "Items shown at least once in the round."),
-    ("gini", "Gini of exposure", "Concentration", "0: all items shown equally often; 1: one item gets everything."),
-    ("overlap", "share of a page", "Overlap between users", "How much of a page another user's random page shows too."),
+    (
+        "gini",
+        "Gini of exposure",
+        "Concentration",
+        "0: all items shown equally often; 1: one item gets everything.",
+    ),
+    (
+        "overlap",
+        "share of a page",
+        "Overlap between users",
+        "How much of a page another user's random page shows too.",
+    ),
     (
         "popularity",
         "percentile",
@@ -37,7 +47,9 @@ PANELS = (
 
 
 def rounds(results: dict[str, Any], arms: list[str], folder: Path) -> dict[str, str]:
-    """Small multiples by round, a file each so that they reflow on a phone; returns name -> caption."""
+    """Small multiples by round, a file each so that they reflow on a phone; returns name ->
+    caption.
+    """
     loop, lifts = results["rounds"]["loop"], results["rounds"]["lifts"]
     numbers = sorted({row["round"] for row in loop if row["round"] >= 0})
     captions = {}
@@ -55,7 +67,13 @@ def rounds(results: dict[str, Any], arms: list[str], folder: Path) -> dict[str, 
             key = "popularity_shown" if name == "popularity" else name
             axis.plot(x, [row[key] for row in rows], "o-", color=hue(arm, arms), label=arm)
             if name == "popularity":
-                axis.plot(x, [row["popularity_clicked"] for row in rows], "s--", color=hue(arm, arms), mfc="white")
+                axis.plot(
+                    x,
+                    [row["popularity_clicked"] for row in rows],
+                    "s--",
+                    color=hue(arm, arms),
+                    mfc="white",
+                )
         axis.set_title(_with_trend(title, name, loop, arms))
         axis.set_ylabel(unit)
         _finish_panel(axis, numbers, True)
@@ -112,18 +130,25 @@ def lorenz_curves(run: Run, path: Path) -> str:
     spread = {}
     for arm in arms:
         for number, style in ((rounds_there[0], "--"), (rounds_there[-1], "-")):
-            own = counts[(counts["bucket"] == arm) & (counts["round"] == number)].set_index("item")["shown"]
+            own = counts[(counts["bucket"] == arm) & (counts["round"] == number)].set_index("item")[
+                "shown"
+            ]
             x, y = lorenz(own.reindex(run.items["item"], fill_value=0).to_numpy())
-            axis.plot(100 * x, 100 * y, style, color=hue(arm, arms), label=f"{arm}, round {number + 1}")
+            axis.plot(
+                100 * x, 100 * y, style, color=hue(arm, arms), label=f"{arm}, round {number + 1}"
+            )
             spread[arm] = 1 - float(np.interp(0.9, x, y))
             if rounds_there[0] == rounds_there[-1]:
                 break
     top = max(spread, key=lambda a: spread[a])
-    axis.set_title(f"{top} gives {100 * spread[top]:.0f} % of its impressions to a tenth of the items")
+    axis.set_title(
+        f"{top} gives {100 * spread[top]:.0f} % of its impressions to a tenth of the items"
+    )
     axis.set_xlabel("items, least shown first [%]")
     axis.set_ylabel("impressions [%]")
     axis.legend(fontsize=9)
     save(figure, path)
     return (
-        "The further a curve hangs below the diagonal, the fewer items get the impressions; dashed is the first round."
+        "The further a curve hangs below the diagonal, the fewer items get the impressions; dashed"
+        " is the first round."
     )

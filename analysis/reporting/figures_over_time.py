@@ -19,7 +19,9 @@ METHODS = {
 
 
 def over_time(results: dict[str, Any], arms: list[str], folder: Path) -> dict[str, str]:
-    """The cumulative lift with the band that holds for all looks, and the effect of each day; name -> caption."""
+    """The cumulative lift with the band that holds for all looks, and the effect of each day; name
+    -> caption.
+    """
     captions: dict[str, str] = {}
     looks = [row for row in results["monitor"] if row["looks"]]
     label, control = METRICS[results["primary"]].label, results["control"]
@@ -34,8 +36,9 @@ def over_time(results: dict[str, Any], arms: list[str], folder: Path) -> dict[st
         axis.set_title(_title(min(looks, key=lambda row: row["stopped"] or np.inf)))
         save(figure, folder / "time_cumulative.png")
         captions["time_cumulative"] = (
-            f"All days so far, looked at every day; band: {METHODS[looks[0]['method']]}, cut at the figure's edge; a ring marks "
-            "the first crossing" + (", dashed lines the deployment of retrained models." if deployed else ".")
+            f"All days so far, looked at every day; band: {METHODS[looks[0]['method']]}, cut at the"
+            " figure's edge; a ring marks the first crossing"
+            + (", dashed lines the deployment of retrained models." if deployed else ".")
         )
     time = [row for row in results["over_time"] if len(row["by_day"]["rows"]) > 1]
     for key, name, unit in (
@@ -53,7 +56,8 @@ def over_time(results: dict[str, Any], arms: list[str], folder: Path) -> dict[st
         axis.set_title(_trend(plainest["arm"], plainest[key]))
         save(figure, folder / f"{name}.png")
         captions[name] = (
-            "Each day by itself, with 95 % intervals; the title tests a straight line through the days."
+            "Each day by itself, with 95 % intervals; the title tests a straight line through the"
+            " days."
             if key == "by_day"
             else "The same by days since a user came first: a novelty wears off along this axis."
         )
@@ -94,7 +98,10 @@ def _trend(arm: str, found: dict[str, Any]) -> str:
         return f"{arm}: too few days for a trend"
     if p >= 0.05:
         return f"{arm}: no trend shown (p = {p:.2g})"
-    return f"{arm}: {'grows' if found['slope'] > 0 else 'fades'} by {percent(abs(found['slope']))} a day (p = {p:.2g})"
+    return (
+        f"{arm}: {'grows' if found['slope'] > 0 else 'fades'} by {percent(abs(found['slope']))} a"
+        f" day (p = {p:.2g})"
+    )
 
 
 def _axes(axis: Any, unit: str, legend: bool) -> None:

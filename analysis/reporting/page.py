@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.reporting.sentences import distrust, off_policy_words, reading, who
-from analysis.reporting.tables import (  # fmt: skip
+from analysis.reporting.tables import (
     Rows,
     arm_rows,
     effect_rows,
@@ -30,7 +30,7 @@ from analysis.reporting.tables import (  # fmt: skip
 )
 
 
-# -- the three forms ----------------------------------------------------------------------------------------------
+# -- the three forms -------------------------------------------------------------------------------
 def _html_table(head: list[str], body: Rows, text_columns: int = 1) -> str:
     def cell(tag: str, i: int, text: str) -> str:
         style = ' class="text"' if i < text_columns or head[i] == "source" else ""
@@ -40,8 +40,13 @@ def _html_table(head: list[str], body: Rows, text_columns: int = 1) -> str:
     lines = []
     for row in body:
         guard = ' class="guard"' if "guardrail" in row[0] else ""
-        lines.append(f"<tr{guard}>" + "".join(cell("td", i, text) for i, text in enumerate(row)) + "</tr>")
-    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+        lines.append(
+            f"<tr{guard}>" + "".join(cell("td", i, text) for i, text in enumerate(row)) + "</tr>"
+        )
+    return (
+        "<div"
+        f' class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+    )
 
 
 def html(results: dict[str, Any], figures: dict[str, dict[str, str]]) -> str:
@@ -60,20 +65,40 @@ def html(results: dict[str, Any], figures: dict[str, dict[str, str]]) -> str:
     # The template escapes everything but the tables, which are escaped cell by cell.
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
     return environment.get_template("report.html.jinja").render(
-        title=results["title"], lights=results["lights"], partial=results["partial"],
-        warnings=results["warnings"], remarks=results["remarks"],
-        verdicts=results["verdicts"] or results["true_verdicts"], figures=figures, tables_top=top, reading=reading(results),
-        table_looks=_html_table(*look_rows(results)) if results["monitor"] else "", who=who(results) if results["effects"]["rows"] else [],
-        table_segments=_html_table(*segment_rows(results), 2) if results["segments"]["rows"] else "",
-        table_rounds=_html_table(*round_rows(results)) if loop else "", table_items=_html_table(*item_rows(results)) if loop else "",
+        title=results["title"],
+        lights=results["lights"],
+        partial=results["partial"],
+        warnings=results["warnings"],
+        remarks=results["remarks"],
+        verdicts=results["verdicts"] or results["true_verdicts"],
+        figures=figures,
+        tables_top=top,
+        reading=reading(results),
+        table_looks=_html_table(*look_rows(results)) if results["monitor"] else "",
+        who=who(results) if results["effects"]["rows"] else [],
+        table_segments=(
+            _html_table(*segment_rows(results), 2) if results["segments"]["rows"] else ""
+        ),
+        table_rounds=_html_table(*round_rows(results)) if loop else "",
+        table_items=_html_table(*item_rows(results)) if loop else "",
         off_policy=off_policy_words(results) if results.get("off_policy") else "",
-        table_off_policy=_html_table(*off_policy_rows(results), 2) if (results.get("off_policy") or {}).get("rows") else "",
-        table_users=_html_table(*user_rows(results)) if results["users"] else "", notes=manifest.get("notes", []),
+        table_off_policy=(
+            _html_table(*off_policy_rows(results), 2)
+            if (results.get("off_policy") or {}).get("rows")
+            else ""
+        ),
+        table_users=_html_table(*user_rows(results)) if results["users"] else "",
+        notes=manifest.get("notes", []),
         command=command_of(manifest),
-        changed=", ".join(f"{key} = {value}" for key, value in manifest.get("changed", {}).items()) or "none",
-        settings=json.dumps(manifest["experiment"], indent=1) if manifest["experiment"] is not None else "",
+        changed=", ".join(f"{key} = {value}" for key, value in manifest.get("changed", {}).items())
+        or "none",
+        settings=(
+            json.dumps(manifest["experiment"], indent=1)
+            if manifest["experiment"] is not None
+            else ""
+        ),
         machine=json.dumps(_machine(manifest), indent=1),
-    )  # fmt: skip
+    )
 
 
 def command_of(manifest: dict[str, Any]) -> str:
@@ -92,18 +117,29 @@ def markdown(results: dict[str, Any]) -> str:
 
     def table(head: list[str], body: Rows) -> str:
         lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-        return "\n".join(lines + ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in body])
+        return "\n".join(
+            lines
+            + ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in body]
+        )
 
     parts = [f"# {results['title']}"]
     parts += (
-        ["**Incomplete run**: it was interrupted; the figures cover what was recorded."] if results["partial"] else []
+        ["**Incomplete run**: it was interrupted; the figures cover what was recorded."]
+        if results["partial"]
+        else []
     )
     parts += [f"**{sentence}**" for sentence in distrust(results)]
     parts += [f"**{sentence}**" for sentence in results["verdicts"] or results["true_verdicts"]]
-    parts += ["\n".join(f"- {light['name']} ({light['colour']}): {light['text']}." for light in results["lights"])]
     parts += [
         "\n".join(
-            [f"- Warning: {text}." for text in results["warnings"]] + [f"- {text}." for text in results["remarks"]]
+            f"- {light['name']} ({light['colour']}): {light['text']}."
+            for light in results["lights"]
+        )
+    ]
+    parts += [
+        "\n".join(
+            [f"- Warning: {text}." for text in results["warnings"]]
+            + [f"- {text}." for text in results["remarks"]]
         )
     ]
     if results["effects"]["rows"]:
@@ -118,12 +154,20 @@ def markdown(results: dict[str, Any]) -> str:
         ("Looks", look_rows, results["monitor"]),
         ("Segments", segment_rows, results["segments"]["rows"]),
         ("By round", round_rows, results["rounds"]),
-        ("Off-policy cross-check (clicks per impression)", off_policy_rows, crossed and crossed["rows"]),
+        (
+            "Off-policy cross-check (clicks per impression)",
+            off_policy_rows,
+            crossed and crossed["rows"],
+        ),
     ):
         parts += [f"## {title}", table(*rows(results))] if there else []
     parts += [off_policy_words(results)] if crossed else []
     if results["users"]:
-        parts += ["## Where the users come from", *results["manifest"].get("notes", []), table(*user_rows(results))]
+        parts += [
+            "## Where the users come from",
+            *results["manifest"].get("notes", []),
+            table(*user_rows(results)),
+        ]
     parts += ["## Reproduce", f"```\n{command_of(results['manifest'])}\n```"]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -143,18 +187,22 @@ def terminal(results: dict[str, Any], console: Console | None = None) -> None:
         console.print(_terminal_table(*arm_rows(results)))
     if any(row["variance_saved"] > 0 for row in results["effects"]["rows"]):
         console.print(
-            "Lifts are adjusted for what users did before the test (CUPED), the means are not.", highlight=False
+            "Lifts are adjusted for what users did before the test (CUPED), the means are not.",
+            highlight=False,
         )
     crossed = results.get("off_policy")
     if crossed and crossed["rows"]:
         console.print(
-            "Off-policy, clicks per impression in the visits of another arm (the page has the other estimators):"
+            "Off-policy, clicks per impression in the visits of another arm (the page has the other"
+            " estimators):"
         )
         console.print(_terminal_table(*short_off_policy_rows(results)))
     elif crossed:
         console.print(off_policy_words(results), highlight=False, markup=False)
     for light in results["lights"]:
-        console.print(f"{light['name']} ({light['colour']}): {light['text']}", highlight=False, markup=False)
+        console.print(
+            f"{light['name']} ({light['colour']}): {light['text']}", highlight=False, markup=False
+        )
     for kind in ("warnings", "remarks"):
         for text in results[kind]:
             console.print(f"{kind.removesuffix('s')}: {text}", highlight=False, markup=False)

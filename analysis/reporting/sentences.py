@@ -35,17 +35,19 @@ def verdict(e: Effect, simulated: bool) -> str:
     if e.pvalue_adjusted < 1 - LEVEL:
         word = _wins(e.metric, e.lift)
         return (
-            f"{'In this world and training run ' if simulated else ''}{e.arm} {word} {e.control} on {what} by {percent(abs(e.lift))} "
-            f"({_absolute_interval(e)}{holm}){truth}."
+            f"{'In this world and training run ' if simulated else ''}{e.arm} {word} {e.control} on"
+            f" {what} by {percent(abs(e.lift))} ({_absolute_interval(e)}{holm}){truth}."
         )
     return (
-        f"No difference found between {e.arm} and {e.control} on {what}: {percent(e.lift)} ({interval}{holm}); "
-        f"the test could have seen {percent(e.detectable)} or more{truth}."
+        f"No difference found between {e.arm} and {e.control} on {what}: {percent(e.lift)}"
+        f" ({interval}{holm}); the test could have seen {percent(e.detectable)} or more{truth}."
     )
 
 
 def looked_verdict(e: Effect, looks: dict[str, Any], day: int, simulated: bool) -> str:
-    """One sentence about a test that somebody looks at every day, at a crossing, under way, or at its planned end."""
+    """One sentence about a test that somebody looks at every day, at a crossing, under way, or at
+    its planned end.
+    """
     label, truth = (
         METRICS[e.metric].label,
         f"; the true effect is {percent(e.true_lift)}" if e.true_lift is not None else "",
@@ -55,26 +57,31 @@ def looked_verdict(e: Effect, looks: dict[str, Any], day: int, simulated: bool) 
     interval = f"{percent(looks['low'])} to {percent(looks['high'])}"
     if looks["stopped"]:
         word = _wins(e.metric, looks["lift"])
-        low, high = (looks["low"], looks["high"]) if looks["lift"] > 0 else (-looks["high"], -looks["low"])
+        low, high = (
+            (looks["low"], looks["high"]) if looks["lift"] > 0 else (-looks["high"], -looks["low"])
+        )
         p = f", p = {looks['pvalue']:.2g}" if looks["pvalue"] is not None else ""
         begin = "Stopped" if looks["stopped"] == day and simulated else "Crossed its bound"
         return (
-            f"{begin} on day {looks['stopped']} of {looks['planned']}: {e.arm} {word} {e.control} on {label} by "
-            f"{percent(abs(looks['lift']))} (95 % interval {percent(low)} to {percent(high)}{p}, adjusted for the looks){truth}."
+            f"{begin} on day {looks['stopped']} of {looks['planned']}: {e.arm} {word} {e.control}"
+            f" on {label} by {percent(abs(looks['lift']))} (95 % interval {percent(low)} to"
+            f" {percent(high)}{p}, adjusted for the looks){truth}."
         )
     if day < looks["planned"]:
         if looks["method"] == "none":
             return (
-                f"Day {day} of {looks['planned']}: {e.arm} against {e.control} has {percent(looks['lift'])} on {label} so far; without a "
-                "--monitor nothing is concluded before the end."
+                f"Day {day} of {looks['planned']}: {e.arm} against {e.control} has"
+                f" {percent(looks['lift'])} on {label} so far; without a --monitor nothing is"
+                " concluded before the end."
             )
         return (
-            f"Day {day} of {looks['planned']}, no bound crossed: {e.arm} against {e.control} has {percent(looks['lift'])} on {label} so "
-            f"far (interval that holds for all looks {interval}); nothing is concluded yet{truth}."
+            f"Day {day} of {looks['planned']}, no bound crossed: {e.arm} against {e.control} has"
+            f" {percent(looks['lift'])} on {label} so far (interval that holds for all looks"
+            f" {interval}); nothing is concluded yet{truth}."
         )
     return (
-        f"No difference found between {e.arm} and {e.control} on {label} with a look a day: {percent(looks['lift'])} "
-        f"({interval}, adjusted for the looks){truth}."
+        f"No difference found between {e.arm} and {e.control} on {label} with a look a day:"
+        f" {percent(looks['lift'])} ({interval}, adjusted for the looks){truth}."
     )
 
 
@@ -90,8 +97,8 @@ def _absolute_interval(e: Effect) -> str:
 def true_verdict(row: dict[str, Any]) -> str:
     """One sentence about the twin worlds."""
     return (
-        f"True effect of {row['arm']} against {row['control']} on {METRICS[row['metric']].label}: {percent(row['true_lift'])} "
-        f"(every one of {row['users']} users in both worlds)."
+        f"True effect of {row['arm']} against {row['control']} on {METRICS[row['metric']].label}:"
+        f" {percent(row['true_lift'])} (every one of {row['users']} users in both worlds)."
     )
 
 
@@ -101,11 +108,17 @@ def lights(results: dict[str, Any]) -> list[dict[str, str]]:
     ratio = results["sample_ratio"]
     if ratio is not None and np.isfinite(ratio["pvalue"]):
         bad = ratio["pvalue"] < 0.001
-        text = f"p = {ratio['pvalue']:.2g} (alarm below .001): bucket sizes are {'not ' if bad else ''}what the weights say"
+        text = (
+            f"p = {ratio['pvalue']:.2g} (alarm below .001): bucket sizes are"
+            f" {'not ' if bad else ''}what the weights say"
+        )
         found.append({"name": "Sample ratio", "colour": "red" if bad else "green", "text": text})
     daily = results.get("sample_ratio_every_day")
     if daily is not None and daily["day"] is not None:
-        text = f"from day {daily['day']} on who came is not split as the weights say (p = {daily['pvalue']:.2g}, any number of looks)"
+        text = (
+            f"from day {daily['day']} on who came is not split as the weights say (p ="
+            f" {daily['pvalue']:.2g}, any number of looks)"
+        )
         found.append({"name": "Sample ratio, every day", "colour": "red", "text": text})
     before = results["before_test"]
     if before is not None and before["rows"]:
@@ -116,26 +129,49 @@ def lights(results: dict[str, Any]) -> list[dict[str, str]]:
         else:
             least = worst["pvalue"]
             colour = "red" if least < 0.001 else "amber" if least < 0.05 else "green"
-            found_out = "differed" if least < 0.001 else "may have differed" if least < 0.05 else "did not differ"
+            found_out = (
+                "differed"
+                if least < 0.001
+                else "may have differed"
+                if least < 0.05
+                else "did not differ"
+            )
             text = f"p = {least:.2g} (alarm below .001): before the test the buckets {found_out}"
-            text += f" ({worst['arm']} {percent(worst['lift'])}, {percent(worst['low'])} to {percent(worst['high'])})"
+            text += (
+                f" ({worst['arm']} {percent(worst['lift'])}, {percent(worst['low'])} to"
+                f" {percent(worst['high'])})"
+            )
         found.append({"name": "A/A before the test", "colour": colour, "text": text})
     uneven = [row for row in results["sample_ratio_by_segment"] if row["pvalue_adjusted"] < 0.001]
     if uneven:
         where = ", ".join(f"{row['segment']} = {row['level']}" for row in uneven[:3])
-        found.append({"name": "Sample ratio by segment", "colour": "red", "text": f"bucket sizes are off in {where}"})
+        found.append(
+            {
+                "name": "Sample ratio by segment",
+                "colour": "red",
+                "text": f"bucket sizes are off in {where}",
+            }
+        )
     numbers = results["users"].get("numbers", {})
     if numbers:
         assumed = sorted(name for name, number in numbers.items() if number["status"] == "assumed")
         length, returns = "leave" in assumed, any(name.startswith("gap_") for name in assumed)
         text = f"{len(numbers) - len(assumed)} of {len(numbers)} numbers estimated; session length "
-        text += f"{'assumed' if length else 'estimated'}, return times {'assumed' if returns else 'estimated'}"
+        text += (
+            f"{'assumed' if length else 'estimated'}, return times"
+            f" {'assumed' if returns else 'estimated'}"
+        )
         text += "; not held against held-out days here: python -m simulator.validate does that"
         found.append({"name": "Fidelity of the users", "colour": "amber", "text": text})
     return found
 
 
-ASSUMED_ANSWERS = {"long_views": "long_view", "likes": "like", "hates": "hate", "watch_time": "watch_long"}
+ASSUMED_ANSWERS = {
+    "long_views": "long_view",
+    "likes": "like",
+    "hates": "hate",
+    "watch_time": "watch_long",
+}
 
 
 def of_simulation(results: dict[str, Any], contenders: list[str]) -> list[str]:
@@ -151,8 +187,9 @@ def of_simulation(results: dict[str, Any], contenders: list[str]) -> list[str]:
         found.append(f"the log tells nothing of {', '.join(made_up)}: here they are assumed")
     if len(contenders) < 2:
         found.append(
-            f"nothing is compared: {contenders[0] if contenders else 'no arm'} alone is a contender, uniform and oracle are "
-            "references; --policies wants two contenders for a verdict"
+            f"nothing is compared: {contenders[0] if contenders else 'no arm'} alone is a"
+            " contender, uniform and oracle are references; --policies wants two contenders for a"
+            " verdict"
         )
     return found
 
@@ -166,12 +203,19 @@ def interaction_sentence(test: dict[str, Any]) -> str:
 
 
 def who(results: dict[str, Any]) -> list[str]:
-    """One line per segment about whether the effect differs, or one that says that there are none."""
+    """One line per segment about whether the effect differs, or one that says that
+    there are none.
+    """
     tests = results["segments"]["tests"]
     if not tests and results["segments"].get("asked"):
-        return [f"No segment ({', '.join(results['segments']['asked'])}) has two levels with 50 users in each arm."]
+        return [
+            f"No segment ({', '.join(results['segments']['asked'])}) has two levels with 50 users"
+            " in each arm."
+        ]
     if not tests:
-        return ["No segments: they want a time before the test, or columns that say what users are."]
+        return [
+            "No segments: they want a time before the test, or columns that say what users are."
+        ]
     return [interaction_sentence(test) + "." for test in tests]
 
 
@@ -193,13 +237,15 @@ def monitoring(results: dict[str, Any]) -> list[str]:
         interval = f"{percent(row['lift'])} ({percent(row['low'])} to {percent(row['high'])})"
         if row["stopped"]:
             found.append(
-                f"Looked at every day with {method}, {row['arm']} against {results['control']} first crosses on day "
-                f"{row['stopped']} of {row['planned']}; adjusted for the looks the lift is then {interval}."
+                f"Looked at every day with {method}, {row['arm']} against {results['control']}"
+                f" first crosses on day {row['stopped']} of {row['planned']}; adjusted for the"
+                f" looks the lift is then {interval}."
             )
         else:
             found.append(
-                f"Looked at every day with {method}, {row['arm']} against {results['control']} crosses none in "
-                f"{last['day']} of {row['planned']} days; the lift, with an interval that allows for the looks, is {interval}."
+                f"Looked at every day with {method}, {row['arm']} against {results['control']}"
+                f" crosses none in {last['day']} of {row['planned']} days; the lift, with an"
+                f" interval that allows for the looks, is {interval}."
             )
     return found
 
@@ -214,10 +260,17 @@ def off_policy_words(results: dict[str, Any]) -> str:
         return f"No off-policy estimate: {found['missing']}."
     few = min(row["effective_n"] for row in found["rows"]) < FEW_ROWS
     return (
-        "Clicks per impression that each contender would have had in the visits of an arm whose probabilities are known, estimated from "
-        "that arm's rows alone (intervals by user). The visits are those of the logging arm: what users had seen and clicked before, and "
-        "how tired they were, came of it. The contender's own column in the test, and the true one, are of users that it served itself."
-        + (f" Fewer than {FEW_ROWS} effective rows: too few to lean on, and for the normal intervals." if few else "")
+        "Clicks per impression that each contender would have had in the visits of an arm whose"
+        " probabilities are known, estimated from that arm's rows alone (intervals by user). The"
+        " visits are those of the logging arm: what users had seen and clicked before, and how"
+        " tired they were, came of it. The contender's own column in the test, and the true one,"
+        " are of users that it served itself."
+        + (
+            f" Fewer than {FEW_ROWS} effective rows: too few to lean on, and for the normal"
+            " intervals."
+            if few
+            else ""
+        )
     )
 
 
@@ -230,14 +283,17 @@ def chances(rows: list[dict[str, Any]]) -> str:
     ]
     control = rows[0]["control"]
     return (
-        f"Chance to be better than {control}, under a flat prior (the one-sided p-value said again): {', '.join(told)}."
+        f"Chance to be better than {control}, under a flat prior (the one-sided p-value said"
+        f" again): {', '.join(told)}."
         if told
         else ""
     )
 
 
 def against_truth(rows: list[dict[str, Any]]) -> list[str]:
-    """What a live test like this one would have concluded, and whether that is so; a sentence per contender."""
+    """What a live test like this one would have concluded, and whether that is so; a sentence per
+    contender.
+    """
     found = []
     for row in rows:
         true = row["true_lift"]
@@ -245,17 +301,23 @@ def against_truth(rows: list[dict[str, Any]]) -> list[str]:
             continue
         shown = row["pvalue_adjusted"] < 1 - LEVEL
         covered = row["low"] <= true <= row["high"]
-        inside = f"its interval {'holds' if covered else 'does NOT hold'} the true effect of {percent(true)}"
+        inside = (
+            f"its interval {'holds' if covered else 'does NOT hold'} the true effect of"
+            f" {percent(true)}"
+        )
         if not shown:
             said = "no difference" + (
-                f", while the true effect is {percent(true)}: too small for this test" if covered and true else ""
+                f", while the true effect is {percent(true)}: too small for this test"
+                if covered and true
+                else ""
             )
         elif (row["lift"] > 0) == (true > 0):
             said = f"the right sign, off by {percent(row['lift'] - true)}"
         else:
             said = f"the WRONG sign: {percent(row['lift'])} where {percent(true)} is true"
         found.append(
-            f"A live test like this one would have said of {row['arm']} against {row['control']}: {said}; {inside}."
+            f"A live test like this one would have said of {row['arm']} against {row['control']}:"
+            f" {said}; {inside}."
         )
     return found
 
@@ -263,7 +325,10 @@ def against_truth(rows: list[dict[str, Any]]) -> list[str]:
 def distrust(results: dict[str, Any]) -> list[str]:
     """What stands above the verdict where a light is red."""
     red = [light for light in results["lights"] if light["colour"] == "red"]
-    return [f"Do not trust the figures below: {light['name'].lower()}, {light['text']}." for light in red]
+    return [
+        f"Do not trust the figures below: {light['name'].lower()}, {light['text']}."
+        for light in red
+    ]
 
 
 def reading(results: dict[str, Any]) -> list[str]:
@@ -272,27 +337,30 @@ def reading(results: dict[str, Any]) -> list[str]:
     found = monitoring(results)
     if rows:
         found.append(
-            f"n = {rows[0]['n_control']} users in the control; users are the unit of randomisation and of analysis. "
-            "Lifts by tea-tasting (delta method), CUPED on the time before the test, where there is one (the means beside them are "
-            "not adjusted); the primary "
-            "metric (★) is corrected over arms by Holm, "
-            "all others by Benjamini-Hochberg; intervals are not corrected. Detectable: the effect found with probability .80."
+            f"n = {rows[0]['n_control']} users in the control; users are the unit of randomisation"
+            " and of analysis. Lifts by tea-tasting (delta method), CUPED on the time before the"
+            " test, where there is one (the means beside them are not adjusted); the primary"
+            " metric (★) is corrected over arms by Holm, all others by Benjamini-Hochberg;"
+            " intervals are not corrected. Detectable: the effect found with probability .80."
         )
     found += [chances(rows)] if rows else []
     found += against_truth(rows)
     if any(row["true_lift"] is not None for row in rows) or results["true_effects"]["rows"]:
         found.append(
-            "The true effect compares worlds in which everybody gets one arm; no live test can know it. It speaks of these "
-            "models: an arm that retrains on a bucket learns from fewer users than one that serves everybody."
+            "The true effect compares worlds in which everybody gets one arm; no live test can know"
+            " it. It speaks of these models: an arm that retrains on a bucket learns from fewer"
+            " users than one that serves everybody."
         )
     if settings is None:
         return found
     if settings["learn_from"] == "own" and settings["rounds"] > 1 and rows:
         found.append(
-            "Users who share a retrained model are no independent replicates of the algorithm: the claim is about this training run."
+            "Users who share a retrained model are no independent replicates of the algorithm: the"
+            " claim is about this training run."
         )
     if settings["learn_from"] == "all" and settings["rounds"] > 1:
         found.append(
-            "The arms learned from each other's rows: the difference between them is biased, usually towards zero."
+            "The arms learned from each other's rows: the difference between them is biased,"
+            " usually towards zero."
         )
     return found

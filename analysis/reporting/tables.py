@@ -19,7 +19,9 @@ def finite(value: Any) -> Any:
 
 
 def number(x: float | None) -> str:
-    """At most three significant digits; counts with thin spaces; rates below 1 without the leading zero."""
+    """At most three significant digits; counts with thin spaces; rates below 1 without the leading
+    zero.
+    """
     if x is None or not math.isfinite(x):
         return "–"
     if float(x).is_integer() and abs(x) >= 1000:
@@ -43,7 +45,14 @@ def effect_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
     rows = sorted(results["effects"]["rows"], key=lambda row: row["role"] == "guardrail")
     has_truth = any(row["true_lift"] is not None for row in rows)
     several = len({row["arm"] for row in rows}) > 1
-    head = ["metric", *(["contender"] if several else []), "control mean", "contender mean", "lift", "95 % interval"]
+    head = [
+        "metric",
+        *(["contender"] if several else []),
+        "control mean",
+        "contender mean",
+        "lift",
+        "95 % interval",
+    ]
     head += [*(["true lift"] if has_truth else []), "adjusted p", "detectable", "CUPED saved"]
     body = []
     for row in rows:
@@ -51,11 +60,21 @@ def effect_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
         if row["margin"] is not None and math.isfinite(row["lift"]):
             words = "not worse" if row["not_worse"] else "may be worse"
             name += f" (guardrail: {words} by {percent(row['margin'], 0)})"
-        line = [name, *([row["arm"]] if several else []), number(row["control_mean"]), number(row["treatment_mean"])]
+        line = [
+            name,
+            *([row["arm"]] if several else []),
+            number(row["control_mean"]),
+            number(row["treatment_mean"]),
+        ]
         line += [percent(row["lift"]), f"{percent(row['low'])} to {percent(row['high'])}"]
         line += [percent(row["true_lift"])] if has_truth else []
         body.append(
-            [*line, pvalue(row["pvalue_adjusted"]), percent(row["detectable"]), percent(row["variance_saved"], 0)]
+            [
+                *line,
+                pvalue(row["pvalue_adjusted"]),
+                percent(row["detectable"]),
+                percent(row["variance_saved"], 0),
+            ]
         )
     return head, body
 
@@ -81,7 +100,13 @@ def arm_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
     judged, control = {*results["manifest"]["contenders"]}, results["manifest"]["control"]
     rows = results["arms"]["rows"]
     notes = {
-        row["arm"]: " (control)" if row["arm"] == control else "" if row["arm"] in judged else " (reference)"
+        row["arm"]: (
+            " (control)"
+            if row["arm"] == control
+            else ""
+            if row["arm"] in judged
+            else " (reference)"
+        )
         for row in rows
     }
     head = ["per arm", *(row["arm"] + notes[row["arm"]] for row in rows)]
@@ -90,7 +115,9 @@ def arm_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
         ("clicks per page", "clicks_per_page"),
         *((f"{m.label} [{m.unit}]", m.name) for m in METRICS.values()),
     ]
-    return head, [[label, *(number(row[key]) for row in rows)] for label, key in lines if key in rows[0]]
+    return head, [
+        [label, *(number(row[key]) for row in rows)] for label, key in lines if key in rows[0]
+    ]
 
 
 def round_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
@@ -116,7 +143,10 @@ def round_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
         "popularity_clicked",
         "category_entropy",
     )
-    body = [[r["arm"], str(r["round"] + 1), *(number(r[key]) for key in keys)] for r in results["rounds"]["loop"]]
+    body = [
+        [r["arm"], str(r["round"] + 1), *(number(r[key]) for key in keys)]
+        for r in results["rounds"]["loop"]
+    ]
     return head, body
 
 
@@ -124,17 +154,21 @@ def user_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
     head = ["parameter", "value", "standard error", "status", "source"]
     numbers = results["users"].get("numbers", {})
     body = [
-        [name, number(n["value"]), number(n["error"]), n["status"], n["source"]] for name, n in sorted(numbers.items())
+        [name, number(n["value"]), number(n["error"]), n["status"], n["source"]]
+        for name, n in sorted(numbers.items())
     ]
     arrays = results["users"].get("arrays", {})
-    body += [[name, "one each", "–", status, source] for name, (status, source) in sorted(arrays.items())]
+    body += [
+        [name, "one each", "–", status, source] for name, (status, source) in sorted(arrays.items())
+    ]
     return head, body
 
 
 def item_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
     head = ["arm", "item", "share of impressions", "click rate"]
     return head, [
-        [r["arm"], r["item_id"], percent(r["share"]), number(r["click_rate"])] for r in results["top_items"]["rows"]
+        [r["arm"], r["item_id"], percent(r["share"]), number(r["click_rate"])]
+        for r in results["top_items"]["rows"]
     ]
 
 
@@ -155,53 +189,121 @@ def pair_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
 
 def quantile_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
     """Median and tails of the primary metric over users."""
-    head = ["users' quantile", "contender", "control", "contender's", "difference", "95 % interval", "p"]
+    head = [
+        "users' quantile",
+        "contender",
+        "control",
+        "contender's",
+        "difference",
+        "95 % interval",
+        "p",
+    ]
     return head, [
-        [f"{100 * r['quantile']:g} %", r["arm"], number(r["control"]), number(r["treatment"]), number(r["difference"]),
-         f"{number(r['low'])} to {number(r['high'])}", pvalue(r["pvalue"])]
+        [
+            f"{100 * r['quantile']:g} %",
+            r["arm"],
+            number(r["control"]),
+            number(r["treatment"]),
+            number(r["difference"]),
+            f"{number(r['low'])} to {number(r['high'])}",
+            pvalue(r["pvalue"]),
+        ]
         for r in results["quantiles"]
-    ]  # fmt: skip
+    ]
 
 
 def segment_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
     """The primary metric by segment."""
-    head = ["segment", "level", "contender", "users", "lift", "95 % interval", "p, Benjamini-Hochberg"]
+    head = [
+        "segment",
+        "level",
+        "contender",
+        "users",
+        "lift",
+        "95 % interval",
+        "p, Benjamini-Hochberg",
+    ]
     return head, [
-        [r["segment"], r["level"], r["arm"], number(r["users"]), percent(r["lift"]),
-         f"{percent(r['low'])} to {percent(r['high'])}", pvalue(r["pvalue_adjusted"])]
+        [
+            r["segment"],
+            r["level"],
+            r["arm"],
+            number(r["users"]),
+            percent(r["lift"]),
+            f"{percent(r['low'])} to {percent(r['high'])}",
+            pvalue(r["pvalue_adjusted"]),
+        ]
         for r in results["segments"]["rows"]
-    ]  # fmt: skip
+    ]
 
 
 def off_policy_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
     """Clicks per impression of the contenders, estimated from another arm's log."""
 
     def interval(x: dict[str, float] | None) -> str:
-        return "–" if x is None else f"{number(x['value'])} ({number(x['low'])} to {number(x['high'])})"
+        return (
+            "–"
+            if x is None
+            else f"{number(x['value'])} ({number(x['low'])} to {number(x['high'])})"
+        )
 
-    head = ["contender", "log of", "IPS", "SNIPS", "direct", "doubly robust", "effective rows", "in the test", "true"]
+    head = [
+        "contender",
+        "log of",
+        "IPS",
+        "SNIPS",
+        "direct",
+        "doubly robust",
+        "effective rows",
+        "in the test",
+        "true",
+    ]
     return head, [
-        [r["arm"], r["logger"], *(interval(r[key]) for key in ("ips", "snips", "dm", "dr")), number(float(round(r["effective_n"]))),
-         number(r["tested"]), number(r["true"])]
+        [
+            r["arm"],
+            r["logger"],
+            *(interval(r[key]) for key in ("ips", "snips", "dm", "dr")),
+            number(float(round(r["effective_n"]))),
+            number(r["tested"]),
+            number(r["true"]),
+        ]
         for r in results["off_policy"]["rows"]
-    ]  # fmt: skip
+    ]
 
 
 def short_off_policy_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
     """The doubly robust estimate alone, in the width of a terminal."""
     head, rows = off_policy_rows(results)
-    keep = [head.index(name) for name in ("contender", "log of", "doubly robust", "in the test", "true")]
+    keep = [
+        head.index(name) for name in ("contender", "log of", "doubly robust", "in the test", "true")
+    ]
     return [head[i] for i in keep], [[row[i] for i in keep] for row in rows]
 
 
 def look_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
     """The sequential test, look by look."""
-    head = ["day", "contender", "lift so far", "interval that holds for all looks", "z", "bound", "crossed"]
+    head = [
+        "day",
+        "contender",
+        "lift so far",
+        "interval that holds for all looks",
+        "z",
+        "bound",
+        "crossed",
+    ]
     return head, [
-        [str(k["day"]), row["arm"], percent(k["lift"]), f"{percent(k['low'])} to {percent(k['high'])}", number(k["z"]),
-         number(k["bound"]), "yes" if k["crossed"] else "no"]
-        for row in results["monitor"] for k in row["looks"]
-    ]  # fmt: skip
+        [
+            str(k["day"]),
+            row["arm"],
+            percent(k["lift"]),
+            f"{percent(k['low'])} to {percent(k['high'])}",
+            number(k["z"]),
+            number(k["bound"]),
+            "yes" if k["crossed"] else "no",
+        ]
+        for row in results["monitor"]
+        for k in row["looks"]
+    ]
 
 
 def short_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
@@ -209,13 +311,27 @@ def short_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
     rows = results["effects"]["rows"]
     several = len({row["arm"] for row in rows}) > 1
     has_truth = any(row["true_lift"] is not None for row in rows)
-    head = [*(["contender"] if several else []), "metric", "control", "contender" if not several else "mean"]
+    head = [
+        *(["contender"] if several else []),
+        "metric",
+        "control",
+        "contender" if not several else "mean",
+    ]
     head += ["lift [%]", "95 % interval", "adj. p", *(["true [%]"] if has_truth else [])]
     body = []
     for row in rows:
         name = METRICS[row["metric"]].label + (" ★" if row["role"] == "primary" else "")
-        line = [*([row["arm"]] if several else []), name, number(row["control_mean"]), number(row["treatment_mean"])]
-        line += [_bare(row["lift"]), f"{_bare(row['low'])} to {_bare(row['high'])}", pvalue(row["pvalue_adjusted"])]
+        line = [
+            *([row["arm"]] if several else []),
+            name,
+            number(row["control_mean"]),
+            number(row["treatment_mean"]),
+        ]
+        line += [
+            _bare(row["lift"]),
+            f"{_bare(row['low'])} to {_bare(row['high'])}",
+            pvalue(row["pvalue_adjusted"]),
+        ]
         body.append(line + ([_bare(row["true_lift"])] if has_truth else []))
     return head, body
 

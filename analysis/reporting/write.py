@@ -19,7 +19,7 @@ from analysis.reporting.sentences import (
     counted,
     lights,
 )
-from analysis.reporting.tables import (  # fmt: skip
+from analysis.reporting.tables import (
     finite,
 )
 from analysis.results.results import compute, judged
@@ -44,11 +44,21 @@ def write_log(source: Source, out: Path, command: str) -> dict[str, Any]:
         results = judged(trial, {})
         results |= {"partial": False, "users": {}, "rounds": None, "top_items": None}
         sizes = len(trial.users)
-        results["title"] = f"{' against '.join(trial.arms)}: {sizes} users, {trial.days} days, log {source.path.name}"
+        results["title"] = (
+            f"{' against '.join(trial.arms)}: {sizes} users, {trial.days} days, log"
+            f" {source.path.name}"
+        )
         results["manifest"] = {
-            "control": trial.control, "contenders": trial.contenders, "command": command, "experiment": None, "notes": [],
-            "versions": {name: version(name) for name in ("duckdb", "numpy", "scipy", "statsmodels", "tea-tasting")},
-        }  # fmt: skip
+            "control": trial.control,
+            "contenders": trial.contenders,
+            "command": command,
+            "experiment": None,
+            "notes": [],
+            "versions": {
+                name: version(name)
+                for name in ("duckdb", "numpy", "scipy", "statsmodels", "tea-tasting")
+            },
+        }
         results["lights"] = lights(results)
         out.mkdir(parents=True)
         try:
@@ -62,12 +72,16 @@ def _written(results: dict[str, Any], captions: dict[str, str], out: Path) -> di
     figures = {
         name: {
             "caption": caption,
-            "data": "data:image/png;base64,"
-            + base64.b64encode((out / "figures" / f"{name}.png").read_bytes()).decode(),
+            "data": (
+                "data:image/png;base64,"
+                + base64.b64encode((out / "figures" / f"{name}.png").read_bytes()).decode()
+            ),
         }
         for name, caption in captions.items()
     }
-    (out / "results.json").write_text(json.dumps(finite(results), indent=1) + "\n", encoding="utf-8")
+    (out / "results.json").write_text(
+        json.dumps(finite(results), indent=1) + "\n", encoding="utf-8"
+    )
     (out / "report.md").write_text(markdown(results), encoding="utf-8")
     (out / "report.html").write_text(html(results, figures), encoding="utf-8")
     return results
@@ -77,7 +91,9 @@ def _figures(results: dict[str, Any], arms: list[str], folder: Path) -> dict[str
     """Those that every experiment has; name -> caption."""
     folder.mkdir(exist_ok=True)
     captions = {}
-    if any(row["lift"] is not None and math.isfinite(row["lift"]) for row in results["effects"]["rows"]):
+    if any(
+        row["lift"] is not None and math.isfinite(row["lift"]) for row in results["effects"]["rows"]
+    ):
         captions["forest"] = plots.forest(results, arms, folder / "forest.png")
     captions |= plots_trial.over_time(results, arms, folder)
     caption = plots.segments(results, arms, folder / "segments.png")

@@ -1,4 +1,6 @@
-"""The judgement: every contender against the control on every metric, corrected, with the truth beside it."""
+"""The judgement: every contender against the control on every metric, corrected, with the truth
+beside it.
+"""
 
 from dataclasses import dataclass
 
@@ -17,9 +19,11 @@ class Effect:
         lift, low, high: estimate and 95 % interval (delta method, CUPED where there is a warm-up).
         detectable: the relative effect that this test would have found with probability .80.
         variance_saved: share of the variance that CUPED took away.
-        chance_to_win: that the true effect is on the better side of 0, under a flat prior: the one-sided p-value said again.
+        chance_to_win: that the true effect is on the better side of 0, under a flat prior: the
+            one-sided p-value said again.
         true_lift: in the worlds in which everybody gets one arm; None where there are none.
-        margin, not_worse: of guardrails: whether the 95 % interval lies above -margin, or below it where fewer are better.
+        margin, not_worse: of guardrails: whether the 95 % interval lies above -margin, or below it
+            where fewer are better.
     """
 
     arm: str
@@ -46,12 +50,17 @@ class Effect:
 
 
 def judge(
-    table: pd.DataFrame, control: str, contenders: list[str], primary: str, margin: float,
+    table: pd.DataFrame,
+    control: str,
+    contenders: list[str],
+    primary: str,
+    margin: float,
     truth: dict[str, pd.DataFrame],
-) -> list[Effect]:  # fmt: skip
+) -> list[Effect]:
     """Every contender against the control on every metric.
 
-    The primary metric is corrected over arms by Holm, all others over metrics and arms by Benjamini-Hochberg.
+    The primary metric is corrected over arms by Holm, all others over metrics and arms by
+    Benjamini-Hochberg.
     """
     sizes = table["bucket"].value_counts()
     found: list[dict] = []
@@ -62,13 +71,22 @@ def judge(
             result = compare_named(table, metric, control, arm)
             found.append(
                 {
-                    "arm": arm, "control": control, "metric": metric.name, "unit": metric.unit,
+                    "arm": arm,
+                    "control": control,
+                    "metric": metric.name,
+                    "unit": metric.unit,
                     "role": "primary" if metric.name == primary else metric.role,
-                    "n_control": int(sizes.get(control, 0)), "n_treatment": int(sizes.get(arm, 0)),
-                    **result, "chance_to_win": _chance(result, metric), "true_lift": true_lift(truth, metric, control, arm),
+                    "n_control": int(sizes.get(control, 0)),
+                    "n_treatment": int(sizes.get(arm, 0)),
+                    **result,
+                    "chance_to_win": _chance(result, metric),
+                    "true_lift": true_lift(truth, metric, control, arm),
                 }
-            )  # fmt: skip
-    for chosen, correction, method in ((True, "Holm", holm), (False, "Benjamini-Hochberg", benjamini_hochberg)):
+            )
+    for chosen, correction, method in (
+        (True, "Holm", holm),
+        (False, "Benjamini-Hochberg", benjamini_hochberg),
+    ):
         rows = [row for row in found if (row["metric"] == primary) == chosen]
         for row, value in zip(rows, method([row["pvalue"] for row in rows]), strict=True):
             row |= {"pvalue_adjusted": float(value), "correction": correction}
@@ -86,7 +104,9 @@ def _chance(found: dict[str, float], metric: Metric) -> float:
     return larger if (found["lift"] > 0) == metric.higher_is_better else 1 - larger
 
 
-def true_lift(truth: dict[str, pd.DataFrame], metric: Metric, control: str, arm: str) -> float | None:
+def true_lift(
+    truth: dict[str, pd.DataFrame], metric: Metric, control: str, arm: str
+) -> float | None:
     """The lift between the two worlds in which everybody gets one arm."""
     if control not in truth or arm not in truth:
         return None

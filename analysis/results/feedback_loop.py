@@ -1,4 +1,6 @@
-"""What the feedback loop does, round by round: coverage, concentration, popularity, overlap, variety."""
+"""What the feedback loop does, round by round: coverage, concentration, popularity, overlap,
+variety.
+"""
 
 import numpy as np
 import pandas as pd
@@ -7,7 +9,9 @@ ENTROPY_LEAST = 12  # impressions of a user in a round, below which an entropy s
 
 
 def gini(counts: np.ndarray) -> float:
-    """Gini coefficient of exposure over all items, those never shown included: 0 = equal, 1 = all on one."""
+    """Gini coefficient of exposure over all items, those never shown included: 0 = equal, 1 = all
+    on one.
+    """
     x = np.sort(np.asarray(counts, float))
     total = x.sum()
     if total == 0:
@@ -20,7 +24,8 @@ def overlap(pairs: pd.DataFrame, pages: pd.Series) -> float:
     """Expected share of a page's items that a random page of another user shows too.
 
     Args:
-        pairs: one row per user and item: `user`, `item`, `shown` (pages that showed it, for no page repeats an item).
+        pairs: one row per user and item: `user`, `item`, `shown` (pages that showed it, for no page
+            repeats an item).
         pages: user -> pages.
     """
     per_item = pairs.groupby("item")["shown"].sum().to_numpy(float)
@@ -32,7 +37,9 @@ def overlap(pairs: pd.DataFrame, pages: pd.Series) -> float:
 
 def entropy_within(pairs: pd.DataFrame, category: pd.Series) -> float:
     """Mean over users of the entropy, in bits, of the categories that each was shown."""
-    frame = pd.DataFrame({"user": pairs["user"], "category": pairs["item"].map(category), "shown": pairs["shown"]})
+    frame = pd.DataFrame(
+        {"user": pairs["user"], "category": pairs["item"].map(category), "shown": pairs["shown"]}
+    )
     counts = frame.groupby(["user", "category"])["shown"].sum()
     total = counts.groupby("user").transform("sum")
     share = counts / total
@@ -71,9 +78,11 @@ def by_round(
                 "coverage": float((counts > 0).mean()),
                 "gini": gini(counts),
                 "popularity_shown": float(np.average(popular, weights=shown["shown"])),
-                "popularity_clicked": float(np.average(popular, weights=shown["clicked"]))
-                if shown["clicked"].sum()
-                else float("nan"),
+                "popularity_clicked": (
+                    float(np.average(popular, weights=shown["clicked"]))
+                    if shown["clicked"].sum()
+                    else float("nan")
+                ),
                 "overlap": overlap(pair, users.set_index("user")["pages"]),
                 "category_entropy": entropy_within(pair, category),
             }

@@ -8,7 +8,12 @@ from scipy.stats import norm
 
 from analysis.metrics import Metric
 from analysis.statistics.comparison import LEVEL, compare_named
-from analysis.statistics.multiplicity import benjamini_hochberg, holm, interaction_test, sample_ratio
+from analysis.statistics.multiplicity import (
+    benjamini_hochberg,
+    holm,
+    interaction_test,
+    sample_ratio,
+)
 
 LEAST_USERS = 50  # in each arm, below which a segment is not judged
 
@@ -19,15 +24,20 @@ def by_segment(
     """The lift of every contender in every segment.
 
     Returns:
-        `rows`: arm, segment, level, users, lift, low, high, pvalue, pvalue_adjusted (Benjamini-Hochberg over all rows).
-        `tests`: arm, segment, pvalue of "the effect is the same in all levels" (Cochran's Q), adjusted by Holm.
+        `rows`: arm, segment, level, users, lift, low, high, pvalue, pvalue_adjusted
+            (Benjamini-Hochberg over all rows).
+        `tests`: arm, segment, pvalue of "the effect is the same in all levels" (Cochran's Q),
+            adjusted by Holm.
     """
     rows: list[dict[str, Any]] = []
     tests: list[dict[str, Any]] = []
     for arm in (name for name in contenders if name != control):
         own = table[table["bucket"].isin([control, arm])]
         for segment in names:
-            found = [_level(part, segment, str(level), metric, control, arm) for level, part in own.groupby(segment)]
+            found = [
+                _level(part, segment, str(level), metric, control, arm)
+                for level, part in own.groupby(segment)
+            ]
             kept = [row for row in found if row is not None]
             if len(kept) < 2:
                 continue
@@ -42,9 +52,15 @@ def by_segment(
                 }
             )
     for values, correct in ((rows, benjamini_hochberg), (tests, holm)):
-        for row, p in zip(values, correct([row["pvalue"] for row in values]) if values else [], strict=True):
+        for row, p in zip(
+            values, correct([row["pvalue"] for row in values]) if values else [], strict=True
+        ):
             row["pvalue_adjusted"] = float(p)
-    return {"rows": rows, "tests": tests, "asked": [name.removeprefix("segment ") for name in names]}
+    return {
+        "rows": rows,
+        "tests": tests,
+        "asked": [name.removeprefix("segment ") for name in names],
+    }
 
 
 def _level(
@@ -66,8 +82,12 @@ def _level(
     }
 
 
-def ratios(users: pd.DataFrame, names: list[str], arms: list[str], weights: dict[str, float]) -> list[dict[str, Any]]:
-    """Sample ratio within every level of every segment; p-values adjusted by Holm over all of them."""
+def ratios(
+    users: pd.DataFrame, names: list[str], arms: list[str], weights: dict[str, float]
+) -> list[dict[str, Any]]:
+    """Sample ratio within every level of every segment; p-values adjusted by Holm over
+    all of them.
+    """
     rows: list[dict[str, Any]] = []
     for segment in names:
         for level, part in users.groupby(segment):

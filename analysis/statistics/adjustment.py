@@ -28,20 +28,29 @@ class Cuped:
 
 
 def cuped(
-    control: Joint | ArrayLike, treatment: Joint | ArrayLike,
-    control_before: ArrayLike | None = None, treatment_before: ArrayLike | None = None, *,
-    theta: str | ArrayLike = "total", level: float = 0.95, alternative: str = "two-sided",
-    equal_var: bool = False, use_t: bool = True, lift: str = "log",
-) -> Cuped:  # fmt: skip
+    control: Joint | ArrayLike,
+    treatment: Joint | ArrayLike,
+    control_before: ArrayLike | None = None,
+    treatment_before: ArrayLike | None = None,
+    *,
+    theta: str | ArrayLike = "total",
+    level: float = 0.95,
+    alternative: str = "two-sided",
+    equal_var: bool = False,
+    use_t: bool = True,
+    lift: str = "log",
+) -> Cuped:
     """Difference of means after regression on covariates that the treatment cannot have changed.
 
     Source: Deng, Xu, Kohavi and Walker, WSDM 2013.
 
     Args:
-        control, treatment: (n,) outcomes; or a `Joint` whose first column is the outcome and the others the covariates.
-        control_before, treatment_before: (n,) or (n, k) covariates of the same units, in the same order.
-        theta: `total` (regression over all units, as tea-tasting), `within` (pooled within the arms, as analysis of
-            covariance), or (k,) weights that are given.
+        control, treatment: (n,) outcomes; or a `Joint` whose first column is the outcome and the
+            others the covariates.
+        control_before, treatment_before: (n,) or (n, k) covariates of the same units, in the same
+            order.
+        theta: `total` (regression over all units, as tea-tasting), `within` (pooled within the
+            arms, as analysis of covariance), or (k,) weights that are given.
 
     Raises:
         AnalysisError: lengths that do not fit, or a covariate that does not vary.
@@ -49,7 +58,8 @@ def cuped(
     a, b = (_joint(y, x) for y, x in ((control, control_before), (treatment, treatment_before)))
     if a.mean.shape[-1] != b.mean.shape[-1] or a.mean.shape[-1] < 2:
         raise AnalysisError(
-            "CUPED wants the same covariates in both arms, at least one; without any use mean_difference"
+            "CUPED wants the same covariates in both arms, at least one; without any use"
+            " mean_difference"
         )
     na, nb = (np.asarray(part.n, float)[..., None] for part in (a, b))
     if isinstance(theta, str):
@@ -58,7 +68,10 @@ def cuped(
         scatter = (na[..., None] - 1) * a.covariance + (nb[..., None] - 1) * b.covariance
         if theta == "total":
             apart = b.mean - a.mean
-            scatter = scatter + apart[..., :, None] * apart[..., None, :] * (na * nb / (na + nb))[..., None]
+            scatter = (
+                scatter
+                + apart[..., :, None] * apart[..., None, :] * (na * nb / (na + nb))[..., None]
+            )
         weights = _solve(scatter[..., 1:, 1:], scatter[..., 1:, 0])
     else:
         weights = np.atleast_1d(np.asarray(theta, float))
@@ -75,7 +88,9 @@ def cuped(
         for w in (weights, np.zeros_like(weights))
     )
     with np.errstate(divide="ignore", invalid="ignore"):
-        saved = np.where(raw.standard_error > 0, 1 - (adjusted.standard_error / raw.standard_error) ** 2, 0.0)
+        saved = np.where(
+            raw.standard_error > 0, 1 - (adjusted.standard_error / raw.standard_error) ** 2, 0.0
+        )
     return Cuped(adjusted, raw, weights, float(saved) if saved.ndim == 0 else saved)
 
 
@@ -87,17 +102,22 @@ def _joint(y: Joint | ArrayLike, before: ArrayLike | None) -> Joint:
     values, x = np.asarray(y, float), np.asarray(before, float)
     x = x[:, None] if x.ndim == 1 else x
     if len(values) != len(x):
-        raise AnalysisError(f"{len(values)} outcomes and {len(x)} rows of covariates: wanted one of each per unit")
+        raise AnalysisError(
+            f"{len(values)} outcomes and {len(x)} rows of covariates: wanted one of each per unit"
+        )
     return Joint.of(np.column_stack([values, x]))
 
 
 def _solve(scatter: np.ndarray, with_outcome: np.ndarray) -> np.ndarray:
-    """Least squares on standardised covariates, so that collinear ones share their weight instead of failing."""
+    """Least squares on standardised covariates, so that collinear ones share their weight instead
+    of failing.
+    """
     scale = np.sqrt(np.maximum(np.einsum("...ii->...i", scatter), 0.0))
     still = scale == 0
     if still.reshape(-1, still.shape[-1]).all(axis=0).any():
         raise AnalysisError("a covariate does not vary; leave it out")
-    scale = np.where(still, np.inf, scale)  # in some of the tests of a batch only: it has no weight there
+    # in some of the tests of a batch only: it has no weight there
+    scale = np.where(still, np.inf, scale)
     inverse = np.linalg.pinv(scatter / (scale[..., :, None] * scale[..., None, :]), hermitian=True)
     return np.einsum("...ij,...j->...i", inverse, with_outcome / scale) / scale
 

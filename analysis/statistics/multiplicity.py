@@ -1,4 +1,6 @@
-"""Many comparisons, many arms, many segments: corrected p-values, sample ratio, whether an effect differs."""
+"""Many comparisons, many arms, many segments: corrected p-values, sample ratio, whether an effect
+differs.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +16,16 @@ from analysis.errors import AnalysisError
 
 
 def holm(pvalues: ArrayLike) -> np.ndarray:
-    """(n,) p-values that control the chance of any false discovery (Holm 1979); NaN stays NaN and does not count."""
+    """(n,) p-values that control the chance of any false discovery (Holm 1979); NaN stays NaN and
+    does not count.
+    """
     return _adjusted(pvalues, "holm")
 
 
 def benjamini_hochberg(pvalues: ArrayLike) -> np.ndarray:
-    """(n,) p-values that control the share of false discoveries (Benjamini and Hochberg 1995); NaN stays NaN."""
+    """(n,) p-values that control the share of false discoveries (Benjamini and Hochberg 1995); NaN
+    stays NaN.
+    """
     return _adjusted(pvalues, "fdr_bh")
 
 
@@ -38,7 +44,8 @@ class SampleRatio:
     """Bucket sizes against their weights.
 
     Attributes:
-        observed, expected: units by arm. statistic, df: chi-square. pvalue: small where the ratio is not as planned.
+        observed, expected: units by arm. statistic, df: chi-square. pvalue: small where the ratio
+            is not as planned.
     """
 
     observed: dict[str, float]
@@ -55,7 +62,8 @@ def sample_ratio(
     """Chi-square test that the arms have the sizes that their weights say; any number of arms.
 
     Args:
-        counts: units of each arm, by name or in order. weights: planned shares, of any sum; equal by default.
+        counts: units of each arm, by name or in order. weights: planned shares, of any sum; equal
+            by default.
     """
     names, observed, share = _named(counts, weights)
     expected = observed.sum() * share
@@ -63,20 +71,26 @@ def sample_ratio(
         statistic, pvalue = float("nan"), float("nan")
     else:
         statistic, pvalue = map(float, chisquare(observed, expected))
-    found, wanted = (dict(zip(names, values.tolist(), strict=True)) for values in (observed, expected))
+    found, wanted = (
+        dict(zip(names, values.tolist(), strict=True)) for values in (observed, expected)
+    )
     return SampleRatio(found, wanted, statistic, len(names) - 1, pvalue)
 
 
 def sequential_sample_ratio(
-    counts: ArrayLike, weights: Sequence[float] | np.ndarray | None = None, concentration: float = 10_000.0
+    counts: ArrayLike,
+    weights: Sequence[float] | np.ndarray | None = None,
+    concentration: float = 10_000.0,
 ) -> np.ndarray:
-    """(looks,) p-values that may be looked at as often as one likes: 1 over the Bayes factor's running maximum.
+    """(looks,) p-values that may be looked at as often as one likes: 1 over the Bayes factor's
+    running maximum.
 
-    The alternative is a Dirichlet around the weights. Source: Lindon and Malek, "Anytime-Valid Inference for Multinomial
-    Count Data", NeurIPS 2022.
+    The alternative is a Dirichlet around the weights. Source: Lindon and Malek, "Anytime-Valid
+    Inference for Multinomial Count Data", NeurIPS 2022.
 
     Args:
-        counts: (looks, arms) units so far. concentration: of the Dirichlet; large looks for small departures.
+        counts: (looks, arms) units so far. concentration: of the Dirichlet; large looks for small
+            departures.
     """
     x = np.atleast_2d(np.asarray(counts, float))
     _, _, share = _named(x[-1], weights)
@@ -104,7 +118,10 @@ def _named(counts: Any, weights: Any) -> tuple[list[str], np.ndarray, np.ndarray
     observed = np.asarray(counts, float)
     share = np.ones(len(observed)) if weights is None else np.asarray(weights, float)
     if len(share) != len(observed) or (share <= 0).any() or (observed < 0).any():
-        raise AnalysisError(f"{len(observed)} counts and weights {share.tolist()}: wanted one positive weight per arm")
+        raise AnalysisError(
+            f"{len(observed)} counts and weights {share.tolist()}: wanted one positive weight"
+            " per arm"
+        )
     return names, observed, share / share.sum()
 
 
@@ -113,7 +130,8 @@ class Interaction:
     """Whether an effect differs between segments: Cochran's Q.
 
     Attributes:
-        pooled: inverse-variance mean of the effects. statistic, df, pvalue: chi-square of their spread.
+        pooled: inverse-variance mean of the effects. statistic, df, pvalue: chi-square of their
+            spread.
     """
 
     pooled: float

@@ -19,8 +19,10 @@ class Plan:
     """What a test needs.
 
     Attributes:
-        n_control, n_treatment: users, not rounded. effect: absolute. inflation: of users because of the looks, 1 without.
-        mean_share: with looks, the expected share of the information at the end, if the effect is there.
+        n_control, n_treatment: users, not rounded. effect: absolute. inflation: of users because of
+            the looks, 1 without.
+        mean_share: with looks, the expected share of the information at the end, if the effect is
+            there.
     """
 
     n_control: float
@@ -36,17 +38,27 @@ class Plan:
 
 
 def sample_size(
-    variance: float, effect: float, *, mean: float | None = None, alpha: float = 0.05, power: float = 0.8,
-    ratio: float = 1.0, alternative: str = "two-sided", variance_saved: float = 0.0, use_t: bool = False,
-    looks: int = 1, spending: str = "obrien_fleming",
-) -> Plan:  # fmt: skip
+    variance: float,
+    effect: float,
+    *,
+    mean: float | None = None,
+    alpha: float = 0.05,
+    power: float = 0.8,
+    ratio: float = 1.0,
+    alternative: str = "two-sided",
+    variance_saved: float = 0.0,
+    use_t: bool = False,
+    looks: int = 1,
+    spending: str = "obrien_fleming",
+) -> Plan:
     """Users needed to find an effect.
 
     Args:
-        variance: of one user's value (of a ratio metric: of its linearised value). effect: to be found with this power;
-            absolute, or relative where `mean` (of the control) is given.
+        variance: of one user's value (of a ratio metric: of its linearised value). effect: to be
+            found with this power; absolute, or relative where `mean` (of the control) is given.
         ratio: treatment users per control user. variance_saved: by CUPED, 0 to 1.
-        use_t: Student's t (statsmodels) instead of the normal. looks: equally spaced, with error spending.
+        use_t: Student's t (statsmodels) instead of the normal. looks: equally spaced, with error
+            spending.
 
     Raises:
         AnalysisError: an effect of 0, or numbers out of their range.
@@ -58,7 +70,9 @@ def sample_size(
     sd = np.sqrt(variance * (1 - variance_saved))
     if use_t:
         word = {"two-sided": "two-sided", "greater": "larger", "less": "larger"}[alternative]
-        n = TTestIndPower().solve_power(size / sd, alpha=alpha, power=power, ratio=ratio, alternative=word)
+        n = TTestIndPower().solve_power(
+            size / sd, alpha=alpha, power=power, ratio=ratio, alternative=word
+        )
         n = float(np.squeeze(n))
     else:
         n = float((_drift(alpha, power, alternative) * sd / size) ** 2 * (1 + 1 / ratio))
@@ -67,11 +81,21 @@ def sample_size(
 
 
 def minimum_detectable_effect(
-    variance: float, n_control: float, n_treatment: float | None = None, *, mean: float | None = None,
-    alpha: float = 0.05, power: float = 0.8, alternative: str = "two-sided", variance_saved: float = 0.0,
-    looks: int = 1, spending: str = "obrien_fleming",
-) -> float:  # fmt: skip
-    """The effect that so many users find with this power: absolute, or relative where `mean` is given."""
+    variance: float,
+    n_control: float,
+    n_treatment: float | None = None,
+    *,
+    mean: float | None = None,
+    alpha: float = 0.05,
+    power: float = 0.8,
+    alternative: str = "two-sided",
+    variance_saved: float = 0.0,
+    looks: int = 1,
+    spending: str = "obrien_fleming",
+) -> float:
+    """The effect that so many users find with this power: absolute, or relative where `mean` is
+    given.
+    """
     other = n_control if n_treatment is None else n_treatment
     if not (n_control > 0 and other > 0):
         raise AnalysisError(f"wanted users in both arms, not {n_control:g} and {other:g}")
@@ -83,9 +107,15 @@ def minimum_detectable_effect(
 
 
 def power_of(
-    effect: ArrayLike, standard_error: ArrayLike, *, alpha: float = 0.05, alternative: str = "two-sided"
+    effect: ArrayLike,
+    standard_error: ArrayLike,
+    *,
+    alpha: float = 0.05,
+    alternative: str = "two-sided",
 ) -> np.ndarray:
-    """Chance of finding a true effect when it will be estimated with this standard error (normal, both tails)."""
+    """Chance of finding a true effect when it will be estimated with this standard error (normal,
+    both tails).
+    """
     z = np.asarray(effect, float) / standard_error
     if alternative == "two-sided":
         c = norm.isf(alpha / 2)
@@ -99,12 +129,18 @@ def _drift(alpha: float, power: float, alternative: str) -> float:
     if alternative != "two-sided":
         return float(norm.isf(alpha) + norm.ppf(power))
     top = norm.isf(alpha / 2) + norm.ppf(max(power, 0.5)) + 1
-    return float(brentq(lambda z: float(power_of(z, 1.0, alpha=alpha)) - power, 0, top, xtol=1e-13, rtol=1e-13))
+    return float(
+        brentq(
+            lambda z: float(power_of(z, 1.0, alpha=alpha)) - power, 0, top, xtol=1e-13, rtol=1e-13
+        )
+    )
 
 
 @lru_cache(maxsize=1000)
 def _inflation(looks: int, alpha: float, power: float, spending: str) -> tuple[float, float]:
-    """Users of a test with looks over users of one without; and the expected share of its information when it ends."""
+    """Users of a test with looks over users of one without; and the expected share of its
+    information when it ends.
+    """
     if looks == 1:
         return 1.0, 1.0
     t = np.arange(1, looks + 1) / looks
@@ -120,14 +156,26 @@ def _inflation(looks: int, alpha: float, power: float, spending: str) -> tuple[f
 
 
 def _check(
-    variance: float, alpha: float, power: float, ratio: float, saved: float, looks: int, alternative: str
+    variance: float,
+    alpha: float,
+    power: float,
+    ratio: float,
+    saved: float,
+    looks: int,
+    alternative: str,
 ) -> None:
     for name, value, good in (
-        ("variance", variance, 0 < variance < np.inf), ("alpha", alpha, 0 < alpha < 1), ("power", power, alpha < power < 1),
-        ("ratio", ratio, 0 < ratio < np.inf), ("variance_saved", saved, 0 <= saved < 1), ("looks", looks, looks in range(1, 1001)),
+        ("variance", variance, 0 < variance < np.inf),
+        ("alpha", alpha, 0 < alpha < 1),
+        ("power", power, alpha < power < 1),
+        ("ratio", ratio, 0 < ratio < np.inf),
+        ("variance_saved", saved, 0 <= saved < 1),
+        ("looks", looks, looks in range(1, 1001)),
         ("alternative", alternative, alternative in ALTERNATIVES),
-    ):  # fmt: skip
+    ):
         if not good:
             raise AnalysisError(f"{name} cannot be {value}")
     if looks > 1 and alternative != "two-sided":
-        raise AnalysisError("looks are planned for with two-sided bounds; leave out the alternative")
+        raise AnalysisError(
+            "looks are planned for with two-sided bounds; leave out the alternative"
+        )

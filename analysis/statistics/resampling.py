@@ -1,4 +1,6 @@
-"""Medians, tail quantiles and any other function of the users' values: intervals by bootstrap over users."""
+"""Medians, tail quantiles and any other function of the users' values: intervals by bootstrap over
+users.
+"""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,7 +17,8 @@ Indices = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Bootstrapped:
-    """Treatment against control; percentile intervals, and a p-value from the share of resamples beyond 0.
+    """Treatment against control; percentile intervals, and a p-value from the share of resamples
+    beyond 0.
 
     Attributes:
         control, treatment: the statistic. difference, low, high: treatment minus control.
@@ -37,13 +40,20 @@ class Bootstrapped:
 
 
 def bootstrap_difference(
-    control: ArrayLike, treatment: ArrayLike, statistic: Statistic, *, resamples: int = 1000, seed: int = 0,
-    level: float = 0.95, indices: Indices | None = None,
-) -> Bootstrapped:  # fmt: skip
+    control: ArrayLike,
+    treatment: ArrayLike,
+    statistic: Statistic,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+    indices: Indices | None = None,
+) -> Bootstrapped:
     """Difference of any statistic of the users' values (Efron 1979, percentile interval).
 
     Args:
-        control, treatment: (n,) values or (n, k) rows, one per user. statistic: of such an array, one number.
+        control, treatment: (n,) values or (n, k) rows, one per user. statistic: of such an array,
+            one number.
         indices: two arrays (resamples, n) of rows to take instead of drawn ones.
     """
     a, b = np.asarray(control, float), np.asarray(treatment, float)
@@ -56,7 +66,10 @@ def bootstrap_difference(
     pairs: Iterable[Indices]
     if indices is None:
         rng = np.random.default_rng(seed)
-        pairs = ((rng.integers(0, len(a), len(a)), rng.integers(0, len(b), len(b))) for _ in range(resamples))
+        pairs = (
+            (rng.integers(0, len(a), len(a)), rng.integers(0, len(b), len(b)))
+            for _ in range(resamples)
+        )
     else:
         pairs = zip(*indices, strict=True)
     drawn = np.array([(statistic(a[i]), statistic(b[j])) for i, j in pairs])
@@ -64,13 +77,20 @@ def bootstrap_difference(
 
 
 def quantile_difference(
-    control: ArrayLike, treatment: ArrayLike, q: float = 0.5, *, resamples: int = 2000, seed: int = 0, level: float = 0.95,
+    control: ArrayLike,
+    treatment: ArrayLike,
+    q: float = 0.5,
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
     indices: Indices | None = None,
-) -> Bootstrapped:  # fmt: skip
+) -> Bootstrapped:
     """Difference of two quantiles, by bootstrap over users.
 
-    Without `indices` the rank that a resample's quantile has among the sorted values is drawn itself, binomially: the same
-    distribution at a thousandth of the work (Schultzberg and Ankargren, arXiv 2202.10992).
+    Without `indices` the rank that a resample's quantile has among the sorted values is drawn
+    itself, binomially: the same distribution at a thousandth of the work (Schultzberg and
+    Ankargren, arXiv 2202.10992).
 
     Args:
         q: .5 is the median. Quantiles are interpolated as numpy does.
@@ -79,14 +99,23 @@ def quantile_difference(
         raise AnalysisError(f"a quantile lies between 0 and 1, not {q}")
     a, b = np.sort(_column(control)), np.sort(_column(treatment))
     if indices is not None:
-        drawn = [np.quantile(_column(x)[i], q, axis=1) for x, i in zip((control, treatment), indices, strict=True)]
+        drawn = [
+            np.quantile(_column(x)[i], q, axis=1)
+            for x, i in zip((control, treatment), indices, strict=True)
+        ]
     else:
         rng = np.random.default_rng(seed)
-        drawn = [x[np.clip(rng.binomial(len(x) + 1, q, resamples) - 1, 0, len(x) - 1)] for x in (a, b)]
-    return _bootstrapped(float(np.quantile(a, q)), float(np.quantile(b, q)), drawn[0], drawn[1], level)
+        drawn = [
+            x[np.clip(rng.binomial(len(x) + 1, q, resamples) - 1, 0, len(x) - 1)] for x in (a, b)
+        ]
+    return _bootstrapped(
+        float(np.quantile(a, q)), float(np.quantile(b, q)), drawn[0], drawn[1], level
+    )
 
 
-def _bootstrapped(a: float, b: float, drawn_a: np.ndarray, drawn_b: np.ndarray, level: float) -> Bootstrapped:
+def _bootstrapped(
+    a: float, b: float, drawn_a: np.ndarray, drawn_b: np.ndarray, level: float
+) -> Bootstrapped:
     spread = drawn_b - drawn_a
     tails = [(1 - level) / 2, (1 + level) / 2]
     low, high = np.quantile(spread, tails)

@@ -1,4 +1,6 @@
-"""Sequential tests on made-up data whose truth is known: error rates and power at 14 daily looks."""
+"""Sequential tests on made-up data whose truth is known: error rates and power at 14
+daily looks.
+"""
 
 from typing import Any
 
@@ -17,13 +19,16 @@ RATE = 0.3  # of the Bernoulli data
 USERS = 600  # per arm, of those who return
 
 
-def paths(kind: str, runs: int, looks: int, effect: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def paths(
+    kind: str, runs: int, looks: int, effect: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """(runs, looks) z statistics, and (looks, looks) their correlation.
 
     Args:
-        kind: `normal` and `bernoulli`: new users every day, each counted once, so that the looks' correlation is known;
-            `returning`: users come in ever faster over the days, as in a ramp-up, stay, and differ lastingly, so that totals per
-            user pile up; the correlation is measured on the users of each run and averaged.
+        kind: `normal` and `bernoulli`: new users every day, each counted once, so that the looks'
+            correlation is known; `returning`: users come in ever faster over the days, as in a
+            ramp-up, stay, and differ lastingly, so that totals per user pile up; the correlation is
+            measured on the users of each run and averaged.
         effect: in standard errors of the last look.
     """
     n = PER_DAY * np.arange(1, looks + 1)
@@ -40,7 +45,9 @@ def paths(kind: str, runs: int, looks: int, effect: float, rng: np.random.Genera
         else:
             total = rng.normal(sign * shift * PER_DAY, np.sqrt(PER_DAY), (runs, looks))
             # Sums of squares around a day's own mean are chi-square, and independent of it.
-            squares = (rng.chisquare(PER_DAY - 1, (runs, looks)) + total**2 / PER_DAY).cumsum(axis=1)
+            squares = (rng.chisquare(PER_DAY - 1, (runs, looks)) + total**2 / PER_DAY).cumsum(
+                axis=1
+            )
             total = total.cumsum(axis=1)
             arms.append(Summary(n, total / n, (squares - total**2 / n) / (n - 1)))
     return mean_difference(arms[0], arms[1], use_t=False).statistic, by_days(looks)
@@ -52,10 +59,15 @@ def by_days(looks: int) -> np.ndarray:
     return np.sqrt(np.minimum.outer(t, t) / np.maximum.outer(t, t))
 
 
-def _returning(runs: int, looks: int, effect: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """z of the difference of totals per assigned user, and the mean of the correlations that the runs measured."""
+def _returning(
+    runs: int, looks: int, effect: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """z of the difference of totals per assigned user, and the mean of the correlations that the
+    runs measured.
+    """
     chunk = 250
-    later = np.maximum((np.arange(USERS) + 0.5) / USERS - 0.1, 0.0) / 0.9  # a tenth is there from the first day
+    # a tenth is there from the first day
+    later = np.maximum((np.arange(USERS) + 0.5) / USERS - 0.1, 0.0) / 0.9
     first = np.floor(looks * np.sqrt(later))
     entered = first[:, None] <= np.arange(looks)
     found, correlations = [], []
@@ -73,7 +85,8 @@ def _returning(runs: int, looks: int, effect: float, rng: np.random.Generator) -
         found.append((means[1] - means[0]) / error)
         correlations.append((variance / error[:, :, None] / error[:, None, :]).mean(axis=0))
     correlation = np.mean(correlations, axis=0)
-    drift = effect * correlation[-1]  # of an effect that is there from the first day and adds up like the totals
+    # of an effect that is there from the first day and adds up like the totals
+    drift = effect * correlation[-1]
     return np.concatenate(found) + drift, correlation
 
 
@@ -81,16 +94,21 @@ def bounds(method: str, correlation: np.ndarray, alpha: float) -> np.ndarray:
     """(looks,) bound of |z|."""
     looks = len(correlation)
     if method in ("every_day", "fixed"):
-        return np.where((np.arange(looks) == looks - 1) | (method == "every_day"), norm.isf(alpha / 2), np.inf)
+        return np.where(
+            (np.arange(looks) == looks - 1) | (method == "every_day"), norm.isf(alpha / 2), np.inf
+        )
     return look_bounds(method, correlation, np.arange(1, looks + 1) / looks, alpha)
 
 
-def study(runs: int, looks: int, seed: int, alpha: float = 0.05, power: float = 0.8) -> list[dict[str, Any]]:
-    """Rejections without an effect, and with one that a single look at the end finds with this power.
+def study(
+    runs: int, looks: int, seed: int, alpha: float = 0.05, power: float = 0.8
+) -> list[dict[str, Any]]:
+    """Rejections without an effect, and with one that a single look at the end finds with this
+    power.
 
     Returns:
-        Rows: kind, method, correlation (`measured`, or `days`: as if every day brought as much as another), effect, rejected,
-        runs, mean_day.
+        Rows: kind, method, correlation (`measured`, or `days`: as if every day brought as much as
+            another), effect, rejected, runs, mean_day.
     """
     drift = float(norm.isf(alpha / 2) + norm.ppf(power))
     drift += (power - float(power_of(drift, 1.0, alpha=alpha))) / norm.pdf(norm.ppf(power))
@@ -106,7 +124,14 @@ def study(runs: int, looks: int, seed: int, alpha: float = 0.05, power: float = 
                     crossed = np.abs(z) >= bounds(method, assumed, alpha)
                     first = np.where(crossed.any(axis=1), crossed.argmax(axis=1) + 1, looks)
                     rows.append(
-                        {"kind": kind, "method": method, "correlation": name, "effect": effect,
-                         "rejected": int(crossed.any(axis=1).sum()), "runs": runs, "mean_day": float(first.mean())}
-                    )  # fmt: skip
+                        {
+                            "kind": kind,
+                            "method": method,
+                            "correlation": name,
+                            "effect": effect,
+                            "rejected": int(crossed.any(axis=1).sum()),
+                            "runs": runs,
+                            "mean_day": float(first.mean()),
+                        }
+                    )
     return rows

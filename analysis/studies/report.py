@@ -33,7 +33,9 @@ def write(found: dict[str, Any], command: str, out: Path) -> None:
 def terminal(found: dict[str, Any]) -> None:
     """The same on the screen."""
     console = Console()
-    for head, body in [pivot(found)] if found["study"] in ("aa", "power", "peeking") else tables(found):
+    for head, body in (
+        [pivot(found)] if found["study"] in ("aa", "power", "peeking") else tables(found)
+    ):
         table = Table(box=None, pad_edge=False)
         for i, name in enumerate(head):
             table.add_column(Text(name), justify="left" if i == 0 else "right", overflow="fold")
@@ -59,7 +61,10 @@ def pivot(found: dict[str, Any]) -> Cells:
     body = []
     for metric in dict.fromkeys(_line(row) for row in found["rows"]):
         cells = [by.get((metric, method)) for method in methods]
-        marked = ["" if c is None else f"{c['rate']:.3f}" + ("!" if c["inside"] is False else "") for c in cells]
+        marked = [
+            "" if c is None else f"{c['rate']:.3f}" + ("!" if c["inside"] is False else "")
+            for c in cells
+        ]
         body.append([_label(metric), *marked])
     return [
         "share found" if found["study"] == "power" else "share rejected",
@@ -92,7 +97,10 @@ def _rate(row: dict[str, Any]) -> list[str]:
 def _band(row: dict[str, Any]) -> list[str]:
     if row["band"] is None:
         return ["a warning", ""]
-    return [f"{row['band'][0]:.4f} to {row['band'][1]:.4f}", "inside" if row["inside"] else "OUTSIDE"]
+    return [
+        f"{row['band'][0]:.4f} to {row['band'][1]:.4f}",
+        "inside" if row["inside"] else "OUTSIDE",
+    ]
 
 
 def tables(found: dict[str, Any]) -> list[Cells]:
@@ -127,39 +135,82 @@ def _cuped(found: dict[str, Any]) -> Cells:
         "bias in s.e.",
     ]
     rows = [
-        [_label(r["metric"]), percent(r["saved"]), f"{r['variance_ratio']:.3f}", percent(r["mean_lift"], 3), percent(r["true_lift"], 3),
-         f"{r['bias_in_errors']:+.1f}"]
+        [
+            _label(r["metric"]),
+            percent(r["saved"]),
+            f"{r['variance_ratio']:.3f}",
+            percent(r["mean_lift"], 3),
+            percent(r["true_lift"], 3),
+            f"{r['bias_in_errors']:+.1f}",
+        ]
         for r in found["cuped"]
-    ]  # fmt: skip
+    ]
     return head, rows
 
 
 def _power(found: dict[str, Any]) -> list[Cells]:
     head = ["metric", "method", "true lift", "found", "95 % interval", "mean day of the end"]
     rows = [
-        [_label(r["metric"]), NAMES[r["method"]], percent(r["true_lift"]), *_rate(r), f"{r['mean_day']:.1f}"] for r in found["rows"]
-    ]  # fmt: skip
+        [
+            _label(r["metric"]),
+            NAMES[r["method"]],
+            percent(r["true_lift"]),
+            *_rate(r),
+            f"{r['mean_day']:.1f}",
+        ]
+        for r in found["rows"]
+    ]
     return [(head, rows), _cuped(found)]
 
 
 def _coverage(found: dict[str, Any]) -> list[Cells]:
-    head = ["metric", "method", "true lift", "covers the population's", "95 % interval", "band of chance", ""]
+    head = [
+        "metric",
+        "method",
+        "true lift",
+        "covers the population's",
+        "95 % interval",
+        "band of chance",
+        "",
+    ]
     head += ["covers these users'", "rho", "expected"]
     rows = [
-        [_label(r["metric"]), NAMES[r["method"]], percent(r["true_lift"]), *_rate(r), *_band(r), f"{r['of_these_users']['rate']:.4f}",
-         f"{r['rho']:.2f}", f"{r['expected_of_these_users']:.4f}"]
+        [
+            _label(r["metric"]),
+            NAMES[r["method"]],
+            percent(r["true_lift"]),
+            *_rate(r),
+            *_band(r),
+            f"{r['of_these_users']['rate']:.4f}",
+            f"{r['rho']:.2f}",
+            f"{r['expected_of_these_users']:.4f}",
+        ]
         for r in found["rows"]
-    ]  # fmt: skip
+    ]
     return [(head, rows)]
 
 
 def _peeking(found: dict[str, Any]) -> list[Cells]:
-    head = ["data", "method", "looks' correlation", "effect", "rejected", "95 % interval", "mean day of the end"]
+    head = [
+        "data",
+        "method",
+        "looks' correlation",
+        "effect",
+        "rejected",
+        "95 % interval",
+        "mean day of the end",
+    ]
     rows = [
-        [r["kind"], NAMES[r["method"]], r["correlation"], "none" if r["effect"] == 0 else "found by .80 at the end", *_rate(r),
-         f"{r['mean_day']:.1f}"]
+        [
+            r["kind"],
+            NAMES[r["method"]],
+            r["correlation"],
+            "none" if r["effect"] == 0 else "found by .80 at the end",
+            *_rate(r),
+            f"{r['mean_day']:.1f}",
+        ]
         for r in found["rows"]
-    ]  # fmt: skip
+    ]
     return [(head, rows)]
 
 
@@ -176,7 +227,11 @@ def _bias(found: dict[str, Any]) -> list[Cells]:
         (
             head,
             [
-                [r["run"], r["arm"], *(percent(r[key]) for key in ("own", "all", "read_out", "true_lift"))]
+                [
+                    r["run"],
+                    r["arm"],
+                    *(percent(r[key]) for key in ("own", "all", "read_out", "true_lift")),
+                ]
                 for r in found["rows"]
             ],
         )
@@ -203,45 +258,52 @@ def sentences(found: dict[str, Any]) -> list[str]:
     kind = found["study"]
     if kind == "aa":
         judged = [row for row in found["rows"] if row["inside"] is not None]
-        outside = [f"{_label(row['metric'])}, {NAMES[row['method']]}" for row in judged if not row["inside"]]
+        outside = [
+            f"{_label(row['metric'])}, {NAMES[row['method']]}"
+            for row in judged
+            if not row["inside"]
+        ]
         said = (
             f"all {len(judged)} cells lie"
             if not outside
             else f"{len(judged) - len(outside)} of {len(judged)} cells lie"
         )
         text = (
-            f"{found['salts']} salts over {found['users']} users and {found['days']} days: {said} in the 99.9 % band of chance "
-            f"(Bonferroni over {found['cells']} cells; the confidence sequence has only to stay below)"
+            f"{found['salts']} salts over {found['users']} users and {found['days']} days: {said}"
+            f" in the 99.9 % band of chance (Bonferroni over {found['cells']} cells; the confidence"
+            " sequence has only to stay below)"
         )
         return [text + (f"; outside: {'; '.join(outside)}." if outside else ".")]
     if kind == "power":
         return [
-            f"{found['arm']} against {found['control']}, {found['salts']} splits of the same {found['users']} users: the effect is the "
-            "same in all, what changes is who sees what."
+            f"{found['arm']} against {found['control']}, {found['salts']} splits of the same"
+            f" {found['users']} users: the effect is the same in all, what changes is who sees"
+            " what."
         ]
     if kind == "coverage":
         judged = found["rows"]
         missed = sum(not row["inside"] for row in judged)
         return [
-            f"{found['replicates']} replicates of {found['users']} fresh users, truth from {found['truth_users']} others: "
-            f"{len(judged) - missed} of {len(judged)} intervals cover the population's effect as they say (99.9 % band, Bonferroni)."
+            f"{found['replicates']} replicates of {found['users']} fresh users, truth from"
+            f" {found['truth_users']} others: {len(judged) - missed} of {len(judged)} intervals"
+            " cover the population's effect as they say (99.9 % band, Bonferroni)."
         ]
     if kind == "bias":
         return [_parts(claim, found["primary"]) for claim in found["claims"]]
     if kind == "replicate":
         return [_claim(claim, found["primary"]) for claim in found["claims"]]
     return [
-        f"{found['runs']} runs, {found['looks']} looks each. 'Measured' takes the looks' correlation from the users, 'days' from the "
-        "calendar."
+        f"{found['runs']} runs, {found['looks']} looks each. 'Measured' takes the looks'"
+        " correlation from the users, 'days' from the calendar."
     ]
 
 
 def _claim(c: dict[str, Any], primary: str) -> str:
     about = f"{c['arm']} against {c['control']} on {_label(primary)} over {c['worlds']} worlds"
     return (
-        f"{about}: the true effect is {_interval(c['truth'])}, its "
-        f"standard deviation between worlds {percent(c['sd_between_worlds'])}; the estimate's bias is {_interval(c['bias'])}, the interval "
-        f"covered in {c['covered']}, the sign was wrong in {c['wrong_sign']}."
+        f"{about}: the true effect is {_interval(c['truth'])}, its standard deviation between"
+        f" worlds {percent(c['sd_between_worlds'])}; the estimate's bias is {_interval(c['bias'])},"
+        f" the interval covered in {c['covered']}, the sign was wrong in {c['wrong_sign']}."
     )
 
 
@@ -253,10 +315,11 @@ def _parts(c: dict[str, Any], primary: str) -> str:
     wrong = c["wrong_sign"]
     about = f"{c['arm']} against {c['control']} on {_label(primary)} over {c['worlds']} worlds"
     return (
-        f"{about}: the true effect is {_interval(c['truth'])}. Who is in which bucket moves the estimate by "
-        f"{_interval(c['chance'])} (chance). Given the buckets, arms that learn from their own rows miss it by "
-        f"{_interval(c['volume'])} (data volume); learning from all rows adds {_interval(c['sharing'])} (sharing), together "
-        f"{_interval(c['both'])}. The sign was wrong in {wrong['own']} and {wrong['all']}."
+        f"{about}: the true effect is {_interval(c['truth'])}. Who is in which bucket moves the"
+        f" estimate by {_interval(c['chance'])} (chance). Given the buckets, arms that learn from"
+        f" their own rows miss it by {_interval(c['volume'])} (data volume); learning from all rows"
+        f" adds {_interval(c['sharing'])} (sharing), together {_interval(c['both'])}. The sign was"
+        f" wrong in {wrong['own']} and {wrong['all']}."
     )
 
 
@@ -273,15 +336,30 @@ def picture(found: dict[str, Any], path: Path) -> None:
         own = [row for row in rows if row["method"] == method and _drawn(row)]
         height = [-groups.index(_group(row)) - 0.11 * (place - len(methods) / 2) for row in own]
         x = [row["rate"] for row in own]
-        spread = [[max(row["rate"] - row["low"], 0) for row in own], [max(row["high"] - row["rate"], 0) for row in own]]
-        axis.errorbar(x, height, xerr=spread, fmt="o", ms=4, color=HUES[place % len(HUES)], label=NAMES[method])
+        spread = [
+            [max(row["rate"] - row["low"], 0) for row in own],
+            [max(row["high"] - row["rate"], 0) for row in own],
+        ]
+        axis.errorbar(
+            x,
+            height,
+            xerr=spread,
+            fmt="o",
+            ms=4,
+            color=HUES[place % len(HUES)],
+            label=NAMES[method],
+        )
     if found["study"] in ("aa", "peeking"):
         axis.axvline(0.05, color="black", lw=0.9)
     if found["study"] == "coverage":
         axis.axvline(0.95, color="black", lw=0.9)
     axis.set_yticks(range(0, -len(groups), -1), [_label(str(group)) for group in groups])
-    axis.set_xlabel({"power": "share of splits that find the effect", "coverage": "share of intervals that cover"}.get(
-        str(found["study"]), "share rejected without an effect"))  # fmt: skip
+    axis.set_xlabel(
+        {
+            "power": "share of splits that find the effect",
+            "coverage": "share of intervals that cover",
+        }.get(str(found["study"]), "share rejected without an effect")
+    )
     axis.set_title(title(found))
     figure.legend(loc="outside lower center", ncols=2, fontsize=9)
     save(figure, path)
@@ -309,7 +387,9 @@ def _worlds_picture(found: dict[str, Any], path: Path) -> None:
         if row["true_lift"] is not None:
             axis.plot(100 * row["true_lift"], y, "D", mfc="white", mec="black", ms=6)
     axis.axvline(0, color="black", lw=0.9)
-    axis.set_yticks(range(0, -len(rows), -1), [f"{row['run']} {row['arm']}" for row in rows], fontsize=8)
+    axis.set_yticks(
+        range(0, -len(rows), -1), [f"{row['run']} {row['arm']}" for row in rows], fontsize=8
+    )
     more = "; squares: learning from all rows" if found["study"] == "bias" else ""
     axis.set_xlabel(f"lift on {_label(found['primary'])} [%]; diamonds: the true effect{more}")
     axis.set_title(title(found))

@@ -1,7 +1,8 @@
 """One simulated log judged under many hash salts at once: how often does each method reject?
 
-Valid where nobody's outcome depends on who else is in which arm: with frozen policies. With retraining on a bucket's own rows an
-outcome depends on the split, and whole worlds have to be run again.
+Valid where nobody's outcome depends on who else is in which arm: with frozen policies. With
+retraining on a bucket's own rows an outcome depends on the split, and whole worlds have to be run
+again.
 """
 
 from dataclasses import dataclass
@@ -26,7 +27,8 @@ class Outcomes:
 
     Attributes:
         control, treatment: total -> (users, days).
-        before: total -> (users,) before the test; {} without. came: (users,) 1 for those who came then.
+        before: total -> (users,) before the test; {} without. came: (users,) 1 for those who came
+            then.
     """
 
     control: dict[str, np.ndarray]
@@ -48,8 +50,10 @@ class Verdicts:
     """Of each salt.
 
     Attributes:
-        rejected: method -> (salts,) whether it found an effect. day: method -> (salts,) of the first crossing, or the last day.
-        lift, low, high: method -> (salts,) at the end, of the methods `fixed` and `cuped`. saved: (salts,) by CUPED.
+        rejected: method -> (salts,) whether it found an effect. day: method -> (salts,) of the
+            first crossing, or the last day.
+        lift, low, high: method -> (salts,) at the end, of the methods `fixed` and `cuped`. saved:
+            (salts,) by CUPED.
     """
 
     rejected: dict[str, np.ndarray]
@@ -63,20 +67,29 @@ class Verdicts:
 METHODS = ("fixed", "cuped", "obrien_fleming", "pocock", "cs", "every_day")
 
 
-def verdicts(outcomes: Outcomes, metric: Metric, assigned: np.ndarray, alpha: float = 0.05) -> Verdicts:
+def verdicts(
+    outcomes: Outcomes, metric: Metric, assigned: np.ndarray, alpha: float = 0.05
+) -> Verdicts:
     """Judges one metric under many splits.
 
     Args:
         assigned: (salts, users) 1 for the treatment, 0 for the control, -1 for neither.
 
-    The methods: `fixed` (a test at the end), `cuped` (with what was known before), the three sequential ones at a look a day
-    (on CUPED's estimate where there is one), and `every_day`: the fixed test looked at every day, the mistake.
+    The methods: `fixed` (a test at the end), `cuped` (with what was known before), the three
+    sequential ones at a look a day (on CUPED's estimate where there is one), and `every_day`: the
+    fixed test looked at every day, the mistake.
     """
     if not metric.linear:
         raise AnalysisError(f"'{metric.name}' is no mean or ratio of means")
-    parts = [_judge(outcomes, metric, assigned[i : i + CHUNK], alpha) for i in range(0, len(assigned), CHUNK)]
+    parts = [
+        _judge(outcomes, metric, assigned[i : i + CHUNK], alpha)
+        for i in range(0, len(assigned), CHUNK)
+    ]
     joined = {
-        name: {key: np.concatenate([getattr(p, name)[key] for p in parts]) for key in getattr(parts[0], name)}
+        name: {
+            key: np.concatenate([getattr(p, name)[key] for p in parts])
+            for key in getattr(parts[0], name)
+        }
         for name in ("rejected", "day", "lift", "low", "high")
     }
     return Verdicts(**joined, saved=np.concatenate([p.saved for p in parts]))
@@ -96,28 +109,42 @@ def _judge(outcomes: Outcomes, metric: Metric, assigned: np.ndarray, alpha: floa
         day[name] = np.where(rejected[name], crossed.argmax(axis=1) + 1, outcomes.days)
     ends = {"fixed": raw, "cuped": best}
     lift, low, high = (
-        {n: np.asarray(getattr(d, f)) for n, d in ends.items()} for f in ("lift", "lift_low", "lift_high")
+        {n: np.asarray(getattr(d, f)) for n, d in ends.items()}
+        for f in ("lift", "lift_low", "lift_high")
     )
     return Verdicts(rejected, day, lift, low, high, np.broadcast_to(saved, len(assigned)))
 
 
 def sequential_bounds(outcomes: Outcomes, metric: Metric, alpha: float) -> dict[str, np.ndarray]:
-    """Method -> (days,) bound of |z|; the correlation of the looks is measured on all users, as `looks.monitor` does."""
+    """Method -> (days,) bound of |z|; the correlation of the looks is measured on all users, as
+    `looks.monitor` does.
+    """
     table = pd.DataFrame({"bucket": np.zeros(outcomes.users, int)})
     if outcomes.before:
-        table = table.assign(**{f"{c}_pre": outcomes.before[c] for c in metric.columns}, came_before=outcomes.came)
-    values = cumulative_values(Daily(table, {c: outcomes.control[c] for c in metric.columns}), metric)
+        table = table.assign(
+            **{f"{c}_pre": outcomes.before[c] for c in metric.columns}, came_before=outcomes.came
+        )
+    values = cumulative_values(
+        Daily(table, {c: outcomes.control[c] for c in metric.columns}), metric
+    )
     correlation = look_correlation(values, table["bucket"].to_numpy())
     share = np.arange(1, outcomes.days + 1) / outcomes.days
-    found = {method: look_bounds(method, correlation, share, alpha) for method in ("obrien_fleming", "pocock", "cs")}
+    found = {
+        method: look_bounds(method, correlation, share, alpha)
+        for method in ("obrien_fleming", "pocock", "cs")
+    }
     return found | {"every_day": np.full(outcomes.days, norm.isf(alpha / 2))}
 
 
 def _difference(
     outcomes: Outcomes, metric: Metric, assigned: np.ndarray, day: int
 ) -> tuple[Difference, Difference, np.ndarray | float]:
-    """Plain and CUPED-adjusted comparison of the first days, all salts at once; and the variance saved."""
-    before = [outcomes.before[c] for c in metric.columns] + [outcomes.came] if outcomes.before else []
+    """Plain and CUPED-adjusted comparison of the first days, all salts at once; and the variance
+    saved.
+    """
+    before = (
+        [outcomes.before[c] for c in metric.columns] + [outcomes.came] if outcomes.before else []
+    )
     before = [x for x in before if np.ptp(x) > 0]
     arms = []
     for totals, rows in ((outcomes.control, assigned == 0), (outcomes.treatment, assigned == 1)):
@@ -144,12 +171,16 @@ def joint(rows: np.ndarray, columns: np.ndarray) -> Joint:
     k = x.shape[1]
     mean = weight @ x / n[:, None]
     squares = (weight @ (x[:, :, None] * x[:, None, :]).reshape(len(x), k * k)).reshape(-1, k, k)
-    covariance = (squares - n[:, None, None] * mean[:, :, None] * mean[:, None, :]) / (n - 1)[:, None, None]
+    covariance = (squares - n[:, None, None] * mean[:, :, None] * mean[:, None, :]) / (n - 1)[
+        :, None, None
+    ]
     return Joint(n, mean + centre, covariance)
 
 
 def _linear(part: Joint, outcomes: int) -> Joint:
-    """The outcome in the first column: as it is, or a ratio of the first two linearised (delta method)."""
+    """The outcome in the first column: as it is, or a ratio of the first two linearised (delta
+    method).
+    """
     if outcomes == 1:
         return part
     k = part.mean.shape[-1]
@@ -163,11 +194,15 @@ def _linear(part: Joint, outcomes: int) -> Joint:
     return Joint(part.n, mean, change @ part.covariance @ np.swapaxes(change, -1, -2))
 
 
-def by_session(sessions: np.ndarray, clicks: np.ndarray, squares: np.ndarray, assigned: np.ndarray) -> np.ndarray:
-    """(salts,) p-values of clicks per session if sessions were independent: what not to do. `assigned` as in `verdicts`.
+def by_session(
+    sessions: np.ndarray, clicks: np.ndarray, squares: np.ndarray, assigned: np.ndarray
+) -> np.ndarray:
+    """(salts,) p-values of clicks per session if sessions were independent: what not to do.
+    `assigned` as in `verdicts`.
 
     Args:
-        sessions, clicks, squares: (users,) how many, clicks in them, and the sum over sessions of the squared clicks.
+        sessions, clicks, squares: (users,) how many, clicks in them, and the sum over sessions of
+            the squared clicks.
     """
     stats = []
     for rows in (assigned == 0, assigned == 1):

@@ -1,7 +1,8 @@
 """The offline protocol: leave one out, rank all items, exclude the history (docs/offline.md).
 
-The last item of each user is the test target, the one before it the validation target, the rest is for training.
-A target that already stands in the user's history cannot be ranked, since the history is excluded: it is a miss.
+The last item of each user is the test target, the one before it the validation target, the rest is
+for training. A target that already stands in the user's history cannot be ranked, since the history
+is excluded: it is a miss.
 """
 
 from dataclasses import dataclass
@@ -44,7 +45,9 @@ class LeaveOneOut:
     times: np.ndarray
 
     def history(self, with_valid: bool) -> Sequences:
-        """The clicks of `users` before the target, in the order of `users`: without or with the validation target."""
+        """The clicks of `users` before the target, in the order of `users`: without or with the
+        validation target.
+        """
         at = np.searchsorted(self.train.users, self.users)
         sizes = self.train.lengths[at]
         starts = np.concatenate([[0], np.cumsum(sizes + with_valid)])
@@ -60,7 +63,9 @@ class LeaveOneOut:
         """The training part as a log of choices, for policies that are no networks."""
         train = self.train
         user = np.repeat(train.users, train.lengths)
-        log = Impressions.of(user=user, item=train.items, time=self.times, clicked=np.ones(len(user), bool))
+        log = Impressions.of(
+            user=user, item=train.items, time=self.times, clicked=np.ones(len(user), bool)
+        )
         return log, Catalogue.of(np.arange(1, self.n_items + 1).astype(str))
 
     def repeated(self) -> int:
@@ -70,14 +75,17 @@ class LeaveOneOut:
         return len(np.unique(row[history.items == self.test[row]]))
 
 
-def read(spec: str, columns: str | None = None, click_threshold: float | None = None) -> LeaveOneOut:
+def read(
+    spec: str, columns: str | None = None, click_threshold: float | None = None
+) -> LeaveOneOut:
     """A file of "user item item item ..." lines (.txt), or any log that the simulator reads."""
     if spec.endswith(".txt"):
         user, item, _, items = read_lines(Path(spec))
         return _split(Path(spec).name, user, item, np.zeros(len(user)), len(items))
     if spec.startswith("world:"):
         raise InputError(
-            "the built-in world lives in simulator.run; give --data a .txt, an event table or a data set's folder"
+            "the built-in world lives in simulator.run; give --data a .txt, an event table or a"
+            " data set's folder"
         )
     data = load(spec, columns, click_threshold)
     log = data.for_policies()
@@ -85,14 +93,17 @@ def read(spec: str, columns: str | None = None, click_threshold: float | None = 
     return _split(data.name, log.user.astype(np.int64), log.item, log.time, data.catalogue.size)
 
 
-def _split(name: str, user: np.ndarray, item: np.ndarray, time: np.ndarray, n_items: int) -> LeaveOneOut:
+def _split(
+    name: str, user: np.ndarray, item: np.ndarray, time: np.ndarray, n_items: int
+) -> LeaveOneOut:
     """From rows grouped by user, in order of time."""
     count = np.bincount(user)
     start = np.cumsum(count) - count
     users = np.flatnonzero(count >= 3)
     if len(users) < 2:
         raise InputError(
-            f"'{name}': {len(users)} users have 3 clicks or more; leave-one-out needs at least two such users"
+            f"'{name}': {len(users)} users have 3 clicks or more; leave-one-out needs at least two"
+            " such users"
         )
     if n_items <= K:
         raise InputError(f"'{name}': {n_items} items; ranking the best {K} needs more than that")
@@ -100,14 +111,27 @@ def _split(name: str, user: np.ndarray, item: np.ndarray, time: np.ndarray, n_it
     kept = np.ones(len(user), bool)
     kept[end[users] - 1] = kept[end[users] - 2] = False
     there, first = np.unique(user[kept], return_index=True)
-    train = Sequences(there, item[kept].astype(np.int32), np.append(first, kept.sum()), np.ones(kept.sum(), np.float32))
+    train = Sequences(
+        there,
+        item[kept].astype(np.int32),
+        np.append(first, kept.sum()),
+        np.ones(kept.sum(), np.float32),
+    )
     return LeaveOneOut(
-        name, n_items, len(count), train, users,
-        item[end[users] - 2].astype(np.int32), item[end[users] - 1].astype(np.int32), time[kept],
-    )  # fmt: skip
+        name,
+        n_items,
+        len(count),
+        train,
+        users,
+        item[end[users] - 2].astype(np.int32),
+        item[end[users] - 1].astype(np.int32),
+        time[kept],
+    )
 
 
-def ranks(policy: Policy, split: LeaveOneOut, part: str, rows: np.ndarray | None = None, k: int = K) -> np.ndarray:
+def ranks(
+    policy: Policy, split: LeaveOneOut, part: str, rows: np.ndarray | None = None, k: int = K
+) -> np.ndarray:
     """(V,) uint8 place of each target among the best k, from 1; 0 = not among them.
 
     Args:
@@ -126,7 +150,9 @@ def ranks(policy: Policy, split: LeaveOneOut, part: str, rows: np.ndarray | None
 
 
 def best(policy: Policy, n_items: int, users: np.ndarray, history: Sequences, k: int) -> np.ndarray:
-    """(V, k) best items for users after their history, which is excluded; 0 where fewer than k items are left."""
+    """(V, k) best items for users after their history, which is excluded; 0 where fewer than k
+    items are left.
+    """
     row = np.repeat(np.arange(len(users)), history.lengths)
     seen = np.unique(row * np.int64(n_items + 1) + history.items) // (n_items + 1)
     left = np.minimum(n_items - np.bincount(seen, minlength=len(users)), k)
@@ -135,11 +161,15 @@ def best(policy: Policy, n_items: int, users: np.ndarray, history: Sequences, k:
     slates = np.zeros((len(users), k), np.int32)
     for n in np.unique(left[left > 0]):
         rows = np.flatnonzero(left == n)
-        slates[rows, :n] = _best(policy, n_items, users[rows], Sequences(users[rows], *_picked(history, rows)), int(n))
+        slates[rows, :n] = _best(
+            policy, n_items, users[rows], Sequences(users[rows], *_picked(history, rows)), int(n)
+        )
     return slates
 
 
-def _best(policy: Policy, n_items: int, users: np.ndarray, history: Sequences, k: int) -> np.ndarray:
+def _best(
+    policy: Policy, n_items: int, users: np.ndarray, history: Sequences, k: int
+) -> np.ndarray:
     if isinstance(policy, Sequential):
         return policy.top(users, last_items(history, users, policy.length), k, history)
     slates = []
@@ -147,7 +177,9 @@ def _best(policy: Policy, n_items: int, users: np.ndarray, history: Sequences, k
     for begin in range(0, len(users), 256):
         rows = np.arange(begin, min(begin + 256, len(users)))
         requests = plain_requests(contexts[rows], n_items, users[rows], padded(history, rows))
-        slates.append(policy.recommend(requests, k, Draws(0, requests.users, requests.sessions)).items)
+        slates.append(
+            policy.recommend(requests, k, Draws(0, requests.users, requests.sessions)).items
+        )
     return np.concatenate(slates)
 
 

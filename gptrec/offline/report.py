@@ -30,20 +30,26 @@ def summary(
     """
     labels = list(dict.fromkeys(record["label"] for record in records))
     models = {label: _model([r for r in records if r["label"] == label]) for label in labels}
-    wanted = [(label, against) for label in labels if against in labels and label != against] + pairs
+    wanted = [
+        (label, against) for label in labels if against in labels and label != against
+    ] + pairs
     per_user = {label: _gains([r for r in records if r["label"] == label], out) for label in labels}
     differences = []
     for a, b in wanted:
         if a in labels and b in labels and b is not None:
             found = two_way_bootstrap(per_user[a], per_user[b], generator("two-way", a, b))
             differences.append({"a": a, "b": b, "metric": "ndcg@10", **asdict(found)})
-    several = [r for r in records if r.get("interests") and not r["interests"]["chosen"].startswith("1 ")]
+    several = [
+        r for r in records if r.get("interests") and not r["interests"]["chosen"].startswith("1 ")
+    ]
     for label in dict.fromkeys(r["label"] for r in several):
         mine = [r for r in several if r["label"] == label]
         # The same weights on both sides: one difference per user and seed, against nothing.
         more = _gains(mine, out, cut=20) - _gains(mine, out, "one_interest", 20)
         found = two_way_bootstrap(more, None, generator("interests", label))
-        differences.append({"a": label, "b": "itself with one interest", "metric": "ndcg@20", **asdict(found)})
+        differences.append(
+            {"a": label, "b": "itself with one interest", "metric": "ndcg@20", **asdict(found)}
+        )
     return {"models": models, "differences": differences}
 
 
@@ -61,7 +67,9 @@ def _model(records: list[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _gains(records: list[dict[str, Any]], out: Path, part: str = "test", cut: int = 10) -> np.ndarray:
+def _gains(
+    records: list[dict[str, Any]], out: Path, part: str = "test", cut: int = 10
+) -> np.ndarray:
     """(seeds, users) NDCG of the test part."""
     files = [out / "trials" / f"{r['file']}.safetensors" for r in records]
     return np.stack([gains(load_arrays(file)[part], cut) for file in files])
@@ -82,30 +90,52 @@ def number(value: float, digits: int = 4) -> str:
 
 
 def rows(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of the main table: test figures, mean over seeds, with the interval of NDCG@10."""
-    head = ["model", "seeds", *(name.upper() for name in COLUMNS), "NDCG@10, 95 % over seeds", "valid NDCG@10",
-            "training [s]", "users/s", "memory [MiB]"]  # fmt: skip
+    """Head and rows of the main table: test figures, mean over seeds, with the interval
+    of NDCG@10.
+    """
+    head = [
+        "model",
+        "seeds",
+        *(name.upper() for name in COLUMNS),
+        "NDCG@10, 95 % over seeds",
+        "valid NDCG@10",
+        "training [s]",
+        "users/s",
+        "memory [MiB]",
+    ]
     body = []
     for label, m in found["models"].items():
         ci = m["test ndcg@10"]
-        spread = "one seed" if np.isnan(ci["low"]) else f"{number(ci['low'])} to {number(ci['high'])}"
+        spread = (
+            "one seed" if np.isnan(ci["low"]) else f"{number(ci['low'])} to {number(ci['high'])}"
+        )
         body.append(
-            [label, str(m["seeds"]), *(number(m[f"test {name}"]["mean"]) for name in COLUMNS), spread,
-             number(m["valid ndcg@10"]["mean"]), f"{m['train_seconds']:.0f}", f"{m['users_per_second']:.0f}",
-             f"{m['peak_mib']:.0f}"]
-        )  # fmt: skip
+            [
+                label,
+                str(m["seeds"]),
+                *(number(m[f"test {name}"]["mean"]) for name in COLUMNS),
+                spread,
+                number(m["valid ndcg@10"]["mean"]),
+                f"{m['train_seconds']:.0f}",
+                f"{m['users_per_second']:.0f}",
+                f"{m['peak_mib']:.0f}",
+            ]
+        )
     return head, body
 
 
 def sentence(d: dict[str, Any]) -> str:
     """A difference in words."""
-    share = f"users alone {number(d['sd_users'], 5)}, training seeds alone {number(d['sd_seeds'], 5)}"
+    share = (
+        f"users alone {number(d['sd_users'], 5)}, training seeds alone {number(d['sd_seeds'], 5)}"
+    )
     if np.isnan(d["sd_seeds"]):
         share = f"users alone {number(d['sd_users'], 5)}, training seeds unknown with one seed"
     verdict = "better" if d["low"] > 0 else "worse" if d["high"] < 0 else "no difference shown"
     return (
-        f"{d['a']} minus {d['b']}, test {d['metric'].upper()}: {d['mean']:+.4f} (95 % {d['low']:+.4f} to {d['high']:+.4f}; "
-        f"{verdict}). Standard errors: {share}. n = {d['n_users']} users, {d['n_seeds'][0]} and {d['n_seeds'][1]} seeds."
+        f"{d['a']} minus {d['b']}, test {d['metric'].upper()}: {d['mean']:+.4f} (95 %"
+        f" {d['low']:+.4f} to {d['high']:+.4f}; {verdict}). Standard errors: {share}. n ="
+        f" {d['n_users']} users, {d['n_seeds'][0]} and {d['n_seeds'][1]} seeds."
     )
 
 
@@ -127,15 +157,26 @@ def write(found: dict[str, Any], split: LeaveOneOut, command: str, out: Path) ->
     save_json(out / "results.json", _without_nan(found))
     head, body = rows(found)
     lines = [
-        f"# Offline evaluation on {split.name}", "",
-        f"{split.n_users} users, {split.n_items} items, {len(split.train.items)} clicks for training; leave one out, all "
-        f"items ranked, history excluded: {split.repeated()} of {len(split.users)} test targets stand in their own history "
-        "and count as misses. Weights and interests chosen on validation; test means over seeds.", "",
-        f"`{command}`", "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head),
-        *("| " + " | ".join(row) + " |" for row in body), "",
-        *(f"- {sentence(d)}" for d in found["differences"]), "",
-        "![validation NDCG@10 against training time](quality.png)", "",
-    ]  # fmt: skip
+        f"# Offline evaluation on {split.name}",
+        "",
+        (
+            f"{split.n_users} users, {split.n_items} items, {len(split.train.items)} clicks for"
+            f" training; leave one out, all items ranked, history excluded: {split.repeated()} of"
+            f" {len(split.users)} test targets stand in their own history and count as misses."
+            " Weights and interests chosen on validation; test means over seeds."
+        ),
+        "",
+        f"`{command}`",
+        "",
+        "| " + " | ".join(head) + " |",
+        "|" + "---|" * len(head),
+        *("| " + " | ".join(row) + " |" for row in body),
+        "",
+        *(f"- {sentence(d)}" for d in found["differences"]),
+        "",
+        "![validation NDCG@10 against training time](quality.png)",
+        "",
+    ]
     (out / "results.md").write_text("\n".join(lines), encoding="utf-8")
     picture(found, split).savefig(out / "quality.png", dpi=120)
 
@@ -154,8 +195,19 @@ def picture(found: dict[str, Any], split: LeaveOneOut) -> Figure:
                 axes.plot(x, y, color=colour, alpha=0.8, lw=1.2, label=None if drawn else label)
                 drawn = True
         if not drawn:
-            axes.axhline(model["valid ndcg@10"]["mean"], color=colour, ls="--", lw=1, label=f"{label} (no steps)")
-    axes.set(xlabel="training [s], validation not counted", ylabel="validation NDCG@10", ylim=(0, None), xlim=(0, None))
+            axes.axhline(
+                model["valid ndcg@10"]["mean"],
+                color=colour,
+                ls="--",
+                lw=1,
+                label=f"{label} (no steps)",
+            )
+    axes.set(
+        xlabel="training [s], validation not counted",
+        ylabel="validation NDCG@10",
+        ylim=(0, None),
+        xlim=(0, None),
+    )
     axes.set_title(f"Quality against training time, {split.name}: one line per seed")
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, fontsize=8, loc="lower right")

@@ -1,4 +1,5 @@
-"""One trial: one model, one seed, trained within a budget, chosen on validation, ranked once on the test part.
+"""One trial: one model, one seed, trained within a budget, chosen on validation, ranked once on the
+test part.
 
 A trial can be killed at any moment and goes on from its last checkpoint to the same weights.
 """
@@ -24,7 +25,8 @@ from policies.registry import find, make, settings_of
 FORMAT = "2"
 WARM_UP = 12  # timed steps per stage
 SAVE_EVERY = 30.0  # seconds between checkpoints
-WITHOUT_EFFECT = ("epochs", "prompt_epochs", "validation_", "update_")  # settings that only the simulator reads
+# settings that only the simulator reads
+WITHOUT_EFFECT = ("epochs", "prompt_epochs", "validation_", "update_")
 VALIDATION_USERS = 5000
 MODELS = ("popularity", "itemknn", "bprmf", "gru4rec", "bert4rec", "sasrec", "gptrec")
 ABLATIONS: dict[str, dict[str, Any]] = {
@@ -32,13 +34,21 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "prompts": {"prompt_share": 0.0},
     "interests": {},  # needs no training of its own: the same weights are ranked with one interest
 }
-# Settings of the offline protocol, the same for all networks: wider and with more negatives than in the simulator's
-# short retrainings, and no room for sessions. The rate falls to zero at the end of the budget, so that a stage that
-# ended early would end half-trained: nothing stops early, validation chooses among the weights on the way.
+# Settings of the offline protocol, the same for all networks: wider and with more negatives than in
+# the simulator's short retrainings, and no room for sessions. The rate falls to zero at the end of
+# the budget, so that a stage that ended early would end half-trained: nothing stops early,
+# validation chooses among the weights on the way.
 COMMON: dict[str, Any] = {
-    "room": 0, "batch_tokens": 1024, "sampled": 2048, "rate": 3e-3, "width": 128, "layers": 1, "dropout": 0.4,
-    "patience": 100, "untied": True,
-}  # fmt: skip
+    "room": 0,
+    "batch_tokens": 1024,
+    "sampled": 2048,
+    "rate": 3e-3,
+    "width": 128,
+    "layers": 1,
+    "dropout": 0.4,
+    "patience": 100,
+    "untied": True,
+}
 OFFLINE: dict[str, dict[str, Any]] = {
     "popularity": {"half_life_days": 1e9},
     "itemknn": {},
@@ -105,7 +115,9 @@ def begun(task: Task, split: LeaveOneOut) -> tuple[Sequential, Callable[..., Tra
 
 
 def steps_within(task: Task, split: LeaveOneOut, seconds: float) -> tuple[int, ...]:
-    """Steps of each stage that fit into so much training time on this machine, from a timed warm-up."""
+    """Steps of each stage that fit into so much training time on this machine, from a timed
+    warm-up.
+    """
     policy, make_trainer = begun(task, split)
     shares = [stage.share for stage in policy.stages(split.train)]
     trainer = make_trainer(None, steps=[WARM_UP] * len(shares))
@@ -114,13 +126,17 @@ def steps_within(task: Task, split: LeaveOneOut, seconds: float) -> tuple[int, .
         stage, start = trainer.stage, time.perf_counter()
         trainer.advance()
         taken[stage].append(time.perf_counter() - start)
-    # The first steps pay for making the epoch and for memory; batches differ in width, so the mean of the rest counts.
+    # The first steps pay for making the epoch and for memory; batches differ in width, so the mean
+    # of the rest counts.
     return tuple(
-        max(1, int(seconds * share / float(np.mean(times[2:])))) for share, times in zip(shares, taken, strict=True)
+        max(1, int(seconds * share / float(np.mean(times[2:]))))
+        for share, times in zip(shares, taken, strict=True)
     )
 
 
-def run(task: Task, split: LeaveOneOut, out: Path, show: Callable[[str, float, float], None]) -> dict[str, Any]:
+def run(
+    task: Task, split: LeaveOneOut, out: Path, show: Callable[[str, float, float], None]
+) -> dict[str, Any]:
     """Runs a trial, or goes on with it; returns and writes its record.
 
     Args:
@@ -130,7 +146,12 @@ def run(task: Task, split: LeaveOneOut, out: Path, show: Callable[[str, float, f
     if record.exists():
         return _finished(record, task)
     began = time.perf_counter()
-    found: dict[str, Any] = {"task": asdict(task), "label": task.label, "seed": task.seed, "file": task.file}
+    found: dict[str, Any] = {
+        "task": asdict(task),
+        "label": task.label,
+        "seed": task.seed,
+        "file": task.file,
+    }
     if is_network(task.model):
         policy, fitted = _train(task, split, out, show)
         found |= fitted
@@ -159,9 +180,13 @@ def run(task: Task, split: LeaveOneOut, out: Path, show: Callable[[str, float, f
 
 
 def validation_users(split: LeaveOneOut) -> np.ndarray:
-    """Rows of `split.users` that are looked at while training; the same for every model and seed."""
+    """Rows of `split.users` that are looked at while training; the same for every model
+    and seed.
+    """
     n = min(VALIDATION_USERS, len(split.users))
-    return np.sort(generator("offline", "validation users").choice(len(split.users), n, replace=False))
+    return np.sort(
+        generator("offline", "validation users").choice(len(split.users), n, replace=False)
+    )
 
 
 def _train(
@@ -182,9 +207,13 @@ def _train(
     trainer = make_trainer(validate, steps=list(task.steps), patience=policy.patience)
     checkpoint = out / "checkpoints" / f"{task.file}.safetensors"
     about = {
-        "format": FORMAT, "model": task.model, "items": str(split.n_items), "users": str(split.n_users),
-        "settings": json.dumps(task.settings, sort_keys=True), "steps": str(list(task.steps)),
-    }  # fmt: skip
+        "format": FORMAT,
+        "model": task.model,
+        "items": str(split.n_items),
+        "users": str(split.n_users),
+        "settings": json.dumps(task.settings, sort_keys=True),
+        "steps": str(list(task.steps)),
+    }
     before, spent, curve = 0.0, np.zeros(2), []
     if checkpoint.exists():
         arrays = load_arrays(checkpoint, about)
@@ -203,16 +232,23 @@ def _train(
             curve.append([trained(), now.scores[-1]])
         if time.perf_counter() - saved > SAVE_EVERY or now.done:
             words = np.frombuffer(json.dumps(curve).encode(), np.uint8)
-            seconds = np.array([trained(), spent[0] + timing["validate"], spent[1] + time.perf_counter() - start])
+            seconds = np.array(
+                [trained(), spent[0] + timing["validate"], spent[1] + time.perf_counter() - start]
+            )
             save_arrays(checkpoint, {**now.state(), "curve": words, "seconds": seconds}, about)
             saved = time.perf_counter()
         if validated or now.step % 20 == 0 or now.done:
             show(task.label, done / total, now.scores[-1] if now.scores else float("nan"))
 
     trainer.run(after)
-    fitted = {"train_seconds": trained(), "validate_seconds": spent[0] + timing["validate"],
-              "seconds_before": spent[1], "curve": curve,
-              "best": max(trainer.scores), "sequences": trainer.sequences}  # fmt: skip
+    fitted = {
+        "train_seconds": trained(),
+        "validate_seconds": spent[0] + timing["validate"],
+        "seconds_before": spent[1],
+        "curve": curve,
+        "best": max(trainer.scores),
+        "sequences": trainer.sequences,
+    }
     return policy, fitted
 
 
@@ -220,19 +256,27 @@ def _finished(record: Path, task: Task) -> dict[str, Any]:
     """The record of a finished trial, if it is of this very task."""
     found: dict[str, Any] = json.loads(record.read_text())
     if found["task"] != json.loads(json.dumps(asdict(task))):
-        raise InputError(f"'{record}' is of other settings than '{task.label}' has now; start a new evaluation")
+        raise InputError(
+            f"'{record}' is of other settings than '{task.label}' has now; start a new evaluation"
+        )
     return found
 
 
 def _choose_interests(policy: Any, split: LeaveOneOut, given: dict[str, Any]) -> dict[str, Any]:
-    """Sets J and m : n to the best NDCG@20 on validation, unless they were given; returns what was tried."""
+    """Sets J and m : n to the best NDCG@20 on validation, unless they were given; returns what was
+    tried.
+    """
     if "interests" in given or "later" in given:
-        policy.interests, policy.later = (int(given.get(name, 1)) for name in ("interests", "later"))
+        policy.interests, policy.later = (
+            int(given.get(name, 1)) for name in ("interests", "later")
+        )
         return {"chosen": f"{policy.interests} x {policy.later}", "valid_ndcg@20": {}}
     tried, some = {}, validation_users(split)
     for interests, later in ((1, 1), (2, 1), (2, 2), (2, 4), (3, 1), (3, 2), (4, 1), (4, 2)):
         policy.interests, policy.later = interests, later
-        tried[f"{interests} x {later}"] = float(gains(ranks(policy, split, "valid", some), 20).mean())
+        tried[f"{interests} x {later}"] = float(
+            gains(ranks(policy, split, "valid", some), 20).mean()
+        )
     best = max(tried, key=lambda key: tried[key])  # of equal ones the first: fewer interests
     policy.interests, policy.later = (int(part) for part in best.split(" x "))
     return {"chosen": best, "valid_ndcg@20": tried}

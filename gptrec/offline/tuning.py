@@ -1,4 +1,6 @@
-"""Choosing settings on the validation part: the same number of tries, over the same ranges, for every network."""
+"""Choosing settings on the validation part: the same number of tries, over the same ranges, for
+every network.
+"""
 
 import json
 from pathlib import Path
@@ -34,7 +36,9 @@ OWN: dict[str, dict[str, list[Any]]] = {
 
 
 def choices(model: str, n: int) -> list[dict[str, Any]]:
-    """n settings: the defaults, then draws that leave about half of them as they are; networks share what they share."""
+    """n settings: the defaults, then draws that leave about half of them as they are; networks
+    share what they share.
+    """
     shared = generator("tuning", "shared")
     own = generator("tuning", model)
     found: list[dict[str, Any]] = [{}]
@@ -46,28 +50,37 @@ def choices(model: str, n: int) -> list[dict[str, Any]]:
 def _drawn(ranges: dict[str, list[Any]], rng: np.random.Generator) -> dict[str, Any]:
     values = {key: values[int(rng.integers(len(values)))] for key, values in ranges.items()}
     kept = rng.random(len(values)) < KEPT
-    return {key: value for (key, value), leave in zip(values.items(), kept, strict=True) if not leave}
+    return {
+        key: value for (key, value), leave in zip(values.items(), kept, strict=True) if not leave
+    }
 
 
 def keep(results: list[dict[str, Any]], out: Path) -> None:
     """Writes every trial to tuning.jsonl and the best settings per model to best.json."""
     lines = [
         json.dumps(
-            {"model": r["task"]["model"], "settings": r["task"]["settings"], "steps": r["task"]["steps"], "valid": r["valid"],
-             "train_seconds": r["train_seconds"]}
+            {
+                "model": r["task"]["model"],
+                "settings": r["task"]["settings"],
+                "steps": r["task"]["steps"],
+                "valid": r["valid"],
+                "train_seconds": r["train_seconds"],
+            }
         )
         for r in results
-    ]  # fmt: skip
+    ]
     (out / "tuning.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     save_json(
-        out / "best.json", {model: settings_for(model, r["task"]["settings"]) for model, r in _best(results).items()}
+        out / "best.json",
+        {model: settings_for(model, r["task"]["settings"]) for model, r in _best(results).items()},
     )
 
 
 def best_lines(results: list[dict[str, Any]]) -> list[str]:
     """A sentence per model."""
     return [
-        f"{model}: validation NDCG@10 {r['valid']['ndcg@10']:.4f} with {json.dumps(r['task']['settings'])}"
+        f"{model}: validation NDCG@10 {r['valid']['ndcg@10']:.4f} with"
+        f" {json.dumps(r['task']['settings'])}"
         for model, r in _best(results).items()
     ]
 
@@ -75,5 +88,6 @@ def best_lines(results: list[dict[str, Any]]) -> list[str]:
 def _best(results: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     models = dict.fromkeys(r["task"]["model"] for r in results)
     return {
-        m: max((r for r in results if r["task"]["model"] == m), key=lambda r: r["valid"]["ndcg@10"]) for m in models
+        m: max((r for r in results if r["task"]["model"] == m), key=lambda r: r["valid"]["ndcg@10"])
+        for m in models
     }

@@ -1,4 +1,6 @@
-"""Trials in processes of their own, some at a time, so that memory and random state are each one's own."""
+"""Trials in processes of their own, some at a time, so that memory and random state are each one's
+own.
+"""
 
 import multiprocessing
 import os
@@ -25,9 +27,13 @@ def in_a_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def run_all(
-    tasks: Iterable[Task], data: Data, out: Path, bar: Progress, jobs: int,
+    tasks: Iterable[Task],
+    data: Data,
+    out: Path,
+    bar: Progress,
+    jobs: int,
     after: Callable[[list[dict[str, Any]]], None] = lambda records: None,
-) -> dict[str, dict[str, Any]]:  # fmt: skip
+) -> dict[str, dict[str, Any]]:
     """Records by the tasks' files; `jobs` trials at a time, each with its share of the threads.
 
     Args:
@@ -55,7 +61,9 @@ def run_all(
     return found
 
 
-def _apart(task: Task, data: Data, out: Path, bar: Progress, stop: threading.Event) -> dict[str, Any]:
+def _apart(
+    task: Task, data: Data, out: Path, bar: Progress, stop: threading.Event
+) -> dict[str, Any]:
     """Runs a trial in a process of its own; shows how far it is."""
     name = f"{task.label}, seed {task.seed}"
     row = bar.add_task(name, total=1.0, note="")
@@ -68,7 +76,9 @@ def _apart(task: Task, data: Data, out: Path, bar: Progress, stop: threading.Eve
                 if stop.is_set():
                     told["stop"] = True
                 if "done" in told:
-                    bar.update(row, completed=told["done"], note=f"validation NDCG@10 {told['score']:.4f}")
+                    bar.update(
+                        row, completed=told["done"], note=f"validation NDCG@10 {told['score']:.4f}"
+                    )
             record: dict[str, Any] = future.result()
     last = f"validation NDCG@10 {record['valid']['ndcg@10']:.4f}"
     bar.update(row, completed=1.0, note=last)

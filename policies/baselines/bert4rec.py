@@ -1,6 +1,8 @@
-"""BERT4Rec: a transformer that looks both ways, trained to fill gaps (Sun et al., CIKM 2019, arXiv 1904.06690).
+"""BERT4Rec: a transformer that looks both ways, trained to fill gaps (Sun et al., CIKM 2019, arXiv
+1904.06690).
 
-Same loss, start and care as the other transformers. A part of the windows hides its last click only, as serving does.
+Same loss, start and care as the other transformers. A part of the windows hides its last click
+only, as serving does.
 """
 
 from collections.abc import Iterator
@@ -19,9 +21,16 @@ class BERT4RecNet(ItemNet):
     """Items, some of them hidden, in; states out."""
 
     def __init__(
-        self, n_items: int, width: int, layers: int, heads: int, positions: int, dropout: float,
-        cosine: bool, untied: bool = False,
-    ):  # fmt: skip
+        self,
+        n_items: int,
+        width: int,
+        layers: int,
+        heads: int,
+        positions: int,
+        dropout: float,
+        cosine: bool,
+        untied: bool = False,
+    ):
         super().__init__(n_items, width, dropout, cosine, untied)
         self.positions = nn.Embedding(positions, width)
         self.blocks = nn.ModuleList(Block(width, heads, self.dropout) for _ in range(layers))
@@ -30,7 +39,9 @@ class BERT4RecNet(ItemNet):
     def read(self, items: Tensor) -> Tensor:
         """(B, T, D) states at each token; padding is seen by none."""
         # Positions count from the end, as what is asked for stands there.
-        at = (items > 0).sum(1, keepdim=True) - 1 - torch.arange(items.shape[1], device=items.device)
+        at = (
+            (items > 0).sum(1, keepdim=True) - 1 - torch.arange(items.shape[1], device=items.device)
+        )
         at = at.clamp(min=0)
         x = self.dropout(self.heard(items) + self.positions(at))
         seen = (items > 0)[:, None, None, :].expand(-1, 1, items.shape[1], -1)
@@ -40,7 +51,9 @@ class BERT4RecNet(ItemNet):
 
     def states(self, batch: Batch) -> Tensor:
         """(B * T, D) for training."""
-        return self.read(torch.from_numpy(batch.items.astype(np.int64)).to(self.items.weight.device)).flatten(0, 1)
+        return self.read(
+            torch.from_numpy(batch.items.astype(np.int64)).to(self.items.weight.device)
+        ).flatten(0, 1)
 
 
 @dataclass
@@ -53,7 +66,16 @@ class BERT4Rec(Recomputing):
     def _make(self, n_items: int, n_users: int) -> BERT4RecNet:
         positions = 1 + self.length
         cosine = self.loss == "softmax"
-        return BERT4RecNet(n_items, self.width, self.layers, self.heads, positions, self.dropout, cosine, self.untied)
+        return BERT4RecNet(
+            n_items,
+            self.width,
+            self.layers,
+            self.heads,
+            positions,
+            self.dropout,
+            cosine,
+            self.untied,
+        )
 
     def batches(self, clicks: Sequences, rng: np.random.Generator) -> Iterator[Batch]:
         """One epoch: every window once, some of its clicks hidden, at least one."""
@@ -68,8 +90,12 @@ class BERT4Rec(Recomputing):
         return states[torch.arange(len(items)), end]
 
 
-def masked(batch: Batch, mask: int, hidden: float, last_only: float, rng: np.random.Generator) -> Batch:
-    """An autoregressive batch as one with gaps: its targets are the clicks, in place, some replaced by `mask`."""
+def masked(
+    batch: Batch, mask: int, hidden: float, last_only: float, rng: np.random.Generator
+) -> Batch:
+    """An autoregressive batch as one with gaps: its targets are the clicks, in place, some replaced
+    by `mask`.
+    """
     b, t = batch.items.shape
     clicks, weights = np.zeros(b * t, np.int32), np.zeros(b * t, np.float32)
     clicks[batch.where], weights[batch.where] = batch.targets, batch.weights
@@ -80,6 +106,11 @@ def masked(batch: Batch, mask: int, hidden: float, last_only: float, rng: np.ran
     gaps = np.where(end_only, last, gaps)
     where = np.flatnonzero(gaps)
     return replace(
-        batch, items=np.where(gaps, mask, clicks).astype(np.int32), offset=np.zeros(b, np.int64), where=where,
-        targets=clicks.ravel()[where], weights=weights[where], skipped=np.zeros((len(where), 0), np.int32),
-    )  # fmt: skip
+        batch,
+        items=np.where(gaps, mask, clicks).astype(np.int32),
+        offset=np.zeros(b, np.int64),
+        where=where,
+        targets=clicks.ravel()[where],
+        weights=weights[where],
+        skipped=np.zeros((len(where), 0), np.int32),
+    )

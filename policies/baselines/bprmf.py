@@ -1,4 +1,6 @@
-"""BPR-MF: matrix factorisation trained on pairs (Rendle et al., UAI 2009), by the library `implicit`."""
+"""BPR-MF: matrix factorisation trained on pairs (Rendle et al., UAI 2009), by the library
+`implicit`.
+"""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -17,9 +19,11 @@ from policies.ranking import mask_scores, top_k
 
 @dataclass
 class BPRMF:
-    """Users and items as vectors; the order of clicks plays no part. Users without a click get the popular items.
+    """Users and items as vectors; the order of clicks plays no part. Users without a click get the
+    popular items.
 
-    An update trains anew on all clicks so far: the library cannot go on from factors for users it does not know.
+    An update trains anew on all clicks so far: the library cannot go on from factors for users it
+    does not know.
     """
 
     factors: int = 64
@@ -40,11 +44,17 @@ class BPRMF:
         if self._clicks is None:
             raise RuntimeError("fit comes before update")
         self._clicks = added(self._clicks, log)
-        # One thread: more of them write over each other, and the same seed no longer gives the same weights.
+        # One thread: more of them write over each other, and the same seed no longer gives the same
+        # weights.
         model = BayesianPersonalizedRanking(
-            factors=self.factors, learning_rate=self.rate, regularization=self.regularisation,
-            iterations=self.iterations, num_threads=1, random_state=int(rng.integers(2**31)), use_gpu=False,
-        )  # fmt: skip
+            factors=self.factors,
+            learning_rate=self.rate,
+            regularization=self.regularisation,
+            iterations=self.iterations,
+            num_threads=1,
+            random_state=int(rng.integers(2**31)),
+            use_gpu=False,
+        )
         model.fit(self._clicks, show_progress=False)
         self._users, self._items = np.array(model.user_factors), np.array(model.item_factors)
 

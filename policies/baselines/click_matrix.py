@@ -1,4 +1,6 @@
-"""The matrix of users and items that counts clicks; what policies without order of time learn from."""
+"""The matrix of users and items that counts clicks; what policies without order of time
+learn from.
+"""
 
 import numpy as np
 from scipy import sparse
@@ -12,22 +14,28 @@ def none_yet(n_items: int) -> sparse.csr_matrix:
 
 
 def added(clicks: sparse.csr_matrix, log: Impressions) -> sparse.csr_matrix:
-    """(U', N + 1) float32: the clicks of a log, by their weight, on top of those so far; rows are user ids."""
+    """(U', N + 1) float32: the clicks of a log, by their weight, on top of those so far; rows are
+    user ids.
+    """
     chosen = log.rows(log.clicked)
     rows = max(clicks.shape[0], int(chosen.user.max()) + 1 if len(chosen) else 0)
     shape = (rows, clicks.shape[1])
     old = clicks.tocoo()
     found = sparse.csr_matrix((old.data, (old.row, old.col)), shape=shape, dtype=np.float32)
-    return found + sparse.csr_matrix((chosen.weight, (chosen.user, chosen.item)), shape=shape, dtype=np.float32)
+    return found + sparse.csr_matrix(
+        (chosen.weight, (chosen.user, chosen.item)), shape=shape, dtype=np.float32
+    )
 
 
 def as_arrays(clicks: sparse.csr_matrix) -> dict[str, np.ndarray]:
     """For a policy's state; `from_arrays` gives the matrix back."""
     coo = clicks.tocoo()
     return {
-        "row": coo.row.astype(np.int32), "column": coo.col.astype(np.int32), "value": coo.data,
+        "row": coo.row.astype(np.int32),
+        "column": coo.col.astype(np.int32),
+        "value": coo.data,
         "shape": np.array(coo.shape),
-    }  # fmt: skip
+    }
 
 
 def from_arrays(state: dict[str, np.ndarray]) -> sparse.csr_matrix:

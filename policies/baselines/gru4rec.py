@@ -1,7 +1,8 @@
-"""GRU4Rec: a recurrent network over the clicks of one user (Hidasi et al., ICLR 2016, arXiv 1511.06939).
+"""GRU4Rec: a recurrent network over the clicks of one user (Hidasi et al., ICLR 2016, arXiv
+1511.06939).
 
-Trained with the loss and the care of the transformers instead of session-parallel batches with TOP1 or BPR-max, so
-that a comparison says something about recurrence against attention.
+Trained with the loss and the care of the transformers instead of session-parallel batches with TOP1
+or BPR-max, so that a comparison says something about recurrence against attention.
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,15 @@ from policies.neural.sequential import Recomputing
 class GRU4RecNet(ItemNet):
     """Items in, states out; the state is projected to the width of the items."""
 
-    def __init__(self, n_items: int, width: int, layers: int, dropout: float, cosine: bool, untied: bool = False):
+    def __init__(
+        self,
+        n_items: int,
+        width: int,
+        layers: int,
+        dropout: float,
+        cosine: bool,
+        untied: bool = False,
+    ):
         super().__init__(n_items, width, dropout, cosine, untied)
         self.gru = nn.GRU(width, 2 * width, layers, batch_first=True)
         self.out = nn.Linear(2 * width, width)
@@ -41,7 +50,9 @@ class GRU4RecNet(ItemNet):
 
     def states(self, batch: Batch) -> Tensor:
         """(B * T, D); tokens are left-aligned, so padding comes after everything that matters."""
-        return self.read(torch.from_numpy(batch.items.astype(np.int64)).to(self.items.weight.device)).flatten(0, 1)
+        return self.read(
+            torch.from_numpy(batch.items.astype(np.int64)).to(self.items.weight.device)
+        ).flatten(0, 1)
 
 
 @dataclass
@@ -52,7 +63,9 @@ class GRU4Rec(Recomputing):
     heads: int = 1  # none; a width need not be a multiple of anything
 
     def _make(self, n_items: int, n_users: int) -> GRU4RecNet:
-        return GRU4RecNet(n_items, self.width, self.layers, self.dropout, self.loss == "softmax", self.untied)
+        return GRU4RecNet(
+            n_items, self.width, self.layers, self.dropout, self.loss == "softmax", self.untied
+        )
 
     def _last_states(self, contexts: Tensor) -> Tensor:
         start = torch.full((len(contexts), 1), self.n_items + 1)

@@ -18,8 +18,8 @@ from policies.ranking import mask_scores, top_k
 class ItemKNN:
     """Item-item nearest neighbours (Deshpande and Karypis, 2004), re-counted at every update.
 
-    A click counts `decay` times as much as the next one. Popularity, scaled to stay below every neighbour's score,
-    breaks ties and serves users without a history.
+    A click counts `decay` times as much as the next one. Popularity, scaled to stay below every
+    neighbour's score, breaks ties and serves users without a history.
     """
 
     neighbours: int = 100
@@ -53,9 +53,13 @@ class ItemKNN:
             raise RuntimeError("fit comes before recommend")
         n, length = requests.items.shape
         clicked = (requests.feedback > 0) & (requests.items > 0)
-        weight = np.where(clicked, np.float32(self.decay) ** np.arange(length - 1, -1, -1), 0).astype(np.float32)
+        weight = np.where(
+            clicked, np.float32(self.decay) ** np.arange(length - 1, -1, -1), 0
+        ).astype(np.float32)
         user = np.repeat(np.arange(n), length)
-        recent = sparse.csr_matrix((weight.ravel(), (user, requests.items.ravel())), shape=(n, len(requests.available)))
+        recent = sparse.csr_matrix(
+            (weight.ravel(), (user, requests.items.ravel())), shape=(n, len(requests.available))
+        )
         scores = (recent @ self._similar).toarray() + self._prior
         slates = top_k(mask_scores(scores, requests), slate_size)
         return Slates(slates, np.ones(slates.shape, np.float32))
@@ -71,12 +75,15 @@ class ItemKNN:
 
 
 def _neighbours(clicks: sparse.csr_matrix, most: int) -> sparse.csr_matrix:
-    """(N + 1, N + 1) float32: for each item its `most` nearest others, by cosine over TF-IDF weighted users."""
+    """(N + 1, N + 1) float32: for each item its `most` nearest others, by cosine over TF-IDF
+    weighted users.
+    """
     n_items = clicks.shape[1]
     weighted = clicks.astype(np.float64)
     weighted.data = np.log1p(weighted.data)
     active = np.maximum(np.diff(weighted.indptr), 1)
-    weighted = sparse.diags(np.log((n_items + 1) / active)) @ weighted  # users who click everything say little
+    # users who click everything say little
+    weighted = sparse.diags(np.log((n_items + 1) / active)) @ weighted
     length = np.sqrt(np.asarray(weighted.multiply(weighted).sum(axis=0)).ravel())
     unit = (weighted @ sparse.diags(1 / np.maximum(length, 1e-12))).tocsc()
     parts = []
@@ -86,5 +93,7 @@ def _neighbours(clicks: sparse.csr_matrix, most: int) -> sparse.csr_matrix:
         block[rows, rows + begin] = 0
         keep = min(most, n_items - 1)
         cut = np.partition(block, n_items - keep, axis=1)[:, n_items - keep][:, None]
-        parts.append(sparse.csr_matrix(np.where((block >= cut) & (block > 0), block, 0).astype(np.float32)))
+        parts.append(
+            sparse.csr_matrix(np.where((block >= cut) & (block > 0), block, 0).astype(np.float32))
+        )
     return sparse.vstack(parts).tocsr()

@@ -1,9 +1,10 @@
-"""SASRec: self-attention over the clicks of one user (Kang and McAuley, ICDM 2018, arXiv 1808.09781).
+"""SASRec: self-attention over the clicks of one user (Kang and McAuley, ICDM 2018, arXiv
+1808.09781).
 
-Departures from the paper, each because it trains faster to a better validation score: softmax over all items (or
-sampled, with log-Q correction) instead of one negative per position, cosine scores with a temperature, item
-embeddings started from the co-occurrence of items, a learning rate that falls to zero. `loss=bce` with
-`start=false` takes back the first three.
+Departures from the paper, each because it trains faster to a better validation score: softmax over
+all items (or sampled, with log-Q correction) instead of one negative per position, cosine scores
+with a temperature, item embeddings started from the co-occurrence of items, a learning rate that
+falls to zero. `loss=bce` with `start=false` takes back the first three.
 """
 
 from dataclasses import dataclass
@@ -21,12 +22,21 @@ from policies.neural.sessions import Entries, SessionStore, Tokens, Wave
 
 
 class SASRecNet(ItemNet):
-    """Items and positions in, states out; the score of an item is the cosine (or dot product) with its embedding."""
+    """Items and positions in, states out; the score of an item is the cosine (or dot product) with
+    its embedding.
+    """
 
     def __init__(
-        self, n_items: int, width: int, layers: int, heads: int, positions: int, dropout: float,
-        cosine: bool = True, untied: bool = False,
-    ):  # fmt: skip
+        self,
+        n_items: int,
+        width: int,
+        layers: int,
+        heads: int,
+        positions: int,
+        dropout: float,
+        cosine: bool = True,
+        untied: bool = False,
+    ):
         super().__init__(n_items, width, dropout, cosine, untied)
         self.layers, self.heads = layers, heads
         self.positions = nn.Embedding(positions, width)
@@ -34,7 +44,9 @@ class SASRecNet(ItemNet):
         self.norm = nn.LayerNorm(width)
 
     def states(self, batch: Batch) -> Tensor:
-        """(B * T, D) for training: tokens are left-aligned, so the causal mask hides the padding from all others."""
+        """(B * T, D) for training: tokens are left-aligned, so the causal mask hides the padding
+        from all others.
+        """
         device = self.items.weight.device
         items = torch.from_numpy(batch.items.astype(np.int64)).to(device)
         at = torch.from_numpy(batch.offset)[:, None] + torch.arange(items.shape[1])
@@ -44,12 +56,20 @@ class SASRecNet(ItemNet):
         return self.norm(x).flatten(0, 1)
 
     def extend(
-        self, tokens: Tokens, first: Tensor, keys: list[Tensor], values: list[Tensor], base: int,
-        seen: Tensor | None, newest: Tensor,
-    ) -> Tensor:  # fmt: skip
+        self,
+        tokens: Tokens,
+        first: Tensor,
+        keys: list[Tensor],
+        values: list[Tensor],
+        base: int,
+        seen: Tensor | None,
+        newest: Tensor,
+    ) -> Tensor:
         """See `policies.sessions.CachedNet`."""
         at = first[:, None] + torch.arange(tokens.items.shape[1])
-        x = self.heard(tokens.items) + self.positions(at.clamp(max=self.positions.num_embeddings - 1))
+        x = self.heard(tokens.items) + self.positions(
+            at.clamp(max=self.positions.num_embeddings - 1)
+        )
         return self.norm(extend_all(self.blocks, x, keys, values, base, seen, newest))
 
 
@@ -67,20 +87,35 @@ class SASRec(Sequential):
     def _make(self, n_items: int, n_users: int) -> SASRecNet:
         positions = 1 + self.length + self.room
         cosine = self.loss == "softmax"
-        return SASRecNet(n_items, self.width, self.layers, self.heads, positions, self.dropout, cosine, self.untied)
+        return SASRecNet(
+            n_items,
+            self.width,
+            self.layers,
+            self.heads,
+            positions,
+            self.dropout,
+            cosine,
+            self.untied,
+        )
 
     def _forget(self) -> None:
         super()._forget()
         self._store.wave = None
 
-    def _slates(self, requests: Requests, k: int, vectors: Tensor, width: int | None = None) -> np.ndarray:
-        wave, at = self._advance(requests, k, self._store if width is None else SessionStore(width, width, 0))
+    def _slates(
+        self, requests: Requests, k: int, vectors: Tensor, width: int | None = None
+    ) -> np.ndarray:
+        wave, at = self._advance(
+            requests, k, self._store if width is None else SessionStore(width, width, 0)
+        )
         states = self.net.scale(wave.last)
         exclude = np.zeros((len(states), requests.exclude.shape[1]), np.int64)
         exclude[at] = requests.exclude
         best = np.zeros((len(states), k), np.int32)
         for here in wave.chunks():
-            best[here] = best_allowed(states[here] @ vectors.T, exclude[here], requests.available, k)
+            best[here] = best_allowed(
+                states[here] @ vectors.T, exclude[here], requests.available, k
+            )
         return best[at]
 
     def _advance(self, requests: Requests, k: int, store: SessionStore) -> tuple[Wave, np.ndarray]:

@@ -28,8 +28,11 @@ class Uniform:
     def recommend(self, requests: Requests, slate_size: int, draws: Draws) -> Slates:
         pool = np.flatnonzero(requests.available).astype(np.int32)
         n_excluded = _distinct_available(requests)
-        # Rejection sampling: a few candidates per slot are nearly always enough, the rest fall back to a full draw.
-        picks = pool[(draws.uniform("uniform/candidates", 4 * slate_size + 8) * len(pool)).astype(np.int64)]
+        # Rejection sampling: a few candidates per slot are nearly always enough, the rest fall back
+        # to a full draw.
+        picks = pool[
+            (draws.uniform("uniform/candidates", 4 * slate_size + 8) * len(pool)).astype(np.int64)
+        ]
         slates, complete = _first_distinct(picks, requests.exclude, slate_size)
         if not complete.all():
             left = ~complete
@@ -55,7 +58,9 @@ def _distinct_available(requests: Requests) -> np.ndarray:
     return (fresh & requests.available[ordered]).sum(axis=1)
 
 
-def _first_distinct(picks: np.ndarray, exclude: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+def _first_distinct(
+    picks: np.ndarray, exclude: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
     """The first k different, allowed picks of each row, and whether there were k."""
     good = np.ones(picks.shape, bool)
     for column in range(picks.shape[1]):

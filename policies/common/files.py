@@ -15,7 +15,9 @@ from safetensors.numpy import save_file
 from policies.common.errors import InputError
 
 
-def save_arrays(path: Path, arrays: dict[str, np.ndarray], about: dict[str, str] | None = None) -> None:
+def save_arrays(
+    path: Path, arrays: dict[str, np.ndarray], about: dict[str, str] | None = None
+) -> None:
     """Safetensors, atomically. Scalars and empty arrays are fine; objects are not.
 
     Args:
@@ -27,7 +29,11 @@ def save_arrays(path: Path, arrays: dict[str, np.ndarray], about: dict[str, str]
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(path.suffix + ".part")
     try:
-        save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, beside, metadata=about)
+        save_file(
+            {name: np.ascontiguousarray(value) for name, value in arrays.items()},
+            beside,
+            metadata=about,
+        )
     except SafetensorError as error:  # safetensors tells what the system said in words alone
         number = re.search(r"os error (\d+)", str(error))
         raise OSError(int(number[1]) if number else errno.EIO, str(error), str(path)) from None
@@ -35,14 +41,17 @@ def save_arrays(path: Path, arrays: dict[str, np.ndarray], about: dict[str, str]
 
 
 def load_arrays(path: Path, about: dict[str, str] | None = None) -> dict[str, np.ndarray]:
-    """The arrays of a file, if its header says all of `about`; otherwise InputError names the first difference."""
+    """The arrays of a file, if its header says all of `about`; otherwise InputError names the first
+    difference.
+    """
     try:
         with safe_open(path, framework="numpy") as file:
             found = file.metadata() or {}
             for key, wanted in (about or {}).items():
                 if found.get(key) != wanted:
                     raise InputError(
-                        f"'{path}' has {key} {found.get(key, '(none)')}, wanted {wanted}; give the file of this run"
+                        f"'{path}' has {key} {found.get(key, '(none)')}, wanted {wanted}; give the"
+                        " file of this run"
                     )
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except (SafetensorError, OSError) as error:
@@ -53,13 +62,16 @@ def save_json(path: Path, content: Any) -> None:
     """JSON, atomically; numpy scalars and paths are made plain, what is not finite becomes null."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(path.suffix + ".part")
-    beside.write_text(json.dumps(_finite(content), indent=1, default=_plain) + "\n", encoding="utf-8")
+    beside.write_text(
+        json.dumps(_finite(content), indent=1, default=_plain) + "\n", encoding="utf-8"
+    )
     beside.replace(path)
 
 
 @contextmanager
 def reading(path: Path, advice: str) -> Iterator[None]:
-    """What goes wrong inside because a file that we once wrote is no longer as we wrote it, as one line.
+    """What goes wrong inside because a file that we once wrote is no longer as we wrote it, as one
+    line.
 
     Args:
         path: named in the line. advice: what to do.
@@ -68,9 +80,18 @@ def reading(path: Path, advice: str) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, FileNotFoundError) as error:
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        IndexError,
+        FileNotFoundError,
+    ) as error:
         what = " ".join(str(error).split())[:120]
-        raise InputError(f"'{path}' is damaged or incomplete ({type(error).__name__}: {what}); {advice}") from None
+        raise InputError(
+            f"'{path}' is damaged or incomplete ({type(error).__name__}: {what}); {advice}"
+        ) from None
 
 
 def _finite(value: Any) -> Any:

@@ -1,4 +1,6 @@
-"""What the networks minimise: softmax over all items or over drawn ones, or one drawn negative per click."""
+"""What the networks minimise: softmax over all items or over drawn ones, or one drawn negative per
+click.
+"""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -19,11 +21,11 @@ class Recipe:
     """What is minimised.
 
     Attributes:
-        loss: `softmax` over cosine scores, or `bce`: as SASRec was published, dot products against one uniformly
-            drawn negative per target.
+        loss: `softmax` over cosine scores, or `bce`: as SASRec was published, dot products against
+            one uniformly drawn negative per target.
         temperature: of the cosine softmax.
-        sampled: negatives shared by a batch; 0 = all items. Drawn by popularity, with the log-Q correction
-            (Bengio and Senecal, 2008).
+        sampled: negatives shared by a batch; 0 = all items. Drawn by popularity, with the log-Q
+            correction (Bengio and Senecal, 2008).
         decay: weight decay of AdamW.
     """
 
@@ -67,7 +69,9 @@ def picked(vectors: Tensor, rows: Tensor) -> Tensor:
     return F.embedding(rows, vectors)
 
 
-def loss_of(model: Scores, batch: Batch, recipe: Recipe, negatives: Negatives, rng: np.random.Generator) -> Tensor:
+def loss_of(
+    model: Scores, batch: Batch, recipe: Recipe, negatives: Negatives, rng: np.random.Generator
+) -> Tensor:
     """Mean loss of the targets; a page's skipped items count as hard negatives."""
     vectors = model.item_vectors()
     device = vectors.device
@@ -86,21 +90,30 @@ def loss_of(model: Scores, batch: Batch, recipe: Recipe, negatives: Negatives, r
 
 
 class FullSoftmax(torch.autograd.Function):
-    """Weighted cross-entropy over all items, its gradient made on the way, so that all logits are never held at once.
+    """Weighted cross-entropy over all items, its gradient made on the way, so that all logits are
+    never held at once.
 
-    A chunk of rows stays in the cache between its three uses, which also makes it faster than one large product.
+    A chunk of rows stays in the cache between its three uses, which also makes it faster than one
+    large product.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, vectors: Tensor, targets: Tensor, weights: Tensor, temperature: float
+        ctx: Any,
+        states: Tensor,
+        vectors: Tensor,
+        targets: Tensor,
+        weights: Tensor,
+        temperature: float,
     ) -> Tensor:
         """Sum of weights * loss.
 
         Args:
             states: (P, D). vectors: (N, D). targets: (P,) rows of `vectors`. weights: (P,).
         """
-        total = torch.zeros((), device=states.device, dtype=torch.promote_types(states.dtype, torch.float32))
+        total = torch.zeros(
+            (), device=states.device, dtype=torch.promote_types(states.dtype, torch.float32)
+        )
         of_states, of_vectors = torch.empty_like(states), torch.zeros_like(vectors)
         for begin in range(0, len(states), CHUNK_ROWS):
             here = slice(begin, begin + CHUNK_ROWS)
@@ -124,15 +137,22 @@ class FullSoftmax(torch.autograd.Function):
 
 
 def _softmax(
-    states: Tensor, vectors: Tensor, targets: Tensor, skipped: Tensor,
-    recipe: Recipe, negatives: Negatives, rng: np.random.Generator,
-) -> Tensor:  # fmt: skip
+    states: Tensor,
+    vectors: Tensor,
+    targets: Tensor,
+    skipped: Tensor,
+    recipe: Recipe,
+    negatives: Negatives,
+    rng: np.random.Generator,
+) -> Tensor:
     n_items = len(vectors) - 1
     if 0 < recipe.sampled < n_items:
         drawn = negatives.draw(recipe.sampled, rng).to(targets.device)
         others = states @ picked(vectors, drawn).T / recipe.temperature
         # A sampled item stands for all that might have been drawn: subtract log(draws * chance).
-        others = others - (negatives.log_chance.to(targets.device)[drawn] + float(np.log(recipe.sampled)))
+        others = others - (
+            negatives.log_chance.to(targets.device)[drawn] + float(np.log(recipe.sampled))
+        )
         others = others.masked_fill(drawn[None, :] == targets[:, None], -torch.inf)
         own = (states * picked(vectors, targets)).sum(-1, keepdim=True) / recipe.temperature
         logits, answer = torch.cat([own, others], dim=1), torch.zeros_like(targets)
@@ -145,11 +165,18 @@ def _softmax(
     return F.cross_entropy(logits, answer, reduction="none")
 
 
-def _binary(states: Tensor, vectors: Tensor, targets: Tensor, skipped: Tensor, rng: np.random.Generator) -> Tensor:
+def _binary(
+    states: Tensor, vectors: Tensor, targets: Tensor, skipped: Tensor, rng: np.random.Generator
+) -> Tensor:
     drawn = torch.from_numpy(rng.integers(1, len(vectors), len(targets))).to(targets.device)
-    own, other = (states * picked(vectors, targets)).sum(-1), (states * picked(vectors, drawn)).sum(-1)
+    own, other = (
+        (states * picked(vectors, targets)).sum(-1),
+        (states * picked(vectors, drawn)).sum(-1),
+    )
     losses = -F.logsigmoid(own) - F.logsigmoid(-other)
     if skipped.shape[1]:
-        hard = F.logsigmoid(-torch.einsum("pd,psd->ps", states, picked(vectors, skipped))) * (skipped > 0)
+        hard = F.logsigmoid(-torch.einsum("pd,psd->ps", states, picked(vectors, skipped))) * (
+            skipped > 0
+        )
         losses = losses - hard.sum(1)
     return losses

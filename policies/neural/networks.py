@@ -1,4 +1,6 @@
-"""What the networks of the sequence policies are made of, so that they differ in what they feed it."""
+"""What the networks of the sequence policies are made of, so that they differ in what
+they feed it.
+"""
 
 import numpy as np
 import torch
@@ -7,7 +9,9 @@ from torch.nn import functional as F
 
 
 class KeyedDropout(nn.Module):
-    """Dropout from an explicit generator: the same seed gives the same weights, whatever else ran before."""
+    """Dropout from an explicit generator: the same seed gives the same weights, whatever else ran
+    before.
+    """
 
     def __init__(self, p: float):
         super().__init__()
@@ -39,14 +43,22 @@ class Block(nn.Module):
     def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values."""
         b, t, d = x.shape
-        q, k, v = self.qkv(self.norm_1(x)).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        q, k, v = (
+            self.qkv(self.norm_1(x))
+            .view(b, t, 3, self.heads, d // self.heads)
+            .permute(2, 0, 3, 1, 4)
+        )
         return q, k, v
 
-    def _split_newest(self, x: Tensor, row: Tensor, newest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _split_newest(
+        self, x: Tensor, row: Tensor, newest: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """As `split`, but the queries of the newest tokens alone: (B, heads, 1, D / heads)."""
         b, t, d = x.shape
         normed, weight, bias = self.norm_1(x), self.qkv.weight, self.qkv.bias
-        q = F.linear(normed[row, newest], weight[:d], bias[:d]).view(b, self.heads, 1, d // self.heads)
+        q = F.linear(normed[row, newest], weight[:d], bias[:d]).view(
+            b, self.heads, 1, d // self.heads
+        )
         both = F.linear(normed, weight[d:], bias[d:]).view(b, t, 2, self.heads, d // self.heads)
         k, v = both.permute(2, 0, 3, 1, 4)
         return q, k, v
@@ -59,15 +71,25 @@ class Block(nn.Module):
     def forward(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
         """Causal, or with `seen` (B, 1, T, T) bool: which position may look where."""
         q, k, v = self.split(x)
-        return self.finish(x, F.scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=seen is None))
+        return self.finish(
+            x, F.scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=seen is None)
+        )
 
     def extend(
-        self, x: Tensor, key: Tensor, value: Tensor, base: int, seen: Tensor | None, newest: Tensor | None = None
+        self,
+        x: Tensor,
+        key: Tensor,
+        value: Tensor,
+        base: int,
+        seen: Tensor | None,
+        newest: Tensor | None = None,
     ) -> Tensor:
-        """Goes on from cached keys and values; writes the new ones from slot `base` on. See `policies.sessions`.
+        """Goes on from cached keys and values; writes the new ones from slot `base` on. See
+        `policies.sessions`.
 
         Args:
-            newest: (B,) the only token of each row whose state is wanted: (B, 1, D); None = all of them.
+            newest: (B,) the only token of each row whose state is wanted: (B, 1, D); None = all of
+                them.
         """
         end = base + x.shape[1]
         if newest is None:
@@ -76,19 +98,32 @@ class Block(nn.Module):
             row = torch.arange(len(x))
             q, k, v = self._split_newest(x, row, newest)
             x = x[row, newest][:, None]
-            seen = torch.arange(end) <= newest[:, None, None] if seen is None else seen[row, newest][:, None]
+            seen = (
+                torch.arange(end) <= newest[:, None, None]
+                if seen is None
+                else seen[row, newest][:, None]
+            )
         key[:, :, base:end], value[:, :, base:end] = k, v
         if seen is None:
             return self.finish(x, F.scaled_dot_product_attention(q, k, v, is_causal=True))
-        mixed = F.scaled_dot_product_attention(q, key[:, :, :end], value[:, :, :end], attn_mask=seen[:, None])
+        mixed = F.scaled_dot_product_attention(
+            q, key[:, :, :end], value[:, :, :end], attn_mask=seen[:, None]
+        )
         return self.finish(x, mixed)
 
 
 def extend_all(
-    blocks: nn.ModuleList, x: Tensor, keys: list[Tensor], values: list[Tensor], base: int, seen: Tensor | None,
+    blocks: nn.ModuleList,
+    x: Tensor,
+    keys: list[Tensor],
+    values: list[Tensor],
+    base: int,
+    seen: Tensor | None,
     newest: Tensor,
-) -> Tensor:  # fmt: skip
-    """(B, D) state of the newest token of each row; what the last block says of the others nobody reads."""
+) -> Tensor:
+    """(B, D) state of the newest token of each row; what the last block says of the others nobody
+    reads.
+    """
     for i, block in enumerate(blocks):
         last = newest if i + 1 == len(blocks) else None
         x = block.extend(x, keys[i], values[i], base, seen, last)  # type: ignore[operator]
@@ -100,10 +135,13 @@ class ItemNet(nn.Module):
 
     Args:
         cosine: score items by the cosine of state and embedding; otherwise by their dot product.
-        untied: what an item says as context departs from what it is as an answer, by a learned vector that starts at 0.
+        untied: what an item says as context departs from what it is as an answer, by a learned
+            vector that starts at 0.
     """
 
-    def __init__(self, n_items: int, width: int, dropout: float, cosine: bool, untied: bool = False):
+    def __init__(
+        self, n_items: int, width: int, dropout: float, cosine: bool, untied: bool = False
+    ):
         super().__init__()
         self.width, self.cosine = width, cosine
         self.dropout = KeyedDropout(dropout)
@@ -116,7 +154,9 @@ class ItemNet(nn.Module):
         return x if self.apart is None else x + self.apart(items)
 
     def initialise(self, vectors: np.ndarray, generator: torch.Generator) -> None:
-        """First weights from this generator; item embeddings from `vectors` (N + 1, D), or (0, D) for none."""
+        """First weights from this generator; item embeddings from `vectors` (N + 1, D), or (0, D)
+        for none.
+        """
         with torch.no_grad():
             for name, weight in self.named_parameters():
                 if weight.ndim > 1:

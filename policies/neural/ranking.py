@@ -1,4 +1,6 @@
-"""What the transformers share around their scores: ranking on tensors, weights to arrays and back."""
+"""What the transformers share around their scores: ranking on tensors, weights to
+arrays and back.
+"""
 
 import numpy as np
 import torch
@@ -11,7 +13,9 @@ GROUP = 64  # columns whose peak is looked at first
 
 
 def best_allowed(scores: Tensor, exclude: np.ndarray, available: np.ndarray, k: int) -> np.ndarray:
-    """(B, k) int32 best items that may be shown, best first; equal scores go to the lower id. Changes `scores`."""
+    """(B, k) int32 best items that may be shown, best first; equal scores go to the lower id.
+    Changes `scores`.
+    """
     scores.index_fill_(1, torch.from_numpy(np.flatnonzero(~available)), -torch.inf)
     if exclude.shape[1]:
         scores.scatter_(1, torch.from_numpy(exclude.astype(np.int64)), -torch.inf)
@@ -24,7 +28,9 @@ def best_allowed(scores: Tensor, exclude: np.ndarray, available: np.ndarray, k: 
 
 
 def _first_best(scores: Tensor) -> Tensor:
-    """(B,) the best column of each row, the first among equals: argmax, ten times as fast in wide rows."""
+    """(B,) the best column of each row, the first among equals: argmax, ten times as fast in wide
+    rows.
+    """
     rows, width = scores.shape
     groups = width // GROUP
     if groups < 2:
@@ -44,7 +50,8 @@ def _first_best(scores: Tensor) -> Tensor:
 def _top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k best values of each row and where they are, in no certain order among equals.
 
-    In wide rows the best k lie in the k groups with the highest peaks, and finding peaks is much cheaper than sorting.
+    In wide rows the best k lie in the k groups with the highest peaks, and finding peaks is much
+    cheaper than sorting.
     """
     rows, width = scores.shape
     groups = width // GROUP
@@ -60,13 +67,18 @@ def _top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 def numpy_state(net: nn.Module) -> dict[str, np.ndarray]:
     """The weights as arrays, under names that cannot collide with a policy's own."""
-    return {_PREFIX + name: value.detach().cpu().numpy().copy() for name, value in net.state_dict().items()}
+    return {
+        _PREFIX + name: value.detach().cpu().numpy().copy()
+        for name, value in net.state_dict().items()
+    }
 
 
 def torch_state(state: dict[str, np.ndarray]) -> dict[str, Tensor]:
     """The weights of `numpy_state` as tensors."""
     found = {
-        name[len(_PREFIX) :]: torch.from_numpy(np.array(v)) for name, v in state.items() if name.startswith(_PREFIX)
+        name[len(_PREFIX) :]: torch.from_numpy(np.array(v))
+        for name, v in state.items()
+        if name.startswith(_PREFIX)
     }
     if not found:
         raise InputError("the stored state holds no weights; it belongs to another policy")

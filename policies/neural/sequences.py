@@ -1,7 +1,7 @@
 """From logs to training batches without wasted padding; shared by sasrec and gptrec.
 
-A *window* is a run of one user's tokens. Windows of like length share a batch, so that little is padded, and a
-batch holds about the same number of tokens whatever the lengths.
+A *window* is a run of one user's tokens. Windows of like length share a batch, so that little is
+padded, and a batch holds about the same number of tokens whatever the lengths.
 """
 
 from collections.abc import Iterator
@@ -47,12 +47,14 @@ class Batch:
     Attributes:
         users: (B,) user ids.
         items: (B, T) int32; column 0 is the start token N + 1, 0 is padding.
-        segments: (B, T) int8 who spoke and what was answered (all 0 for a policy that does not care).
+        segments: (B, T) int8 who spoke and what was answered (all 0 for a policy that does not
+            care).
         offset: (B,) position of column 0, so that every position is trained.
         where: (P,) index into the B * T states from which to predict.
         targets: (P,) int32 the item to predict.
         weights: (P,) float32.
-        skipped: (P, S) int32 items of the target's page that were shown and ignored, 0 where none; S may be 0.
+        skipped: (P, S) int32 items of the target's page that were shown and ignored, 0 where none;
+            S may be 0.
         shown: whether these are pages as they were shown; then several targets may share a state.
     """
 
@@ -67,17 +69,22 @@ class Batch:
     shown: bool = False
 
 
-def windows(lengths: np.ndarray, longest: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def windows(
+    lengths: np.ndarray, longest: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cuts sequences into windows of at most `longest`, at a random phase.
 
     Args:
         lengths: (U,) tokens per sequence.
 
     Returns:
-        row (W,) the sequence, begin (W,) and size (W,) within it; together they cover each token once.
+        row (W,) the sequence, begin (W,) and size (W,) within it; together they cover each token
+        once.
     """
     phase = np.where(lengths > longest, rng.integers(0, longest, len(lengths)), 0)
-    pieces = np.where(lengths > longest, (lengths - phase + longest - 1) // longest + (phase > 0), 1)
+    pieces = np.where(
+        lengths > longest, (lengths - phase + longest - 1) // longest + (phase > 0), 1
+    )
     row = np.repeat(np.arange(len(lengths)), pieces)
     k = np.arange(len(row)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
     # With a phase the first piece is the short one: [0, phase), [phase, phase + longest), ...
@@ -89,8 +96,12 @@ def windows(lengths: np.ndarray, longest: int, rng: np.random.Generator) -> tupl
     return row[kept], begin[kept], size[kept]
 
 
-def by_length(sizes: np.ndarray, batch_tokens: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Indices of windows of like size, about `batch_tokens` tokens together, batches in random order."""
+def by_length(
+    sizes: np.ndarray, batch_tokens: int, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Indices of windows of like size, about `batch_tokens` tokens together, batches in random
+    order.
+    """
     order = np.lexsort((rng.random(len(sizes)), sizes))
     batches = []
     begin = 0
@@ -113,7 +124,9 @@ def autoregressive(
     rng: np.random.Generator,
     room: int = 0,
 ) -> Iterator[Batch]:
-    """One epoch: predict each click from the ones before it. Half of the windows start at a random position <= room."""
+    """One epoch: predict each click from the ones before it. Half of the windows start at a random
+    position <= room.
+    """
     row, begin, size = windows(sequences.lengths, longest, rng)
     for pick in by_length(size, batch_tokens, rng):
         width = int(size[pick].max())
@@ -151,7 +164,8 @@ def next_clicks(
     """Validation: each user's last `length` early clicks and its first late one.
 
     Returns:
-        users (V,), contexts (V, length) int32 left-padded, targets (V,) int32, at most `most` users.
+        users (V,), contexts (V, length) int32 left-padded, targets (V,) int32, at most `most`
+        users.
     """
     before, after = Sequences.of(early), Sequences.of(late)
     users = np.intersect1d(before.users, after.users)
@@ -165,7 +179,11 @@ def last_items(sequences: Sequences, users: np.ndarray, length: int) -> np.ndarr
     """(V, length) int32: each user's last clicks, oldest first, left-padded with 0."""
     at = np.searchsorted(sequences.users, users)
     at_safe = np.minimum(at, len(sequences.users) - 1)
-    known = (at < len(sequences.users)) & (sequences.users[at_safe] == users) if len(sequences.users) else at < 0
+    known = (
+        (at < len(sequences.users)) & (sequences.users[at_safe] == users)
+        if len(sequences.users)
+        else at < 0
+    )
     if not known.any():
         return np.zeros((len(users), length), np.int32)
     index = sequences.starts[at_safe + 1][:, None] - length + np.arange(length)
@@ -174,7 +192,9 @@ def last_items(sequences: Sequences, users: np.ndarray, length: int) -> np.ndarr
 
 
 def remember(memory: np.ndarray, log: Impressions) -> np.ndarray:
-    """(U', L) each user's last L clicks after those of `log`; rows are user ids, added where needed."""
+    """(U', L) each user's last L clicks after those of `log`; rows are user ids, added where
+    needed.
+    """
     length = memory.shape[1]
     sequences = Sequences.of(log)
     if not len(sequences.users):

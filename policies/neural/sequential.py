@@ -1,4 +1,6 @@
-"""What the neural sequence policies share: settings, training, validation, ranking. They differ in the network."""
+"""What the neural sequence policies share: settings, training, validation, ranking. They differ in
+the network.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,14 +19,23 @@ from policies.log import Impressions
 from policies.neural.cooccurrence import ppmi_vectors
 from policies.neural.losses import LOSSES, Recipe
 from policies.neural.ranking import best_allowed, numpy_state, torch_state
-from policies.neural.sequences import Batch, Sequences, autoregressive, joined, next_clicks, remember, split_by_time
+from policies.neural.sequences import (
+    Batch,
+    Sequences,
+    autoregressive,
+    joined,
+    next_clicks,
+    remember,
+    split_by_time,
+)
 from policies.neural.sessions import CHUNK
 from policies.neural.training import Stage, Trainer, ndcg_of, seeded
 
 
 @dataclass
 class Sequential:
-    """A network that reads a user's last clicks and says a vector; items are scored by their nearness to it.
+    """A network that reads a user's last clicks and says a vector; items are scored by their
+    nearness to it.
 
     Subclasses give `_make` and, where they cache or read more than clicks, `_slates` and the rest.
     """
@@ -34,18 +45,21 @@ class Sequential:
     heads: int = 2
     length: int = 50  # clicks of context
     room: int = 0  # positions beyond them
-    chunk: int = CHUNK  # sessions computed at once; more of them is faster where as many are on the same page
+    # sessions computed at once; more of them is faster where as many are on the same page
+    chunk: int = CHUNK
     dropout: float = 0.2
     epochs: int = 5
     patience: int = 2  # a stage ends after so many validations without a better score
     update_epochs: int = 2
-    update_batches: int = 200  # of an epoch of an update, at most; a random part of the rows where there are more
+    # of an epoch of an update, at most; a random part of the rows where there are more
+    update_batches: int = 200
     update_steps: int = 0  # exactly so many steps per update; 0 = update_epochs
     rate: float = 2e-3
     update_rate: float = 5e-4
     loss: str = "softmax"  # or bce: dot products against one drawn negative per click
     temperature: float = 0.07
-    sampled: int = 1024  # negatives per batch where the catalogue is larger; 0 = softmax over all items
+    # negatives per batch where the catalogue is larger; 0 = softmax over all items
+    sampled: int = 1024
     decay: float = 0.01  # weight decay
     untied: bool = False  # what an item says as context departs from what it is as an answer
     start: bool = True  # item embeddings started from the co-occurrence of items
@@ -54,7 +68,8 @@ class Sequential:
     validation_users: int = 1000
     history_of: Literal["impressions", "clicks"] = "clicks"
     history_length: int = field(init=False, default=0)
-    scores_: list[float] = field(init=False, default_factory=list, repr=False)  # validation NDCG@10, in order
+    # validation NDCG@10, in order
+    scores_: list[float] = field(init=False, default_factory=list, repr=False)
 
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
@@ -68,7 +83,8 @@ class Sequential:
         self._net: Any = None
         self._memory = np.zeros((0, self.length), np.int32)
         self._popularity = np.zeros(0)
-        self._vectors: Tensor | None = None  # of the items as they are scored, while the weights stay
+        # of the items as they are scored, while the weights stay
+        self._vectors: Tensor | None = None
 
     @property
     def net(self) -> Any:
@@ -84,29 +100,42 @@ class Sequential:
     def _make(self, n_items: int, n_users: int) -> torch.nn.Module:
         raise NotImplementedError
 
-    # -- learning -------------------------------------------------------------------------------------------------
+    # -- learning ----------------------------------------------------------------------------------
 
-    def begin(self, clicks: Sequences, n_items: int, n_users: int, rng: np.random.Generator) -> None:
+    def begin(
+        self, clicks: Sequences, n_items: int, n_users: int, rng: np.random.Generator
+    ) -> None:
         """A network with its first weights."""
         self._net = self._make(n_items, n_users).eval()
         width = self._net.width
-        vectors = ppmi_vectors(clicks, n_items, width, rng) if self.start else np.zeros((0, width), np.float32)
+        vectors = (
+            ppmi_vectors(clicks, n_items, width, rng)
+            if self.start
+            else np.zeros((0, width), np.float32)
+        )
         self._net.initialise(vectors, seeded(rng))
         self._popularity = np.bincount(clicks.items, minlength=n_items + 1).astype(np.float64)
         self._forget()
 
     def batches(self, clicks: Sequences, rng: np.random.Generator) -> Iterator[Batch]:
-        """One epoch: predict each click from the ones before it; windows are as long as what serving sees, and a target."""
-        return autoregressive(clicks, self.n_items, self.length + 1, self.batch_tokens, rng, self.room)
+        """One epoch: predict each click from the ones before it; windows are as long as what
+        serving sees, and a target.
+        """
+        return autoregressive(
+            clicks, self.n_items, self.length + 1, self.batch_tokens, rng, self.room
+        )
 
     def stages(self, clicks: Sequences) -> list[Stage]:
         """How a network is trained from its first weights."""
         return [Stage("training", lambda rng: self.batches(clicks, rng), self.rate, self.epochs)]
 
     def trainer(
-        self, stages: list[Stage], rng: np.random.Generator, validate: Callable[[], float] | None = None,
+        self,
+        stages: list[Stage],
+        rng: np.random.Generator,
+        validate: Callable[[], float] | None = None,
         **limits: Any,
-    ) -> Trainer:  # fmt: skip
+    ) -> Trainer:
         """A trainer of this policy's network; `limits` are those of `Trainer`."""
         self._forget()
         recipe = Recipe(self.loss, self.temperature, self.sampled, self.decay)
@@ -117,13 +146,21 @@ class Sequential:
         clicks = Sequences.of(early)
         self.begin(clicks, catalogue.size, int(log.user.max()) + 1, rng)
         users, contexts, targets = next_clicks(early, late, self.length, self.validation_users, rng)
-        validate = (lambda: ndcg_of(self.top(users, contexts, min(10, self.n_items)), targets)) if len(users) else None
-        self.scores_ = self.trainer(self.stages(clicks), rng, validate, patience=self.patience).run()
+        validate = (
+            (lambda: ndcg_of(self.top(users, contexts, min(10, self.n_items)), targets))
+            if len(users)
+            else None
+        )
+        self.scores_ = self.trainer(
+            self.stages(clicks), rng, validate, patience=self.patience
+        ).run()
         self._memory = remember(np.zeros((0, self.length), np.int32), log)
         self._forget()
 
     def update(self, log: Impressions, catalogue: Catalogue, rng: np.random.Generator) -> None:
-        """Fine-tunes on the users who clicked since, their remembered clicks included so that little is forgotten."""
+        """Fine-tunes on the users who clicked since, their remembered clicks included so that
+        little is forgotten.
+        """
         if not log.clicked.any():
             return
         clicks = joined(self._memory, log)
@@ -142,20 +179,26 @@ class Sequential:
         return [self.update_steps] if self.update_steps > 0 else None
 
     def _count(self, log: Impressions) -> None:
-        self._popularity = self._popularity + np.bincount(log.item[log.clicked], minlength=len(self._popularity))
+        self._popularity = self._popularity + np.bincount(
+            log.item[log.clicked], minlength=len(self._popularity)
+        )
 
     def _forget(self) -> None:
         """Drops what was computed with weights that have changed."""
         self._vectors = None
 
-    # -- ranking --------------------------------------------------------------------------------------------------
+    # -- ranking -----------------------------------------------------------------------------------
 
     def _item_vectors(self) -> Tensor:
-        """(N + 1, D) of the items as they are scored; transposed in memory, as one product of many reads it."""
+        """(N + 1, D) of the items as they are scored; transposed in memory, as one product of many
+        reads it.
+        """
         vectors: Tensor = self.net.scale(self.net.item_vectors()).T.contiguous().T
         return vectors
 
-    def _slates(self, requests: Requests, k: int, vectors: Tensor, width: int | None = None) -> np.ndarray:
+    def _slates(
+        self, requests: Requests, k: int, vectors: Tensor, width: int | None = None
+    ) -> np.ndarray:
         """(B, k) items for requests of one page.
 
         Args:
@@ -176,13 +219,17 @@ class Sequential:
         return Slates(slates, np.ones(slates.shape, np.float32))
 
     @torch.inference_mode()
-    def top(self, users: np.ndarray, contexts: np.ndarray, k: int, exclude: Sequences | None = None) -> np.ndarray:
-        """(V, k) best items after these clicks, outside of any session; users of like length share a batch.
+    def top(
+        self, users: np.ndarray, contexts: np.ndarray, k: int, exclude: Sequences | None = None
+    ) -> np.ndarray:
+        """(V, k) best items after these clicks, outside of any session; users of like length share
+        a batch.
 
         Args:
             users: (V,) ids.
             contexts: (V, L) int32, left-padded with 0.
-            exclude: what each user may not get, its sequences in the order of `users`; None = everything may come.
+            exclude: what each user may not get, its sequences in the order of `users`; None =
+                everything may come.
         """
         slates = np.zeros((len(users), k), np.int32)
         vectors = self._item_vectors()
@@ -191,7 +238,9 @@ class Sequential:
         for begin in range(0, len(order), CHUNK):
             rows = order[begin : begin + CHUNK]
             width = max(int(counts[rows].max()), 1)
-            requests = plain_requests(contexts[rows][:, -width:], self.n_items, users[rows], padded(exclude, rows))
+            requests = plain_requests(
+                contexts[rows][:, -width:], self.n_items, users[rows], padded(exclude, rows)
+            )
             slates[rows] = self._slates(requests, k, vectors, width)
         return slates
 
@@ -227,8 +276,11 @@ class Recomputing(Sequential):
         """(B, D) what comes after these clicks (B, W), left-aligned, padded with 0."""
         raise NotImplementedError
 
-    def _slates(self, requests: Requests, k: int, vectors: Tensor, width: int | None = None) -> np.ndarray:
-        # Chunks of one shape, the last one padded: a user gets the same bits whoever shares the chunk.
+    def _slates(
+        self, requests: Requests, k: int, vectors: Tensor, width: int | None = None
+    ) -> np.ndarray:
+        # Chunks of one shape, the last one padded: a user gets the same bits whoever shares the
+        # chunk.
         chunk = self.chunk if width is None else CHUNK
         width = self.length if width is None else width
         clicked = np.where(requests.feedback > 0, requests.items, 0)[:, -width:]

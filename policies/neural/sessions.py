@@ -1,8 +1,8 @@
 """Keys and values kept from page to page of a session; shared by sasrec and gptrec.
 
-A session's context starts as what came before it, grows by a block of tokens with every page, and is rebuilt after
-a fixed number of pages. Chunks have a fixed shape, the last one padded: the same user then gets bit for bit the same
-scores whoever shares the chunk.
+A session's context starts as what came before it, grows by a block of tokens with every page, and
+is rebuilt after a fixed number of pages. Chunks have a fixed shape, the last one padded: the same
+user then gets bit for bit the same scores whoever shares the chunk.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,9 @@ CHUNK = 64  # rows computed at once, unless a policy says otherwise
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Tokens of B users, left-aligned: items (B, T) int64 with 0 for none, segments (B, T) int64, users (B,) int64."""
+    """Tokens of B users, left-aligned: items (B, T) int64 with 0 for none, segments (B, T) int64,
+    users (B,) int64.
+    """
 
     items: Tensor
     segments: Tensor
@@ -37,16 +39,23 @@ class CachedNet(Protocol):
     def scale(self, vectors: Tensor) -> Tensor: ...
 
     def extend(
-        self, tokens: Tokens, first: Tensor, keys: list[Tensor], values: list[Tensor], base: int,
-        seen: Tensor | None, newest: Tensor,
-    ) -> Tensor:  # fmt: skip
+        self,
+        tokens: Tokens,
+        first: Tensor,
+        keys: list[Tensor],
+        values: list[Tensor],
+        base: int,
+        seen: Tensor | None,
+        newest: Tensor,
+    ) -> Tensor:
         """(B, D) state of the newest of the new tokens of each row.
 
         Args:
             first: (B,) position of the first new token.
-            keys, values: per layer (B, heads, slots, D / heads); the new ones are written from slot `base` on.
-            seen: (B, T, base + T) the slots that each new token attends to, bool or added to the scores (0 or -inf);
-                None = itself and all before it.
+            keys, values: per layer (B, heads, slots, D / heads); the new ones are written from slot
+                `base` on.
+            seen: (B, T, base + T) the slots that each new token attends to, bool or added to the
+                scores (0 or -inf); None = itself and all before it.
             newest: (B,) which of the T it is.
         """
         ...
@@ -54,7 +63,9 @@ class CachedNet(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """Histories as tokens that a policy chose: (B, H) arrays, `keep` says which entries are tokens at all."""
+    """Histories as tokens that a policy chose: (B, H) arrays, `keep` says which entries are tokens
+    at all.
+    """
 
     items: np.ndarray
     segments: np.ndarray
@@ -65,7 +76,9 @@ class Entries:
 def left_aligned(
     items: np.ndarray, segments: np.ndarray, mask: np.ndarray, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(B, width) items and segments: the last `width` masked entries of each row, oldest first, then zeros."""
+    """(B, width) items and segments: the last `width` masked entries of each row, oldest first,
+    then zeros.
+    """
     from_right = np.cumsum(mask[:, ::-1], axis=1)[:, ::-1]
     rows, columns = np.nonzero(mask & (from_right <= width))
     count = np.minimum(mask.sum(axis=1), width)
@@ -81,7 +94,13 @@ class Wave:
     """The live sessions of one wave, all on the same page."""
 
     def __init__(
-        self, net: CachedNet, users: np.ndarray, rows: np.ndarray, sessions: np.ndarray, slots: int, chunk: int
+        self,
+        net: CachedNet,
+        users: np.ndarray,
+        rows: np.ndarray,
+        sessions: np.ndarray,
+        slots: int,
+        chunk: int,
     ):
         self.net, self.users, self.sessions, self.chunk = net, users, sessions, chunk
         size = -(-len(users) // chunk) * chunk
@@ -101,14 +120,18 @@ class Wave:
         return [slice(begin, begin + self.chunk) for begin in range(0, len(self.count), self.chunk)]
 
     def find(self, users: np.ndarray, sessions: np.ndarray) -> np.ndarray | None:
-        """Where these users stand, or None unless all are here with these sessions. `self.users` ascends."""
+        """Where these users stand, or None unless all are here with these sessions. `self.users`
+        ascends.
+        """
         at = np.minimum(np.searchsorted(self.users, users), len(self.users) - 1)
         if len(at) and (self.users[at] == users).all() and (self.sessions[at] == sessions).all():
             return at
         return None
 
     def append(self, at: np.ndarray, items: np.ndarray, segments: np.ndarray) -> None:
-        """Adds a block of tokens (B, T), left-aligned, for the users standing at `at`; the others get none."""
+        """Adds a block of tokens (B, T), left-aligned, for the users standing at `at`; the others
+        get none.
+        """
         width = items.shape[1]
         block = torch.zeros((len(self.count), width), dtype=torch.int64)
         spoken = torch.zeros_like(block)
@@ -131,7 +154,8 @@ class Wave:
             return self.net.extend(tokens, self.count[here], keys, values, 0, None, newest)
         width = items.shape[1]
         end = self.base + width
-        # Within the block tokens come first and padding last, so that causality alone hides the padding.
+        # Within the block tokens come first and padding last, so that causality alone hides the
+        # padding.
         known = self.valid[here, None, :end].clone()
         known[..., self.base :] = True
         hidden = torch.full((width, end), -torch.inf).triu(self.base + 1)
@@ -151,7 +175,13 @@ class Wave:
         keys, values = [k[here] for k in self.keys], [v[here] for v in self.values]
         first = self.count[here] + depth
         return self.net.extend(
-            tokens, first, keys, values, base + depth, seen, torch.zeros(self.chunk, dtype=torch.int64)
+            tokens,
+            first,
+            keys,
+            values,
+            base + depth,
+            seen,
+            torch.zeros(self.chunk, dtype=torch.int64),
         )
 
     def forget(self, depth: int) -> None:
@@ -164,7 +194,12 @@ class Wave:
         pick = torch.zeros(size, dtype=torch.int64)
         pick[: len(at)] = torch.from_numpy(at)
         new = object.__new__(Wave)
-        new.net, new.users, new.sessions, new.chunk = self.net, self.users[at], self.sessions[at], self.chunk
+        new.net, new.users, new.sessions, new.chunk = (
+            self.net,
+            self.users[at],
+            self.sessions[at],
+            self.chunk,
+        )
         new.keys = [k[pick] for k in self.keys]
         new.values = [v[pick] for v in self.values]
         new.valid, new.count = self.valid[pick], self.count[pick]
@@ -184,7 +219,9 @@ class SessionStore:
         chunk: rows computed at once.
     """
 
-    def __init__(self, base_length: int, window: int, room: int, scratch: int = 0, chunk: int = CHUNK):
+    def __init__(
+        self, base_length: int, window: int, room: int, scratch: int = 0, chunk: int = CHUNK
+    ):
         self.base_length, self.window, self.room, self.scratch = base_length, window, room, scratch
         self.chunk = chunk
         self.wave: Wave | None = None
@@ -201,7 +238,9 @@ class SessionStore:
         user_rows: Callable,
         slate_size: int,
     ) -> tuple[Wave, np.ndarray]:
-        """The wave, brought up to this page, and where its users stand. `start` is the start token's id."""
+        """The wave, brought up to this page, and where its users stand. `start` is the start
+        token's id.
+        """
         page = int(requests.pages[0])
         phase = page % self.rebuild_every(slate_size)
         wave = self.wave
@@ -209,21 +248,31 @@ class SessionStore:
         if wave is not None and phase and wave.page == page - 1 and wave.net is net:
             at = wave.find(requests.users, requests.sessions)
         if wave is None or at is None:
-            wave, at = self._fresh(net, requests, entries, page - phase, start, user_rows, slate_size)
+            wave, at = self._fresh(
+                net, requests, entries, page - phase, start, user_rows, slate_size
+            )
         elif len(at) < 0.6 * len(wave.users):
             wave = wave.narrowed(np.sort(at))
             at = np.searchsorted(wave.users, requests.users)
         for turn in range(wave.page, page):
-            block = left_aligned(entries.items, entries.segments, entries.keep & (entries.turns == turn), slate_size)
+            block = left_aligned(
+                entries.items, entries.segments, entries.keep & (entries.turns == turn), slate_size
+            )
             wave.append(at, *block)
         wave.page = page
         self.wave = wave
         return wave, at
 
     def _fresh(
-        self, net: CachedNet, requests: Requests, entries: Entries, first_page: int, start: int,
-        user_rows: Callable, slate_size: int,
-    ) -> tuple[Wave, np.ndarray]:  # fmt: skip
+        self,
+        net: CachedNet,
+        requests: Requests,
+        entries: Entries,
+        first_page: int,
+        start: int,
+        user_rows: Callable,
+        slate_size: int,
+    ) -> tuple[Wave, np.ndarray]:
         order = np.argsort(requests.users, kind="stable")
         at = np.argsort(order, kind="stable")
         slots = 1 + self.base_length + self.rebuild_every(slate_size) * slate_size + self.scratch

@@ -25,8 +25,8 @@ class Stage:
         batches: makes one epoch.
         rate: the first learning rate; it falls to zero over the stage.
         epochs: length of the stage where no budget is given.
-        weave: changes a batch just before it is used, with the model as it then is, told what share of the stage is
-            done; None = as it is.
+        weave: changes a batch just before it is used, with the model as it then is, told what share
+            of the stage is done; None = as it is.
         share: of the time, where a budget is given.
         own_best: keep the best weights of this stage, even if an earlier stage had better ones.
     """
@@ -46,7 +46,8 @@ TRIM_EVERY = 25  # steps
 def trim() -> None:
     """Hands freed memory back to the system, where the C library can (glibc).
 
-    Every batch has a shape of its own; the holes that they leave would double the memory of a long training.
+    Every batch has a shape of its own; the holes that they leave would double the memory of a long
+    training.
     """
     release = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if release is not None:
@@ -59,13 +60,15 @@ def seeded(rng: np.random.Generator) -> torch.Generator:
 
 
 class Trainer:
-    """Trains a network through its stages, step by step, so that it can stop at any step and go on the same.
+    """Trains a network through its stages, step by step, so that it can stop at any step and go on
+    the same.
 
     Args:
         net: moved to CUDA for the time of the training where there is one.
         stages: one after the other.
         steps: length of each stage in steps; None = its epochs.
-        validate: scores the network as it is; the weights of the best score are kept, whatever the stage.
+        validate: scores the network as it is; the weights of the best score are kept, whatever the
+            stage.
         evaluations: how often to validate in a stage that has `steps`; otherwise once per epoch.
         patience: end a stage after so many scores without a better one.
     """
@@ -103,14 +106,15 @@ class Trainer:
         self.device = torch.device("cuda") if torch.cuda.is_available() else self._home
         self._optimiser = self._fresh_optimiser()
 
-    # -- running --------------------------------------------------------------------------------------------------
+    # -- running -----------------------------------------------------------------------------------
 
     @property
     def done(self) -> bool:
         return self.stage >= len(self.stages)
 
     def run(self, after: Callable[["Trainer", bool], None] | None = None) -> list[float]:
-        """Trains to the end and leaves the best weights in the network; returns the validation scores.
+        """Trains to the end and leaves the best weights in the network; returns the validation
+        scores.
 
         Args:
             after: called after each step with this trainer and whether it has just validated.
@@ -158,7 +162,9 @@ class Trainer:
 
     def _fresh_optimiser(self) -> torch.optim.Optimizer:
         self.net.to(self.device)
-        return torch.optim.AdamW(self.net.parameters(), lr=1e-3, weight_decay=self.recipe.decay, fused=True)
+        return torch.optim.AdamW(
+            self.net.parameters(), lr=1e-3, weight_decay=self.recipe.decay, fused=True
+        )
 
     def _learn(self, batch: Batch, stage: Stage) -> None:
         self.net.train()
@@ -171,7 +177,9 @@ class Trainer:
         for group in self._optimiser.param_groups:
             group["lr"] = stage.rate * (1 - done)
         self._optimiser.zero_grad(set_to_none=True)
-        with torch.autocast("cuda", torch.bfloat16) if self.device.type == "cuda" else nullcontext():
+        with (
+            torch.autocast("cuda", torch.bfloat16) if self.device.type == "cuda" else nullcontext()
+        ):
             loss = loss_of(self.net, batch, self.recipe, self.negatives, self.rng)  # type: ignore[arg-type]
         loss.backward()
         nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
@@ -185,7 +193,9 @@ class Trainer:
         with self.at_home():
             score = self.validate()
             if score >= max(here, default=-np.inf):
-                self.best = {name: value.detach().clone() for name, value in self.net.state_dict().items()}
+                self.best = {
+                    name: value.detach().clone() for name, value in self.net.state_dict().items()
+                }
         self.scores.append(score)
         here = self.scores[self.first_score :]
         return len(here) - 1 - int(np.argmax(here)) >= self.patience
@@ -197,33 +207,52 @@ class Trainer:
         yield
         self.net.to(self.device)
 
-    # -- stopping and going on ------------------------------------------------------------------------------------
+    # -- stopping and going on ---------------------------------------------------------------------
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything that decides how the training goes on, as arrays."""
-        arrays = {f"net.{k}": v.detach().cpu().numpy().copy() for k, v in self.net.state_dict().items()}
+        arrays = {
+            f"net.{k}": v.detach().cpu().numpy().copy() for k, v in self.net.state_dict().items()
+        }
         arrays |= {f"best.{k}": v.cpu().numpy().copy() for k, v in self.best.items()}
         for i, values in self._optimiser.state_dict()["state"].items():
             arrays |= {f"optimiser.{i}.{k}": v.cpu().numpy().copy() for k, v in values.items()}
         words = {
-            "rng": self.rng.bit_generator.state, "epoch_start": self._epoch_start, "stage": self.stage,
-            "step": self.step, "place": self.place if self._epoch else -1, "steps": self.steps, "every": self.every,
-            "scores": self.scores, "first_score": self.first_score, "sequences": self.sequences,
-        }  # fmt: skip
+            "rng": self.rng.bit_generator.state,
+            "epoch_start": self._epoch_start,
+            "stage": self.stage,
+            "step": self.step,
+            "place": self.place if self._epoch else -1,
+            "steps": self.steps,
+            "every": self.every,
+            "scores": self.scores,
+            "first_score": self.first_score,
+            "sequences": self.sequences,
+        }
         arrays["torch_generator"] = self.generator.get_state().numpy().copy()
         arrays["words"] = np.frombuffer(json.dumps(words).encode(), np.uint8).copy()
         return arrays
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
-        """Goes on from what `state` gave; the arguments must be those of the trainer that gave it."""
+        """Goes on from what `state` gave; the arguments must be those of the trainer
+        that gave it.
+        """
         words = json.loads(arrays["words"].tobytes().decode())
         try:
             self.net.load_state_dict(_part(arrays, "net."))
         except RuntimeError as error:
-            raise InputError(f"the checkpoint is of another model: {str(error).splitlines()[-1].strip()}") from None
+            raise InputError(
+                f"the checkpoint is of another model: {str(error).splitlines()[-1].strip()}"
+            ) from None
         self.best = _part(arrays, "best.")
-        self.stage, self.step, self.steps, self.every = (words[k] for k in ("stage", "step", "steps", "every"))
-        self.scores, self.first_score, self.sequences = words["scores"], words["first_score"], words["sequences"]
+        self.stage, self.step, self.steps, self.every = (
+            words[k] for k in ("stage", "step", "steps", "every")
+        )
+        self.scores, self.first_score, self.sequences = (
+            words["scores"],
+            words["first_score"],
+            words["sequences"],
+        )
         self._optimiser = self._fresh_optimiser()
         moments: dict[int, dict[str, Tensor]] = {}
         for name, value in _part(arrays, "optimiser.").items():
@@ -235,14 +264,21 @@ class Trainer:
         self._epoch, self.place, self._epoch_start = [], 0, words["epoch_start"]
         if words["place"] >= 0:
             self.rng.bit_generator.state = words["epoch_start"]
-            self._epoch, self.place = list(self.stages[self.stage].batches(self.rng)), words["place"]
+            self._epoch, self.place = (
+                list(self.stages[self.stage].batches(self.rng)),
+                words["place"],
+            )
         self.rng.bit_generator.state = words["rng"]
         self.generator.set_state(torch.from_numpy(arrays["torch_generator"].copy()))
 
 
 def _part(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, Tensor]:
     """The tensors whose names begin with this, without it."""
-    return {k[len(prefix) :]: torch.from_numpy(v.copy()) for k, v in arrays.items() if k.startswith(prefix)}
+    return {
+        k[len(prefix) :]: torch.from_numpy(v.copy())
+        for k, v in arrays.items()
+        if k.startswith(prefix)
+    }
 
 
 def ndcg_of(slates: np.ndarray, targets: np.ndarray) -> float:

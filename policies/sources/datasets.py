@@ -1,4 +1,6 @@
-"""Real logs by name: `kuairand:DIR`, `movietweetings:DIR`, `movielens:DIR`, or the path of an event table."""
+"""Real logs by name: `kuairand:DIR`, `movietweetings:DIR`, `movielens:DIR`, or the path of an event
+table.
+"""
 
 from pathlib import Path
 
@@ -24,18 +26,21 @@ def load(
     """Loads a log.
 
     Args:
-        spec: "kuairand:DIR", "movietweetings:DIR", "movielens:DIR" a .csv, .tsv, .parquet or .inter file, or a .txt of
-            "user item item ..." lines.
+        spec: "kuairand:DIR", "movietweetings:DIR", "movielens:DIR" a .csv, .tsv, .parquet or .inter
+            file, or a .txt of "user item item ..." lines.
         columns: "user=...,item=...,time=...,click=...|rating=..." for files.
         click_threshold: a rating (or value of the click column) of at least this counts as a click.
-        calibration: levels that overrule the published ones, by the names in `LEVEL_NAMES`; they count as assumed.
+        calibration: levels that overrule the published ones, by the names in `LEVEL_NAMES`; they
+            count as assumed.
 
     Raises:
         InputError: one line that says what is wrong with the log.
     """
     scheme, colon, rest = spec.partition(":")
     if colon and "/" not in scheme and scheme not in SCHEMES and not Path(spec).exists():
-        raise InputError(f"unknown kind of log '{scheme}:'{suggestion(scheme, [*SCHEMES, 'world'])}")
+        raise InputError(
+            f"unknown kind of log '{scheme}:'{suggestion(scheme, [*SCHEMES, 'world'])}"
+        )
     if scheme in SCHEMES and colon:
         if columns is not None:
             raise InputError(f"--columns is for event tables; {scheme}: knows its columns")
@@ -50,7 +55,9 @@ def load(
         except (OSError, ValueError) as error:
             if isinstance(error, InputError):
                 raise
-            raise InputError(f"{scheme}: '{folder}' cannot be read: {str(error).splitlines()[0]}") from None
+            raise InputError(
+                f"{scheme}: '{folder}' cannot be read: {str(error).splitlines()[0]}"
+            ) from None
     else:
         data = from_table(Path(spec), columns, click_threshold)
     levels = {"random_click_rate": generic_level(data), **data.calibration}
@@ -61,7 +68,9 @@ def load(
 
 
 def kuairand(folder: Path, click_threshold: float | None = None) -> Dataset:
-    """KuaiRand-Pure: the official CSV files, or `events.parquet`, `items.parquet` and `history_*.parquet`."""
+    """KuaiRand-Pure: the official CSV files, or `events.parquet`, `items.parquet` and
+    `history_*.parquet`.
+    """
     if click_threshold is not None:
         raise InputError("kuairand: has clicks of its own; --click-threshold is for ratings")
     if (folder / "events.parquet").exists():
@@ -72,7 +81,9 @@ def kuairand(folder: Path, click_threshold: float | None = None) -> Dataset:
         events, items = _kuairand_csv(folder)
     histories = sorted(folder.glob("history_*.parquet"))
     past = pd.read_parquet(histories[0]) if histories else None
-    everyone = events["user_id"] if past is None else pd.concat([events["user_id"], past["user_id"]])
+    everyone = (
+        events["user_id"] if past is None else pd.concat([events["user_id"], past["user_id"]])
+    )
     user_ids = np.unique(everyone.to_numpy())
     _, item_ids = encode(items["video_id"])
     items = items.sort_values("video_id")
@@ -89,26 +100,43 @@ def kuairand(folder: Path, click_threshold: float | None = None) -> Dataset:
     if not events["video_id"].isin(known).all():
         raise InputError(f"kuairand: the log shows videos that '{folder}' does not describe")
     log = Impressions.of(
-        user=user, item=np.searchsorted(known, events["video_id"]) + 1, time=time, session=session,
-        page=page, slot=np.minimum(slot, 127), clicked=events["is_click"] > 0, liked=events["is_like"] > 0,
-        hated=events["is_hate"] > 0, long_view=events["long_view"] > 0, watched=events["play_time_ms"] / 1000,
-    ).sorted()  # fmt: skip
+        user=user,
+        item=np.searchsorted(known, events["video_id"]) + 1,
+        time=time,
+        session=session,
+        page=page,
+        slot=np.minimum(slot, 127),
+        clicked=events["is_click"] > 0,
+        liked=events["is_like"] > 0,
+        hated=events["is_hate"] > 0,
+        long_view=events["long_view"] > 0,
+        watched=events["play_time_ms"] / 1000,
+    ).sorted()
     notes = [
-        "A click is the log's is_click. Only videos of a fixed pool are logged, so sessions have holes: "
-        "session length and return times are assumed from published counts.",
+        (
+            "A click is the log's is_click. Only videos of a fixed pool are logged, so sessions"
+            " have holes: session length and return times are assumed from published counts."
+        ),
         "The category is the first tag. Item counters are not used: they may include later days.",
     ]
     history = Impressions.empty()
     if past is not None:
         history = _kuairand_history(past, user_ids, known, float(time.min()))
         notes.append(
-            f"{len(history)} long views before the log (order known, times made up) are given to policies and taste."
+            f"{len(history)} long views before the log (order known, times made up) are given to"
+            " policies and taste."
         )
     return Dataset(
-        log.check(catalogue.size), catalogue, user_ids.astype(str), "kuairand",
-        frozenset({"skips", "watch", "long_view", "likes", "hates"}), dict(KUAIRAND_LEVELS), tuple(notes),
-        history, (hour + 8) % 24,
-    )  # fmt: skip
+        log.check(catalogue.size),
+        catalogue,
+        user_ids.astype(str),
+        "kuairand",
+        frozenset({"skips", "watch", "long_view", "likes", "hates"}),
+        dict(KUAIRAND_LEVELS),
+        tuple(notes),
+        history,
+        (hour + 8) % 24,
+    )
 
 
 def _kuairand_csv(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -118,19 +146,35 @@ def _kuairand_csv(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     basics = sorted(data.glob("video_features_basic*.csv"))
     if not logs or not basics:
         raise InputError(
-            f"'{folder}' holds neither events.parquet nor log_standard_*.csv and video_features_basic*.csv"
+            f"'{folder}' holds neither events.parquet nor log_standard_*.csv and"
+            " video_features_basic*.csv"
         )
     events = pd.concat([pd.read_csv(path) for path in logs], ignore_index=True).drop_duplicates()
-    wanted = ["user_id", "video_id", "time_ms", "is_click", "is_like", "is_hate", "long_view", "play_time_ms"]
+    wanted = [
+        "user_id",
+        "video_id",
+        "time_ms",
+        "is_click",
+        "is_like",
+        "is_hate",
+        "long_view",
+        "play_time_ms",
+    ]
     missing = [name for name in wanted if name not in events]
     if missing:
-        raise InputError(f"'{logs[0].name}' lacks {', '.join(missing)}; it has: {', '.join(events.columns)}")
+        raise InputError(
+            f"'{logs[0].name}' lacks {', '.join(missing)}; it has: {', '.join(events.columns)}"
+        )
     events["time"] = events["time_ms"] / 1000
     return events, pd.read_csv(basics[0])
 
 
-def _kuairand_history(past: pd.DataFrame, user_ids: np.ndarray, known: np.ndarray, start: float) -> Impressions:
-    """Long views before the log as clicks, a minute apart, the last one a minute before the log begins."""
+def _kuairand_history(
+    past: pd.DataFrame, user_ids: np.ndarray, known: np.ndarray, start: float
+) -> Impressions:
+    """Long views before the log as clicks, a minute apart, the last one a minute before the log
+    begins.
+    """
     past = past[["user_id", "long_watch_seq"]].explode("long_watch_seq").dropna()
     item = past["long_watch_seq"].to_numpy(np.int64)
     from_end = past.groupby("user_id").cumcount(ascending=False).to_numpy()
@@ -140,32 +184,48 @@ def _kuairand_history(past: pd.DataFrame, user_ids: np.ndarray, known: np.ndarra
         user=np.searchsorted(user_ids, past["user_id"].to_numpy())[inside],
         item=np.searchsorted(known, item[inside]) + 1,
         time=start - 60.0 * (from_end[inside] + 1),
-        session=np.full(len(ones), -1), clicked=ones, long_view=ones,
-    )  # fmt: skip
+        session=np.full(len(ones), -1),
+        clicked=ones,
+        long_view=ones,
+    )
 
 
 def movietweetings(folder: Path, click_threshold: float | None = None) -> Dataset:
-    """MovieTweetings: `events.parquet` and `items.parquet`, or `ratings.dat` and `movies.dat`; ratings 0 to 10."""
+    """MovieTweetings: `events.parquet` and `items.parquet`, or `ratings.dat` and `movies.dat`;
+    ratings 0 to 10.
+    """
     if (folder / "events.parquet").exists():
         events = pd.read_parquet(folder / "events.parquet")
         genres = pd.read_parquet(folder / "items.parquet").set_index("item_id")["genres"].str[0]
     else:
         events, genres = _dat(folder, "ratings.dat", "movies.dat")
-    return _ratings(events, genres, "movietweetings", 8.0 if click_threshold is None else click_threshold)
+    return _ratings(
+        events, genres, "movietweetings", 8.0 if click_threshold is None else click_threshold
+    )
 
 
 def movielens(folder: Path, click_threshold: float | None = None) -> Dataset:
-    """MovieLens: `ratings.csv` and `movies.csv`, `ratings.dat` and `movies.dat`, or `u.data` and `u.item`."""
+    """MovieLens: `ratings.csv` and `movies.csv`, `ratings.dat` and `movies.dat`, or `u.data` and
+    `u.item`.
+    """
     if (folder / "ratings.csv").exists():
-        events = pd.read_csv(folder / "ratings.csv").rename(columns={"userId": "user_id", "movieId": "item_id"})
-        films = pd.read_csv(folder / "movies.csv").set_index("movieId") if (folder / "movies.csv").exists() else None
+        events = pd.read_csv(folder / "ratings.csv").rename(
+            columns={"userId": "user_id", "movieId": "item_id"}
+        )
+        films = (
+            pd.read_csv(folder / "movies.csv").set_index("movieId")
+            if (folder / "movies.csv").exists()
+            else None
+        )
         genres = None if films is None else films["genres"].str.split("|").str[0]
     elif (folder / "u.data").exists():
         names = ["user_id", "item_id", "rating", "timestamp"]
         events, genres = pd.read_csv(folder / "u.data", sep="\t", names=names), None
     else:
         events, genres = _dat(folder, "ratings.dat", "movies.dat")
-    return _ratings(events, genres, "movielens", 4.0 if click_threshold is None else click_threshold)
+    return _ratings(
+        events, genres, "movielens", 4.0 if click_threshold is None else click_threshold
+    )
 
 
 def _dat(folder: Path, ratings: str, films: str) -> tuple[pd.DataFrame, pd.Series | None]:
@@ -177,12 +237,18 @@ def _dat(folder: Path, ratings: str, films: str) -> tuple[pd.DataFrame, pd.Serie
     if not (folder / films).exists():
         return events, None
     table = pd.read_csv(
-        folder / films, sep="::", names=["item_id", "title", "genres"], engine="python", encoding="latin-1"
+        folder / films,
+        sep="::",
+        names=["item_id", "title", "genres"],
+        engine="python",
+        encoding="latin-1",
     )
     return events, table.set_index("item_id")["genres"].str.split("|").str[0]
 
 
-def _ratings(events: pd.DataFrame, genres: pd.Series | None, name: str, threshold: float) -> Dataset:
+def _ratings(
+    events: pd.DataFrame, genres: pd.Series | None, name: str, threshold: float
+) -> Dataset:
     frame = pd.DataFrame(
         {
             "user": events["user_id"],

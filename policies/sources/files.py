@@ -8,7 +8,9 @@ from policies.common.errors import InputError
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """A .csv, .tsv, .parquet or RecBole .inter file as a frame; .inter types are cut off the column names."""
+    """A .csv, .tsv, .parquet or RecBole .inter file as a frame; .inter types are cut off the column
+    names.
+    """
     if not path.exists():
         raise InputError(f"there is no file '{path}'")
     readers = {".csv": ",", ".tsv": "\t", ".inter": "\t"}
@@ -19,7 +21,8 @@ def read_table(path: Path) -> pd.DataFrame:
             frame = pd.read_csv(path, sep=readers[path.suffix], low_memory=False)
         else:
             raise InputError(
-                f"'{path.name}': unknown kind of file; wanted .csv, .tsv, .parquet, .inter, or a .txt of lines 'user item item ...'"
+                f"'{path.name}': unknown kind of file; wanted .csv, .tsv, .parquet, .inter, or a"
+                " .txt of lines 'user item item ...'"
             )
     except pd.errors.EmptyDataError:
         raise InputError(f"'{path}' is empty; give a log with at least one event") from None

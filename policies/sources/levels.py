@@ -7,12 +7,19 @@ from policies.log import Dataset
 
 # Levels that a log with holes cannot tell; see "calibration" in docs/users.md for each source.
 KUAIRAND_LEVELS = {
-    "random_click_rate": (0.176, "KuaiRand-Pure, uniformly random exposures (208,934 of 1,186,049)"),
+    "random_click_rate": (
+        0.176,
+        "KuaiRand-Pure, uniformly random exposures (208,934 of 1,186,049)",
+    ),
     "sessions_per_day": (4.84, "KuaiRand-27K, 150.2 sessions per user in 31 days"),
     "pages_per_session": (13.55, "KuaiRand-27K, page loads per session"),
-    "short_gap_share": (0.54, "KuaiRand-27K, gaps of 30 to 120 minutes among the gaps between sessions"),
+    "short_gap_share": (
+        0.54,
+        "KuaiRand-27K, gaps of 30 to 120 minutes among the gaps between sessions",
+    ),
 }
-RANDOM_AGAINST_LOGGED = 0.176 / 0.451  # KuaiRand-Pure: click rate of uniformly random slates over production's
+# KuaiRand-Pure: click rate of uniformly random slates over production's
+RANDOM_AGAINST_LOGGED = 0.176 / 0.451
 LEAST_EFFECTIVE = 500.0  # rows by their propensities (Kish), or published ratios are trusted more
 LEVEL_NAMES = {  # and between what they lie
     "random_click_rate": (0.0, 1.0),
@@ -30,26 +37,41 @@ def given_levels(calibration: dict[str, float]) -> dict[str, tuple[float, str]]:
             raise InputError(f"unknown calibration point '{key}'{suggestion(key, LEVEL_NAMES)}")
         low, high = LEVEL_NAMES[key]
         if not low <= value < high:
-            raise InputError(f"calibration point {key}={value:g} must be from {low:g} to below {high:g}")
+            raise InputError(
+                f"calibration point {key}={value:g} must be from {low:g} to below {high:g}"
+            )
     return {key: (value, "given on the command line") for key, value in calibration.items()}
 
 
 def generic_level(data: Dataset) -> tuple[float, str]:
-    """What uniformly random slates are assumed to be clicked where nothing better is known, and why."""
+    """What uniformly random slates are assumed to be clicked where nothing better is known, and
+    why.
+    """
     if "skips" not in data.has:
-        return 0.176, "KuaiRand-Pure, uniformly random exposures; this log has no skips and so no level of its own"
+        return (
+            0.176,
+            (
+                "KuaiRand-Pure, uniformly random exposures; this log has no skips and so no level"
+                " of its own"
+            ),
+        )
     known = _by_propensity(data)
     if known is not None:
         return known, "inverse propensity: the log says how likely each row was shown"
     rate = RANDOM_AGAINST_LOGGED * float(data.log.clicked.mean())
     return (
         rate,
-        "the log's click rate times .39, the ratio of KuaiRand-Pure; set it by --calibrate random_click_rate=...",
+        (
+            "the log's click rate times .39, the ratio of KuaiRand-Pure; set it by --calibrate"
+            " random_click_rate=..."
+        ),
     )
 
 
 def _by_propensity(data: Dataset) -> float | None:
-    """Click rate of uniformly random items by a log that says how likely each row was; None where it does not tell (SNIPS)."""
+    """Click rate of uniformly random items by a log that says how likely each row was; None where
+    it does not tell (SNIPS).
+    """
     p = data.log.propensity.astype(float)
     if not (np.isfinite(p) & (p > 0) & (p <= 1)).all():
         return None

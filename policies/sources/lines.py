@@ -16,19 +16,24 @@ def read_lines(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarr
     """A text file of "user item item ..." lines, items in the order of time; ids may be any words.
 
     Returns:
-        Of each row the user from 0 and the item from 1, grouped by user, oldest first; the users' ids and the items' ids.
+        Of each row the user from 0 and the item from 1, grouped by user, oldest first; the users'
+        ids and the items' ids.
     """
     if not path.is_file():
         raise InputError(f"there is no file '{path}'")
     try:
-        words = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        words = [
+            line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
+        ]
     except UnicodeDecodeError:
         raise InputError(f"'{path}' is no text; wanted lines of 'user item item ...'") from None
     if not words or all(len(line) < 2 for line in words):
         raise InputError(f"'{path}' holds no line of 'user item item ...'; give one user per line")
     names = [line[0] for line in words]
     if len(set(names)) < len(names):
-        raise InputError(f"'{path}' names a user on two lines; wanted one line per user, items in order of time")
+        raise InputError(
+            f"'{path}' names a user on two lines; wanted one line per user, items in order of time"
+        )
     user = np.repeat(np.arange(len(words)), [len(line) - 1 for line in words])
     codes, ids = pd.factorize(np.array([item for line in words for item in line[1:]], dtype=object))
     return user, (codes + 1).astype(np.int32), np.array(names), np.asarray(ids).astype(str)
@@ -38,7 +43,8 @@ def from_lines(path: Path, columns: str | None, click_threshold: float | None) -
     """Loads a text file of "user item item ..." lines: the order of choices and nothing else."""
     if columns is not None or click_threshold is not None:
         raise InputError(
-            f"'{path.name}' holds lines of 'user item item ...'; --columns and --click-threshold are for tables"
+            f"'{path.name}' holds lines of 'user item item ...'; --columns and --click-threshold"
+            " are for tables"
         )
     user, item, users, items = read_lines(path)
     from_end = pd.Series(user).groupby(user).cumcount(ascending=False).to_numpy()
@@ -47,7 +53,10 @@ def from_lines(path: Path, columns: str | None, click_threshold: float | None) -
     log = Impressions.of(user=user, item=item, time=time, clicked=np.ones(len(user), bool)).sorted()
     notes = (
         "The log has no skips: every row counts as a click.",
-        "It tells the order of choices alone; times are made up, a minute apart, and all that follows from times is assumed.",
+        (
+            "It tells the order of choices alone; times are made up, a minute apart, and all that"
+            " follows from times is assumed."
+        ),
     )
     catalogue = Catalogue.of(items)
     log.check(catalogue.size)

@@ -19,7 +19,8 @@ class Visits:
     """Of the rows of a log, (rows,) each.
 
     Attributes:
-        session: within the user or over all. page: within the session, slot: within the page, both from 0.
+        session: within the user or over all. page: within the session, slot: within the page, both
+            from 0.
         time: seconds; the same for the rows of a page. note: a sentence on where sessions are from.
     """
 
@@ -31,27 +32,52 @@ class Visits:
 
 
 def visits_of(
-    users: np.ndarray, time: np.ndarray, session: np.ndarray | None, page: np.ndarray | None, slot: np.ndarray | None
+    users: np.ndarray,
+    time: np.ndarray,
+    session: np.ndarray | None,
+    page: np.ndarray | None,
+    slot: np.ndarray | None,
 ) -> Visits:
     """Sessions, pages and slots of a log that may tell them; what it does not tell is made up.
 
-    Without sessions a pause of `SESSION_GAP_S` starts one. Without pages the rows of one second are a page; where a log writes
-    every slot at a time of its own, a page ends where the slots start again.
+    Without sessions a pause of `SESSION_GAP_S` starts one. Without pages the rows of one second are
+    a page; where a log writes every slot at a time of its own, a page ends where the slots start
+    again.
     """
     note = "Sessions are the log's own."
     if session is None:
-        session, note = sessions_of(users, time), "The log has no sessions: a pause of 30 minutes starts a new one."
+        session, note = (
+            sessions_of(users, time),
+            "The log has no sessions: a pause of 30 minutes starts a new one.",
+        )
     rows = pd.DataFrame({"user": users, "session": session, "time": time})
     visit = ["user", "session"]
     by_second, place = pages_of(users, session, time)
     if page is not None:  # it may be numbered from 1, or over all sessions
-        page = rows.assign(page=page).groupby(visit)["page"].rank(method="dense").to_numpy().astype(np.int64) - 1
+        page = (
+            rows.assign(page=page)
+            .groupby(visit)["page"]
+            .rank(method="dense")
+            .to_numpy()
+            .astype(np.int64)
+            - 1
+        )
     elif slot is not None and np.ptp(slot) and _one_by_one(rows.assign(page=by_second)):
         page = _pages_by_slot(rows, slot)
-    of_page = rows.assign(page=by_second if page is None else page).groupby([*visit, "page"])["time"]
+    of_page = rows.assign(page=by_second if page is None else page).groupby([*visit, "page"])[
+        "time"
+    ]
     if slot is None:
-        slot = place if page is None else of_page.rank(method="first").to_numpy().astype(np.int64) - 1
-    return Visits(session, by_second if page is None else page, slot, of_page.transform("min").to_numpy(), note)
+        slot = (
+            place if page is None else of_page.rank(method="first").to_numpy().astype(np.int64) - 1
+        )
+    return Visits(
+        session,
+        by_second if page is None else page,
+        slot,
+        of_page.transform("min").to_numpy(),
+        note,
+    )
 
 
 def _one_by_one(rows: pd.DataFrame) -> bool:
@@ -76,7 +102,11 @@ def _pages_by_slot(rows: pd.DataFrame, slot: np.ndarray) -> np.ndarray:
 def about_span(time: np.ndarray, rows: int) -> str:
     """A sentence that shows at a glance whether the times were seconds."""
     hours = float(np.ptp(time)) / 3600
-    return f"{rows} rows over {hours / 24:.3g} days." if hours >= 24 else f"{rows} rows over {hours:.3g} hours."
+    return (
+        f"{rows} rows over {hours / 24:.3g} days."
+        if hours >= 24
+        else f"{rows} rows over {hours:.3g} hours."
+    )
 
 
 def whole_days(time: np.ndarray) -> bool:
@@ -85,40 +115,52 @@ def whole_days(time: np.ndarray) -> bool:
 
 
 def seconds(values: pd.Series, name: str) -> tuple[np.ndarray, float]:
-    """Seconds before the last event (<= 0), and the hour of the day of that event. Takes seconds or dates."""
+    """Seconds before the last event (<= 0), and the hour of the day of that event. Takes seconds or
+    dates.
+    """
     dated = pd.api.types.is_datetime64_any_dtype(values)  # as Parquet holds them
     numbers = pd.Series(np.nan, values.index) if dated else pd.to_numeric(values, errors="coerce")
     if numbers.isna().any():
         text = values.astype(str) if not dated else pd.Series("", values.index)
         if (which := text.str.match(r"\s*\d{1,2}[/.-]\d{1,2}[/.-]\d{4}")).any():
             raise InputError(
-                f"'{name}': the month of a date such as '{values[which].iloc[0]}' may be its first or its second number; "
-                "give seconds or ISO dates (YYYY-MM-DD)"
+                f"'{name}': the month of a date such as '{values[which].iloc[0]}' may be its first"
+                " or its second number; give seconds or ISO dates (YYYY-MM-DD)"
             )
         dates = pd.to_datetime(values, errors="coerce", utc=True, format="mixed")
         if dates.isna().any():
             bad = values[dates.isna()]
             shown = "missing" if bad.isna().iloc[0] else f"'{bad.iloc[0]}'"
             raise InputError(
-                f"'{name}': {len(bad)} of {len(values)} times are missing or no numbers or dates (first: {shown}); "
-                "give seconds or ISO dates"
+                f"'{name}': {len(bad)} of {len(values)} times are missing or no numbers or dates"
+                f" (first: {shown}); give seconds or ISO dates"
             )
         numbers = dates.astype("datetime64[us, UTC]").astype("int64") / 1e6
     raw = numbers.to_numpy(np.float64)
     if _are_days(raw):
-        raise InputError(f"'{name}': times such as {raw[0]:.0f} look like days YYYYMMDD; give seconds or ISO dates")
+        raise InputError(
+            f"'{name}': times such as {raw[0]:.0f} look like days YYYYMMDD; give seconds or ISO"
+            " dates"
+        )
     if not np.isfinite(raw).all():
-        raise InputError(f"'{name}': {int((~np.isfinite(raw)).sum())} of {len(raw)} times are not finite")
+        raise InputError(
+            f"'{name}': {int((~np.isfinite(raw)).sum())} of {len(raw)} times are not finite"
+        )
     if raw.max() > MILLISECONDS:
-        raise InputError(f"'{name}': times up to {raw.max():.0f} are milliseconds or finer; give seconds")
+        raise InputError(
+            f"'{name}': times up to {raw.max():.0f} are milliseconds or finer; give seconds"
+        )
     last = raw.max()
     if last - raw.min() > LONGEST:
         raise InputError(
-            f"'{name}': times from {raw.min():.0f} to {last:.0f} span {(last - raw.min()) / 365.25 / DAY:.0f} years; are they "
-            "milliseconds, or is a missing time written as 0? Give seconds or ISO dates"
+            f"'{name}': times from {raw.min():.0f} to {last:.0f} span"
+            f" {(last - raw.min()) / 365.25 / DAY:.0f} years; are they milliseconds, or is a"
+            " missing time written as 0? Give seconds or ISO dates"
         )
     if len(raw) > 1 and last == raw.min():
-        raise InputError(f"'{name}': all {len(raw)} times are the same; give the second or the day of each event")
+        raise InputError(
+            f"'{name}': all {len(raw)} times are the same; give the second or the day of each event"
+        )
     return raw - last, float(last % 86_400 / 3600)
 
 
@@ -144,15 +186,27 @@ def sessions_of(users: np.ndarray, time: np.ndarray) -> np.ndarray:
     return session
 
 
-def pages_of(users: np.ndarray, session: np.ndarray, time: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Page within the session (rows of one second are one page) and place within the page, both from 0."""
+def pages_of(
+    users: np.ndarray, session: np.ndarray, time: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Page within the session (rows of one second are one page) and place within the page, both
+    from 0.
+    """
     frame = pd.DataFrame({"user": users, "session": session, "second": np.floor(time)})
-    page = frame.groupby(["user", "session"])["second"].rank(method="dense").to_numpy().astype(np.int64) - 1
+    page = (
+        frame.groupby(["user", "session"])["second"]
+        .rank(method="dense")
+        .to_numpy()
+        .astype(np.int64)
+        - 1
+    )
     slot = frame.groupby(["user", "session", "second"]).cumcount().to_numpy()
     return page, slot
 
 
 def whole_sessions(users: np.ndarray, session: np.ndarray, skips: bool) -> bool:
-    """Whether session length can be learned: skips are logged and fewer than half of the sessions are one row."""
+    """Whether session length can be learned: skips are logged and fewer than half of the sessions
+    are one row.
+    """
     lengths = pd.DataFrame({"user": users, "session": session}).value_counts().to_numpy()
     return bool(skips and np.mean(lengths == 1) < 0.5)

@@ -11,8 +11,8 @@ from policies.log import Impressions
 class Ring:
     """The last entries of n users.
 
-    The capacity is a power of two, so that the place of an entry is a bit mask. `by` is 0 for the log and the
-    warm-up, bucket code + 1 else.
+    The capacity is a power of two, so that the place of an entry is a bit mask. `by` is 0 for the
+    log and the warm-up, bucket code + 1 else.
     """
 
     items: np.ndarray  # (n, C) int32
@@ -28,18 +28,32 @@ class Ring:
         capacity = 1 << max(length - 1, 0).bit_length() if length else 0
         shape = (n_users, capacity)
         return Ring(
-            np.zeros(shape, np.int32), np.zeros(shape, np.float32), np.zeros(shape, np.int8), np.zeros(shape),
-            np.full(shape, -1, np.int32), np.zeros(shape, np.int16), np.zeros(n_users, np.int64),
-        )  # fmt: skip
+            np.zeros(shape, np.int32),
+            np.zeros(shape, np.float32),
+            np.zeros(shape, np.int8),
+            np.zeros(shape),
+            np.full(shape, -1, np.int32),
+            np.zeros(shape, np.int16),
+            np.zeros(n_users, np.int64),
+        )
 
     def copy(self) -> "Ring":
         return Ring(*(getattr(self, name).copy() for name in self.__slots__))
 
     def append(
-        self, users: np.ndarray, row: np.ndarray, items: np.ndarray, feedback: np.ndarray,
-        by: np.ndarray | int, time: np.ndarray, session: np.ndarray, page: np.ndarray,
-    ) -> None:  # fmt: skip
-        """Adds entries: `row` (M,), ascending, says whose; the other arrays are (M,) but for `users` (B,)."""
+        self,
+        users: np.ndarray,
+        row: np.ndarray,
+        items: np.ndarray,
+        feedback: np.ndarray,
+        by: np.ndarray | int,
+        time: np.ndarray,
+        session: np.ndarray,
+        page: np.ndarray,
+    ) -> None:
+        """Adds entries: `row` (M,), ascending, says whose; the other arrays are (M,) but for
+        `users` (B,).
+        """
         capacity = self.items.shape[1]
         if not capacity:
             return
@@ -55,8 +69,12 @@ class Ring:
         self.time[at], self.session[at], self.page[at] = time, session, page
         self.count[users] += per_user
 
-    def last(self, users: np.ndarray, length: int) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
-        """Index of each user's last `length` entries, oldest first, and which of them exist, both (B, length)."""
+    def last(
+        self, users: np.ndarray, length: int
+    ) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+        """Index of each user's last `length` entries, oldest first, and which of them exist, both
+        (B, length).
+        """
         capacity = max(self.items.shape[1], 1)
         place = self.count[users][:, None] - length + np.arange(length)
         return (users[:, None], place & (capacity - 1)), place >= 0
@@ -77,16 +95,24 @@ class Histories:
     @staticmethod
     def of(n_users: int, impressions: int, clicks: int, repeat_after: int) -> "Histories":
         return Histories(
-            Ring.of(n_users, impressions), Ring.of(n_users, clicks),
-            np.zeros((n_users, repeat_after), np.int32), np.zeros(n_users, np.int64),
-        )  # fmt: skip
+            Ring.of(n_users, impressions),
+            Ring.of(n_users, clicks),
+            np.zeros((n_users, repeat_after), np.int32),
+            np.zeros(n_users, np.int64),
+        )
 
     def copy(self) -> "Histories":
-        return Histories(self.impressions.copy(), self.clicks.copy(), self.seen.copy(), self.seen_count.copy())
+        return Histories(
+            self.impressions.copy(), self.clicks.copy(), self.seen.copy(), self.seen_count.copy()
+        )
 
     def load(self, log: Impressions, place_of: np.ndarray) -> None:
-        """Starts the histories from a log. `place_of` (U,) is each log user's place in the population, or -1."""
-        place = np.where(log.user < len(place_of), place_of[np.minimum(log.user, len(place_of) - 1)], -1)
+        """Starts the histories from a log. `place_of` (U,) is each log user's place in the
+        population, or -1.
+        """
+        place = np.where(
+            log.user < len(place_of), place_of[np.minimum(log.user, len(place_of) - 1)], -1
+        )
         mine = log.rows(place >= 0).by_user()
         users, row = np.unique(place_of[mine.user], return_inverse=True)
         order = np.argsort(row, kind="stable")
@@ -94,9 +120,15 @@ class Histories:
         self._add(users, row, mine.item, mine.clicked, 0, mine.time, mine.session, mine.page)
 
     def record(
-        self, users: np.ndarray, items: np.ndarray, clicked: np.ndarray, by: int,
-        now: np.ndarray, session: np.ndarray, page: np.ndarray,
-    ) -> None:  # fmt: skip
+        self,
+        users: np.ndarray,
+        items: np.ndarray,
+        clicked: np.ndarray,
+        by: int,
+        now: np.ndarray,
+        session: np.ndarray,
+        page: np.ndarray,
+    ) -> None:
         """Adds one page of slates (B, K)."""
         k = items.shape[1]
         width = self.seen.shape[1]
@@ -107,16 +139,27 @@ class Histories:
             self.seen_count[users] += k
         if self.impressions.items.shape[1]:
             row = np.repeat(np.arange(len(users)), k)
-            self.impressions.append(users, row, items.ravel(), clicked.ravel(), by, now[row], session[row], page[row])
+            self.impressions.append(
+                users, row, items.ravel(), clicked.ravel(), by, now[row], session[row], page[row]
+            )
         if self.clicks.items.shape[1]:
             row, slot = np.nonzero(clicked)
             ones = np.ones(len(row), np.float32)
-            self.clicks.append(users, row, items[row, slot], ones, by, now[row], session[row], page[row])
+            self.clicks.append(
+                users, row, items[row, slot], ones, by, now[row], session[row], page[row]
+            )
 
     def _add(
-        self, users: np.ndarray, row: np.ndarray, items: np.ndarray, clicked: np.ndarray, by: int,
-        time: np.ndarray, session: np.ndarray, page: np.ndarray,
-    ) -> None:  # fmt: skip
+        self,
+        users: np.ndarray,
+        row: np.ndarray,
+        items: np.ndarray,
+        clicked: np.ndarray,
+        by: int,
+        time: np.ndarray,
+        session: np.ndarray,
+        page: np.ndarray,
+    ) -> None:
         self.impressions.append(users, row, items, clicked, by, time, np.full(len(row), -1), page)
         c = clicked
         self.clicks.append(
@@ -135,5 +178,7 @@ class Histories:
         per_user = np.bincount(row, minlength=len(users))
         rank = np.arange(len(row)) - (np.cumsum(per_user) - per_user)[row]
         late = rank >= per_user[row] - width
-        self.seen[users[row[late]], (self.seen_count[users[row[late]]] + rank[late]) % width] = items[late]
+        self.seen[users[row[late]], (self.seen_count[users[row[late]]] + rank[late]) % width] = (
+            items[late]
+        )
         self.seen_count[users] += per_user

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 class Oracle:
     """Greedy on the true click probability.
 
-    Within a page items do not influence each other and later slots are examined less, so the page sorted by
-    probability has the most expected clicks of all pages. Nothing is said about sessions or returns: a greedy page
-    may tire its users.
+    Within a page items do not influence each other and later slots are examined less, so the page
+    sorted by probability has the most expected clicks of all pages. Nothing is said about sessions
+    or returns: a greedy page may tire its users.
     """
 
     history_length = 0

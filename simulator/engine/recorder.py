@@ -1,4 +1,6 @@
-"""From waves of pages to Parquet parts: `impressions/bucket=NAME/round=NN/part-00000.parquet`, and `truth/` beside."""
+"""From waves of pages to Parquet parts: `impressions/bucket=NAME/round=NN/part-00000.parquet`, and
+`truth/` beside.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,17 +35,22 @@ class Recorder:
     Args:
         folder: of the impressions; made at the first flush.
         truth_folder: of the true probabilities, or None not to write them.
-        shadow_folder: of what other arms would have shown, columns `would ARM`; or None not to write them.
+        shadow_folder: of what other arms would have shown, columns `would ARM`; or None not to
+            write them.
     """
 
-    def __init__(self, folder: Path, truth_folder: Path | None = None, shadow_folder: Path | None = None):
+    def __init__(
+        self, folder: Path, truth_folder: Path | None = None, shadow_folder: Path | None = None
+    ):
         self.folder, self.truth_folder, self.shadow_folder = folder, truth_folder, shadow_folder
         self.parts: list[Part] = []
         self._waiting: dict[tuple[str, int], list[dict[str, np.ndarray]]] = {}
         self._rows = 0
 
     def add(self, bucket: str, round_: int, columns: dict[str, np.ndarray]) -> None:
-        """Rows of one page of a wave: every column of impressions that is written, plus appeal and probability."""
+        """Rows of one page of a wave: every column of impressions that is written, plus appeal and
+        probability.
+        """
         self._waiting.setdefault((bucket, round_), []).append(columns)
         self._rows += len(columns["item"])
         if self._rows >= _FLUSH_ROWS:
@@ -52,7 +59,11 @@ class Recorder:
     def flush(self) -> None:
         """Writes what is waiting, one part per bucket and round."""
         for (bucket, round_), pages in sorted(self._waiting.items()):
-            self._write(bucket, round_, {name: np.concatenate([p[name] for p in pages]) for name in pages[0]})
+            self._write(
+                bucket,
+                round_,
+                {name: np.concatenate([p[name] for p in pages]) for name in pages[0]},
+            )
         self._waiting.clear()
         self._rows = 0
 
@@ -60,7 +71,9 @@ class Recorder:
         number = sum(1 for part in self.parts if (part.bucket, part.round) == (bucket, round_))
         name = f"bucket={bucket}/round={round_:02d}/part-{number:05d}.parquet"
         kept = {key: columns[key] for key in _WRITTEN}
-        table = pa.table({key: pa.array(value, from_pandas=key == "propensity") for key, value in kept.items()})
+        table = pa.table(
+            {key: pa.array(value, from_pandas=key == "propensity") for key, value in kept.items()}
+        )
         _write_table(table, self.folder / name)
         if self.truth_folder is not None:
             keys = ("time", "user", "session", "page", "slot", "item", "appeal", "probability")
@@ -68,9 +81,13 @@ class Recorder:
         would = [key for key in columns if key.startswith(WOULD)]
         if self.shadow_folder is not None and would:
             shown = ("time", "user", "session", "page", "slot", "item", "clicked", "propensity")
-            _write_table(pa.table({key: columns[key] for key in (*shown, *would)}), self.shadow_folder / name)
+            _write_table(
+                pa.table({key: columns[key] for key in (*shown, *would)}), self.shadow_folder / name
+            )
         time = columns["time"]
-        self.parts.append(Part(bucket, round_, name, float(time.min()), float(time.max()), len(time)))
+        self.parts.append(
+            Part(bucket, round_, name, float(time.min()), float(time.max()), len(time))
+        )
 
     def rows(self, buckets: dict[str, int], start: float, end: float) -> Impressions:
         """The impressions of these buckets with start <= time < end, in canonical order.
@@ -92,7 +109,8 @@ class Recorder:
         return Impressions.concat(found).sorted()
 
     def keep_only(self, parts: list[Part], buckets: list[str]) -> None:
-        """Goes back to these parts: deletes every other file of these buckets, after an interruption.
+        """Goes back to these parts: deletes every other file of these buckets, after an
+        interruption.
 
         Raises:
             FileNotFoundError: a part is gone.
@@ -115,7 +133,12 @@ def _write_table(table: pa.Table, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".parquet.part")
     pq.write_table(
-        table, beside, compression="zstd", compression_level=1, row_group_size=1 << 20,
-        use_dictionary=["user", "session", "page", "slot", "item", "propensity"], write_statistics=False,
-    )  # fmt: skip
+        table,
+        beside,
+        compression="zstd",
+        compression_level=1,
+        row_group_size=1 << 20,
+        use_dictionary=["user", "session", "page", "slot", "item", "propensity"],
+        write_statistics=False,
+    )
     beside.replace(path)

@@ -1,8 +1,9 @@
-"""The experiment in time: a SimPy clock, waves of pages, retraining. Arrays are the matter, SimPy is the clock.
+"""The experiment in time: a SimPy clock, waves of pages, retraining. Arrays are the matter, SimPy
+is the clock.
 
-Two processes run in a world: `serving` lets every bucket's due users have their visits, `rounds` retrains and
-deploys. None runs per user. Randomness is keyed by user, session and page, so how much time a batch covers changes
-speed, never results.
+Two processes run in a world: `serving` lets every bucket's due users have their visits, `rounds`
+retrains and deploys. None runs per user. Randomness is keyed by user, session and page, so how much
+time a batch covers changes speed, never results.
 """
 
 from collections.abc import Callable, Generator
@@ -52,7 +53,8 @@ class World:
         ids: (n,) user ids; place i of every other array belongs to user ids[i].
         bucket: (n,) int16 code of the arm that serves each user, -1 for nobody.
         due: (n,) float64 s, next visit. sessions: (n,) int32, visits so far.
-        on_look: called at the end of each day of the test with the number of days; True ends the test.
+        on_look: called at the end of each day of the test with the number of days; True ends the
+            test.
         stopped_day: the day that ended it, None where it ran as planned.
     """
 
@@ -87,10 +89,12 @@ class World:
         """(B,) where these user ids stand in the arrays."""
         return self._order[np.searchsorted(self.ids, users, sorter=self._order)]
 
-    # -- time ---------------------------------------------------------------------------------------------------
+    # -- time --------------------------------------------------------------------------------------
 
     def run(self, start: float, end: float, first_round: int = 1) -> None:
-        """From `start` to `end`; retrains from round `first_round` on, at once if it is due at `start`."""
+        """From `start` to `end`; retrains from round `first_round` on, at once if it is due at
+        `start`.
+        """
         if end <= start:  # no warm-up, say
             return
         self._available = self.catalogue.available(np.floor(start / DAY) * DAY)
@@ -110,7 +114,9 @@ class World:
             self._serve_all(env.now)
 
     def _shelves(self, env: simpy.Environment) -> Generator[Any, Any, None]:
-        """At midnight new items appear and others are withdrawn; a visit keeps the items that it began with."""
+        """At midnight new items appear and others are withdrawn; a visit keeps the items that it
+        began with.
+        """
         while True:
             yield env.timeout((np.floor(env.now / DAY) + 1) * DAY - env.now)
             self._serve_all(env.now)
@@ -131,7 +137,9 @@ class World:
                 return
 
     def _rounds(self, env: simpy.Environment, first_round: int) -> Generator[Any, Any, None]:
-        """Serve up to the cut, read the log before it, train copies; serve up to the deployment, swap them in."""
+        """Serve up to the cut, read the log before it, train copies; serve up to the deployment,
+        swap them in.
+        """
         length = self.experiment.round_seconds
         for number in range(first_round, self.experiment.rounds):
             cut = number * length
@@ -147,7 +155,9 @@ class World:
                 arm.policy, arm.round, arm.unchecked = policy, number, True
 
     def _retrained(self, arm: Arm, number: int, cut: float) -> Policy:
-        """A copy of the arm's policy that has learned from the rows since the last time, none of them after the cut."""
+        """A copy of the arm's policy that has learned from the rows since the last time, none of
+        them after the cut.
+        """
         if isinstance(arm.policy, Oracle):
             return arm.policy
         e = self.experiment
@@ -168,7 +178,7 @@ class World:
         )
         return policy
 
-    # -- serving ------------------------------------------------------------------------------------------------
+    # -- serving -----------------------------------------------------------------------------------
 
     def _serve_all(self, until: float) -> None:
         for arm in self.arms:
@@ -178,7 +188,9 @@ class World:
 
     def _serve(self, arm: Arm, until: float) -> None:
         """All visits of this bucket that begin before `until`; a user may visit more than once."""
-        members = np.flatnonzero(self.bucket == arm.code) if arm.code >= 0 else np.arange(len(self.ids))
+        members = (
+            np.flatnonzero(self.bucket == arm.code) if arm.code >= 0 else np.arange(len(self.ids))
+        )
         while True:
             due = members[self.due[members] < until]
             if not len(due):
@@ -204,7 +216,9 @@ class World:
         self.due[who] = self.model.next_visit(self.state, who, now, draws)
         self.sessions[who] += 1
 
-    def _page(self, arm: Arm, users: np.ndarray, session: np.ndarray, page: int, now: np.ndarray) -> Feedback:
+    def _page(
+        self, arm: Arm, users: np.ndarray, session: np.ndarray, page: int, now: np.ndarray
+    ) -> Feedback:
         pages = np.full(len(users), page, np.int16)
         draws = Draws(self._key, self.ids[users], session, pages)
         requests = self._requests(arm, users, session, pages, now)
@@ -226,17 +240,33 @@ class World:
         return feedback
 
     def _would(
-        self, arm: Arm, users: np.ndarray, session: np.ndarray, pages: np.ndarray, now: np.ndarray, draws: Draws
+        self,
+        arm: Arm,
+        users: np.ndarray,
+        session: np.ndarray,
+        pages: np.ndarray,
+        now: np.ndarray,
+        draws: Draws,
     ) -> dict[str, np.ndarray]:
-        """Contender -> (B, K) the slates that it would have shown in this arm's place; by draws that are not this arm's."""
+        """Contender -> (B, K) the slates that it would have shown in this arm's place; by draws
+        that are not this arm's.
+        """
         if self.recorder.shadow_folder is None:
             return {}
-        others = [other for other in self.arms if other is not arm and other.name in self.experiment.contenders]
+        others = [
+            other
+            for other in self.arms
+            if other is not arm and other.name in self.experiment.contenders
+        ]
         size = self.experiment.slate_size
         return {
-            other.name: other.policy.recommend(
-                self._requests(other, users, session, pages, now), size, draws.derived(f"would {other.name}")
-            ).items
+            other.name: (
+                other.policy.recommend(
+                    self._requests(other, users, session, pages, now),
+                    size,
+                    draws.derived(f"would {other.name}"),
+                ).items
+            )
             for other in others
         }
 
@@ -244,7 +274,11 @@ class World:
         self, arm: Arm, users: np.ndarray, session: np.ndarray, pages: np.ndarray, now: np.ndarray
     ) -> Requests:
         """What the policy is told: nothing of the users' minds."""
-        ring = self.histories.clicks if arm.policy.history_of == "clicks" else self.histories.impressions
+        ring = (
+            self.histories.clicks
+            if arm.policy.history_of == "clicks"
+            else self.histories.impressions
+        )
         at, there = ring.last(users, arm.policy.history_length)
         by = ring.by[at]
         said = np.where(by == 0, BY_LOG, np.where(by == arm.code + 1, BY_SELF, BY_OTHER))
@@ -280,7 +314,9 @@ class World:
             "page": np.repeat(requests.pages, k),
             "slot": np.tile(np.arange(k, dtype=np.int8), b),
             "item": items.ravel(),
-            "propensity": np.full(b * k, np.nan, np.float32) if propensity is None else propensity.ravel(),
+            "propensity": (
+                np.full(b * k, np.nan, np.float32) if propensity is None else propensity.ravel()
+            ),
             "clicked": feedback.clicked.ravel(),
             "watched": feedback.watched.ravel(),
             "long_view": feedback.long_view.ravel(),

@@ -1,8 +1,10 @@
-"""The built-in world: a synthetic log whose truth is known. Every parameter of it stands in this file.
+"""The built-in world: a synthetic log whose truth is known. Every parameter of it stands in this
+file.
 
-The levels follow KuaiRand (see docs/users.md): uniformly random slates are clicked at .176, those of the world's own
-logging policy at about .45. Activity is lighter than Kuaishou's, so that the default run is short. The logging policy
-knows the users' appeal up to noise; it is the past of this world, not a contender.
+The levels follow KuaiRand (see docs/users.md): uniformly random slates are clicked at .176, those
+of the world's own logging policy at about .45. Activity is lighter than Kuaishou's, so that the
+default run is short. The logging policy knows the users' appeal up to noise; it is the past of this
+world, not a contender.
 """
 
 import tempfile
@@ -38,7 +40,8 @@ class WorldParameters:
     user_level_sd: float = 0.5
     item_level_sd: float = 0.6  # skewed: few items are much liked
     taste_sd: float = 1.0  # more variance than both levels together
-    category_share: float = 0.6  # of the variance of an item's taste vector that its category explains
+    # of the variance of an item's taste vector that its category explains
+    category_share: float = 0.6
     shift: float = -1.77  # makes uniformly random slates click at .176
     logging_noise_sd: float = 0.8  # what the logging policy gets wrong about each user and item
     logging_temperature: float = 0.2  # makes its slates click at about .45
@@ -46,7 +49,8 @@ class WorldParameters:
     satiation: float = 0.12
     satiation_half_life_h: float = 3.0
     repeat_fatigue: float = 0.5
-    drift: float = 0.0  # logits that a category gains by an unexpected click, lost by half in a week
+    # logits that a category gains by an unexpected click, lost by half in a week
+    drift: float = 0.0
     leave: float = -1.0
     leave_first_page: float = 0.3
     leave_satisfaction: float = -1.5
@@ -103,11 +107,17 @@ class WorldParameters:
             "watch_short_sd": 0.7,
             "seconds_per_item": 2.0,
         }
-        return {name: Number(value, "assumed", "the built-in world") for name, value in values.items()}
+        return {
+            name: Number(value, "assumed", "the built-in world") for name, value in values.items()
+        }
 
 
-# Visits by hour of the day: a trough at night, a peak in the evening (KuaiRand's counts, rounded; mean 1).
-HOURS = np.array([10, 6, 4, 3, 3, 4, 7, 10, 12, 13, 14, 15, 17, 17, 15, 16, 17, 18, 19, 20, 21, 22, 22, 17], float)
+# Visits by hour of the day: a trough at night, a peak in the evening (KuaiRand's counts, rounded;
+# mean 1).
+HOURS = np.array(
+    [10, 6, 4, 3, 3, 4, 7, 10, 12, 13, 14, 15, 17, 17, 15, 16, 17, 18, 19, 20, 21, 22, 22, 17],
+    float,
+)
 
 
 def truth(p: WorldParameters, seed: int = 0) -> tuple[ChoiceModel, Catalogue]:
@@ -116,7 +126,9 @@ def truth(p: WorldParameters, seed: int = 0) -> tuple[ChoiceModel, Catalogue]:
     category = np.sort(rng.choice(p.categories, p.items, p=_zipf(p.categories, 0.7)))
     centres = rng.normal(size=(p.categories, p.taste_width))
     within = rng.normal(size=(p.items, p.taste_width))
-    item_taste = np.sqrt(p.category_share) * centres[category] + np.sqrt(1 - p.category_share) * within
+    item_taste = (
+        np.sqrt(p.category_share) * centres[category] + np.sqrt(1 - p.category_share) * within
+    )
     user_taste = rng.normal(size=(p.users, p.taste_width))
     raw = user_taste[:2000] @ item_taste.T  # enough to know its spread
     user_taste *= p.taste_sd / (raw - raw.mean(0) - raw.mean(1, keepdims=True) + raw.mean()).std()
@@ -124,7 +136,9 @@ def truth(p: WorldParameters, seed: int = 0) -> tuple[ChoiceModel, Catalogue]:
     item_level = p.item_level_sd * (item_level - item_level.mean()) / item_level.std()
     duration = np.exp(rng.normal(np.log(30), 0.6, p.items))
     names = np.array([f"topic-{c + 1:02d}" for c in range(p.categories)])[category]
-    catalogue = Catalogue.of(np.array([f"video-{i:04d}" for i in range(1, p.items + 1)]), names, duration)
+    catalogue = Catalogue.of(
+        np.array([f"video-{i:04d}" for i in range(1, p.items + 1)]), names, duration
+    )
     slots = np.arange(1, 101)
     source = ("assumed", "the built-in world")
     arrays = ("user_level", "activity", "taste", "item_level", "examination", "hours")
@@ -163,7 +177,9 @@ def _zipf(n: int, exponent: float) -> np.ndarray:
 
 
 class LoggingPolicy:
-    """The world's past: a softmax over appeal plus a fixed error of its own for every user and item."""
+    """The world's past: a softmax over appeal plus a fixed error of its own for every user and
+    item.
+    """
 
     history_length = 0
     history_of: Literal["impressions", "clicks"] = "impressions"
@@ -171,7 +187,9 @@ class LoggingPolicy:
     def __init__(self, model: ChoiceModel, p: WorldParameters, seed: int):
         rng = generator("world", "logging", seed)
         error = rng.normal(size=(p.users, p.items + 1)).astype(np.float32) * p.logging_noise_sd
-        self.scores = (model.user_taste @ model.item_taste.T + model.item_level + error) / p.logging_temperature
+        self.scores = (
+            model.user_taste @ model.item_taste.T + model.item_level + error
+        ) / p.logging_temperature
 
     def recommend(self, requests: Requests, slate_size: int, draws: Draws) -> Slates:
         scores = self.scores[requests.users] + draws.gumbel("logging", self.scores.shape[1])
@@ -191,26 +209,42 @@ class LoggingPolicy:
 
 
 def load_world(seed: int = 0, p: WorldParameters | None = None) -> tuple[Dataset, ChoiceModel]:
-    """The world's log as a data set like any other, and the truth behind it (for tests and for nobody else)."""
+    """The world's log as a data set like any other, and the truth behind it (for tests and for
+    nobody else).
+    """
     p = p if p is not None else WorldParameters()
     model, catalogue = truth(p, seed)
-    e = Experiment(policies=("uniform",), users=p.users, seed=key_of("world", seed), slate_size=p.slate_size)
+    e = Experiment(
+        policies=("uniform",), users=p.users, seed=key_of("world", seed), slate_size=p.slate_size
+    )
     ids = np.arange(p.users, dtype=np.int32)
     start = -p.log_days * DAY
     with tempfile.TemporaryDirectory() as folder:
         world = World(
-            name="log", experiment=e, model=model, catalogue=catalogue, ids=ids,
-            bucket=np.full(p.users, -1, np.int16), arms=[Arm(WARMUP, -1, LoggingPolicy(model, p, seed))],
-            state=model.start(p.users, start), histories=Histories.of(p.users, 0, 0, e.repeat_after),
+            name="log",
+            experiment=e,
+            model=model,
+            catalogue=catalogue,
+            ids=ids,
+            bucket=np.full(p.users, -1, np.int16),
+            arms=[Arm(WARMUP, -1, LoggingPolicy(model, p, seed))],
+            state=model.start(p.users, start),
+            histories=Histories.of(p.users, 0, 0, e.repeat_after),
             due=model.first_visit(ids, start, Draws(key_of("world", seed, "first"), ids, ids * 0)),
-            sessions=np.zeros(p.users, np.int32), recorder=Recorder(Path(folder)),
-        )  # fmt: skip
+            sessions=np.zeros(p.users, np.int32),
+            recorder=Recorder(Path(folder)),
+        )
         world.run(start, 0.0)
         log = world.recorder.rows({WARMUP: -1}, -np.inf, 0.0)
     data = Dataset(
-        log=log, catalogue=catalogue, user_ids=np.array([f"user-{u:04d}" for u in range(1, p.users + 1)]),
-        name="world", has=frozenset({"skips", "slots", "sessions", "watch", "long_view", "likes", "hates"}),
-        calibration={"random_click_rate": (0.176, "level of the built-in world, after KuaiRand-Pure")},
+        log=log,
+        catalogue=catalogue,
+        user_ids=np.array([f"user-{u:04d}" for u in range(1, p.users + 1)]),
+        name="world",
+        has=frozenset({"skips", "slots", "sessions", "watch", "long_view", "likes", "hates"}),
+        calibration={
+            "random_click_rate": (0.176, "level of the built-in world, after KuaiRand-Pure")
+        },
         notes=("The log is synthetic and its truth is known; only the tests look at it.",),
-    )  # fmt: skip
+    )
     return data, model

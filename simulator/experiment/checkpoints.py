@@ -11,18 +11,22 @@ from simulator.experiment.run_folder import RunFolder
 from simulator.users.state import State
 
 
-# -- checkpoints ----------------------------------------------------------------------------------------------------
+# -- checkpoints -----------------------------------------------------------------------------------
 def save_world(world: World, next_round: int, run: RunFolder) -> None:
-    """Everything that a world needs to go on, at a moment at which nobody is in the middle of a visit."""
+    """Everything that a world needs to go on, at a moment at which nobody is in the middle of a
+    visit.
+    """
     world.recorder.flush()
     arrays = {f"state.{name}": getattr(world.state, name) for name in State.__slots__}
     for kind in ("impressions", "clicks"):
         ring = getattr(world.histories, kind)
         arrays |= {f"{kind}.{name}": getattr(ring, name) for name in Ring.__slots__}
     arrays |= {
-        "seen": world.histories.seen, "seen_count": world.histories.seen_count,
-        "due": world.due, "sessions": world.sessions,
-    }  # fmt: skip
+        "seen": world.histories.seen,
+        "seen_count": world.histories.seen_count,
+        "due": world.due,
+        "sessions": world.sessions,
+    }
     for arm in world.arms:
         arrays |= {f"policy.{arm.code}.{name}": value for name, value in arm.policy.state().items()}
     save_arrays(run.checkpoint(f"{world.name}-{next_round}"), arrays)
@@ -36,7 +40,9 @@ def save_world(world: World, next_round: int, run: RunFolder) -> None:
 
 
 def restore_world(world: World, run: RunFolder, about: dict) -> None:
-    """Puts a checkpoint back into a freshly made world and deletes rows that were written after it."""
+    """Puts a checkpoint back into a freshly made world and deletes rows that were
+    written after it.
+    """
     arrays = load_arrays(run.checkpoint(f"{world.name}-{about['next_round']}"))
     for name in State.__slots__:
         if f"state.{name}" in arrays:  # runs of before there was drift have none
@@ -49,8 +55,14 @@ def restore_world(world: World, run: RunFolder, about: dict) -> None:
     for arm, number in zip(world.arms, about["rounds"], strict=True):
         arm.round = number
         prefix = f"policy.{arm.code}."
-        state = {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
+        state = {
+            name.removeprefix(prefix): value
+            for name, value in arrays.items()
+            if name.startswith(prefix)
+        }
         if not isinstance(arm.policy, Oracle):
             arm.policy.restore(state)
     world.pages_served = about["pages"]
-    world.recorder.keep_only([Part(**part) for part in about["parts"]], [arm.bucket for arm in world.arms])
+    world.recorder.keep_only(
+        [Part(**part) for part in about["parts"]], [arm.bucket for arm in world.arms]
+    )

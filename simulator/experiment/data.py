@@ -21,7 +21,10 @@ def load_data(e: Experiment) -> Dataset:
     levels = calibration_of(e)
     if e.log.startswith("world:"):
         if e.columns is not None or e.click_threshold is not None:
-            raise InputError("--columns and --click-threshold are for logs in files; the built-in world needs neither")
+            raise InputError(
+                "--columns and --click-threshold are for logs in files; the built-in world needs"
+                " neither"
+            )
         seed = e.log.removeprefix("world:") or "0"
         if not seed.isdigit():
             raise InputError(f"--log '{e.log}': wanted world: or world:SEED, such as world:7")
@@ -32,12 +35,14 @@ def load_data(e: Experiment) -> Dataset:
     available = int(data.catalogue.available(0.0).sum())
     if available < e.slate_size:
         raise InputError(
-            f"the log has {available} items, fewer than a slate of {e.slate_size}; use a smaller --slate-size"
+            f"the log has {available} items, fewer than a slate of {e.slate_size}; use a smaller"
+            " --slate-size"
         )
     if available < e.slate_size + e.repeat_after:
         raise InputError(
-            f"the log has {available} items; slates of {e.slate_size} with repeat_after={e.repeat_after} need "
-            f"{e.slate_size + e.repeat_after}: use --set repeat_after={available - e.slate_size} or less"
+            f"the log has {available} items; slates of {e.slate_size} with"
+            f" repeat_after={e.repeat_after} need {e.slate_size + e.repeat_after}: use --set"
+            f" repeat_after={available - e.slate_size} or less"
         )
     return data
 
@@ -47,7 +52,9 @@ def page_length(data: Dataset) -> int | None:
     if "sessions" not in data.has:
         return None
     log = data.log
-    pages = pd.DataFrame({"user": log.user, "session": log.session, "page": log.page}).value_counts(sort=False)
+    pages = pd.DataFrame({"user": log.user, "session": log.session, "page": log.page}).value_counts(
+        sort=False
+    )
     return int(np.clip(np.median(pages.to_numpy()), 1, 100))
 
 
@@ -57,11 +64,14 @@ def size_note(e: Experiment, data: Dataset) -> tuple[str, ...]:
     if length is None or length == e.slate_size:
         return ()
     said = (
-        f"The log's pages hold {length} {'item' if length == 1 else 'items'}, the slates here {e.slate_size}: people see "
-        f"{e.slate_size / length:.3g} times as much per page as in the log (--slate-size {length} for the log's own)."
+        f"The log's pages hold {length} {'item' if length == 1 else 'items'}, the slates here"
+        f" {e.slate_size}: people see {e.slate_size / length:.3g} times as much per page as in the"
+        f" log (--slate-size {length} for the log's own)."
     )
     if length == 1:
-        said += " Rows count as one page where they share a second, or the page that --columns names."
+        said += (
+            " Rows count as one page where they share a second, or the page that --columns names."
+        )
     return (said,)
 
 
@@ -73,7 +83,9 @@ def calibration_of(e: Experiment) -> dict[str, float]:
             continue
         name, _, value = pair.partition("=")
         if name not in LEVEL_NAMES:
-            raise InputError(f"--calibrate '{pair}': wanted name=value with a name of {', '.join(LEVEL_NAMES)}")
+            raise InputError(
+                f"--calibrate '{pair}': wanted name=value with a name of {', '.join(LEVEL_NAMES)}"
+            )
         try:
             found[name] = float(value)
         except ValueError:
@@ -82,7 +94,8 @@ def calibration_of(e: Experiment) -> dict[str, float]:
 
 
 def before_warmup(data: Dataset, e: Experiment, share: float = 1.0) -> Dataset:
-    """The same data set with its last event at the start of the warm-up, time 0 being the start of the test.
+    """The same data set with its last event at the start of the warm-up, time 0 being the start of
+    the test.
 
     Args:
         share: of the pairs of users and items that are kept, drawn by the seed.
@@ -90,7 +103,9 @@ def before_warmup(data: Dataset, e: Experiment, share: float = 1.0) -> Dataset:
     shift = e.warmup_days * DAY
     log = _thinned(replace(data.log, time=data.log.time - shift), share, e.seed)
     history = _thinned(replace(data.history, time=data.history.time - shift), share, e.seed)
-    return replace(data, log=log, history=history, hour_zero=(data.hour_zero + 24 * e.warmup_days) % 24)
+    return replace(
+        data, log=log, history=history, hour_zero=(data.hour_zero + 24 * e.warmup_days) % 24
+    )
 
 
 def policy_share(e: Experiment, model: ChoiceModel) -> float:
@@ -99,7 +114,8 @@ def policy_share(e: Experiment, model: ChoiceModel) -> float:
         return 1.0 if e.policy_share is None else e.policy_share
     if e.policy_share == 1:
         raise InputError(
-            "users replay this log's matrix: policies that learn from all of it have seen the truth; lower policy_share"
+            "users replay this log's matrix: policies that learn from all of it have seen the"
+            " truth; lower policy_share"
         )
     return MATRIX_SHARE if e.policy_share is None else e.policy_share
 

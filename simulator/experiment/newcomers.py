@@ -1,4 +1,6 @@
-"""Newcomers and new items during a run: who arrives when, drawn from the fitted users and items, unknown to all policies."""
+"""Newcomers and new items during a run: who arrives when, drawn from the fitted users and items,
+unknown to all policies.
+"""
 
 from dataclasses import replace
 from typing import Any
@@ -13,7 +15,15 @@ from simulator.fitting.arrivals import NAMES
 from simulator.settings import Experiment
 from simulator.users.choice_model import DAY, ChoiceModel
 
-ITEM_ARRAYS = ("item_level", "item_taste", "item_long_view", "item_like", "item_hate", "category", "duration")
+ITEM_ARRAYS = (
+    "item_level",
+    "item_taste",
+    "item_long_view",
+    "item_like",
+    "item_hate",
+    "category",
+    "duration",
+)
 
 
 def rates(e: Experiment, model: ChoiceModel) -> dict[str, float]:
@@ -33,14 +43,20 @@ def told(e: Experiment, model: ChoiceModel) -> str:
     words = f"population: {e.users} users"
     if new:
         words += f", {new:.3g} newcomers a day"
-    return words + (f"; {born:.3g} new items and {gone:.3g} withdrawn ones a day" if born or gone else "")
+    return words + (
+        f"; {born:.3g} new items and {gone:.3g} withdrawn ones a day" if born or gone else ""
+    )
 
 
-def newcomers(e: Experiment, model: ChoiceModel, share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Ids, rows of the fitted users whose parameters they have, and arrival times [s] of the users who come during the run.
+def newcomers(
+    e: Experiment, model: ChoiceModel, share: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ids, rows of the fitted users whose parameters they have, and arrival times [s] of the users
+    who come during the run.
 
-    They come as often by hour of the day as users visit. Ids and times depend on the seed and the place in the line alone, as
-    long as the population is no larger than the fitted one: a smaller population has the first of them.
+    They come as often by hour of the day as users visit. Ids and times depend on the seed and the
+    place in the line alone, as long as the population is no larger than the fitted one: a smaller
+    population has the first of them.
 
     Args:
         share: new users per day, as a share of the population.
@@ -51,7 +67,9 @@ def newcomers(e: Experiment, model: ChoiceModel, share: float) -> tuple[np.ndarr
     turns = -(-e.users // model.n_users)  # ids of the population that is there from the start
     ids = turns * model.n_users + line
     if n and ids[-1] >= np.iinfo(np.int32).max:
-        raise InputError(f"new_users={share:g} of {e.users} users in {span:g} days: too many; lower one of them")
+        raise InputError(
+            f"new_users={share:g} of {e.users} users in {span:g} days: too many; lower one of them"
+        )
     u = Draws(key_of("newcomers", e.seed), ids, ids * 0).uniform("arrival", 2)
     rows = np.minimum((u[:, 0] * model.n_users).astype(np.int64), model.n_users - 1)
     begin, end = model.busy_time(np.array([-e.warmup_days, e.days]) * DAY)
@@ -59,9 +77,11 @@ def newcomers(e: Experiment, model: ChoiceModel, share: float) -> tuple[np.ndarr
 
 
 def turned_over(e: Experiment, data: Dataset, model: ChoiceModel) -> tuple[Dataset, ChoiceModel]:
-    """Data and users with the items that appear during the run, and all items' times of birth and withdrawal.
+    """Data and users with the items that appear during the run, and all items' times of birth and
+    withdrawal.
 
-    New items are like items of the catalogue, under ids of their own. The items' lives end at a constant hazard.
+    New items are like items of the catalogue, under ids of their own. The items' lives end at a
+    constant hazard.
     """
     share = rates(e, model)
     if share["new_items"] == 0 and share["gone_items"] == 0:
@@ -80,7 +100,9 @@ def turned_over(e: Experiment, data: Dataset, model: ChoiceModel) -> tuple[Datas
         withdrawn[1:] = np.minimum(withdrawn[1:], end)
         catalogue = replace(catalogue, withdrawn=withdrawn)
     _check(e, catalogue)
-    more: dict[str, Any] = {name: np.concatenate([a := getattr(model, name), a[source]]) for name in ITEM_ARRAYS}
+    more: dict[str, Any] = {
+        name: np.concatenate([a := getattr(model, name), a[source]]) for name in ITEM_ARRAYS
+    }
     table = model.table
     if table is not None:
         table = np.concatenate([table, table[:, source]], axis=1)
@@ -107,6 +129,6 @@ def _check(e: Experiment, catalogue: Catalogue) -> None:
         there = int(catalogue.available(day * DAY).sum())
         if there < least:
             raise InputError(
-                f"on day {day} {there} items are left, fewer than slates of {e.slate_size} with repeat_after={e.repeat_after} "
-                "need; lower gone_items or repeat_after"
+                f"on day {day} {there} items are left, fewer than slates of {e.slate_size} with"
+                f" repeat_after={e.repeat_after} need; lower gone_items or repeat_after"
             )

@@ -9,13 +9,17 @@ from simulator.users.choice_model import ChoiceModel
 
 
 def population(e: Experiment, model: ChoiceModel) -> tuple[np.ndarray, ChoiceModel, np.ndarray]:
-    """(n,) user ids, the model of these users, and when they come first [s]; -inf for those who are there from the start.
+    """(n,) user ids, the model of these users, and when they come first [s]; -inf for those who are
+    there from the start.
 
-    Users come in an order that depends on the seed alone, so that a smaller population is the first part of a
-    larger one. Beyond the fitted users, newcomers get their parameters and ids of their own, unknown to all policies.
+    Users come in an order that depends on the seed alone, so that a smaller population is the first
+    part of a larger one. Beyond the fitted users, newcomers get their parameters and ids of their
+    own, unknown to all policies.
     """
     fitted = np.arange(model.n_users)
-    order = np.argsort(Draws(key_of("population", e.seed), fitted, fitted * 0).uniform("place", 1)[:, 0])
+    order = np.argsort(
+        Draws(key_of("population", e.seed), fitted, fitted * 0).uniform("place", 1)[:, 0]
+    )
     rows = np.resize(order, e.users)
     turn = np.arange(e.users) // model.n_users
     ids = np.where(turn == 0, rows, turn * model.n_users + rows).astype(np.int32)

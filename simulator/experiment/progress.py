@@ -5,7 +5,14 @@ import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from simulator.users.choice_model import DAY
 
@@ -24,14 +31,22 @@ class Show:
     def __enter__(self) -> "Show":
         if self.live:
             self._bar = Progress(
-                TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"),
-                TimeElapsedColumn(), TimeRemainingColumn(), console=self.console, transient=False,
-            )  # fmt: skip
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.fields[note]}"),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                console=self.console,
+                transient=False,
+            )
             self._bar.start()
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
@@ -62,10 +77,13 @@ class Show:
             note = f"day {now / DAY:.0f}, {pages:,} pages, {rate:,.0f}/s".replace(",", " ")
             self._bar.update(self._task, completed=(now - self._start) / DAY, note=note)
         elif day > self._printed:
-            left = (time.monotonic() - self._began) * ((self._end - self._start) / DAY / max(day, 1) - 1)
+            left = (time.monotonic() - self._began) * (
+                (self._end - self._start) / DAY / max(day, 1) - 1
+            )
             whole = (self._end - self._start) / DAY
             print(
-                f"{self._name}: day {day} of {whole:g}, {rate:.0f} pages/s, about {max(left, 0):.0f} s left",
+                f"{self._name}: day {day} of {whole:g}, {rate:.0f} pages/s, about"
+                f" {max(left, 0):.0f} s left",
                 file=sys.stderr,
                 flush=True,
             )

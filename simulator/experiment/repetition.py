@@ -1,9 +1,11 @@
-"""One experiment before several kinds of users: how sure is the verdict when the users are not known for sure?
+"""One experiment before several kinds of users: how sure is the verdict when the users are not
+known for sure?
 
-A fit leaves levels and slopes of clicks, long views and likes open; its draws are all as plausible. `simulator.run --worlds N` repeats the
-experiment on N of them. The spread of the true effect over worlds is what comes of not knowing the users; the standard
-error within a world is what comes of seeing few of them. No longer test and no larger bucket makes the first one smaller.
-`--user-model all` repeats it before users of another make.
+A fit leaves levels and slopes of clicks, long views and likes open; its draws are all as plausible.
+`simulator.run --worlds N` repeats the experiment on N of them. The spread of the true effect over
+worlds is what comes of not knowing the users; the standard error within a world is what comes of
+seeing few of them. No longer test and no larger bucket makes the first one smaller. `--user-model
+all` repeats it before users of another make.
 """
 
 import shutil
@@ -21,7 +23,13 @@ from policies.common.files import save_json
 from policies.common.threads import with_threads
 from policies.draws import generator
 from simulator.experiment.data import load_data
-from simulator.fitting.alternatives import KINDS, MATRIX_FILLED, MATRIX_SHARE, check_size, observed_share
+from simulator.fitting.alternatives import (
+    KINDS,
+    MATRIX_FILLED,
+    MATRIX_SHARE,
+    check_size,
+    observed_share,
+)
 from simulator.fitting.calibration import settle
 from simulator.fitting.fit_users import fit, fit_users
 from simulator.settings import Experiment
@@ -41,21 +49,29 @@ class Outcome(Protocol):
 Run = Callable[..., Outcome]
 
 
-def run_worlds(e: Experiment, n: int, out: Path, run: Run, quiet: bool, say: Callable[[str], None]) -> dict[str, Any]:
-    """Fits once, draws n worlds, runs the experiment in each (going on where it was interrupted), and sums up.
+def run_worlds(
+    e: Experiment, n: int, out: Path, run: Run, quiet: bool, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Fits once, draws n worlds, runs the experiment in each (going on where it was interrupted),
+    and sums up.
 
     Args:
         run: as `simulator.simulate`.
     """
     if n < 2:
         raise InputError(f"--worlds must be at least 2, not {n}; leave it out for one world")
-    return _repeated(e, [f"world-{k:02d}" for k in range(n)], "worlds", _draw_users, out, run, quiet, say)
+    return _repeated(
+        e, [f"world-{k:02d}" for k in range(n)], "worlds", _draw_users, out, run, quiet, say
+    )
 
 
-def run_models(e: Experiment, out: Path, run: Run, quiet: bool, say: Callable[[str], None]) -> dict[str, Any]:
+def run_models(
+    e: Experiment, out: Path, run: Run, quiet: bool, say: Callable[[str], None]
+) -> dict[str, Any]:
     """The experiment before users of every make: does the verdict stand?"""
     kinds = list(KINDS)
-    if observed_share(load_data(e)) >= MATRIX_FILLED:  # policies learn from the same part of it under all models
+    # policies learn from the same part of it under all models
+    if observed_share(load_data(e)) >= MATRIX_FILLED:
         kinds.append("matrix")
         e = replace(e, policy_share=MATRIX_SHARE if e.policy_share is None else e.policy_share)
     return _repeated(e, kinds, "user models", _fit_users, out, run, quiet, say)
@@ -74,10 +90,13 @@ def _repeated(
     if e.users_from is not None:
         raise InputError(f"repeating over {what} makes users of its own; leave out --users-from")
     if all(arm == e.control_arm for arm in e.contenders):
-        raise InputError(f"nothing to compare over {what}: name two contenders, such as sasrec,popularity")
+        raise InputError(
+            f"nothing to compare over {what}: name two contenders, such as sasrec,popularity"
+        )
     about = {"over": what, "names": names, "experiment": e.as_dict()}
     new = not out.exists()
-    save_json(out / SUMMARY, {**about, "status": "incomplete"})  # first of all: --resume knows the folder by it
+    # first of all: --resume knows the folder by it
+    save_json(out / SUMMARY, {**about, "status": "incomplete"})
     if not (out / "users" / names[-1] / "parameters.json").exists():
         try:
             with_threads(e.threads, lambda: make(e, names, out, say))
@@ -92,10 +111,16 @@ def _repeated(
         if (folder / "manifest.json").exists():
             outcome = run(resume=str(folder), quiet=quiet)
         else:
-            here = replace(e, users_from=str(out / "users" / name), calibrate=None, user_model="factors")
+            here = replace(
+                e, users_from=str(out / "users" / name), calibrate=None, user_model="factors"
+            )
             outcome = run(here, out=str(folder), quiet=quiet)
         found.append(outcome.results)
-    summary = {**about, "status": "complete", **summed_up(found, names, list(e.contenders), e.control_arm, e.primary)}
+    summary = {
+        **about,
+        "status": "complete",
+        **summed_up(found, names, list(e.contenders), e.control_arm, e.primary),
+    }
     save_json(out / SUMMARY, summary)
     (out / "summary.md").write_text("\n".join(markdown(summary)), encoding="utf-8")
     return summary
@@ -107,11 +132,13 @@ Make = Callable[[Experiment, list[str], Path, Callable[[str], None]], None]
 
 
 def visits_drawn(model: ChoiceModel, rng: np.random.Generator) -> dict[str, Number]:
-    """Staying, returning, watching, drift and arrivals as they might be as well: normal around the estimates.
+    """Staying, returning, watching, drift and arrivals as they might be as well: normal around the
+    estimates.
 
-    Shares on the scale of their logits, spreads on that of their logarithms; each for itself, since the errors are known one by
-    one. Shares near 0 or 1 for their error (a logit of theirs knows no normal) are drawn as they are and turned back at 0 and 1.
-    What levels and appeal are made of is drawn elsewhere.
+    Shares on the scale of their logits, spreads on that of their logarithms; each for itself, since
+    the errors are known one by one. Shares near 0 or 1 for their error (a logit of theirs knows no
+    normal) are drawn as they are and turned back at 0 and 1. What levels and appeal are made of is
+    drawn elsewhere.
     """
     found = {}
     for name, number in model.numbers.items():
@@ -142,11 +169,18 @@ def _draw_users(e: Experiment, names: list[str], out: Path, say: Callable[[str],
     data, n = load_data(e), len(names)
     fitted = fit(data, e.seed, e.slate_size, say, e.user_model)
     if len(fitted) < n:
-        raise InputError(f"--worlds {n}: a fit to '{data.name}' has {len(fitted)} draws" + _why_few(e, len(fitted)))
+        raise InputError(
+            f"--worlds {n}: a fit to '{data.name}' has {len(fitted)} draws"
+            + _why_few(e, len(fitted))
+        )
     # As far apart in the chain as can be.
-    for name, draw in zip(names, np.linspace(0, len(fitted) - 1, n).round().astype(int), strict=True):
+    for name, draw in zip(
+        names, np.linspace(0, len(fitted) - 1, n).round().astype(int), strict=True
+    ):
         model = fitted.model(int(draw))
-        model = model.with_numbers(**visits_drawn(model, generator("visits of a world", e.seed, name)))
+        model = model.with_numbers(
+            **visits_drawn(model, generator("visits of a world", e.seed, name))
+        )
         model = settle(model, data, e.slate_size, e.seed)
         save_users(out / "users" / name, model, about_users(data, e.slate_size))
 
@@ -159,11 +193,15 @@ def _fit_users(e: Experiment, names: list[str], out: Path, say: Callable[[str], 
     for kind in names:
         say(f"users: {kind}")
         save_users(
-            out / "users" / kind, fit_users(data, e.seed, e.slate_size, say, kind), about_users(data, e.slate_size)
+            out / "users" / kind,
+            fit_users(data, e.seed, e.slate_size, say, kind),
+            about_users(data, e.slate_size),
         )
 
 
 def _why_few(e: Experiment, draws: int) -> str:
     if e.user_model == "matrix":
         return "; a matrix is replayed as it is, nothing is drawn"
-    return "; a log without skips leaves nothing to draw" if draws == 1 else "; use that many or fewer"
+    return (
+        "; a log without skips leaves nothing to draw" if draws == 1 else "; use that many or fewer"
+    )

@@ -1,4 +1,6 @@
-"""The run directory: manifest, tables, checkpoints. Everything is written beside and renamed: whole or not at all."""
+"""The run directory: manifest, tables, checkpoints. Everything is written beside and renamed: whole
+or not at all.
+"""
 
 import json
 import platform
@@ -17,22 +19,28 @@ from policies.log import Dataset
 from simulator.settings import Experiment, from_dict
 
 
-# -- what the analysis needs ----------------------------------------------------------------------------------------
+# -- what the analysis needs -----------------------------------------------------------------------
 def tables(
     e: Experiment, data: Dataset, ids: np.ndarray, bucket: np.ndarray | None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Users with their bucket (every arm in turn in a twin run), and items with their rank by clicks in the log."""
+    """Users with their bucket (every arm in turn in a twin run), and items with their rank by
+    clicks in the log.
+    """
     known = np.where(ids < data.n_users, ids, 0)
     names = np.where(ids < data.n_users, data.user_ids[known], [f"new-{i}" for i in ids])
     arm = np.array([*e.policies, None], dtype=object)
-    users = pd.DataFrame({"user": ids, "user_id": names, "bucket": arm[bucket] if bucket is not None else None})
+    users = pd.DataFrame(
+        {"user": ids, "user_id": names, "bucket": arm[bucket] if bucket is not None else None}
+    )
     clicks = np.bincount(data.log.item[data.log.clicked], minlength=data.catalogue.size + 1)[1:]
     percentile = pd.Series(clicks).rank(method="average", pct=True).to_numpy()
     items = pd.DataFrame(
         {
             "item": np.arange(1, data.catalogue.size + 1, dtype=np.int32),
             "item_id": data.catalogue.ids[1:],
-            "category": np.array(data.catalogue.categories, dtype=object)[data.catalogue.category[1:]],
+            "category": np.array(data.catalogue.categories, dtype=object)[
+                data.catalogue.category[1:]
+            ],
             "popularity_percentile": 100 * percentile,
         }
     )
@@ -63,7 +71,9 @@ class RunFolder:
 
     @staticmethod
     def create(e: Experiment, out: str | None) -> "RunFolder":
-        """Makes the folder; an explicit one must not exist (the caller has looked before the work began)."""
+        """Makes the folder; an explicit one must not exist (the caller has looked before the work
+        began).
+        """
         if out is None:
             stamp = time.strftime("%Y%m%d-%H%M%S")
             names = "-".join(arm.replace(":", ".") for arm in e.policies)
@@ -77,7 +87,9 @@ class RunFolder:
         try:
             path.mkdir(parents=True)
         except OSError as error:
-            raise InputError(f"the run directory '{path}' cannot be made: {error.strerror}") from None
+            raise InputError(
+                f"the run directory '{path}' cannot be made: {error.strerror}"
+            ) from None
         run = RunFolder(path, {})
         run.manifest = {
             "format": FORMAT,
@@ -100,7 +112,10 @@ class RunFolder:
         with reading(manifest, "start the run again in another folder"):
             stored = json.loads(manifest.read_text(encoding="utf-8"))
             if stored.get("format") != FORMAT:
-                raise InputError(f"'{path}' was written in format {stored.get('format')}, this version reads {FORMAT}")
+                raise InputError(
+                    f"'{path}' was written in format {stored.get('format')}, this version reads"
+                    f" {FORMAT}"
+                )
             if not {"status", "stages"} <= stored.keys():
                 raise KeyError(next(name for name in ("status", "stages") if name not in stored))
             return RunFolder(Path(path), stored), from_dict(stored["experiment"])

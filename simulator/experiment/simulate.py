@@ -1,4 +1,6 @@
-"""One experiment, top to bottom: users are fitted, policies trained, worlds run, and a report judges them."""
+"""One experiment, top to bottom: users are fitted, policies trained, worlds run, and a report
+judges them.
+"""
 
 import json
 import resource
@@ -37,7 +39,9 @@ from simulator.users.storage import about_users, checksum, load_users, save_user
 
 @dataclass(frozen=True)
 class Result:
-    """What came out: tables as pandas, all numbers with their units in `results`, files in `path`."""
+    """What came out: tables as pandas, all numbers with their units in `results`, files
+    in `path`.
+    """
 
     path: Path
     results: dict[str, Any]
@@ -49,7 +53,9 @@ class Result:
 
     @property
     def true_effects(self) -> pd.DataFrame:
-        """One row per contender and metric: the effect between worlds in which everybody gets one arm."""
+        """One row per contender and metric: the effect between worlds in which everybody gets one
+        arm.
+        """
         return pd.DataFrame(self.results["true_effects"]["rows"])
 
     @property
@@ -70,9 +76,12 @@ class Result:
 
 
 def simulate(
-    experiment: Experiment | None = None, out: str | None = None, resume: str | None = None,
-    quiet: bool = True, command: str | None = None,
-) -> Result:  # fmt: skip
+    experiment: Experiment | None = None,
+    out: str | None = None,
+    resume: str | None = None,
+    quiet: bool = True,
+    command: str | None = None,
+) -> Result:
     """Runs an experiment, or goes on with an interrupted one, and writes its report.
 
     Args:
@@ -96,12 +105,18 @@ def simulate(
     except AnalysisError as error:
         raise InputError(f"--primary: {error}") from None
     if out is not None and Path(out).exists():
-        raise InputError(f"--out '{out}' exists already; name another folder, or go on with --resume '{out}'")
+        raise InputError(
+            f"--out '{out}' exists already; name another folder, or go on with --resume '{out}'"
+        )
     check_importable(e)
     if e.users_from is not None and e.user_model != "factors":
-        raise InputError("--user-model takes part in fitting users; with --users-from give it to simulator.fit")
+        raise InputError(
+            "--user-model takes part in fitting users; with --users-from give it to simulator.fit"
+        )
     if e.users_from is not None and e.calibrate is not None:
-        raise InputError("--calibrate takes part in fitting users; with --users-from give it to simulator.fit")
+        raise InputError(
+            "--calibrate takes part in fitting users; with --users-from give it to simulator.fit"
+        )
     with Show(quiet) as show:
         if folder is None or folder.manifest["status"] != "complete":
             begun = folder
@@ -112,20 +127,30 @@ def simulate(
 
 
 def _simulate(
-    e: Experiment, folder: RunFolder | None, out: str | None, show: Show, command: str | None, began: float
+    e: Experiment,
+    folder: RunFolder | None,
+    out: str | None,
+    show: Show,
+    command: str | None,
+    began: float,
 ) -> RunFolder:
     """Fit the users, train the policies, warm up, and let the worlds run."""
     raw = load_data(e)
     show.say(f"log: {e.log}, {len(raw.log)} rows")
     if folder is None:
         if e.users_from is not None:
-            load_users(Path(e.users_from), about_users(raw, e.slate_size))  # refused before anything is written
+            # refused before anything is written
+            load_users(Path(e.users_from), about_users(raw, e.slate_size))
         folder = RunFolder.create(e, out)
-        show.say(f"run directory: {folder.path} (after an interruption go on with --resume {folder.path})")
+        show.say(
+            f"run directory: {folder.path} (after an interruption go on with --resume"
+            f" {folder.path})"
+        )
         _describe(folder, e, raw, command)
     elif folder.manifest.get("checksum", checksum(raw)) != checksum(raw):
         raise InputError(
-            f"--resume '{folder.path}': the log '{e.log}' has changed since the run began; start a new run"
+            f"--resume '{folder.path}': the log '{e.log}' has changed since the run began; start a"
+            " new run"
         )
     model = _users(e, raw, folder, show)
     data = before_warmup(raw, e, policy_share(e, model))
@@ -136,7 +161,11 @@ def _simulate(
 
     warm = first_world(e, data, people, ids, arrival, policies, folder)
     _go(warm, -e.warmup_days * DAY, 0.0, folder, show)
-    bucket = None if e.design == "twin" else assign(ids, parse_weights(e.weights, len(e.policies)), e.bucket_salt)
+    bucket = (
+        None
+        if e.design == "twin"
+        else assign(ids, parse_weights(e.weights, len(e.policies)), e.bucket_salt)
+    )
     folder.write_tables(*tables(e, data, ids, bucket))
     pages = warm.pages_served
     for name, arms in plan(e):
@@ -164,7 +193,10 @@ def _crossed(e: Experiment, folder: RunFolder, day: int) -> bool:
     daily = Daily(table, trial.rows.daily(trial.primary.columns, table[["user", "bucket"]], day))
     treated = [arm for arm in trial.contenders if arm != trial.control]
     alpha = (1 - LEVEL) / len(treated)
-    looks = [monitor(daily, trial.primary, trial.control, arm, trial.monitor, trial.planned, alpha) for arm in treated]
+    looks = [
+        monitor(daily, trial.primary, trial.control, arm, trial.monitor, trial.planned, alpha)
+        for arm in treated
+    ]
     return all(found["stopped"] is not None for found in looks)
 
 
@@ -183,7 +215,9 @@ def _describe(folder: RunFolder, e: Experiment, raw: Dataset, command: str | Non
         },
         "notes": [*raw.notes, *size_note(e, raw)],
         "checksum": checksum(raw),
-        "weights": dict(zip(e.policies, parse_weights(e.weights, len(e.policies)).tolist(), strict=True)),
+        "weights": dict(
+            zip(e.policies, parse_weights(e.weights, len(e.policies)).tolist(), strict=True)
+        ),
     }
     folder.save()
 
@@ -222,7 +256,11 @@ def _go(world: World, start: float, end: float, folder: RunFolder, show: Show) -
     done = f"world {world.name}"
     if folder.done(done):
         return
-    begin = start if first_round == 1 and not about.exists() else (first_round * length if start >= 0 else start)
+    begin = (
+        start
+        if first_round == 1 and not about.exists()
+        else (first_round * length if start >= 0 else start)
+    )
     show.world(world.name, begin, end, world.pages_served)
     world.on_page = show.page
     world.on_checkpoint = lambda w, number: save_world(w, number, folder)
@@ -231,7 +269,8 @@ def _go(world: World, start: float, end: float, folder: RunFolder, show: Show) -
         folder.manifest["stopped_day"] = world.stopped_day
         folder.save()
         show.say(
-            f"stopped on day {world.stopped_day} of {world.experiment.days:g}: every contender has crossed its bound"
+            f"stopped on day {world.stopped_day} of {world.experiment.days:g}: every contender has"
+            " crossed its bound"
         )
     save_world(world, -1, folder)
     folder.finish(done)

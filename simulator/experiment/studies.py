@@ -30,7 +30,9 @@ def aa(e: Experiment, n: int, out: Path, quiet: bool) -> dict[str, Any]:
 
 
 def power(e: Experiment, n: int, out: Path, quiet: bool) -> dict[str, Any]:
-    """Two frozen policies serve everybody, each in a world; n salts choose whose outcome is seen in which."""
+    """Two frozen policies serve everybody, each in a world; n salts choose whose outcome is seen in
+    which.
+    """
     path = _world(_twin(e), out, quiet)
     return studies.power(path, salted(_users(path), n))
 
@@ -62,12 +64,16 @@ def replicate(e: Experiment, n: int, out: Path, quiet: bool) -> dict[str, Any]:
         if (folder / "manifest.json").exists():
             results.append(simulate(resume=str(folder), quiet=quiet).results)
         else:
-            results.append(simulate(replace(e, seed=e.seed + i), out=str(folder), quiet=quiet).results)
+            results.append(
+                simulate(replace(e, seed=e.seed + i), out=str(folder), quiet=quiet).results
+            )
     return {**studies.replicated(results, names), "learn_from": e.learn_from}
 
 
 def bias(e: Experiment, n: int, out: Path, quiet: bool) -> dict[str, Any]:
-    """The same n worlds with arms that learn from their own rows, and with arms that learn from all."""
+    """The same n worlds with arms that learn from their own rows, and with arms that learn from
+    all.
+    """
     names = [f"seed-{e.seed + i:03d}" for i in range(n)]
     results: dict[str, list[dict[str, Any]]] = {"own": [], "all": []}
     for i, name in enumerate(names):
@@ -84,14 +90,23 @@ def bias(e: Experiment, n: int, out: Path, quiet: bool) -> dict[str, Any]:
 
 
 STUDIES: dict[str, Callable[[Experiment, int, Path, bool], dict[str, Any]]] = {
-    "aa": aa, "power": power, "coverage": coverage, "replicate": replicate, "bias": bias,
-}  # fmt: skip
+    "aa": aa,
+    "power": power,
+    "coverage": coverage,
+    "replicate": replicate,
+    "bias": bias,
+}
 
 
 def _twin(e: Experiment) -> Experiment:
-    arms = tuple(dict.fromkeys([*[arm for arm in e.contenders if arm != e.control_arm][:1], e.control_arm]))
+    arms = tuple(
+        dict.fromkeys([*[arm for arm in e.contenders if arm != e.control_arm][:1], e.control_arm])
+    )
     if len(arms) < 2:
-        raise InputError("this study compares two arms; name two contenders, such as --policies sasrec,popularity")
+        raise InputError(
+            "this study compares two arms; name two contenders, such as --policies"
+            " sasrec,popularity"
+        )
     return replace(e, policies=arms, design="twin", weights=None, **FROZEN)
 
 

@@ -13,8 +13,12 @@ from simulator.experiment.run_folder import RunFolder
 from simulator.settings import Experiment
 
 
-def train_policies(e: Experiment, data: Dataset, run: RunFolder, say: Callable[[str], None]) -> dict[str, Policy]:
-    """Every arm's policy, trained on the log; arms with the same policy and settings share the training."""
+def train_policies(
+    e: Experiment, data: Dataset, run: RunFolder, say: Callable[[str], None]
+) -> dict[str, Policy]:
+    """Every arm's policy, trained on the log; arms with the same policy and settings share the
+    training.
+    """
     log = data.for_policies()
     trained: dict[tuple[str, str], Policy] = {}
     found: dict[str, Policy] = {}
@@ -32,7 +36,11 @@ def train_policies(e: Experiment, data: Dataset, run: RunFolder, say: Callable[[
             else:
                 began = time.monotonic()
                 say(f"policies: {arm}, trained on {len(log)} rows")
-                policy.fit(log, data.catalogue, generator("train", e.seed, base, sorted(settings.items()), 0))
+                policy.fit(
+                    log,
+                    data.catalogue,
+                    generator("train", e.seed, base, sorted(settings.items()), 0),
+                )
                 save_arrays(stored, policy.state())
                 run.manifest.setdefault("training", {})[arm] = {
                     "seconds": round(time.monotonic() - began, 1),

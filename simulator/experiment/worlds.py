@@ -15,7 +15,7 @@ from simulator.settings import Experiment
 from simulator.users.choice_model import DAY, ChoiceModel
 
 
-# -- worlds ---------------------------------------------------------------------------------------------------------
+# -- worlds ----------------------------------------------------------------------------------------
 def first_world(
     e: Experiment,
     data: Dataset,
@@ -25,7 +25,9 @@ def first_world(
     policies: dict[str, Policy],
     run: RunFolder,
 ) -> World:
-    """The population at the start of the warm-up, which one policy serves. `arrival` as of `population`."""
+    """The population at the start of the warm-up, which one policy serves. `arrival` as of
+    `population`.
+    """
     start = -e.warmup_days * DAY
     lengths = {"impressions": 0, "clicks": 0}
     for policy in policies.values():
@@ -37,13 +39,21 @@ def first_world(
     histories.load(data.for_policies(), place)
     first = Draws(key_of("first visit", e.seed), ids, np.zeros_like(ids))
     return World(
-        name=WARMUP, experiment=e, model=model, catalogue=data.catalogue, ids=ids,
+        name=WARMUP,
+        experiment=e,
+        model=model,
+        catalogue=data.catalogue,
+        ids=ids,
         bucket=np.full(len(ids), HELD_OUT, np.int16),
         arms=[Arm(WARMUP, -1, copy_of(e, e.warmup_policy, policies[e.warmup_policy]))],
-        state=model.start(len(ids), start), histories=histories,
-        due=np.where(np.isfinite(arrival), arrival, model.first_visit(np.arange(len(ids)), start, first)),
-        sessions=np.zeros(len(ids), np.int32), recorder=_recorder(e, run, "impressions", "truth"),
-    )  # fmt: skip
+        state=model.start(len(ids), start),
+        histories=histories,
+        due=np.where(
+            np.isfinite(arrival), arrival, model.first_visit(np.arange(len(ids)), start, first)
+        ),
+        sessions=np.zeros(len(ids), np.int32),
+        recorder=_recorder(e, run, "impressions", "truth"),
+    )
 
 
 def _recorder(e: Experiment, run: RunFolder, folder: str, truth: str) -> Recorder:
@@ -52,7 +62,9 @@ def _recorder(e: Experiment, run: RunFolder, folder: str, truth: str) -> Recorde
 
 
 def plan(e: Experiment) -> list[tuple[str, tuple[str, ...]]]:
-    """The worlds of an experiment after the warm-up: (name, arms). `global-ARM` gives everybody that arm."""
+    """The worlds of an experiment after the warm-up: (name, arms). `global-ARM` gives everybody
+    that arm.
+    """
     if e.design == "twin":
         return [(f"twin-{arm}", (arm,)) for arm in e.policies]
     worlds: list[tuple[str, tuple[str, ...]]] = [("split", e.policies)]
@@ -62,9 +74,16 @@ def plan(e: Experiment) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def start_world(
-    name: str, arms: tuple[str, ...], e: Experiment, warm: World, policies: dict[str, Policy], run: RunFolder
+    name: str,
+    arms: tuple[str, ...],
+    e: Experiment,
+    warm: World,
+    policies: dict[str, Policy],
+    run: RunFolder,
 ) -> World:
-    """A world that goes on from the end of the warm-up, with minds, histories and policies of its own."""
+    """A world that goes on from the end of the warm-up, with minds, histories and policies of its
+    own.
+    """
     codes = {arm: e.policies.index(arm) for arm in arms}
     if name == "split":
         bucket = assign(warm.ids, parse_weights(e.weights, len(e.policies)), e.bucket_salt)
@@ -80,11 +99,22 @@ def start_world(
         )
         recorder = _WithWarmup(recorder, warm.recorder)
     return World(
-        name=name, experiment=e, model=warm.model, catalogue=warm.catalogue, ids=warm.ids, bucket=bucket,
-        arms=[Arm(arm, codes[arm], copy_of(e, arm, policies[arm]), repeats=e.repeats(arm)) for arm in arms],
-        state=warm.state.copy(), histories=warm.histories.copy(), due=warm.due.copy(), sessions=warm.sessions.copy(),
+        name=name,
+        experiment=e,
+        model=warm.model,
+        catalogue=warm.catalogue,
+        ids=warm.ids,
+        bucket=bucket,
+        arms=[
+            Arm(arm, codes[arm], copy_of(e, arm, policies[arm]), repeats=e.repeats(arm))
+            for arm in arms
+        ],
+        state=warm.state.copy(),
+        histories=warm.histories.copy(),
+        due=warm.due.copy(),
+        sessions=warm.sessions.copy(),
         recorder=recorder,
-    )  # fmt: skip
+    )
 
 
 class _WithWarmup(Recorder):

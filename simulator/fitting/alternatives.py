@@ -1,8 +1,9 @@
-"""Other minds: what appeals to whom by similar users' choices, or by trees on what is known of users and items.
+"""Other minds: what appeals to whom by similar users' choices, or by trees on what is known of
+users and items.
 
-Alternatives to the factors of `simulator/taste.py`, for the question whether a verdict stands when the users are of another
-make. Each scores every pair of a user and an item; levels and slopes are then fitted as they are for factors, on scores
-of rows that the mind has not seen.
+Alternatives to the factors of `simulator/taste.py`, for the question whether a verdict stands when
+the users are of another make. Each scores every pair of a user and an item; levels and slopes are
+then fitted as they are for factors, on scores of rows that the mind has not seen.
 """
 
 from typing import Protocol
@@ -22,7 +23,8 @@ MATRIX_SHARE = 0.1  # of its pairs that policies may learn from
 SURE = 0.02  # chance that a replayed answer comes out the other way
 NEIGHBOURS, SHRINK = 50, 20.0
 USERS_AT_ONCE = 50
-MOST_PAIRS = {"neighbours": 400_000_000, "trees": 30_000_000}  # users times items: half a gigabyte, some minutes
+# users times items: half a gigabyte, some minutes
+MOST_PAIRS = {"neighbours": 400_000_000, "trees": 30_000_000}
 
 
 class Mind(Protocol):
@@ -34,14 +36,17 @@ class Mind(Protocol):
 
 
 class Neighbours:
-    """Cosine of items by who chose both (shrunk, the best `NEIGHBOURS` of each item), summed over a user's choices.
+    """Cosine of items by who chose both (shrunk, the best `NEIGHBOURS` of each item), summed over a
+    user's choices.
 
     Args:
         user, item: of the choices.
     """
 
     def __init__(self, user: np.ndarray, item: np.ndarray, n_users: int, n_items: int):
-        chosen = sp.csr_matrix((np.ones(len(user), np.float32), (user, item)), shape=(n_users, n_items + 1))
+        chosen = sp.csr_matrix(
+            (np.ones(len(user), np.float32), (user, item)), shape=(n_users, n_items + 1)
+        )
         chosen.data[:] = 1.0
         scale = sp.diags(1 / np.sqrt(np.asarray(chosen.sum(axis=0)).ravel() + SHRINK))
         near = (scale @ (chosen.T @ chosen) @ scale).tocsr()
@@ -88,7 +93,9 @@ class _Facts:
         user = np.concatenate([past.user, log.user[log.clicked]]).astype(np.int64)
         item = np.concatenate([past.item, log.item[log.clicked]])
         length = np.log(np.where(data.catalogue.duration > 0, data.catalogue.duration, np.nan))
-        self.length = np.where(np.isfinite(length), length, np.nanmedian(length) if np.isfinite(length).any() else 0.0)
+        self.length = np.where(
+            np.isfinite(length), length, np.nanmedian(length) if np.isfinite(length).any() else 0.0
+        )
         own = np.bincount(user * n + self.category[item], minlength=n_users * n).reshape(n_users, n)
         total = own.sum(axis=1, keepdims=True)
         share = np.bincount(self.category[item], minlength=n) / max(len(item), 1)
@@ -102,9 +109,13 @@ class _Facts:
             ]
         )
         self.of_item = np.column_stack(
-            [rates(log.item, n_items), np.log1p(np.bincount(log.item, minlength=n_items)),
-             np.log1p(np.bincount(item, minlength=n_items)), self.length]
-        )  # fmt: skip
+            [
+                rates(log.item, n_items),
+                np.log1p(np.bincount(log.item, minlength=n_items)),
+                np.log1p(np.bincount(item, minlength=n_items)),
+                self.length,
+            ]
+        )
 
     def features(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         """(pairs, features) float32."""
@@ -115,20 +126,26 @@ class _Facts:
 
 
 class Trees:
-    """Gradient-boosted trees of clicks among what was shown, on facts about users, items and both together.
+    """Gradient-boosted trees of clicks among what was shown, on facts about users, items and both
+    together.
 
     Args:
-        learned: rows of the log that the trees are grown on, with the facts of the other rows: a user's click rate that
-            counted the row itself would give the answer away.
+        learned: rows of the log that the trees are grown on, with the facts of the other rows: a
+            user's click rate that counted the row itself would give the answer away.
     """
 
     def __init__(self, data: Dataset, rng: np.random.Generator, learned: np.ndarray | None = None):
         rows = np.arange(len(data.log)) if learned is None else learned
         half = rng.random(len(rows)) < 0.5
         parts = [(rows[half], rows[~half]), (rows[~half], rows[half])]
-        x = [_Facts(data, known).features(data.log.user[grown], data.log.item[grown]) for grown, known in parts]
+        x = [
+            _Facts(data, known).features(data.log.user[grown], data.log.item[grown])
+            for grown, known in parts
+        ]
         y = np.concatenate([data.log.clicked[grown] for grown, _ in parts])
-        self._model = HistGradientBoostingClassifier(max_iter=100, learning_rate=0.1, max_leaf_nodes=15, random_state=0)
+        self._model = HistGradientBoostingClassifier(
+            max_iter=100, learning_rate=0.1, max_leaf_nodes=15, random_state=0
+        )
         self._model.fit(np.concatenate(x), y)
         self._facts = _Facts(data, rows)
         self._items = np.arange(data.catalogue.size + 1)
@@ -148,7 +165,9 @@ class Trees:
         return np.concatenate(parts)
 
 
-def make_mind(data: Dataset, kind: str, rng: np.random.Generator, rows: np.ndarray | None = None) -> Mind:
+def make_mind(
+    data: Dataset, kind: str, rng: np.random.Generator, rows: np.ndarray | None = None
+) -> Mind:
     """A mind of this kind by these rows of the log (None: all) and what was chosen before it."""
     if kind == "trees":
         return Trees(data, rng, rows)
@@ -161,18 +180,20 @@ def check_size(data: Dataset, kind: str) -> None:
     """Raises InputError where a table of all pairs would be too large."""
     if kind != "factors" and "skips" not in data.has:
         raise InputError(
-            f"--user-model {kind} learns from what was skipped, and the log '{data.name}' has no skips; use factors"
+            f"--user-model {kind} learns from what was skipped, and the log '{data.name}' has no"
+            " skips; use factors"
         )
     if kind == "matrix" and (filled := observed_share(data)) < MATRIX_FILLED:
         raise InputError(
-            f"--user-model matrix replays a log that holds at least {100 * MATRIX_FILLED:g} % of all pairs of users and items; "
-            f"'{data.name}' holds {100 * filled:.2g} %: use factors"
+            f"--user-model matrix replays a log that holds at least {100 * MATRIX_FILLED:g} % of"
+            f" all pairs of users and items; '{data.name}' holds {100 * filled:.2g} %: use factors"
         )
     pairs = data.n_users * data.catalogue.size
     if pairs > MOST_PAIRS.get(kind, pairs):
         raise InputError(
-            f"--user-model {kind} holds every pair of {data.n_users} users and {data.catalogue.size} items, {pairs / 1e6:.0f} million; "
-            f"wanted at most {MOST_PAIRS[kind] / 1e6:.0f}: use factors, or a log of fewer users"
+            f"--user-model {kind} holds every pair of {data.n_users} users and"
+            f" {data.catalogue.size} items, {pairs / 1e6:.0f} million; wanted at most"
+            f" {MOST_PAIRS[kind] / 1e6:.0f}: use factors, or a log of fewer users"
         )
 
 
@@ -185,17 +206,24 @@ def observed_share(data: Dataset) -> float:
 
 
 def matrix_table(data: Dataset) -> np.ndarray:
-    """(U, N + 1) float16 logit of a click: the log's answer to each pair; by user and item rates where it has none."""
+    """(U, N + 1) float16 logit of a click: the log's answer to each pair; by user and item rates
+    where it has none.
+    """
     log, shape = data.log, (data.n_users, data.catalogue.size + 1)
     shown, clicked = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     np.add.at(shown, (log.user, log.item), 1)
     np.add.at(clicked, (log.user, log.item), log.clicked)
     rate = np.clip(clicked.sum() / shown.sum(), SURE, 1 - SURE)
     sides = [
-        logit((clicked.sum(axis=a, keepdims=True) + 5 * rate) / (shown.sum(axis=a, keepdims=True) + 5)) for a in (0, 1)
+        logit(
+            (clicked.sum(axis=a, keepdims=True) + 5 * rate) / (shown.sum(axis=a, keepdims=True) + 5)
+        )
+        for a in (0, 1)
     ]
     answer = logit(np.clip(clicked / np.maximum(shown, 1), SURE, 1 - SURE))
-    found: np.ndarray = np.where(shown > 0, answer, sides[0] + sides[1] - logit(rate)).astype(np.float16)
+    found: np.ndarray = np.where(shown > 0, answer, sides[0] + sides[1] - logit(rate)).astype(
+        np.float16
+    )
     found[:, 0] = 0
     return found
 

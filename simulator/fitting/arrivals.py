@@ -1,8 +1,10 @@
-"""Who is new: users who come for the first time, items that appear and are withdrawn, by the days on which each was seen.
+"""Who is new: users who come for the first time, items that appear and are withdrawn, by the days
+on which each was seen.
 
-A log's users are a mixture. Some were there before it, and come on any of its days; others come on a certain day for the
-first time. Each has a probability of coming on a day, from a beta distribution, so that rare visitors are not mistaken for
-new ones. The share of newcomers is found by maximum likelihood.
+A log's users are a mixture. Some were there before it, and come on any of its days; others come on
+a certain day for the first time. Each has a probability of coming on a day, from a beta
+distribution, so that rare visitors are not mistaken for new ones. The share of newcomers is found
+by maximum likelihood.
 """
 
 import numpy as np
@@ -17,11 +19,15 @@ NAMES = ("new_users", "new_items", "gone_items")
 _BOUNDS = ((-9.0, 5.0), (-5.0, 5.0), (-5.0, 8.0))
 
 
-def share_new(first: np.ndarray, n: np.ndarray, days: int, known: np.ndarray | None = None) -> tuple[float, float]:
-    """Share of units that came on a day after the first for the first time ever, and its standard error.
+def share_new(
+    first: np.ndarray, n: np.ndarray, days: int, known: np.ndarray | None = None
+) -> tuple[float, float]:
+    """Share of units that came on a day after the first for the first time ever, and its standard
+    error.
 
     Args:
-        first: (units,) integer day on which each was seen first, from 0. n: (units,) on how many days it was seen.
+        first: (units,) integer day on which each was seen first, from 0. n: (units,) on how many
+            days it was seen.
         days: of the log. known: (units,) bool, there before the log for sure.
     """
     known = np.zeros(len(first), bool) if known is None else known
@@ -33,10 +39,15 @@ def share_new(first: np.ndarray, n: np.ndarray, days: int, known: np.ndarray | N
         missed = np.exp(betaln(a, b + days) - betaln(a, b))  # of those there before, who never came
         there = betaln(a + n, b + days - n) - betaln(a, b) - np.log1p(-missed)
         new = betaln(a + n - 1, b + days - first - n) - betaln(a, b) - np.log(days - 1)
-        return float(units @ np.logaddexp(np.log1p(-share) + there, np.where(late, np.log(share) + new, -np.inf)))
+        return float(
+            units
+            @ np.logaddexp(np.log1p(-share) + there, np.where(late, np.log(share) + new, -np.inf))
+        )
 
     starts = [np.array([s, np.log(0.5), np.log(1.0)]) for s in (-3.0, 0.0)]
-    found = [minimize(lambda p: -log_likelihood(p), s, method="L-BFGS-B", bounds=_BOUNDS) for s in starts]
+    found = [
+        minimize(lambda p: -log_likelihood(p), s, method="L-BFGS-B", bounds=_BOUNDS) for s in starts
+    ]
     p = min(found, key=lambda f: float(f.fun)).x
     share = float(expit(p[0]))
     error = np.sqrt(max(np.linalg.pinv(-_curvature(log_likelihood, p))[0, 0], 0.0))
@@ -46,11 +57,15 @@ def share_new(first: np.ndarray, n: np.ndarray, days: int, known: np.ndarray | N
 def _curvature(f, p: np.ndarray, step: float = 1e-3) -> np.ndarray:  # type: ignore[no-untyped-def]
     """Second derivatives by central differences."""
     e = step * np.eye(len(p))
-    return np.array([[f(p + a + b) - f(p + a - b) - f(p - a + b) + f(p - a - b) for a in e] for b in e]) / (4 * step**2)
+    return np.array(
+        [[f(p + a + b) - f(p + a - b) - f(p - a + b) + f(p - a - b) for a in e] for b in e]
+    ) / (4 * step**2)
 
 
 def arrivals(data: Dataset) -> dict[str, Number]:
-    """New users, new items and withdrawn items per day, as shares of the users and of the items that the log has."""
+    """New users, new items and withdrawn items per day, as shares of the users and of the items
+    that the log has.
+    """
     log = data.log
     length = float(np.ptp(log.time)) / DAY if len(log) else 0.0
     if length < LEAST_DAYS:
@@ -61,7 +76,9 @@ def arrivals(data: Dataset) -> dict[str, Number]:
     whole = day < days
     users, items = (_seen(unit[whole], day[whole], days) for unit in (log.user, log.item))
     born = _number(*items, np.isin(items[2], data.history.item), days, "items")
-    gone = Number(born.value, "assumed", "as many as appear; a policy may cease to show what is still there")
+    gone = Number(
+        born.value, "assumed", "as many as appear; a policy may cease to show what is still there"
+    )
     return {
         "new_users": _number(*users, np.isin(users[2], data.history.user), days, "users"),
         "new_items": born,
@@ -69,7 +86,9 @@ def arrivals(data: Dataset) -> dict[str, Number]:
     }
 
 
-def _seen(unit: np.ndarray, day: np.ndarray, days: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _seen(
+    unit: np.ndarray, day: np.ndarray, days: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """First day of each unit that was seen, on how many days it was seen, and which it is."""
     pairs = np.unique(unit * np.int64(days) + day)
     who, when = pairs // days, pairs % days
@@ -77,11 +96,15 @@ def _seen(unit: np.ndarray, day: np.ndarray, days: int) -> tuple[np.ndarray, np.
     return when[first], n, which
 
 
-def _number(first: np.ndarray, n: np.ndarray, which: np.ndarray, known: np.ndarray, days: int, what: str) -> Number:
+def _number(
+    first: np.ndarray, n: np.ndarray, which: np.ndarray, known: np.ndarray, days: int, what: str
+) -> Number:
     if len(which) < LEAST_SEEN:
         return Number(0.0, "assumed", f"none: fewer than {LEAST_SEEN} {what}")
     share, error = (x / (days - 1) for x in share_new(first, n, days, known))
     why = f"share of the {what} per day, by the days on which each was seen"
     if share < 1.96 * error or share * days < 0.01:
-        return Number(0.0, "assumed", f"none: {why}, {share:.4f}, cannot be told from 0 (s.e. {error:.4f})")
+        return Number(
+            0.0, "assumed", f"none: {why}, {share:.4f}, cannot be told from 0 (s.e. {error:.4f})"
+        )
     return Number(share, "estimated", why, error)

@@ -1,4 +1,6 @@
-"""What is assumed of users where a log does not tell; docs/users.md gives the reasoning behind each."""
+"""What is assumed of users where a log does not tell; docs/users.md gives the reasoning behind
+each.
+"""
 
 from simulator.fitting import drift
 from simulator.fitting.sessions import SECONDS_PER_ITEM
@@ -30,7 +32,8 @@ ASSUMED = {
 
 
 def not_told(untold: dict[str, Number]) -> dict[str, Number]:
-    """Of satiation and repeats that cannot be told from 0: none, as the levels are fitted without them.
+    """Of satiation and repeats that cannot be told from 0: none, as the levels are fitted without
+    them.
 
     What is assumed of repeats stays where the log has too few of them to contradict it.
     """

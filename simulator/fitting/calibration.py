@@ -1,4 +1,6 @@
-"""Levels that a log cannot tell: the shift of the appeal, and without skips its scale, meet published click rates."""
+"""Levels that a log cannot tell: the shift of the appeal, and without skips its scale, meet
+published click rates.
+"""
 
 import tempfile
 from dataclasses import replace
@@ -23,9 +25,15 @@ FEWEST_ROWS, LONGEST = 1000, 96.0  # of a simulation that a level is read from, 
 
 
 def two_points(
-    data: Dataset, contrast: Contrast, reach: np.ndarray, logged: float, k: int, rng: np.random.Generator
+    data: Dataset,
+    contrast: Contrast,
+    reach: np.ndarray,
+    logged: float,
+    k: int,
+    rng: np.random.Generator,
 ) -> tuple[Number, Number]:
-    """Scale and shift of a contrast so that random slates and the log's slates get their click rates.
+    """Scale and shift of a contrast so that random slates and the log's slates get their click
+    rates.
 
     For a log without skips, in which neither rate can be seen.
     """
@@ -48,7 +56,8 @@ def two_points(
     found = root(gaps, [0.0, float(logit(target))])
     scale = float(np.exp(np.clip(found.x[0], -30, 30)))
     if not found.success or not 0.05 <= scale <= 20:
-        # The two rates cannot both be had (the log shows no more than chance): keep the scale, meet the first.
+        # The two rates cannot both be had (the log shows no more than chance): keep the scale, meet
+        # the first.
         scale = 1.0
         shift = brentq(lambda s: gaps(np.array([0.0, s]))[0], -30 - random.max(), 30 - random.min())
         note = f"the log's scale; its click rate of {logged:.3f} could not be met at once"
@@ -65,7 +74,9 @@ def _check_rates(*rates: float) -> None:
 
 
 def at_random(model: ChoiceModel, data: Dataset, seed: int) -> np.ndarray:
-    """(n,) logits of random items for rested users, users as often as they stand in the log; without the shift."""
+    """(n,) logits of random items for rested users, users as often as they stand in the log;
+    without the shift.
+    """
     rng = generator("random slates", seed)
     user = data.log.user[rng.integers(0, len(data.log), 100_000)]
     item = rng.integers(1, data.catalogue.size + 1, len(user))
@@ -74,13 +85,16 @@ def at_random(model: ChoiceModel, data: Dataset, seed: int) -> np.ndarray:
 
 
 def random_by_levels(model: ChoiceModel, data: Dataset, k: int, seed: int) -> float:
-    """Click rate of uniformly random slates if what was shown were all that one knows: the shift of the log's slates."""
+    """Click rate of uniformly random slates if what was shown were all that one knows: the shift of
+    the log's slates.
+    """
     reach = float(model.examination[:k].mean())
     return reach * float(expit(at_random(model, data, seed) + model["shift"]).mean())
 
 
 def settle(model: ChoiceModel, data: Dataset, k: int, seed: int) -> ChoiceModel:
-    """Moves the shift until a simulation of uniformly random slates, satiation and all, clicks at its level.
+    """Moves the shift until a simulation of uniformly random slates, satiation and all, clicks at
+    its level.
 
     Adds `selection`: what the slates of the log have over the level that was met.
     """
@@ -90,12 +104,17 @@ def settle(model: ChoiceModel, data: Dataset, k: int, seed: int) -> ChoiceModel:
     _check_rates(target)
     if target >= (most := float(model.examination[:k].mean())):
         raise InputError(
-            f"calibration: random_click_rate {target:g} cannot be met, as {most:.2f} of a slate of {k} is looked at"
+            f"calibration: random_click_rate {target:g} cannot be met, as {most:.2f} of a slate of"
+            f" {k} is looked at"
         )
     of_log = model["shift"]
     without = random_by_levels(model, data, k, seed)
     x, reach = at_random(model, data, seed), float(model.examination[:k].mean())
-    first = brentq(lambda s: reach * expit(x + s).mean() - min(target, 0.99 * reach), -30 - x.max(), 30 - x.min())
+    first = brentq(
+        lambda s: reach * expit(x + s).mean() - min(target, 0.99 * reach),
+        -30 - x.max(),
+        30 - x.min(),
+    )
     n = min(model.n_users, 2000)
     everyone = np.arange(model.n_users)
     rows = np.argsort(Draws(key_of("settle"), everyone, everyone * 0).uniform("u", 1)[:, 0])[:n]
@@ -112,7 +131,8 @@ def settle(model: ChoiceModel, data: Dataset, k: int, seed: int) -> ChoiceModel:
         shift += float(logit(target) - logit(min(max(rate, 1e-4), 1 - 1e-4)))
     source = f"uniformly random slates click at {target:g} in simulation ({why})"
     selection = (
-        f"what the log's policy knew and the log does not tell: random slates would click at {without:.3f} without it"
+        "what the log's policy knew and the log does not tell: random slates would click at"
+        f" {without:.3f} without it"
     )
     met = model.with_numbers(shift=Number(shift, "assumed", source))
     if "skips" not in data.has:
@@ -120,12 +140,17 @@ def settle(model: ChoiceModel, data: Dataset, k: int, seed: int) -> ChoiceModel:
     return met.with_numbers(selection=Number(of_log - shift, "assumed", selection))
 
 
-def random_rate(model: ChoiceModel, data: Dataset, k: int, seed: int, days: float = 2.0) -> float | None:
-    """Mean true click probability of uniformly random slates in a simulation of `days`, after those in which users tire.
+def random_rate(
+    model: ChoiceModel, data: Dataset, k: int, seed: int, days: float = 2.0
+) -> float | None:
+    """Mean true click probability of uniformly random slates in a simulation of `days`, after those
+    in which users tire.
 
-    None where fewer than `FEWEST_ROWS` are seen, however long: up to 64 times as many days are tried.
+    None where fewer than `FEWEST_ROWS` are seen, however long: up to 64 times as many days are
+    tried.
 
-    Minds start rested, so that the first day, and the first two half-lives of satiation, click more than those to come.
+    Minds start rested, so that the first day, and the first two half-lives of satiation, click more
+    than those to come.
     """
     tiring = max(1.0, 2 * model["satiation_half_life_h"] / 24 if model["satiation"] > 0 else 0.0)
     n = model.n_users
@@ -135,12 +160,19 @@ def random_rate(model: ChoiceModel, data: Dataset, k: int, seed: int, days: floa
     with tempfile.TemporaryDirectory() as folder:
         recorder = _MeanProbability(Path(folder), tiring * DAY)
         world = World(
-            name="calibration", experiment=e, model=model, catalogue=data.catalogue, ids=ids,
-            bucket=np.full(n, -1, np.int16), arms=[Arm(WARMUP, -1, Uniform())],
-            state=model.start(n, 0.0), histories=Histories.of(n, 0, 0, max(min(e.repeat_after, available - k), 0)),
+            name="calibration",
+            experiment=e,
+            model=model,
+            catalogue=data.catalogue,
+            ids=ids,
+            bucket=np.full(n, -1, np.int16),
+            arms=[Arm(WARMUP, -1, Uniform())],
+            state=model.start(n, 0.0),
+            histories=Histories.of(n, 0, 0, max(min(e.repeat_after, available - k), 0)),
             due=model.first_visit(ids, 0.0, Draws(key_of("settle", seed), ids, ids * 0)),
-            sessions=np.zeros(n, np.int32), recorder=recorder,
-        )  # fmt: skip
+            sessions=np.zeros(n, np.int32),
+            recorder=recorder,
+        )
         world.run(0.0, (tiring + days) * DAY)
     if recorder.rows_seen < FEWEST_ROWS:
         return random_rate(model, data, k, seed, 2 * days) if days < LONGEST else None

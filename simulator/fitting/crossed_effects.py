@@ -1,9 +1,11 @@
-"""User and item levels of a yes-or-no answer among what was shown: a logistic regression with two crossed random effects.
+"""User and item levels of a yes-or-no answer among what was shown: a logistic regression with two
+crossed random effects.
 
-`fit_levels` finds the mode by Fisher scoring (penalised quasi-likelihood, Breslow and Clayton, 1993). It is fast, and
-shrinks too much where users have few rows. `sample_levels` goes on from there with a Metropolis-within-Gibbs sampler;
-each of its draws is a plausible set of levels, as spread as the users and items really are, where point estimates are
-less spread. The levels come from mixtures of two normals, since few users and items are far below the rest.
+`fit_levels` finds the mode by Fisher scoring (penalised quasi-likelihood, Breslow and Clayton,
+1993). It is fast, and shrinks too much where users have few rows. `sample_levels` goes on from
+there with a Metropolis-within-Gibbs sampler; each of its draws is a plausible set of levels, as
+spread as the users and items really are, where point estimates are less spread. The levels come
+from mixtures of two normals, since few users and items are far below the rest.
 """
 
 from dataclasses import dataclass, field, replace
@@ -14,13 +16,16 @@ from scipy.special import expit, logit
 from torch.nn.functional import logsigmoid
 
 DRAWS, MOST_THIN = 200, 8
-RARE, RARE_DRAWS = 0.05, 600  # rare answers leave more open, and a mean over few draws is a noisy one
+# rare answers leave more open, and a mean over few draws is a noisy one
+RARE, RARE_DRAWS = 0.05, 600
 FEWEST_DRAWS, MOST_NUMBERS = 50, 4e7  # kept of a chain
 WORK = 2e7  # rows times draws, about, that a chain may look at between two draws that are kept
-WIDE = 5.0  # prior sd of a fixed effect, per standard deviation of its column: keeps separable rows finite
+# prior sd of a fixed effect, per standard deviation of its column: keeps separable rows finite
+WIDE = 5.0
 MOST_LEVEL = 12.0  # logits
 LEAST_BURN = 60  # sweeps
-STEP = 2.4  # of a random walk in standard deviations: accepts about .44 in one dimension (Gelman et al., 1996)
+# of a random walk in standard deviations: accepts about .44 in one dimension (Gelman et al., 1996)
+STEP = 2.4
 ALMOST = 1 - 2.0**-23  # the most likely click of float32 that leaves the skip a logarithm
 
 
@@ -29,7 +34,8 @@ class Curve:
     """A column whose shape depends on a number, which is drawn along with its slope.
 
     Attributes:
-        name: of the column. at: (G,) values of the number, evenly spaced. columns: (G, rows) float32 the column there.
+        name: of the column. at: (G,) values of the number, evenly spaced. columns: (G, rows)
+            float32 the column there.
         start: the number that is drawn from first.
     """
 
@@ -42,7 +48,9 @@ class Curve:
         """(rows,) float64, between the two nearest."""
         place = float(np.interp(at, self.at, np.arange(len(self.at))))
         k = min(int(place), len(self.at) - 2)
-        found: np.ndarray = self.columns[k] + np.float64(place - k) * (self.columns[k + 1] - self.columns[k])
+        found: np.ndarray = self.columns[k] + np.float64(place - k) * (
+            self.columns[k + 1] - self.columns[k]
+        )
         return found
 
 
@@ -53,7 +61,8 @@ class Rows:
     Attributes:
         y: (rows,) bool. user, item: (rows,) integers below `n_users` and `n_items + 1`.
         x: name -> (rows,) further columns.
-        reach: (rows,) probability that the row was looked at: a yes has probability reach * sigmoid(logit); None = 1.
+        reach: (rows,) probability that the row was looked at: a yes has probability reach *
+            sigmoid(logit); None = 1.
         curve: of a column of `x`, which is its start.
     """
 
@@ -81,11 +90,18 @@ class Rows:
     def taken(self, which: np.ndarray) -> "Rows":
         """These rows, in this order."""
         return replace(
-            self, y=self.y[which], user=self.user[which], item=self.item[which],
+            self,
+            y=self.y[which],
+            user=self.user[which],
+            item=self.item[which],
             x={name: column[which] for name, column in self.x.items()},
             reach=None if self.reach is None else self.reach[which],
-            curve=None if self.curve is None else replace(self.curve, columns=self.curve.columns[:, which]),
-        )  # fmt: skip
+            curve=(
+                None
+                if self.curve is None
+                else replace(self.curve, columns=self.curve.columns[:, which])
+            ),
+        )
 
     def groups(self) -> list[tuple[np.ndarray, int]]:
         return [(self.user, self.n_users), (self.item, self.n_items + 1)]
@@ -107,8 +123,12 @@ class Levels:
     user_sd: float
     item_sd: float
 
-    def logits(self, user: np.ndarray, item: np.ndarray, x: dict[str, np.ndarray] | None = None) -> np.ndarray:
-        """Of these users and items; `x` as in `Rows`, all its columns or none where there were none."""
+    def logits(
+        self, user: np.ndarray, item: np.ndarray, x: dict[str, np.ndarray] | None = None
+    ) -> np.ndarray:
+        """Of these users and items; `x` as in `Rows`, all its columns or none where there were
+        none.
+        """
         found: np.ndarray = self.fixed[""] + self.user[user] + self.item[item]
         for name, column in (x or {}).items():
             found = found + self.fixed[name] * column
@@ -126,45 +146,82 @@ def fit_levels(rows: Rows, iterations: int = 80, tolerance: float = 1e-3) -> Lev
     for _ in range(iterations):
         before = np.array([*beta, user_var, item_var])
         slope, weight = _score(design @ beta + user[rows.user] + item[rows.item], y, seen)
-        beta, item, item_var = _joint_step(design, beta, prior, rows.item, item, item_var, slope, weight)
+        beta, item, item_var = _joint_step(
+            design, beta, prior, rows.item, item, item_var, slope, weight
+        )
         slope, weight = _score(design @ beta + user[rows.user] + item[rows.item], y, seen)
         precision = np.bincount(rows.user, weight, minlength=len(user)) + 1 / user_var
-        user = _bounded(user + (np.bincount(rows.user, slope, minlength=len(user)) - user / user_var) / precision)
+        user = _bounded(
+            user
+            + (np.bincount(rows.user, slope, minlength=len(user)) - user / user_var) / precision
+        )
         user_var = _variance(user, precision, rows.user)
         if np.abs(np.array([*beta, user_var, item_var]) - before).max() < tolerance:
             break
-    return Levels(dict(zip(["", *rows.x], beta.tolist(), strict=True)), user, item, user_var**0.5, item_var**0.5)
+    return Levels(
+        dict(zip(["", *rows.x], beta.tolist(), strict=True)),
+        user,
+        item,
+        user_var**0.5,
+        item_var**0.5,
+    )
 
 
 def _joint_step(
-    design: np.ndarray, beta: np.ndarray, prior: np.ndarray, group: np.ndarray, level: np.ndarray, variance: float,
-    slope: np.ndarray, weight: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, float]:  # fmt: skip
-    """One scoring step of the fixed effects and of one group's levels together, the levels eliminated.
+    design: np.ndarray,
+    beta: np.ndarray,
+    prior: np.ndarray,
+    group: np.ndarray,
+    level: np.ndarray,
+    variance: float,
+    slope: np.ndarray,
+    weight: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """One scoring step of the fixed effects and of one group's levels together, the levels
+    eliminated.
 
     Columns that are the same for all rows of an item would converge slowly one after the other.
     """
     size = len(level)
     precision = np.bincount(group, weight, minlength=size) + 1 / variance
     pull = np.bincount(group, slope, minlength=size) - level / variance
-    across = np.column_stack([np.bincount(group, weight * column, minlength=size) for column in design.T])
-    inner = (design * weight[:, None]).T @ design - across.T @ (across / precision[:, None]) + np.diag(prior)
-    # The least squares solution: where every user has one item of its own, a column can be had from the levels.
-    step = np.linalg.lstsq(inner, design.T @ slope - across.T @ (pull / precision) - prior * beta, rcond=1e-12)[0]
+    across = np.column_stack(
+        [np.bincount(group, weight * column, minlength=size) for column in design.T]
+    )
+    inner = (
+        (design * weight[:, None]).T @ design
+        - across.T @ (across / precision[:, None])
+        + np.diag(prior)
+    )
+    # The least squares solution: where every user has one item of its own, a column can be had from
+    # the levels.
+    step = np.linalg.lstsq(
+        inner, design.T @ slope - across.T @ (pull / precision) - prior * beta, rcond=1e-12
+    )[0]
     level = _bounded(level + (pull - across @ step) / precision)
-    return _bounded(beta + step, 4 / np.sqrt(np.maximum(prior, 1e-12))), level, _variance(level, precision, group)
+    return (
+        _bounded(beta + step, 4 / np.sqrt(np.maximum(prior, 1e-12))),
+        level,
+        _variance(level, precision, group),
+    )
 
 
 def _bounded(x: np.ndarray, most: np.ndarray | float = MOST_LEVEL) -> np.ndarray:
-    """Where answers are decided for sure, scoring would run away: a logit of 12 is as good as any larger."""
+    """Where answers are decided for sure, scoring would run away: a logit of 12 is as good as any
+    larger.
+    """
     found: np.ndarray = np.clip(x, -most, most)
     return found
 
 
 def _variance(level: np.ndarray, precision: np.ndarray, group: np.ndarray) -> float:
-    """The expected square of the levels that have rows: of the mode, and of what is uncertain about it."""
+    """The expected square of the levels that have rows: of the mode, and of what is uncertain about
+    it.
+    """
     there = np.bincount(group, minlength=len(level)) > 0
-    return float(np.clip((level[there] ** 2 + 1 / precision[there]).mean(), 1e-4, (MOST_LEVEL / 2) ** 2))
+    return float(
+        np.clip((level[there] ** 2 + 1 / precision[there]).mean(), 1e-4, (MOST_LEVEL / 2) ** 2)
+    )
 
 
 def _score(x: np.ndarray, y: np.ndarray, reach: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -174,7 +231,7 @@ def _score(x: np.ndarray, y: np.ndarray, reach: np.ndarray) -> tuple[np.ndarray,
     return (y - reach * p) * (1 - p) / rest, reach * p * (1 - p) ** 2 / rest
 
 
-# -- draws ------------------------------------------------------------------------------------------------------------
+# -- draws -----------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Sampled:
     """Draws from the posterior, one after the other, not independent of each other.
@@ -203,7 +260,11 @@ class Sampled:
     def mean_of_start(self, name: str) -> float:
         """Mean of the slope on the column as it was given, whatever shape a draw gave it."""
         slopes = self.fixed[:, self.names.index(name)]
-        return float((slopes * self.sizes).mean() if name == self.curve and self.sizes is not None else slopes.mean())
+        return float(
+            (slopes * self.sizes).mean()
+            if name == self.curve and self.sizes is not None
+            else slopes.mean()
+        )
 
     def error(self, name: str) -> float:
         """Posterior standard deviation."""
@@ -220,13 +281,21 @@ class _Mixture:
 
     def log_density(self, x: np.ndarray) -> np.ndarray:
         """Up to a constant."""
-        parts = np.log(self.weight / self.sd)[:, None] - 0.5 * ((x - self.mean[:, None]) / self.sd[:, None]) ** 2
+        parts = (
+            np.log(self.weight / self.sd)[:, None]
+            - 0.5 * ((x - self.mean[:, None]) / self.sd[:, None]) ** 2
+        )
         total: np.ndarray = np.logaddexp(parts[0], parts[1])
         return total
 
     def draw(self, level: np.ndarray, rng: np.random.Generator) -> None:
-        """New parameters given the levels (n,): which of the two each is from, then weights, means and spreads."""
-        parts = np.log(self.weight / self.sd)[:, None] - 0.5 * ((level - self.mean[:, None]) / self.sd[:, None]) ** 2
+        """New parameters given the levels (n,): which of the two each is from, then weights, means
+        and spreads.
+        """
+        parts = (
+            np.log(self.weight / self.sd)[:, None]
+            - 0.5 * ((level - self.mean[:, None]) / self.sd[:, None]) ** 2
+        )
         second = rng.random(len(level)) < expit(parts[1] - parts[0])
         self.weight = rng.dirichlet([(~second).sum() + 10.0, second.sum() + 10.0])
         for k, inside in enumerate((~second, second)):
@@ -238,17 +307,24 @@ class _Mixture:
             self.mean[k] = centre * n / (n + 1) + self.sd[k] / np.sqrt(n + 1) * rng.normal()
 
 
-def sample_levels(rows: Rows, rng: np.random.Generator, draws: int | None = None, thin: int | None = None) -> Sampled:
+def sample_levels(
+    rows: Rows, rng: np.random.Generator, draws: int | None = None, thin: int | None = None
+) -> Sampled:
     """Draws of fixed effects and levels from their posterior.
 
     Args:
-        draws: how many are kept, after as many sweeps from the mode as 20 draws take; None = `DRAWS`, or `RARE_DRAWS`, or what
-            the memory holds.
-        thin: sweeps per draw; None = by the number of rows: few rows leave much open, and cost little.
+        draws: how many are kept, after as many sweeps from the mode as 20 draws take; None =
+            `DRAWS`, or `RARE_DRAWS`, or what the memory holds.
+        thin: sweeps per draw; None = by the number of rows: few rows leave much open, and cost
+            little.
     """
     if draws is None:
         wanted = RARE_DRAWS if rows.y.mean() < RARE else DRAWS
-        draws = int(min(wanted, max(MOST_NUMBERS / (rows.n_users + rows.n_items), min(FEWEST_DRAWS, wanted))))
+        draws = int(
+            min(
+                wanted, max(MOST_NUMBERS / (rows.n_users + rows.n_items), min(FEWEST_DRAWS, wanted))
+            )
+        )
     if thin is None:
         thin = int(np.clip(round(WORK / (max(len(rows.y), 1) * draws)), 1, MOST_THIN))
     chain = _Chain(rows, fit_levels(rows), rng)
@@ -285,11 +361,15 @@ class _Chain:
         self.levels = [start.user.copy(), start.item.copy()]
         self.there = [np.bincount(index, minlength=size) > 0 for index, size in rows.groups()]
         spreads = (start.user_sd, start.item_sd)
-        self.priors = [_Mixture(np.full(2, 0.5), sd * np.array([-0.4, 0.4]), np.full(2, sd)) for sd in spreads]
+        self.priors = [
+            _Mixture(np.full(2, 0.5), sd * np.array([-0.4, 0.4]), np.full(2, sd)) for sd in spreads
+        ]
         self.x = self.design @ self.beta + start.user[rows.user] + start.item[rows.item]
         _, weight = _score(self.x, self.y, self.seen)
         self.prior = rows.prior()
-        self.covariance = np.linalg.inv((self.design * weight[:, None]).T @ self.design + np.diag(self.prior))
+        self.covariance = np.linalg.inv(
+            (self.design * weight[:, None]).T @ self.design + np.diag(self.prior)
+        )
         self.root = np.linalg.cholesky(self.covariance)
         self.steps = [
             STEP / np.sqrt(np.bincount(index, weight, minlength=size) + 1 / sd**2)
@@ -309,7 +389,8 @@ class _Chain:
         low, high = max(self.bend - near, curve.at[0]), min(self.bend + near, curve.at[-1])
         turned = (curve.column(high) - curve.column(low)) / (high - low)
         column = self.design[:, self.bent]
-        beside = column @ (weight * column)  # by changing the slope along, most of a turn can be had
+        # by changing the slope along, most of a turn can be had
+        beside = column @ (weight * column)
         turned = turned - column * (turned @ (weight * column)) / max(beside, 1e-9)
         information = self.beta[self.bent] ** 2 * float(turned @ (weight * turned))
         self.stride = STEP / np.sqrt(information + 1 / float(np.ptp(curve.at)) ** 2)
@@ -339,7 +420,8 @@ class _Chain:
         for g, (index, size) in enumerate(self.rows.groups()):
             self._walk(g, index, size)
             self.priors[g].draw(self.levels[g][self.there[g]], self.rng)
-        # A draw from the normal approximation around the mode; the information of the start serves for all.
+        # A draw from the normal approximation around the mode; the information of the start serves
+        # for all.
         step = self.covariance @ (self.design.T @ self._slope() - self.prior * self.beta)
         step += self.root @ self.rng.normal(size=len(step))
         self.beta = self.beta + step
@@ -354,7 +436,9 @@ class _Chain:
             self._bend(self.rows.curve)
 
     def _bend(self, curve: Curve) -> None:
-        """A Metropolis step of the number of the curve, flat between its ends; the slope keeps the column's size."""
+        """A Metropolis step of the number of the curve, flat between its ends; the slope keeps the
+        column's size.
+        """
         at = self.bend + self.stride * self.rng.normal()
         if not curve.at[0] < at < curve.at[-1]:
             return
@@ -375,7 +459,9 @@ class _Chain:
             self.root[self.bent] *= size
 
     def _walk(self, g: int, index: np.ndarray, size: int) -> None:
-        """A Metropolis step of every level of one group; they are independent given the other group."""
+        """A Metropolis step of every level of one group; they are independent given the other
+        group.
+        """
         move = self.steps[g] * self.rng.normal(size=size)
         moved = self.x + move[index]
         fit = self._log_likelihood(moved)

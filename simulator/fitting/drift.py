@@ -1,8 +1,10 @@
-"""Drift: how far a click that chance decided moves a user's taste towards the item's category, told by days that are near.
+"""Drift: how far a click that chance decided moves a user's taste towards the item's category, told
+by days that are near.
 
-What is left of a user's answers in a category on one day goes together with what is left on another: because the fit does not
-know the whole taste, as much on days far apart as on days that are near; and because taste moves, more on days that are near.
-The second part is drift. It is early against late taste, for all pairs of days.
+What is left of a user's answers in a category on one day goes together with what is left on
+another: because the fit does not know the whole taste, as much on days far apart as on days that
+are near; and because taste moves, more on days that are near. The second part is drift. It is early
+against late taste, for all pairs of days.
 """
 
 import numpy as np
@@ -23,14 +25,16 @@ ASSUMED = {
 def drift_of(data: Dataset, logits: np.ndarray, seen: np.ndarray) -> tuple[float, float] | None:
     """Logits that a category gains by a click that was not expected, and the standard error.
 
-    A product of residuals of two days has the mean tau^2 w w' + drift v w' 2^(-lag / half-life), with w the slopes of the day's
-    clicks in the logit and v their variance on the earlier day. Errors allow for users as clusters.
+    A product of residuals of two days has the mean tau^2 w w' + drift v w' 2^(-lag / half-life),
+    with w the slopes of the day's clicks in the logit and v their variance on the earlier day.
+    Errors allow for users as clusters.
 
     Args:
         logits: (rows,) of a click. seen: (rows,) probability of a look.
 
     Returns:
-        None where days are few, or where the log has not all that users saw: a click would stand for many.
+        None where days are few, or where the log has not all that users saw: a click would stand
+            for many.
     """
     if "sessions" not in data.has:
         return None
@@ -40,9 +44,12 @@ def drift_of(data: Dataset, logits: np.ndarray, seen: np.ndarray) -> tuple[float
     days, kinds = int(day.max()) + 1, int(data.catalogue.category.max()) + 1
     kind = data.catalogue.category[data.log.item].astype(np.int64)
     some = kind > 0
-    cell, row = np.unique(((data.log.user * np.int64(kinds) + kind) * days + day)[some], return_inverse=True)
+    cell, row = np.unique(
+        ((data.log.user * np.int64(kinds) + kind) * days + day)[some], return_inverse=True
+    )
     sums = [
-        np.bincount(row, x[some]) for x in (data.log.clicked - expected, expected * (1 - p), expected * (1 - expected))
+        np.bincount(row, x[some])
+        for x in (data.log.clicked - expected, expected * (1 - p), expected * (1 - expected))
     ]
     return _over_pairs(cell, days, kinds, *sums)
 
@@ -52,16 +59,30 @@ def as_numbers(found: tuple[float, float] | None) -> dict[str, Number]:
     if found is None:
         return {}
     value, error = found
-    why = f"residuals of one user and category on days near and far, half-life of {HALF_LIFE_D:g} days and clicks as its cause assumed"
+    why = (
+        f"residuals of one user and category on days near and far, half-life of {HALF_LIFE_D:g}"
+        " days and clicks as its cause assumed"
+    )
     if abs(value) < 1.96 * error:
-        return {"drift": Number(0.0, "assumed", f"none: {why}; {value:.4f} cannot be told from 0 (s.e. {error:.4f})")}
+        return {
+            "drift": Number(
+                0.0, "assumed", f"none: {why}; {value:.4f} cannot be told from 0 (s.e. {error:.4f})"
+            )
+        }
     return {"drift": Number(value, "estimated", why, error)}
 
 
 def _over_pairs(
-    cell: np.ndarray, days: int, kinds: int, residual: np.ndarray, slope: np.ndarray, variance: np.ndarray
+    cell: np.ndarray,
+    days: int,
+    kinds: int,
+    residual: np.ndarray,
+    slope: np.ndarray,
+    variance: np.ndarray,
 ) -> tuple[float, float] | None:
-    """The drift and its standard error, from sums by user, category and day, (cells,) each and `cell` rising."""
+    """The drift and its standard error, from sums by user, category and day, (cells,) each and
+    `cell` rising.
+    """
     scale = 1 / np.sqrt(np.maximum(variance, 1e-9))
     user = np.unique(cell // days // kinds, return_inverse=True)[1]
     n_users = int(user.max(initial=-1)) + 1
@@ -79,7 +100,10 @@ def _over_pairs(
         np.add.at(past, b, variance[a] * 4.0 ** (-lag / HALF_LIFE_D))
         weight = scale[a] * scale[b]
         y = residual[a] * residual[b] * weight
-        x = slope[a] * slope[b] * weight, variance[a] * 2.0 ** (-lag / HALF_LIFE_D) * slope[b] * weight
+        x = (
+            slope[a] * slope[b] * weight,
+            variance[a] * 2.0 ** (-lag / HALF_LIFE_D) * slope[b] * weight,
+        )
         np.add.at(pull, a, x[1] ** 2)
         for i in range(2):
             outer[:, i] += np.bincount(user[a], x[i] * y, minlength=n_users)

@@ -1,8 +1,10 @@
-"""What the answers of a user to the same item, shown again and again, tell: slots, and what no prediction knows.
+"""What the answers of a user to the same item, shown again and again, tell: slots, and what no
+prediction knows.
 
-A policy puts what it believes to be good first, and it knows more than any fit to its log. So the click rate of a slot falls
-for two reasons, of which only one is the slot. An item that the same user saw in different slots is as good in one as in the
-other: the comparison within pairs of user and item is free of what the policy knew.
+A policy puts what it believes to be good first, and it knows more than any fit to its log. So the
+click rate of a slot falls for two reasons, of which only one is the slot. An item that the same
+user saw in different slots is as good in one as in the other: the comparison within pairs of user
+and item is free of what the policy knew.
 """
 
 from dataclasses import dataclass
@@ -18,7 +20,8 @@ from simulator.fitting.sessions import logistic
 
 SLOTS = 100
 EXPONENT = 0.12
-MOST_UNSURE = 0.1  # standard error of the logarithm of a slot's probability, or pairs tell too little of slots
+# standard error of the logarithm of a slot's probability, or pairs tell too little of slots
+MOST_UNSURE = 0.1
 LEAST_CLICKS, ENOUGH_CLICKS = 5, 30  # in a slot: fewer tell nothing, and fewer tell little
 LOWEST = -5.0  # of the logarithm of a slot's probability
 LEAST_SURE = 0.15  # standard error of the variance of what is unseen, in squared logits
@@ -46,7 +49,9 @@ class Reach:
         return found
 
     def unsure(self, log: Impressions) -> float:
-        """Standard error of the logarithm of the average row's probability; slots are compared with the same first one."""
+        """Standard error of the logarithm of the average row's probability; slots are compared with
+        the same first one.
+        """
         if self.error is None:
             return 0.0
         error = np.where(np.isfinite(self.error), self.error, 0.0)
@@ -63,7 +68,9 @@ def assumed_reach(why: str) -> Reach:
 
 def pair_codes(log: Impressions, n_items: int) -> np.ndarray:
     """(rows,) int64, the same for rows of one user and item."""
-    codes: np.ndarray = np.unique(log.user * np.int64(n_items + 1) + log.item, return_inverse=True)[1]
+    codes: np.ndarray = np.unique(log.user * np.int64(n_items + 1) + log.item, return_inverse=True)[
+        1
+    ]
     return codes
 
 
@@ -76,11 +83,12 @@ def repeated(log: Impressions, n_items: int) -> float:
 def reach_of(data: Dataset, score: np.ndarray, tired: np.ndarray | None = None) -> Reach:
     """How likely each slot is looked at, by what users clicked of the same item in different slots.
 
-    Where too few pairs stand in several slots, by the click rate of each slot over the rate that appeal explains, which
-    falls too fast where the policy knows more than the fit.
+    Where too few pairs stand in several slots, by the click rate of each slot over the rate that
+    appeal explains, which falls too fast where the policy knows more than the fit.
 
     Args:
-        score: (rows,) logit of a click of a rested user. tired: (rows,) what satiation takes from it, negative.
+        score: (rows,) logit of a click of a rested user. tired: (rows,) what satiation takes from
+            it, negative.
     """
     scale = 1.0 if tired is None else expit(score + tired) / expit(score)
     found = within_pairs(data.log, data.catalogue.size, np.broadcast_to(scale, len(data.log)))
@@ -90,25 +98,34 @@ def reach_of(data: Dataset, score: np.ndarray, tired: np.ndarray | None = None) 
     value, error = found
     told = np.flatnonzero(np.isfinite(error))
     weight = 1 / np.maximum(error[told], 1e-3) ** 2  # the first is 1 for sure
-    falling = IsotonicRegression(increasing=False, out_of_bounds="clip").fit(told, np.log(value[told]), weight)
+    falling = IsotonicRegression(increasing=False, out_of_bounds="clip").fit(
+        told, np.log(value[told]), weight
+    )
     curve = np.minimum(np.exp(falling.predict(np.arange(len(value)))), 1.0)
     curve[0] = 1.0
     at = np.minimum(np.arange(SLOTS), len(value) - 1)
     why = "clicks of the same user and item in different slots, conditional Poisson regression"
     return Reach(
-        curve[at], f"{why}; s.e. of the logarithm up to {np.nanmax(error[np.isfinite(error)]):.2f}", error=error
+        curve[at],
+        f"{why}; s.e. of the logarithm up to {np.nanmax(error[np.isfinite(error)]):.2f}",
+        error=error,
     )
 
 
-def within_pairs(log: Impressions, n_items: int, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """(K,) click probabilities by slot over that of the first slot, and (K,) standard errors of their logarithms.
+def within_pairs(
+    log: Impressions, n_items: int, scale: np.ndarray
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """(K,) click probabilities by slot over that of the first slot, and (K,) standard errors of
+    their logarithms.
 
-    Poisson regression with an effect of every pair of user and item (Hausman, Hall and Griliches, Econometrica 1984), which
-    needs the mean to be right and nothing else (Wooldridge, J. Econometrics 1999), with errors that allow for users as
-    clusters. To harvest a log for items in several positions is from Agarwal et al. (WSDM 2019).
+    Poisson regression with an effect of every pair of user and item (Hausman, Hall and Griliches,
+    Econometrica 1984), which needs the mean to be right and nothing else (Wooldridge, J.
+    Econometrics 1999), with errors that allow for users as clusters. To harvest a log for items in
+    several positions is from Agarwal et al. (WSDM 2019).
 
     Args:
-        scale: (rows,) what the row's click probability is multiplied by for other reasons that change from page to page.
+        scale: (rows,) what the row's click probability is multiplied by for other reasons that
+            change from page to page.
 
     Returns:
         None where pairs tell nothing.
@@ -122,7 +139,12 @@ def within_pairs(log: Impressions, n_items: int, scale: np.ndarray) -> tuple[np.
     if not (kept & (log.slot == 0)).any():
         return None
     _, pair = np.unique(pair[kept], return_inverse=True)
-    slot, user, y, m = log.slot[kept].astype(np.int64), log.user[kept], log.clicked[kept].astype(float), scale[kept]
+    slot, user, y, m = (
+        log.slot[kept].astype(np.int64),
+        log.user[kept],
+        log.clicked[kept].astype(float),
+        scale[kept],
+    )
     k, clicks = int(log.slot[log.slot < SLOTS].max()) + 1, np.bincount(pair, y)
     at = np.zeros(k)  # logarithms
     by_slot = np.bincount(slot, y, minlength=k)
@@ -132,26 +154,37 @@ def within_pairs(log: Impressions, n_items: int, scale: np.ndarray) -> tuple[np.
         share = raw / np.bincount(pair, raw)[pair]
         residual = y - clicks[pair] * share
         part = sp.csr_matrix((share * np.sqrt(clicks[pair]), (pair, slot)), shape=(len(clicks), k))
-        information = np.diag(np.bincount(slot, clicks[pair] * share, minlength=k)) - (part.T @ part).toarray()
+        information = (
+            np.diag(np.bincount(slot, clicks[pair] * share, minlength=k))
+            - (part.T @ part).toarray()
+        )
         inner = np.linalg.pinv(information[np.ix_(told, told)])
         step = np.clip(inner @ np.bincount(slot, residual, minlength=k)[told], -1.0, 1.0)
         at[told] = np.clip(at[told] + step, LOWEST, 1.0)
         if np.abs(step).max(initial=0.0) < 1e-7:
             break
-    users = sp.csr_matrix((residual, (np.unique(user, return_inverse=True)[1], slot)), shape=(len(np.unique(user)), k))
+    users = sp.csr_matrix(
+        (residual, (np.unique(user, return_inverse=True)[1], slot)), shape=(len(np.unique(user)), k)
+    )
     spread = (users.T @ users).toarray()[np.ix_(told, told)]
     # The sandwich of few clicks is too small.
     variance = np.diag(inner @ spread @ inner)
-    variance = np.where(by_slot[told] < ENOUGH_CLICKS, np.maximum(variance, np.diag(inner)), variance)
+    variance = np.where(
+        by_slot[told] < ENOUGH_CLICKS, np.maximum(variance, np.diag(inner)), variance
+    )
     error = np.full(k, np.inf)
-    error[told] = np.where((variance > 0) & (at[told] > LOWEST), np.sqrt(np.maximum(variance, 0.0)), np.inf)
+    error[told] = np.where(
+        (variance > 0) & (at[told] > LOWEST), np.sqrt(np.maximum(variance, 0.0)), np.inf
+    )
     error[0] = 0.0
     return np.exp(at), error
 
 
 def _linked(pair: np.ndarray, slot: np.ndarray, k: int) -> np.ndarray:
     """(k,) bool: slots that pairs compare with the first, by way of others or at once."""
-    graph = sp.coo_matrix((np.ones(len(slot)), (slot, k + pair)), shape=(k + int(pair.max()) + 1,) * 2)
+    graph = sp.coo_matrix(
+        (np.ones(len(slot)), (slot, k + pair)), shape=(k + int(pair.max()) + 1,) * 2
+    )
     part = sp.csgraph.connected_components(graph, directed=False)[1]
     found: np.ndarray = part[:k] == part[0]
     return found
@@ -172,18 +205,26 @@ def _by_appeal(data: Dataset, score: np.ndarray) -> Reach:
     clicked = np.bincount(slot, data.log.clicked, minlength=len(shown))
     ratio = np.minimum.accumulate(np.clip(clicked[told] / shown[told], 0.01, None))
     ratio = np.interp(np.arange(len(shown)), told, np.minimum(ratio / ratio[0], 1.0))
-    why = "click rate by slot over the rate that appeal explains; too few pairs of user and item stand in two slots"
+    why = (
+        "click rate by slot over the rate that appeal explains; too few pairs of user and item"
+        " stand in two slots"
+    )
     return Reach(np.concatenate([ratio, np.full(SLOTS - len(ratio), ratio[-1])]), why)
 
 
-def unseen_variance(log: Impressions, n_items: int, logits: np.ndarray, seen: np.ndarray) -> tuple[float, float] | None:
-    """Variance of what makes a user click an item and the logits do not know, in squared logits, and its standard error.
+def unseen_variance(
+    log: Impressions, n_items: int, logits: np.ndarray, seen: np.ndarray
+) -> tuple[float, float] | None:
+    """Variance of what makes a user click an item and the logits do not know, in squared logits,
+    and its standard error.
 
-    What is left of the answers to the same pair on different pages goes together by as much: a moment estimate, the slope of
-    the logistic curve flattened by the root of 1 + c^2 v (Zeger, Liang and Albert, Biometrics 1988). Users are clusters.
+    What is left of the answers to the same pair on different pages goes together by as much: a
+    moment estimate, the slope of the logistic curve flattened by the root of 1 + c^2 v (Zeger,
+    Liang and Albert, Biometrics 1988). Users are clusters.
 
     Args:
-        logits: (rows,) of a click, by what has not seen the answers to the pair. seen: (rows,) probability of a look.
+        logits: (rows,) of a click, by what has not seen the answers to the pair. seen: (rows,)
+            probability of a look.
 
     Returns:
         None where too few rows share a pair.

@@ -1,8 +1,10 @@
-"""Taste: who would choose what beyond levels, from what was chosen. Weighted matrix factorisation of low rank.
+"""Taste: who would choose what beyond levels, from what was chosen. Weighted matrix factorisation
+of low rank.
 
-Hu, Koren and Volinsky (ICDM 2008), by the library `implicit`. It is never a transformer: a simulator must not be a
-contender in disguise. A taste that was fitted on a choice knows that choice; whatever is learned about how taste works
-is therefore learned from rows that the taste has not seen (`cross_fitted`).
+Hu, Koren and Volinsky (ICDM 2008), by the library `implicit`. It is never a transformer: a
+simulator must not be a contender in disguise. A taste that was fitted on a choice knows that
+choice; whatever is learned about how taste works is therefore learned from rows that the taste has
+not seen (`cross_fitted`).
 """
 
 from dataclasses import dataclass
@@ -23,7 +25,8 @@ class TasteSettings:
     """How the factors are fitted.
 
     Attributes:
-        width: D. penalty: ridge on every user's and item's vector, so that those with few choices stay near 0.
+        width: D. penalty: ridge on every user's and item's vector, so that those with few choices
+            stay near 0.
         confidence: weight of a choice above that of a pair that was not chosen.
         sweeps: of alternating least squares.
     """
@@ -48,7 +51,9 @@ class Taste:
 
 
 def choices(data: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Users and items of what was chosen, before the log and in it, and the row of the log (-1: before it)."""
+    """Users and items of what was chosen, before the log and in it, and the row of the log (-1:
+    before it).
+    """
     row = np.flatnonzero(data.log.clicked)
     past = data.history.clicked
     user = np.concatenate([data.history.user[past], data.log.user[row]])
@@ -57,19 +62,33 @@ def choices(data: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def fit_taste(
-    user: np.ndarray, item: np.ndarray, n_users: int, n_items: int, seed: int, s: TasteSettings | None = None
+    user: np.ndarray,
+    item: np.ndarray,
+    n_users: int,
+    n_items: int,
+    seed: int,
+    s: TasteSettings | None = None,
 ) -> Taste:
     """Factors of the choices (user, item); repeats count once."""
     s = s if s is not None else TasteSettings()
     if not len(user):
-        return Taste(np.zeros((n_users, s.width), np.float32), np.zeros((n_items + 1, s.width), np.float32))
-    chosen = sp.csr_matrix((np.ones(len(user), np.float32), (user, item)), shape=(n_users, n_items + 1))
+        return Taste(
+            np.zeros((n_users, s.width), np.float32), np.zeros((n_items + 1, s.width), np.float32)
+        )
+    chosen = sp.csr_matrix(
+        (np.ones(len(user), np.float32), (user, item)), shape=(n_users, n_items + 1)
+    )
     chosen.data[:] = 1.0
     with threadpool_limits(1, "blas"):  # sums depend on how many there are
         model = AlternatingLeastSquares(
-            factors=s.width, regularization=s.penalty, alpha=s.confidence, iterations=s.sweeps, num_threads=1,
-            random_state=seed, use_gpu=False,
-        )  # fmt: skip
+            factors=s.width,
+            regularization=s.penalty,
+            alpha=s.confidence,
+            iterations=s.sweeps,
+            num_threads=1,
+            random_state=seed,
+            use_gpu=False,
+        )
         model.fit(chosen, show_progress=False)
     of_users, of_items = np.array(model.user_factors), np.array(model.item_factors)
     # What all items have in common is a level of the user, and no taste.
@@ -79,10 +98,11 @@ def fit_taste(
 
 
 def _own(users: np.ndarray, items: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """(U, D) without what each user shares with the mean profile of all: that is the level of the items.
+    """(U, D) without what each user shares with the mean profile of all: that is the level of the
+    items.
 
-    As much is taken off as the user has of it. The whole of it would leave those who chose little, whose vectors are near
-    0, with a dislike of what is popular.
+    As much is taken off as the user has of it. The whole of it would leave those who chose little,
+    whose vectors are near 0, with a dislike of what is popular.
     """
     spread = items.T @ items
     size = float(mean @ spread @ mean)
@@ -98,7 +118,8 @@ def full_taste(data: Dataset, seed: int, s: TasteSettings | None = None) -> Tast
 def cross_fitted(
     data: Dataset, rng: np.random.Generator, s: TasteSettings | None = None, pairs: bool = False
 ) -> np.ndarray:
-    """(rows,) taste of each row of the log by a fit that has not seen it, nor the other rows of its fold.
+    """(rows,) taste of each row of the log by a fit that has not seen it, nor the other rows of its
+    fold.
 
     Args:
         pairs: all rows of a user and an item are in one fold: no answer to the pair was seen.
@@ -112,26 +133,32 @@ def cross_fitted(
     found = np.zeros(len(data.log))
     for k in range(FOLDS):
         kept = (row < 0) | (fold[row] != k)
-        taste = fit_taste(user[kept], item[kept], data.n_users, data.catalogue.size, int(rng.integers(2**31)), s)
+        taste = fit_taste(
+            user[kept], item[kept], data.n_users, data.catalogue.size, int(rng.integers(2**31)), s
+        )
         here = fold == k
         found[here] = taste.score(data.log.user[here], data.log.item[here])
     return found
 
 
 def reliability(data: Dataset, rng: np.random.Generator, s: TasteSettings | None = None) -> float:
-    """Share of the variance of the fitted taste, over random pairs, that another log of the same users would find again.
+    """Share of the variance of the fitted taste, over random pairs, that another log of the same
+    users would find again.
 
-    By halves: the correlation of two fits on disjoint choices, user and item means taken off, stepped up to the whole
-    (Spearman, 1910; Brown, 1910).
+    By halves: the correlation of two fits on disjoint choices, user and item means taken off,
+    stepped up to the whole (Spearman, 1910; Brown, 1910).
     """
     user, item, _ = choices(data)
-    user, item = np.unique(np.column_stack([user, item]), axis=0).T  # a repeat in both halves would tell them alike
+    # a repeat in both halves would tell them alike
+    user, item = np.unique(np.column_stack([user, item]), axis=0).T
     half = rng.random(len(user)) < 0.5
     some = rng.permutation(np.unique(user))[:500]
     items = rng.permutation(np.unique(item))[:5000]
     tables = []
     for kept in (half, ~half):
-        taste = fit_taste(user[kept], item[kept], data.n_users, data.catalogue.size, int(rng.integers(2**31)), s)
+        taste = fit_taste(
+            user[kept], item[kept], data.n_users, data.catalogue.size, int(rng.integers(2**31)), s
+        )
         table = taste.user[some] @ taste.item[items].T
         tables.append(table - table.mean(0) - table.mean(1, keepdims=True) + table.mean())
     one, other = (t.ravel() for t in tables)

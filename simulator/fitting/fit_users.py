@@ -1,4 +1,6 @@
-"""From a log to users: every parameter estimated where the log can tell, assumed with its source where it cannot."""
+"""From a log to users: every parameter estimated where the log can tell, assumed with its source
+where it cannot.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,7 +11,13 @@ from scipy.special import expit
 from policies.draws import generator
 from policies.log import Dataset
 from simulator.fitting import drift
-from simulator.fitting.alternatives import check_size, cross_scored, full_table, make_mind, matrix_table
+from simulator.fitting.alternatives import (
+    check_size,
+    cross_scored,
+    full_table,
+    make_mind,
+    matrix_table,
+)
 from simulator.fitting.arrivals import arrivals
 from simulator.fitting.assumed import ASSUMED, not_told
 from simulator.fitting.calibration import settle, two_points
@@ -27,13 +35,20 @@ WITHOUT_CLICK = 0.02  # share of the likes above which a like needs no click
 TURNS = 3  # of slots and satiation, each with the other known
 FEWEST = 20  # answers of a kind, and clicked rows without it, or nothing is estimated
 # Parameter: column, and what tells it.
-ENJOYED = {"long_view": ("long_view", "long_view"), "like": ("liked", "likes"), "hate": ("hated", "hates")}
+ENJOYED = {
+    "long_view": ("long_view", "long_view"),
+    "like": ("liked", "likes"),
+    "hate": ("hated", "hates"),
+}
 
 
 def fit_users(
-    data: Dataset, seed: int = 0, slate_size: int = 6, say: Callable[[str], None] = lambda text: None,
+    data: Dataset,
+    seed: int = 0,
+    slate_size: int = 6,
+    say: Callable[[str], None] = lambda text: None,
     kind: str = "factors",
-) -> ChoiceModel:  # fmt: skip
+) -> ChoiceModel:
     """Fits the user model to a log: the first of its plausible draws, its level met.
 
     Args:
@@ -46,7 +61,9 @@ def fit_users(
     return settle(fitted.model(0), data, slate_size, seed)
 
 
-def fit(data: Dataset, seed: int, slate_size: int, say: Callable[[str], None], kind: str = "factors") -> Fitted:
+def fit(
+    data: Dataset, seed: int, slate_size: int, say: Callable[[str], None], kind: str = "factors"
+) -> Fitted:
     """Everything that a log says of its users, with draws of what is uncertain about them."""
     rng = generator("fit users", seed)
     check_size(data, kind)
@@ -57,18 +74,26 @@ def fit(data: Dataset, seed: int, slate_size: int, say: Callable[[str], None], k
     reach = assumed_reach("the log has no slots")
     numbers = {name: Number(value, "assumed", why) for name, (value, why) in ASSUMED.items()}
     if taste is None:
-        numbers["taste_scale"] = Number(0.0, "assumed", "scores do not differ where clicks could follow them")
+        numbers["taste_scale"] = Number(
+            0.0, "assumed", "scores do not differ where clicks could follow them"
+        )
     else:
-        numbers["taste_reliability"] = Number(shared, "estimated", "correlation of two halves, stepped up to the whole")
+        numbers["taste_reliability"] = Number(
+            shared, "estimated", "correlation of two halves, stepped up to the whole"
+        )
     reference = _logged_rate(data)
     numbers["satisfaction_reference"] = reference
     visits, activity, hours, gap_source = coming_and_going(data, reference.value)
     visits |= arrivals(data)
     plain = _without_appeal(data, activity, hours, gap_source)
     if taste is not None and "skips" not in data.has:
-        numbers |= visits | _rates_given_a_click(data) | watching(data.log, _durations(data), data.has)
+        numbers |= (
+            visits | _rates_given_a_click(data) | watching(data.log, _durations(data), data.has)
+        )
         return Fitted(
-            _contrasted(_reading(plain, reach, numbers), data, taste, crossed, slate_size, seed, rng),
+            _contrasted(
+                _reading(plain, reach, numbers), data, taste, crossed, slate_size, seed, rng
+            ),
             taste,
             shared,
             seed,
@@ -77,7 +102,9 @@ def fit(data: Dataset, seed: int, slate_size: int, say: Callable[[str], None], k
     log = data.log
     score = first_look(data, crossed, reach.at(log))
     reach, tired = _looked_and_tired(data, score, reach, taste is not None)
-    seen = reach.at(log) if "slots" in data.has else np.full(len(log), reach.value[:slate_size].mean())
+    seen = (
+        reach.at(log) if "slots" in data.has else np.full(len(log), reach.value[:slate_size].mean())
+    )
     x = {"taste": crossed, **tired.columns}
     say("users: draws of levels and tastes")
     click = sample(data, log.clicked, slice(None), x, seen, seed, "click", tired.curve)
@@ -95,7 +122,9 @@ def fit(data: Dataset, seed: int, slate_size: int, say: Callable[[str], None], k
     if taste is not None and repeated(log, data.catalogue.size) > REPEATED:
         logits = _without_own_answers(data, click, x, cross_fitted(data, rng, pairs=True), seen)
         unseen = unseen_variance(log, data.catalogue.size, logits, seen)
-    fitted = Fitted(plain, taste, shared, seed, {"click": click}, {}, tired.habits, unseen, reach, drifted)
+    fitted = Fitted(
+        plain, taste, shared, seed, {"click": click}, {}, tired.habits, unseen, reach, drifted
+    )
     answers, counted = _given_appeal(data, logits, fitted.shown, reach, seen, seed, say)
     return replace(fitted, answers={"click": click, **answers}, without_click=counted)
 
@@ -109,7 +138,8 @@ def _reading(plain: ChoiceModel, reach: Reach, numbers: dict[str, Number]) -> Ch
 def _without_own_answers(
     data: Dataset, click: Answer, x: dict[str, np.ndarray], apart: np.ndarray, seen: np.ndarray
 ) -> np.ndarray:
-    """(rows,) logits of a click by a taste that has seen no answer of the user to the item, scaled to what clicks follow.
+    """(rows,) logits of a click by a taste that has seen no answer of the user to the item, scaled
+    to what clicks follow.
 
     Args:
         apart: (rows,) that taste.
@@ -120,11 +150,14 @@ def _without_own_answers(
     return fit_levels(rows).logits(none, none + 1, rows.x)
 
 
-def _looked_and_tired(data: Dataset, score: np.ndarray, reach: Reach, habits: bool) -> tuple[Reach, Tiredness]:
+def _looked_and_tired(
+    data: Dataset, score: np.ndarray, reach: Reach, habits: bool
+) -> tuple[Reach, Tiredness]:
     """Slots, and what takes from appeal; each is told with the other known, and so in turns.
 
     Args:
-        score: (rows,) logit of a click of a rested user. habits: whether habits of the policy are wanted.
+        score: (rows,) logit of a click of a rested user. habits: whether habits of the policy are
+            wanted.
     """
     tired = Tiredness({}, None, {}, np.zeros(len(score)), score, None, {})
     for _ in range(TURNS if "slots" in data.has and "sessions" in data.has else 1):
@@ -135,8 +168,12 @@ def _looked_and_tired(data: Dataset, score: np.ndarray, reach: Reach, habits: bo
     return reach, tired
 
 
-def _clustered(data: Dataset, click: Answer, x: dict[str, np.ndarray], seen: np.ndarray) -> dict[str, float]:
-    """How much wider errors of slopes are as a user's clicks in a category go together beyond what is fitted."""
+def _clustered(
+    data: Dataset, click: Answer, x: dict[str, np.ndarray], seen: np.ndarray
+) -> dict[str, float]:
+    """How much wider errors of slopes are as a user's clicks in a category go together beyond what
+    is fitted.
+    """
     log, category = data.log, data.catalogue.category.astype(np.int64)
     p = expit(click.logits(log.user, log.item, x))
     chance = seen * p
@@ -145,12 +182,17 @@ def _clustered(data: Dataset, click: Answer, x: dict[str, np.ndarray], seen: np.
     slope = np.where(log.clicked, 1 - p, -chance * (1 - p) / np.maximum(1 - chance, 1e-9))
     columns = {name: x[name] for name in click.sampled.names if name in x}
     return widening(
-        columns, slope, information, log.user.astype(np.int64) * (int(category.max()) + 1) + category[log.item]
+        columns,
+        slope,
+        information,
+        log.user.astype(np.int64) * (int(category.max()) + 1) + category[log.item],
     )
 
 
 def _replaying(data: Dataset) -> ChoiceModel:
-    """Users who answer as the log says that they answered: nothing is estimated of what they like."""
+    """Users who answer as the log says that they answered: nothing is estimated of what
+    they like.
+    """
     reference = _logged_rate(data)
     visits, activity, hours, gap_source = coming_and_going(data, reference.value)
     numbers = {name: Number(value, "assumed", why) for name, (value, why) in ASSUMED.items()}
@@ -162,9 +204,10 @@ def _replaying(data: Dataset) -> ChoiceModel:
         if name in numbers
     }
     numbers |= {
-        "shift": Number(0.0, "estimated", OF_MATRIX), "taste_scale": Number(1.0, "estimated", OF_MATRIX),
+        "shift": Number(0.0, "estimated", OF_MATRIX),
+        "taste_scale": Number(1.0, "estimated", OF_MATRIX),
         "selection": Number(0.0, "estimated", "every pair was observed: nothing was selected"),
-    }  # fmt: skip
+    }
     plain = _without_appeal(data, activity, hours, gap_source)
     levels = dict.fromkeys(("user_level", "item_level", "taste"), ("estimated", OF_MATRIX))
     plain = replace(plain, provenance=plain.provenance | levels, table=matrix_table(data))
@@ -172,46 +215,72 @@ def _replaying(data: Dataset) -> ChoiceModel:
 
 
 def _contrasted(
-    plain: ChoiceModel, data: Dataset, taste: Taste, crossed: np.ndarray, slate_size: int, seed: int,
+    plain: ChoiceModel,
+    data: Dataset,
+    taste: Taste,
+    crossed: np.ndarray,
+    slate_size: int,
+    seed: int,
     rng: np.random.Generator,
-) -> ChoiceModel:  # fmt: skip
-    """Users by a log without skips: choices against random items, scaled to the two assumed click rates."""
+) -> ChoiceModel:
+    """Users by a log without skips: choices against random items, scaled to the two assumed click
+    rates.
+    """
     contrast = fit_contrast(data, taste, crossed, rng)
-    scale, shift = two_points(data, contrast, plain.examination, plain["satisfaction_reference"], slate_size, rng)
+    scale, shift = two_points(
+        data, contrast, plain.examination, plain["satisfaction_reference"], slate_size, rng
+    )
     slope = scale.value * contrast.slope
     tastes, _ = with_spare(taste, slope, plain["taste_reliability"], seed, 0)
-    source = "estimated", "choices against random items, by logistic regression; scaled to the two rates"
+    source = (
+        "estimated",
+        "choices against random items, by logistic regression; scaled to the two rates",
+    )
     alike = "assumed", "the log has no skips: all users click alike"
     none = Number(0.0, "assumed", "the log has no skips")
     return replace(
-        plain, numbers=plain.numbers | {"scale": scale, "shift": shift, "selection": none},
-        item_level=(scale.value * contrast.item_level).astype(np.float32), user_taste=tastes[0], item_taste=tastes[1],
+        plain,
+        numbers=plain.numbers | {"scale": scale, "shift": shift, "selection": none},
+        item_level=(scale.value * contrast.item_level).astype(np.float32),
+        user_taste=tastes[0],
+        item_taste=tastes[1],
         provenance=plain.provenance | {"item_level": source, "taste": source, "user_level": alike},
-    )  # fmt: skip
+    )
 
 
 def _given_appeal(
-    data: Dataset, logits: np.ndarray, shown: tuple[float, float, float], reach: Reach, seen: np.ndarray, seed: int,
+    data: Dataset,
+    logits: np.ndarray,
+    shown: tuple[float, float, float],
+    reach: Reach,
+    seen: np.ndarray,
+    seed: int,
     say: Callable[[str], None],
-) -> tuple[dict[str, Answer], dict[str, float]]:  # fmt: skip
-    """Long views, likes and hates, where the log tells them; and by how much those outside of clicks exceed the clicked ones.
+) -> tuple[dict[str, Answer], dict[str, float]]:
+    """Long views, likes and hates, where the log tells them; and by how much those outside of
+    clicks exceed the clicked ones.
 
-    What was clicked appealed more than its prediction, as far as the prediction does not know the taste, and the expectation
-    given the answer stands in for the appeal (regression calibration; Carroll et al., 2006, chapter 4). How much there is to
-    know is told by answers to the same pair (`unseen_variance`).
+    What was clicked appealed more than its prediction, as far as the prediction does not know the
+    taste, and the expectation given the answer stands in for the appeal (regression calibration;
+    Carroll et al., 2006, chapter 4). How much there is to know is told by answers to the same pair
+    (`unseen_variance`).
 
     Args:
-        logits: (rows,) of the click. shown: of `Fitted`. reach: of the slots, and seen: (rows,) probability of being looked at.
+        logits: (rows,) of the click. shown: of `Fitted`. reach: of the slots, and seen: (rows,)
+            probability of being looked at.
     """
     log = data.log
     p = expit(logits)
     variance, error, stretch = shown
-    # E[e | y] of e ~ N(0, variance) by Stein's lemma; the mean of the sigmoid's slope is about p (1 - p) / stretch.
+    # E[e | y] of e ~ N(0, variance) by Stein's lemma; the mean of the sigmoid's slope is about p (1
+    # - p) / stretch.
     appeal = stretch * logits + variance / stretch * (log.clicked - p)
     spread = float(
         (p * (1 - p)).mean()
     )  # what an answer tells of the unknown: its variance given a click is v - v^2 p (1 - p)
-    unsure = np.hypot(error / stretch * (1 - p[log.clicked].mean()), stretch * reach.unsure(log) / (1 - p.mean()))
+    unsure = np.hypot(
+        error / stretch * (1 - p[log.clicked].mean()), stretch * reach.unsure(log) / (1 - p.mean())
+    )
     answers: dict[str, Answer] = {}
     counted: dict[str, float] = {}
     for name, (column, flag) in ENJOYED.items():
@@ -232,14 +301,18 @@ def _given_appeal(
             counted[name] = float(np.log(y.sum() / (y & log.clicked).sum()))
         answer = sample(data, y, which, slopes, looked_at, seed, name)
         slope = abs(answer.sampled.mean(f"{name}_appeal"))
-        answers[name] = replace(answer, unsure=float(slope * unsure), beyond=max(variance - variance**2 * spread, 0.0))
+        answers[name] = replace(
+            answer, unsure=float(slope * unsure), beyond=max(variance - variance**2 * spread, 0.0)
+        )
     return answers, counted
 
 
 def _taste(
     data: Dataset, kind: str, seed: int, rng: np.random.Generator, say: Callable[[str], None]
 ) -> tuple[Taste | None, np.ndarray, float, np.ndarray | None]:
-    """Factors or None, (rows,) scores by what has not seen the row, reliability, and a table of all pairs or None."""
+    """Factors or None, (rows,) scores by what has not seen the row, reliability, and a table of all
+    pairs or None.
+    """
     say("users: taste, from what was chosen")
     if kind == "factors":
         return full_taste(data, seed), cross_fitted(data, rng), reliability(data, rng), None
@@ -249,9 +322,11 @@ def _taste(
 
 
 def _rates_given_a_click(data: Dataset) -> dict[str, Number]:
-    """Long views, likes and hates, one rate for all: of a log without skips, or with too few of them to tell more.
+    """Long views, likes and hates, one rate for all: of a log without skips, or with too few of
+    them to tell more.
 
-    Half of one more yes and of one more no (Haldane, 1956; Anscombe, 1956): what never happened is rare, and not what other logs say.
+    Half of one more yes and of one more no (Haldane, 1956; Anscombe, 1956): what never happened is
+    rare, and not what other logs say.
     """
     found: dict[str, Number] = {}
     n = int(data.log.clicked.sum())
@@ -259,27 +334,49 @@ def _rates_given_a_click(data: Dataset) -> dict[str, Number]:
         if flag in data.has and n >= FEWEST:
             yes = float((getattr(data.log, column) & data.log.clicked).sum()) + 0.5
             error = (1 / yes + 1 / (n + 1 - yes)) ** 0.5
-            found[name] = Number(float(np.log(yes / (n + 1 - yes))), "estimated", "rate, given a click", error)
-            found[f"{name}_appeal"] = Number(0.0, "assumed", "the log does not tell whether it follows the appeal")
+            found[name] = Number(
+                float(np.log(yes / (n + 1 - yes))), "estimated", "rate, given a click", error
+            )
+            found[f"{name}_appeal"] = Number(
+                0.0, "assumed", "the log does not tell whether it follows the appeal"
+            )
     return found
 
 
-def _without_appeal(data: Dataset, activity: np.ndarray, hours: np.ndarray, gap_source: tuple[str, str]) -> ChoiceModel:
+def _without_appeal(
+    data: Dataset, activity: np.ndarray, hours: np.ndarray, gap_source: tuple[str, str]
+) -> ChoiceModel:
     """Users to whom nothing appeals more than anything else."""
     n_users, n_items = data.n_users, data.catalogue.size
     of_users, of_items = np.zeros(n_users, np.float32), np.zeros(n_items + 1, np.float32)
     alike = "assumed", "the log does not tell: all alike"
     of_hours = alike if "order_only" in data.has else ("estimated", "visits of the log by hour")
     return ChoiceModel(
-        numbers={}, user_level=of_users, activity=activity, user_taste=of_users[:, None], item_level=of_items,
-        item_taste=of_items[:, None], user_long_view=of_users, item_long_view=of_items, user_like=of_users,
-        item_like=of_items, user_hate=of_users, item_hate=of_items, category=data.catalogue.category, duration=_durations(data),
-        examination=np.ones(100), hours=hours, hour_zero=data.hour_zero,
+        numbers={},
+        user_level=of_users,
+        activity=activity,
+        user_taste=of_users[:, None],
+        item_level=of_items,
+        item_taste=of_items[:, None],
+        user_long_view=of_users,
+        item_long_view=of_items,
+        user_like=of_users,
+        item_like=of_items,
+        user_hate=of_users,
+        item_hate=of_items,
+        category=data.catalogue.category,
+        duration=_durations(data),
+        examination=np.ones(100),
+        hours=hours,
+        hour_zero=data.hour_zero,
         provenance={
-            "activity": gap_source, "hours": of_hours,
-            **dict.fromkeys((f"{side}_{name}" for side in ("user", "item") for name in ENJOYED), alike),
+            "activity": gap_source,
+            "hours": of_hours,
+            **dict.fromkeys(
+                (f"{side}_{name}" for side in ("user", "item") for name in ENJOYED), alike
+            ),
         },
-    )  # fmt: skip
+    )
 
 
 def _logged_rate(data: Dataset) -> Number:

@@ -1,4 +1,6 @@
-"""Appeal from a log that holds only what was chosen: choices against items drawn at random, one for each."""
+"""Appeal from a log that holds only what was chosen: choices against items drawn at random, one for
+each.
+"""
 
 from dataclasses import dataclass
 
@@ -27,7 +29,9 @@ class Contrast:
         return found
 
 
-def fit_contrast(data: Dataset, taste: Taste, crossed: np.ndarray, rng: np.random.Generator) -> Contrast:
+def fit_contrast(
+    data: Dataset, taste: Taste, crossed: np.ndarray, rng: np.random.Generator
+) -> Contrast:
     """Slopes of popularity and taste, by logistic regression.
 
     Args:
@@ -42,10 +46,16 @@ def fit_contrast(data: Dataset, taste: Taste, crossed: np.ndarray, rng: np.rando
     popularity = np.concatenate([np.log1p(count[log.item[chosen]] - 1), np.log1p(count[other])])
     found = logistic(
         np.arange(2 * len(chosen)) < len(chosen),
-        {"popularity": popularity, "taste": np.concatenate([crossed[chosen], taste.score(user, other)])},
+        {
+            "popularity": popularity,
+            "taste": np.concatenate([crossed[chosen], taste.score(user, other)]),
+        },
         "",
     )
-    slopes = {name: max(found[name].value, 0.0) if name in found else 0.0 for name in ("popularity", "taste")}
+    slopes = {
+        name: max(found[name].value, 0.0) if name in found else 0.0
+        for name in ("popularity", "taste")
+    }
     level = slopes["popularity"] * np.log1p(count.astype(float))
     level -= level[1:].mean()
     level[0] = 0.0

@@ -1,10 +1,12 @@
-"""Appeal from a log that holds skips: levels and taste of what was shown, as draws from their posterior.
+"""Appeal from a log that holds skips: levels and taste of what was shown, as draws from their
+posterior.
 
-A log's policy selects what it shows. Among its slates the levels and the slope of the taste are those of any slates as
-long as it selects in proportion to the exponential of how relevant it thinks an item is; what it knew and the log does
-not tell moves all of its slates by one constant (an exponential tilt moves the mean of what it weighs and leaves
-everything else alone). That constant is `selection`; no log of one policy identifies it, and it is set so that uniformly
-random slates click at their published rate.
+A log's policy selects what it shows. Among its slates the levels and the slope of the taste are
+those of any slates as long as it selects in proportion to the exponential of how relevant it thinks
+an item is; what it knew and the log does not tell moves all of its slates by one constant (an
+exponential tilt moves the mean of what it weighs and leaves everything else alone). That constant
+is `selection`; no log of one policy identifies it, and it is set so that uniformly random slates
+click at their published rate.
 """
 
 from dataclasses import dataclass, field, replace
@@ -16,12 +18,21 @@ from scipy.special import expit
 
 from policies.draws import generator
 from policies.log import Dataset
-from simulator.fitting.crossed_effects import Curve, Levels, Rows, Sampled, fit_levels, sample_levels
+from simulator.fitting.crossed_effects import (
+    Curve,
+    Levels,
+    Rows,
+    Sampled,
+    fit_levels,
+    sample_levels,
+)
 from simulator.fitting.examination import ATTENUATION, Reach
 from simulator.fitting.factors import Taste
 from simulator.users.choice_model import ChoiceModel, Number
 
-OF_FACTORS = "weighted matrix factorisation, scaled to what unseen clicks follow of it; the rest drawn"
+OF_FACTORS = (
+    "weighted matrix factorisation, scaled to what unseen clicks follow of it; the rest drawn"
+)
 OF_TABLE = "scores of all pairs by the user model, scaled to what unseen clicks follow of them"
 HABIT = "exposed"  # column of the clicks: how much of the category the policy has shown the user
 OF_HABITS = "share of each category among what the log shows a user, times what clicks follow of it"
@@ -31,7 +42,8 @@ SPARE = 8  # dimensions of the part of a taste that the log leaves open
 
 @dataclass(frozen=True)
 class Traits:
-    """What is known of users and items beside their answers: how often they are in the log, and were before it.
+    """What is known of users and items beside their answers: how often they are in the log, and
+    were before it.
 
     Attributes:
         user: name -> (U,), item: name -> (N + 1,); standardised.
@@ -43,7 +55,8 @@ class Traits:
     @staticmethod
     def of(data: Dataset) -> "Traits":
         log, past = data.log, data.history
-        # How often a user is in the log would say more, but not what the same user does next: heavy use comes and goes.
+        # How often a user is in the log would say more, but not what the same user does next: heavy
+        # use comes and goes.
         users = {"choices_of_user": past.user}
         size = data.catalogue.size + 1
         items = {
@@ -53,13 +66,19 @@ class Traits:
             "choices_of_item": _counted(past.item, size, 1),
         }
         return Traits(
-            {name: z for name, index in users.items() if (z := _counted(index, data.n_users)).any()},
+            {
+                name: z
+                for name, index in users.items()
+                if (z := _counted(index, data.n_users)).any()
+            },
             {name: z for name, z in items.items() if z.any()},
         )
 
     def columns(self, user: np.ndarray, item: np.ndarray) -> dict[str, np.ndarray]:
         """As columns of rows."""
-        return {name: z[user] for name, z in self.user.items()} | {name: z[item] for name, z in self.item.items()}
+        return {name: z[user] for name, z in self.user.items()} | {
+            name: z[item] for name, z in self.item.items()
+        }
 
 
 def _counted(index: np.ndarray, size: int, first: int = 0, least: int = 0) -> np.ndarray:
@@ -82,11 +101,15 @@ class Answer:
     traits: Traits
     weight: np.ndarray  # (U,) rows per user: the average user is the one that an average row has
     unsure: float = 0.0  # standard deviation of the level beyond that of the draws
-    beyond: float = 0.0  # variance of what the answer's own column of appeal does not know of the appeal
-    wider: dict[str, float] = field(default_factory=dict)  # column -> factor on the error of its slope
+    # variance of what the answer's own column of appeal does not know of the appeal
+    beyond: float = 0.0
+    # column -> factor on the error of its slope
+    wider: dict[str, float] = field(default_factory=dict)
 
     def part(self, k: int) -> tuple[float, np.ndarray, np.ndarray]:
-        """Of draw k: intercept, (U,) user levels around 0 over rows, (N + 1,) item levels around 0 over the catalogue."""
+        """Of draw k: intercept, (U,) user levels around 0 over rows, (N + 1,) item levels around 0
+        over the catalogue.
+        """
         user, item = self.sampled.user[k].astype(float), self.sampled.item[k].astype(float)
         for name, value in zip(self.sampled.names, self.sampled.fixed[k], strict=True):
             if name in self.traits.user:
@@ -104,12 +127,18 @@ class Answer:
 
     @cached_property
     def intercepts(self) -> np.ndarray:
-        """(draws,) of the average user and item, whose spread is that of the average and not of a bare intercept."""
+        """(draws,) of the average user and item, whose spread is that of the average and not of a
+        bare intercept.
+        """
         return np.array([self.part(k)[0] for k in range(len(self.sampled))])
 
     def value(self, k: int, name: str) -> float:
         """Coefficient of draw k; 0 where the column does not exist."""
-        return float(self.sampled.fixed[k, self.sampled.names.index(name)]) if name in self.sampled.names else 0.0
+        return (
+            float(self.sampled.fixed[k, self.sampled.names.index(name)])
+            if name in self.sampled.names
+            else 0.0
+        )
 
     def error(self, name: str) -> float:
         """Standard error of a slope."""
@@ -126,13 +155,19 @@ class Answer:
 
 
 def rows_of(
-    data: Dataset, traits: Traits, y: np.ndarray, which: np.ndarray | slice, x: dict[str, np.ndarray],
-    reach: np.ndarray | None, curve: Curve | None = None,
-) -> Rows:  # fmt: skip
+    data: Dataset,
+    traits: Traits,
+    y: np.ndarray,
+    which: np.ndarray | slice,
+    x: dict[str, np.ndarray],
+    reach: np.ndarray | None,
+    curve: Curve | None = None,
+) -> Rows:
     """The rows of the log as the levels want them; columns that do not vary are left out.
 
     Args:
-        y: (rows,) bool. which: of the rows. x: name -> (rows,). reach: (rows,) or None. curve: of a column, over all rows.
+        y: (rows,) bool. which: of the rows. x: name -> (rows,). reach: (rows,) or None. curve: of a
+            column, over all rows.
     """
     log = data.log
     user, item = log.user[which].astype(np.int64), log.item[which].astype(np.int64)
@@ -144,9 +179,15 @@ def rows_of(
 
 
 def sample(
-    data: Dataset, y: np.ndarray, which: np.ndarray | slice, x: dict[str, np.ndarray],
-    reach: np.ndarray | None, seed: int, name: str, curve: Curve | None = None,
-) -> Answer:  # fmt: skip
+    data: Dataset,
+    y: np.ndarray,
+    which: np.ndarray | slice,
+    x: dict[str, np.ndarray],
+    reach: np.ndarray | None,
+    seed: int,
+    name: str,
+    curve: Curve | None = None,
+) -> Answer:
     """Draws of an answer's levels and slopes; arguments as for `rows_of`."""
     traits = Traits.of(data)
     rows = rows_of(data, traits, y, which, x, reach, curve)
@@ -155,7 +196,9 @@ def sample(
 
 
 def first_look(data: Dataset, taste: np.ndarray, reach: np.ndarray) -> np.ndarray:
-    """(rows,) logit of a click by levels and taste, quickly: what slots and tiredness are held against."""
+    """(rows,) logit of a click by levels and taste, quickly: what slots and tiredness are held
+    against.
+    """
     rows = rows_of(data, Traits.of(data), data.log.clicked, slice(None), {"taste": taste}, reach)
     found: Levels = fit_levels(rows, iterations=20, tolerance=0.01)
     return found.logits(rows.user, rows.item, rows.x)
@@ -168,12 +211,15 @@ class Fitted:
     Attributes:
         plain: all that is not drawn.
         answers: by name (click, long_view, like, hate), of which `click` is there if any is.
-        habits: (U, C) how much of each category the log's policy has shown each user, or None; a part of the taste follows it.
-        without_click: name -> log of all such answers over those of clicked rows, where simulated ones need a click.
-        unseen: variance of what makes users click what they are shown and the logits do not know, and its standard error, in
-            squared logits; None where the log does not tell.
+        habits: (U, C) how much of each category the log's policy has shown each user, or None; a
+            part of the taste follows it.
+        without_click: name -> log of all such answers over those of clicked rows, where simulated
+            ones need a click.
+        unseen: variance of what makes users click what they are shown and the logits do not know,
+            and its standard error, in squared logits; None where the log does not tell.
         reach: how likely each slot is looked at; None where nothing was fitted.
-        drifted: how much a click moves taste, and the standard error, whether or not it can be told from 0.
+        drifted: how much a click moves taste, and the standard error, whether or not it can be told
+            from 0.
     """
 
     plain: ChoiceModel
@@ -201,18 +247,27 @@ class Fitted:
         return with_spare(self.taste, slope, self.reliability, self.seed, 0, self._told(habit))[1]
 
     def _open(self, k: int) -> float | None:
-        """Standard deviation of the taste that draw k leaves open, where answers to the same pair tell it."""
+        """Standard deviation of the taste that draw k leaves open, where answers to the same pair
+        tell it.
+        """
         if self.unseen is None:
             return None
         variance, error = self.unseen
-        return max(variance + error * generator("variance of the spare taste", self.seed, k).normal(), 0.0) ** 0.5
+        return (
+            max(
+                variance + error * generator("variance of the spare taste", self.seed, k).normal(),
+                0.0,
+            )
+            ** 0.5
+        )
 
     @property
     def shown(self) -> tuple[float, float, float]:
-        """Variance of what is unknown of a shown item's appeal, its standard error, and what it makes of the slopes.
+        """Variance of what is unknown of a shown item's appeal, its standard error, and what it
+        makes of the slopes.
 
-        Where the log does not tell, half of what is open over all pairs, give or take the other half: a policy that knows
-        more than the log tells leaves less to chance.
+        Where the log does not tell, half of what is open over all pairs, give or take the other
+        half: a policy that knows more than the log tells leaves less to chance.
         """
         if self.unseen is not None:
             return *self.unseen, stretched(self.unseen[0] ** 0.5)
@@ -222,12 +277,20 @@ class Fitted:
         """Standard deviation over random pairs of the taste that exposures tell."""
         if self.habits is None:
             return 0.0
-        rng, category = generator("told by exposures", self.seed), self.plain.category.astype(np.int64)
-        user, item = rng.integers(0, len(self.habits), 20_000), rng.integers(1, len(category), 20_000)
+        rng, category = (
+            generator("told by exposures", self.seed),
+            self.plain.category.astype(np.int64),
+        )
+        user, item = (
+            rng.integers(0, len(self.habits), 20_000),
+            rng.integers(1, len(category), 20_000),
+        )
         return abs(slope) * float(self.habits[user, category[item]].std())
 
     def model(self, k: int) -> ChoiceModel:
-        """Draw k of the users, as plausible as any other. Their shift is that of the log's own slates."""
+        """Draw k of the users, as plausible as any other. Their shift is that of the log's own
+        slates.
+        """
         if not self.answers:
             return self.plain
         click = self.answers["click"]
@@ -236,18 +299,25 @@ class Fitted:
         tastes, spare = (self.plain.user_taste, self.plain.item_taste), 0.0
         if self.taste is not None:
             told = self._told(click.value(k, HABIT))
-            tastes, spare = with_spare(self.taste, slope, self.reliability, self.seed, k, told, self._open(k))
+            tastes, spare = with_spare(
+                self.taste, slope, self.reliability, self.seed, k, told, self._open(k)
+            )
         stretch = stretched(spare)
         shift, user, item = stretch * shift, np.float32(stretch) * user, np.float32(stretch) * item
         if self.taste is not None:
             tastes[0][:, :-SPARE] *= stretch
         numbers = {
             "shift": Number(
-                shift, "estimated", "average user and item among what was shown", stretch * _sd(click.intercepts)
+                shift,
+                "estimated",
+                "average user and item among what was shown",
+                stretch * _sd(click.intercepts),
             ),
             "selection": Number(0.0, "assumed", "not yet set"),
             **self._slopes(click, k, {"taste": "taste_scale"}, stretch),
-            **self._slopes(click, k, {name: name for name in ("satiation", "repeat_fatigue")}, self.shown[2]),
+            **self._slopes(
+                click, k, {name: name for name in ("satiation", "repeat_fatigue")}, self.shown[2]
+            ),
         }
         numbers |= self._half_life(click, k)
         arrays: dict[str, Any] = {
@@ -258,28 +328,39 @@ class Fitted:
         }
         source = "a draw from the posterior of a logistic regression with crossed random effects"
         provenance: dict[str, tuple[Any, str]] = {
-            "user_level": ("estimated", source), "item_level": ("estimated", source),
+            "user_level": ("estimated", source),
+            "item_level": ("estimated", source),
             "taste": ("estimated", OF_TABLE if self.taste is None else OF_FACTORS),
-        }  # fmt: skip
+        }
         if self.habits is not None and HABIT in click.sampled.names:
             arrays["user_category"] = np.float32(stretch * click.value(k, HABIT)) * self.habits
             provenance["user_category"] = "estimated", OF_HABITS
         for name in self.answers:
             provenance |= (
-                {} if name == "click" else {f"{side}_{name}": ("estimated", source) for side in ("user", "item")}
+                {}
+                if name == "click"
+                else {f"{side}_{name}": ("estimated", source) for side in ("user", "item")}
             )
         model = replace(
-            self.plain, numbers=self.plain.numbers | numbers, provenance=self.plain.provenance | provenance, **arrays
+            self.plain,
+            numbers=self.plain.numbers | numbers,
+            provenance=self.plain.provenance | provenance,
+            **arrays,
         )
         for name in self.answers:
             model = model if name == "click" else self._with_answer(model, name, k)
         return model
 
     def variants(self, model: ChoiceModel, name: str, k: int) -> list[ChoiceModel]:
-        """Model k with every k-th further draw of one of its answers: rare ones have more draws than clicks."""
+        """Model k with every k-th further draw of one of its answers: rare ones have more draws
+        than clicks.
+        """
         if name not in self.answers:
             return [model]
-        return [self._with_answer(model, name, j) for j in range(k, len(self.answers[name].sampled), len(self)) or [k]]
+        return [
+            self._with_answer(model, name, j)
+            for j in range(k, len(self.answers[name].sampled), len(self)) or [k]
+        ]
 
     def _with_answer(self, model: ChoiceModel, name: str, k: int) -> ChoiceModel:
         """Draw k of long views, likes or hates."""
@@ -290,7 +371,9 @@ class Fitted:
         why, bases = "logistic regression with crossed random effects", answer.intercepts
         if f"{name}_clicked" in answer.sampled.names:  # it may come without a click
             alone, steeper = unflattened(base, sd)
-            numbers[f"{name}_without_click"] = Number(alone, "estimated", why, steeper * _sd(bases, answer.unsure))
+            numbers[f"{name}_without_click"] = Number(
+                alone, "estimated", why, steeper * _sd(bases, answer.unsure)
+            )
             base += answer.value(k, f"{name}_clicked")
             bases = bases + answer.sampled.fixed[:, answer.sampled.names.index(f"{name}_clicked")]
         else:
@@ -309,7 +392,9 @@ class Fitted:
     def estimates(self) -> dict[str, float]:
         """Every number, the mean over all draws where it is drawn."""
         drawn = [self.model(k).numbers for k in range(len(self))]
-        return {name: float(np.mean([numbers[name].value for numbers in drawn])) for name in drawn[0]}
+        return {
+            name: float(np.mean([numbers[name].value for numbers in drawn])) for name in drawn[0]
+        }
 
     def _half_life(self, click: Answer, k: int) -> dict[str, Number]:
         """Of satiation, draw k."""
@@ -320,13 +405,21 @@ class Fitted:
         return {name: Number(float(hours[k]), "estimated", self.plain.numbers[name].source, error)}
 
     def _slopes(
-        self, answer: Answer, k: int, names: dict[str, str], stretch: float = 1.0, least: float = 0.0
+        self,
+        answer: Answer,
+        k: int,
+        names: dict[str, str],
+        stretch: float = 1.0,
+        least: float = 0.0,
     ) -> dict[str, Number]:
         """Coefficients of draw k (column -> parameter), none below `least`."""
         source, s = "logistic regression among what was shown, given levels", answer.sampled
         return {
             parameter: Number(
-                max(stretch * answer.value(k, column), least), "estimated", source, stretch * answer.error(column)
+                max(stretch * answer.value(k, column), least),
+                "estimated",
+                source,
+                stretch * answer.error(column),
             )
             for column, parameter in names.items()
             if column in s.names
@@ -334,7 +427,8 @@ class Fitted:
 
 
 def stretched(spare: float) -> float:
-    """By how much a slope exceeds what clicks follow of it on average over an unseen normal part of this sd.
+    """By how much a slope exceeds what clicks follow of it on average over an unseen normal part of
+    this sd.
 
     The root of 1 + c^2 sd^2 (Zeger, Liang and Albert, Biometrics 1988).
     """
@@ -342,9 +436,11 @@ def stretched(spare: float) -> float:
 
 
 def unflattened(logit_of_mean: float, sd: float) -> tuple[float, float]:
-    """The logit whose sigmoid, over a normal unknown of this sd, has this mean; and what slopes on its scale are multiplied by.
+    """The logit whose sigmoid, over a normal unknown of this sd, has this mean; and what slopes on
+    its scale are multiplied by.
 
-    Rare answers are lifted by what is unknown and hardly flattened, where the root of 1 + c^2 sd^2 holds near one half.
+    Rare answers are lifted by what is unknown and hardly flattened, where the root of 1 + c^2 sd^2
+    holds near one half.
     """
     if sd <= 0:
         return logit_of_mean, 1.0
@@ -362,13 +458,20 @@ def _sd(x: np.ndarray, more: float = 0.0) -> float:
 
 
 def with_spare(
-    taste: Taste, slope: float, reliability: float, seed: int, k: int, told: float = 0.0, missed: float | None = None
+    taste: Taste,
+    slope: float,
+    reliability: float,
+    seed: int,
+    k: int,
+    told: float = 0.0,
+    missed: float | None = None,
 ) -> tuple[tuple[np.ndarray, np.ndarray], float]:
-    """Draw k of the tastes in logits: the fitted one, and in further dimensions what the log leaves open about it.
+    """Draw k of the tastes in logits: the fitted one, and in further dimensions what the log leaves
+    open about it.
 
-    A fitted taste is a part signal and a part noise; `slope` is what clicks follow of it. Users have more taste than
-    that: signal that was missed. It is as large as the reliability says and drawn at random, so that nobody can learn it
-    from the log, as nobody can in reality.
+    A fitted taste is a part signal and a part noise; `slope` is what clicks follow of it. Users
+    have more taste than that: signal that was missed. It is as large as the reliability says and
+    drawn at random, so that nobody can learn it from the log, as nobody can in reality.
 
     Args:
         told: standard deviation of the taste that something else tells; it is not missing.

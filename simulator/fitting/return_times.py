@@ -1,8 +1,9 @@
-"""The gaps between visits, by maximum likelihood: two log-normals, a factor per user, satisfaction, and leaving for good.
+"""The gaps between visits, by maximum likelihood: two log-normals, a factor per user, satisfaction,
+and leaving for good.
 
-A log ends while users are away. Their last gaps are longer than what was seen of them, and leaving them out would make
-long gaps too short, short ones too frequent and churn a guess; each enters as what it is, a gap of at least so long
-(right-censored), or one that never ends.
+A log ends while users are away. Their last gaps are longer than what was seen of them, and leaving
+them out would make long gaps too short, short ones too frequent and churn a guess; each enters as
+what it is, a gap of at least so long (right-censored), or one that never ends.
 """
 
 from dataclasses import dataclass
@@ -16,13 +17,17 @@ from torch import Tensor
 from policies.draws import generator
 from simulator.users.choice_model import Number
 
-NODES = torch.linspace(-3.5, 3.5, 21, dtype=torch.float64)  # of a user's factor, in standard deviations
+# of a user's factor, in standard deviations
+NODES = torch.linspace(-3.5, 3.5, 21, dtype=torch.float64)
 LOG_WEIGHTS = torch.log_softmax(-0.5 * NODES**2, dim=0)
 MOST_USERS = 3000  # whose gaps the numbers are fitted on
 MOST_UNSURE = 1.0  # standard error of a logarithm of hours, above which a number counts as assumed
 MOST_UNSURE_SHARE = 0.25
 FEWEST = 200  # gaps, or nothing is estimated
-SOURCE = "maximum likelihood of a mixture of two log-normals, last gaps censored (hours, in operational time)"
+SOURCE = (
+    "maximum likelihood of a mixture of two log-normals, last gaps censored (hours, in operational"
+    " time)"
+)
 _BOUNDS = [(-5, 5), (-3, 6), (-3, 1.5), (-3, 8), (-3, 1.5), (-5, 1), (-5, 5), (-10, 0)]
 
 
@@ -31,8 +36,10 @@ class Gaps:
     """One row per visit.
 
     Attributes:
-        user: (n,) integers. hours: (n,) log operational hours to the next visit, or to the end of the log.
-        ended: (n,) bool, whether the next visit was seen. share: (n,) clicked in the visit, minus the reference.
+        user: (n,) integers. hours: (n,) log operational hours to the next visit, or to the end of
+            the log.
+        ended: (n,) bool, whether the next visit was seen. share: (n,) clicked in the visit, minus
+            the reference.
     """
 
     user: np.ndarray
@@ -45,11 +52,17 @@ class Gaps:
         """Of a table of visits.
 
         Args:
-            gap: (visits,) operational seconds to the next visit, NaN where none was seen. left: to the end of the log.
+            gap: (visits,) operational seconds to the next visit, NaN where none was seen. left: to
+                the end of the log.
         """
         ended = np.isfinite(gap)
         seconds = np.maximum(np.where(ended, gap, left), 60.0)
-        return Gaps(visits["user"].to_numpy(), np.log(seconds / 3600), ended, visits["share"].to_numpy() - reference)
+        return Gaps(
+            visits["user"].to_numpy(),
+            np.log(seconds / 3600),
+            ended,
+            visits["share"].to_numpy() - reference,
+        )
 
     def rows(self, which: np.ndarray) -> "Gaps":
         return Gaps(self.user[which], self.hours[which], self.ended[which], self.share[which])
@@ -61,19 +74,27 @@ class _Likelihood:
     def __init__(self, gaps: Gaps):
         self.users, row = np.unique(gaps.user, return_inverse=True)
         self.row = torch.from_numpy(row)
-        self.y, self.share = torch.from_numpy(gaps.hours.astype(float)), torch.from_numpy(gaps.share.astype(float))
+        self.y, self.share = (
+            torch.from_numpy(gaps.hours.astype(float)),
+            torch.from_numpy(gaps.share.astype(float)),
+        )
         self.ended = torch.from_numpy(gaps.ended)
 
     def by_user(self, p: Tensor) -> Tensor:
-        """(users, nodes) log-likelihood and prior of each user's gaps at each value of its factor."""
+        """(users, nodes) log-likelihood and prior of each user's gaps at each value of
+        its factor.
+        """
         short, gone = torch.nn.functional.logsigmoid(p[0]), torch.nn.functional.logsigmoid(p[7])
         long, stays = torch.nn.functional.logsigmoid(-p[0]), torch.nn.functional.logsigmoid(-p[7])
         y = (self.y - p[6] * self.share)[:, None] - torch.exp(p[5]) * NODES
         one, other = (y - p[1]) / torch.exp(p[2]), (y - p[3]) / torch.exp(p[4])
         seen, unseen = self.ended, ~self.ended
-        density = torch.logaddexp(short - p[2] - 0.5 * one[seen] ** 2, long - p[4] - 0.5 * other[seen] ** 2)
+        density = torch.logaddexp(
+            short - p[2] - 0.5 * one[seen] ** 2, long - p[4] - 0.5 * other[seen] ** 2
+        )
         beyond = torch.logaddexp(
-            short + torch.special.log_ndtr(-one[unseen]), long + torch.special.log_ndtr(-other[unseen])
+            short + torch.special.log_ndtr(-one[unseen]),
+            long + torch.special.log_ndtr(-other[unseen]),
         )
         total = torch.zeros((len(self.users), len(NODES)), dtype=torch.float64)
         total = total.index_add(0, self.row[seen], density + stays)
@@ -95,10 +116,14 @@ def returning(gaps: Gaps, n_users: int, seed: int = 0) -> tuple[dict[str, Number
     if gaps.ended.sum() < FEWEST:
         return {}, activity
     everyone = np.unique(gaps.user)
-    some = everyone if len(everyone) <= MOST_USERS else rng.choice(everyone, MOST_USERS, replace=False)
+    some = (
+        everyone if len(everyone) <= MOST_USERS else rng.choice(everyone, MOST_USERS, replace=False)
+    )
     likelihood = _Likelihood(gaps.rows(np.isin(gaps.user, some)))
     y = gaps.hours[gaps.ended]
-    start = np.array([-1.0, np.quantile(y, 0.15), -0.7, np.quantile(y, 0.75), -0.7, -1.2, 0.0, -5.0])
+    start = np.array(
+        [-1.0, np.quantile(y, 0.15), -0.7, np.quantile(y, 0.75), -0.7, -1.2, 0.0, -5.0]
+    )
 
     def objective(p: np.ndarray) -> tuple[float, np.ndarray]:
         x = torch.from_numpy(p).requires_grad_(True)
@@ -107,7 +132,9 @@ def returning(gaps: Gaps, n_users: int, seed: int = 0) -> tuple[dict[str, Number
         assert x.grad is not None
         return float(value.detach()), x.grad.numpy()
 
-    p = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=_BOUNDS, options={"maxiter": 200}).x
+    p = minimize(
+        objective, start, jac=True, method="L-BFGS-B", bounds=_BOUNDS, options={"maxiter": 200}
+    ).x
     if p[1] > p[3]:
         p[[0, 1, 2, 3, 4]] = -p[0], p[3], p[4], p[1], p[2]
     found = torch.from_numpy(p)
@@ -134,16 +161,29 @@ def _numbers(p: np.ndarray, errors: np.ndarray) -> dict[str, Number]:
         "return_satisfaction": (p[6], errors[6]),
         "churn": (gone, errors[7] * gone * (1 - gone)),
     }
-    return {name: _number(name, float(value), float(error)) for name, (value, error) in values.items()}
+    return {
+        name: _number(name, float(value), float(error)) for name, (value, error) in values.items()
+    }
 
 
 def _number(name: str, value: float, error: float) -> Number:
-    """Estimated, or where the log hardly tells it (one log-normal would do, say) assumed to be as likely as can be."""
-    most = value if name.endswith("_sd") else MOST_UNSURE_SHARE if name in ("gap_short_share", "churn") else MOST_UNSURE
+    """Estimated, or where the log hardly tells it (one log-normal would do, say) assumed to be as
+    likely as can be.
+    """
+    most = (
+        value
+        if name.endswith("_sd")
+        else MOST_UNSURE_SHARE
+        if name in ("gap_short_share", "churn")
+        else MOST_UNSURE
+    )
     if error <= most:
         return Number(value, "estimated", SOURCE, error)
     return Number(
-        value, "assumed", f"likeliest, but the log hardly tells it (s.e. {error:.2g}); {SOURCE}", min(error, most)
+        value,
+        "assumed",
+        f"likeliest, but the log hardly tells it (s.e. {error:.2g}); {SOURCE}",
+        min(error, most),
     )
 
 
@@ -154,5 +194,7 @@ def _factors(likelihood: _Likelihood, p: Tensor, rng: np.random.Generator) -> np
     u = rng.random((len(chance), 2))
     cell = (chance.cumsum(axis=1) < u[:, :1]).sum(axis=1).clip(max=len(NODES) - 1)
     nodes = NODES.numpy()
-    found: np.ndarray = np.exp(float(p[5])) * (nodes[cell] + (u[:, 1] - 0.5) * (nodes[1] - nodes[0]))
+    found: np.ndarray = np.exp(float(p[5])) * (
+        nodes[cell] + (u[:, 1] - 0.5) * (nodes[1] - nodes[0])
+    )
     return found

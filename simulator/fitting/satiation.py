@@ -1,4 +1,6 @@
-"""What a user had on its mind at each row of a log: satiation and repeats, replayed from the exposures in order."""
+"""What a user had on its mind at each row of a log: satiation and repeats, replayed from the
+exposures in order.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,17 +21,19 @@ HALF_LIVES = 0.5, 48.0  # hours, between which the half-life is looked for
 MOST_ROWS = 300_000  # that it is looked for on
 MOST_HABITS = 10_000_000  # users times categories
 STEPS = 17  # half-lives between these, between which satiation is interpolated
-# Standard errors that tell a slope from none; more than 1.96 where the half-life was looked for (Davies, Biometrika 1987).
+# Standard errors that tell a slope from none; more than 1.96 where the half-life was looked for
+# (Davies, Biometrika 1987).
 TOLD = {"satiation": 2.4, "repeat_fatigue": 1.96}
 NOT_HAD = 1e12  # minus a log-likelihood where the regression cannot be had
-REPEATED = 0.1  # share of the rows whose user saw their item before or after, above which pairs are compared
+# share of the rows whose user saw their item before or after, above which pairs are compared
+REPEATED = 0.1
 
 
 def examined(log: Impressions, reach: np.ndarray, p: np.ndarray) -> np.ndarray:
     """(rows,) probability that each row was looked at, given the clicks of its page.
 
-    A user looks at a page from the top and stops somewhere: whatever stands above a click was seen, and the longer a page
-    goes on without one, the less likely it was read to its end.
+    A user looks at a page from the top and stops somewhere: whatever stands above a click was seen,
+    and the longer a page goes on without one, the less likely it was read to its end.
 
     Args:
         reach: probability of reaching each slot. p: (rows,) of a click, if looked at.
@@ -51,7 +55,11 @@ def examined(log: Impressions, reach: np.ndarray, p: np.ndarray) -> np.ndarray:
     stop[:-1] -= np.where(fresh[1:], 0.0, at[1:])
     # Nothing was clicked since the last click, or since the top.
     silence = np.cumsum(np.log1p(-np.minimum(p[order], 1 - 1e-6)))
-    since = np.where(last_click >= 0, silence[first + np.maximum(last_click, 0)], np.r_[0.0, silence[first[1:] - 1]])
+    since = np.where(
+        last_click >= 0,
+        silence[first + np.maximum(last_click, 0)],
+        np.r_[0.0, silence[first[1:] - 1]],
+    )
     weight = np.where(below >= 0, stop * np.exp(np.minimum(silence - since[page], 0.0)), 0.0)
     total = np.bincount(page, weight, minlength=len(first))
     before = np.cumsum(weight) - weight
@@ -63,7 +71,9 @@ def examined(log: Impressions, reach: np.ndarray, p: np.ndarray) -> np.ndarray:
 
 
 class Exposures:
-    """Pages of a log by user and category in order, prepared so that satiation can be had for many half-lives."""
+    """Pages of a log by user and category in order, prepared so that satiation can be had for many
+    half-lives.
+    """
 
     def __init__(self, log: Impressions, category: np.ndarray, weight: np.ndarray):
         """
@@ -85,7 +95,9 @@ class Exposures:
         self.line[order] = line
 
     def satiation(self, half_life_h: float) -> np.ndarray:
-        """(rows,) expected examined exposures to the row's category on earlier pages, halving every `half_life_h`."""
+        """(rows,) expected examined exposures to the row's category on earlier pages, halving every
+        `half_life_h`.
+        """
         scale = half_life_h * 3600
         # A stretch longer than 500 half-lives starts afresh (float64 would overflow).
         stretch = np.floor(self.since / (500 * scale))
@@ -98,7 +110,9 @@ class Exposures:
         return found
 
     def curve(self, start: float, sign: float = 1.0) -> Curve:
-        """Satiation over the logarithm of the half-life in hours, between the bounds of `HALF_LIVES`."""
+        """Satiation over the logarithm of the half-life in hours, between the bounds of
+        `HALF_LIVES`.
+        """
         grid = np.linspace(np.log(HALF_LIVES[0]), np.log(HALF_LIVES[1]), STEPS)
         found = np.empty((STEPS, len(self.line)), np.float32)
         for k, at in enumerate(grid):
@@ -106,7 +120,9 @@ class Exposures:
         return Curve("satiation", grid, found, start)
 
 
-def satiation(log: Impressions, category: np.ndarray, weight: np.ndarray, half_life_h: float) -> np.ndarray:
+def satiation(
+    log: Impressions, category: np.ndarray, weight: np.ndarray, half_life_h: float
+) -> np.ndarray:
     """(rows,) as `Exposures.satiation`, for one half-life."""
     return Exposures(log, category, weight).satiation(half_life_h)
 
@@ -123,10 +139,14 @@ def repeats(log: Impressions, recent: int) -> np.ndarray:
 
 
 def shown_of(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """(U, C) float32 share of each category among what the log shows each user, and (rows,) of it; 0 without a category."""
+    """(U, C) float32 share of each category among what the log shows each user, and (rows,) of it;
+    0 without a category.
+    """
     category = data.catalogue.category[data.log.item].astype(np.int64)
     n = int(data.catalogue.category.max()) + 1
-    count = np.bincount(data.log.user * np.int64(n) + category, minlength=data.n_users * n).reshape(data.n_users, n)
+    count = np.bincount(data.log.user * np.int64(n) + category, minlength=data.n_users * n).reshape(
+        data.n_users, n
+    )
     share = (count / np.maximum(count.sum(axis=1, keepdims=True), 1)).astype(np.float32)
     share[:, 0] = 0
     return share, share[data.log.user, category].astype(float)
@@ -139,9 +159,11 @@ class Tiredness:
     Attributes:
         columns: name -> (rows,): `repeat_fatigue`, `satiation` (negative), `exposed`.
         curve: of `satiation` over the logarithm of the half-life; None where the log does not tell.
-        numbers: the half-life. weary: (rows,) logits taken, negative, and logits: (rows,) of a click, by a quick fit.
+        numbers: the half-life. weary: (rows,) logits taken, negative, and logits: (rows,) of a
+            click, by a quick fit.
         habits: (U, C) what `exposed` is taken from, or None.
-        untold: name -> slope of `satiation` or `repeat_fatigue` where it cannot be told from 0; the column is left out then.
+        untold: name -> slope of `satiation` or `repeat_fatigue` where it cannot be told from 0; the
+            column is left out then.
     """
 
     columns: dict[str, np.ndarray]
@@ -153,19 +175,24 @@ class Tiredness:
     untold: dict[str, Number]
 
 
-def tiredness(data: Dataset, score: np.ndarray, reach: np.ndarray, habits: bool, logits: np.ndarray) -> Tiredness:
+def tiredness(
+    data: Dataset, score: np.ndarray, reach: np.ndarray, habits: bool, logits: np.ndarray
+) -> Tiredness:
     """Columns of past exposures and repeats, and the half-life of satiation.
 
-    Past exposures to a category say two things: that a user has had enough of it, and that the log's policy shows it to this
-    user often, because it is liked. A second column, `exposed`, tells the policy's liking from the user's weariness: the share
-    of the category among what the user was shown (after Mundlak, Econometrica 1978; not the mean of the past exposures
-    themselves, which are more where a user clicked and stayed). And an item comes at a time when the items that the policy
-    liked more have just been shown: where users see the same items again, `exposed_pair`, the mean of the past exposures over
-    the rows of the user and the item, leaves to `satiation` what changes from one time to the next.
+    Past exposures to a category say two things: that a user has had enough of it, and that the
+    log's policy shows it to this user often, because it is liked. A second column, `exposed`, tells
+    the policy's liking from the user's weariness: the share of the category among what the user was
+    shown (after Mundlak, Econometrica 1978; not the mean of the past exposures themselves, which
+    are more where a user clicked and stayed). And an item comes at a time when the items that the
+    policy liked more have just been shown: where users see the same items again, `exposed_pair`,
+    the mean of the past exposures over the rows of the user and the item, leaves to `satiation`
+    what changes from one time to the next.
 
     Args:
-        score: (rows,) logit of a click of a rested user. reach: (slots,) probability of reaching each. habits: whether
-            `exposed` is wanted. logits: (rows,) of a click, as far as they are known: who was read to its end follows from them.
+        score: (rows,) logit of a click of a rested user. reach: (slots,) probability of reaching
+            each. habits: whether `exposed` is wanted. logits: (rows,) of a click, as far as they
+            are known: who was read to its end follows from them.
     """
     log, category = data.log, data.catalogue.category
     at = reach[np.minimum(log.slot, len(reach) - 1)]
@@ -174,9 +201,17 @@ def tiredness(data: Dataset, score: np.ndarray, reach: np.ndarray, habits: bool,
     table = None
     if habits and data.n_users * (int(category.max()) + 1) <= MOST_HABITS:
         table, columns["exposed"] = shown_of(data)
-    pair = pair_codes(log, data.catalogue.size) if repeated(log, data.catalogue.size) > REPEATED else None
+    pair = (
+        pair_codes(log, data.catalogue.size)
+        if repeated(log, data.catalogue.size) > REPEATED
+        else None
+    )
     log_hours, found = _half_life(data, {"score": score, **columns}, weight, pair)
-    untold = {name: found[name] for name, least in TOLD.items() if name in found and not _told(found[name], least)}
+    untold = {
+        name: found[name]
+        for name, least in TOLD.items()
+        if name in found and not _told(found[name], least)
+    }
     if "repeat_fatigue" in untold:
         del columns["repeat_fatigue"]
     if "satiation" in untold or "satiation" not in found:
@@ -186,11 +221,15 @@ def tiredness(data: Dataset, score: np.ndarray, reach: np.ndarray, habits: bool,
     columns["satiation"] = curve.column(log_hours)
     if pair is not None:
         columns["exposed_pair"] = _centred_means(columns["satiation"], pair)
-    weary = np.zeros(len(log)) + sum(slopes[name] * columns[name] for name in TOLD if name in slopes)
+    weary = np.zeros(len(log)) + sum(
+        slopes[name] * columns[name] for name in TOLD if name in slopes
+    )
     known: dict[str, Any] = {"": 1.0, "score": score, **columns}
     logits = np.asarray(sum(slope * known[name] for name, slope in slopes.items()))
     number = Number(float(np.exp(log_hours)), "estimated", "drawn with the levels")
-    return Tiredness(columns, curve, {"satiation_half_life_h": number}, weary, logits, table, untold)
+    return Tiredness(
+        columns, curve, {"satiation_half_life_h": number}, weary, logits, table, untold
+    )
 
 
 def _told(slope: Number, least: float) -> bool:
@@ -208,7 +247,9 @@ def _centred_means(x: np.ndarray, group: np.ndarray) -> np.ndarray:
 def _half_life(
     data: Dataset, known: dict[str, np.ndarray], weight: np.ndarray, pair: np.ndarray | None
 ) -> tuple[float, dict[str, Number]]:
-    """Log hours by maximum likelihood beside other columns (rows,), and all slopes there; none where the log does not tell."""
+    """Log hours by maximum likelihood beside other columns (rows,), and all slopes there; none
+    where the log does not tell.
+    """
     log, category = data.log, data.catalogue.category
     users = np.unique(log.user)
     some = np.isin(log.user, users[: max(1, round(len(users) * min(1.0, MOST_ROWS / len(log))))])
@@ -231,5 +272,7 @@ def _half_life(
         return -float(likelihood), found
 
     bounds = tuple(np.log(HALF_LIVES))
-    best = minimize_scalar(lambda at: fitted(at)[0], bounds=bounds, method="bounded", options={"xatol": 0.02})
+    best = minimize_scalar(
+        lambda at: fitted(at)[0], bounds=bounds, method="bounded", options={"xatol": 0.02}
+    )
     return float(best.x), fitted(best.x)[1]

@@ -1,4 +1,6 @@
-"""When users come, how long they stay and when they return: estimated where a log has whole sessions, else assumed."""
+"""When users come, how long they stay and when they return: estimated where a log has whole
+sessions, else assumed.
+"""
 
 from collections.abc import Callable
 
@@ -24,10 +26,16 @@ LEVELS = {
 def coming_and_going(
     data: Dataset, reference: float
 ) -> tuple[dict[str, Number], np.ndarray, np.ndarray, tuple[str, str]]:
-    """Staying and returning: numbers, (U,) activity, (24,) hours, and where the activity comes from."""
+    """Staying and returning: numbers, (U,) activity, (24,) hours, and where the activity comes
+    from.
+    """
     pages = pages_table(data.log)
     visits = visits_table(pages)
-    hours = np.ones(24) if "order_only" in data.has else hour_profile(visits["start"].to_numpy(), data.hour_zero)
+    hours = (
+        np.ones(24)
+        if "order_only" in data.has
+        else hour_profile(visits["start"].to_numpy(), data.hour_zero)
+    )
     found = _assumed_visits(data)
     everyone = np.arange(data.n_users)
     spread = Draws(key_of("activity"), everyone, everyone * 0).normal("activity", 1)[:, 0]
@@ -45,7 +53,12 @@ def coming_and_going(
     )
     if not gaps:
         return found, activity, hours, source
-    return found | gaps, estimated, hours, ("estimated", "a draw of each user's factor from what its gaps leave open")
+    return (
+        found | gaps,
+        estimated,
+        hours,
+        ("estimated", "a draw of each user's factor from what its gaps leave open"),
+    )
 
 
 def _clock(hours: np.ndarray, hour_zero: float) -> Callable[[np.ndarray], np.ndarray]:
@@ -54,13 +67,17 @@ def _clock(hours: np.ndarray, hour_zero: float) -> Callable[[np.ndarray], np.nda
 
     def busy(t: np.ndarray) -> np.ndarray:
         day = np.floor((t + hour_zero * 3600) / DAY)
-        return day * DAY + np.interp(t + hour_zero * 3600 - day * DAY, np.arange(25) * 3600.0, edges)
+        return day * DAY + np.interp(
+            t + hour_zero * 3600 - day * DAY, np.arange(25) * 3600.0, edges
+        )
 
     return busy
 
 
 def _assumed_visits(data: Dataset) -> dict[str, Number]:
-    """Staying and returning from published levels: pages per session, sessions per day, share of short gaps."""
+    """Staying and returning from published levels: pages per session, sessions per day, share of
+    short gaps.
+    """
 
     def level(name: str) -> tuple[float, str]:
         return data.calibration.get(name, LEVELS[name])
@@ -69,9 +86,12 @@ def _assumed_visits(data: Dataset) -> dict[str, Number]:
     per_day, day_source = level("sessions_per_day")
     short, short_source = level("short_gap_share")
     if not (pages > 1 and per_day > 0 and 0 <= short < 1):
-        raise InputError("calibration: pages_per_session above 1, sessions_per_day above 0, short_gap_share in [0, 1)")
-    # Gaps of 30 to 120 minutes: median 1 h. The long ones fill up the day; the mean factor of the users' activity
-    # lengthens the average gap, and pages take time too (about half a minute each).
+        raise InputError(
+            "calibration: pages_per_session above 1, sessions_per_day above 0, short_gap_share in"
+            " [0, 1)"
+        )
+    # Gaps of 30 to 120 minutes: median 1 h. The long ones fill up the day; the mean factor of the
+    # users' activity lengthens the average gap, and pages take time too (about half a minute each).
     sd_short, sd_long = 0.35, 0.8
     spent = pages * 30 / 3600
     # exp(a), a normal: users visit at rates 1 / exp(a), whose mean is exp(sd^2 / 2).

@@ -1,8 +1,9 @@
-"""The users: what appeals to them, what they examine, click, watch and like, when they leave and when they return.
+"""The users: what appeals to them, what they examine, click, watch and like, when they leave and
+when they return.
 
-Parameters only. What a user has on its mind (`State`) is separate, for twin worlds must not share a mind. The model
-is a choice model with levels and a low-rank taste, and never a transformer: a simulator must not be a contender in
-disguise.
+Parameters only. What a user has on its mind (`State`) is separate, for twin worlds must not share a
+mind. The model is a choice model with levels and a low-rank taste, and never a transformer: a
+simulator must not be a contender in disguise.
 """
 
 from dataclasses import dataclass, replace
@@ -19,7 +20,9 @@ DAY = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """One parameter: `estimated` from the log with a standard error where there is one, or `assumed` from a source."""
+    """One parameter: `estimated` from the log with a standard error where there is one, or
+    `assumed` from a source.
+    """
 
     value: float
     status: Literal["estimated", "assumed"]
@@ -29,20 +32,24 @@ class Number:
 
 @dataclass(frozen=True)
 class ChoiceModel:
-    """Appeal = shift + user level + item level + taste, plus drift, minus satiation and fatigue; a logistic click once examined.
+    """Appeal = shift + user level + item level + taste, plus drift, minus satiation and fatigue; a
+    logistic click once examined.
 
     Attributes:
         numbers: the scalar parameters by name, each with its provenance; see docs/users.md.
         user_level, activity: (U,) logit units, and log factor on the gaps between visits.
         user_taste: (U, D), item_taste: (N + 1, D), item_level: (N + 1,) logit units.
-        user_long_view, user_like, user_hate: (U,), item_long_view, item_like, item_hate: (N + 1,) logit units.
+        user_long_view, user_like, user_hate: (U,), item_long_view, item_like, item_hate: (N + 1,)
+            logit units.
         category: (N + 1,) int16, duration: (N + 1,) float32 s.
         examination: (K_max,) probability of reaching each slot, 1 at the first and never rising.
         hours: (24,) visits by hour of the day, mean 1.
         hour_zero: hour of the day at time 0.
         provenance: (status, source) of the arrays by name.
-        table: (U, N + 1) float16 of all pairs in place of the taste vectors, times `taste_scale`; None = vectors.
-        user_category: (U, C) float32 logit units, a part of the taste by category; None = no such part.
+        table: (U, N + 1) float16 of all pairs in place of the taste vectors, times `taste_scale`;
+            None = vectors.
+        user_category: (U, C) float32 logit units, a part of the taste by category; None = no such
+            part.
     """
 
     numbers: dict[str, Number]
@@ -99,12 +106,14 @@ class ChoiceModel:
     def with_numbers(self, **numbers: Number) -> "ChoiceModel":
         return replace(self, numbers={**self.numbers, **numbers})
 
-    # -- a page ---------------------------------------------------------------------------------------------------
+    # -- a page ------------------------------------------------------------------------------------
 
     def start(self, n_users: int, now: float) -> State:
         return State(
             satiation=np.zeros((n_users, int(self.category.max()) + 1), np.float32),
-            drifted=np.zeros((n_users, int(self.category.max()) + 1 if self.drifts else 0), np.float32),
+            drifted=np.zeros(
+                (n_users, int(self.category.max()) + 1 if self.drifts else 0), np.float32
+            ),
             refreshed=np.full(n_users, now),
             recent=np.zeros((n_users, RECENT), np.int32),
             seen=np.zeros(n_users, np.int64),
@@ -115,11 +124,17 @@ class ChoiceModel:
     def appeal(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """(B, K) float32 logit of a click for rested users, of items (B, K)."""
         if self.table is None:
-            taste = np.multiply(self.item_taste[items], self.user_taste[users][:, None, :]).sum(axis=2)
+            taste = np.multiply(self.item_taste[items], self.user_taste[users][:, None, :]).sum(
+                axis=2
+            )
         else:
-            taste = self.table[users[:, None], items].astype(np.float32) * np.float32(self["taste_scale"])
+            taste = self.table[users[:, None], items].astype(np.float32) * np.float32(
+                self["taste_scale"]
+            )
         if self.user_category is not None:
-            taste += np.take_along_axis(self.user_category[users], self.category[items].astype(np.int64), axis=1)
+            taste += np.take_along_axis(
+                self.user_category[users], self.category[items].astype(np.int64), axis=1
+            )
         taste += self.item_level[items]
         taste += (self.user_level[users] + np.float32(self["shift"]))[:, None]
         return taste
@@ -129,7 +144,11 @@ class ChoiceModel:
         if self.table is not None:
             return self.table[:, 1:].astype(np.float32) * np.float32(self["taste_scale"])
         found: np.ndarray = self.user_taste @ self.item_taste[1:].T
-        return found if self.user_category is None else found + self.user_category[:, self.category[1:]]
+        return (
+            found
+            if self.user_category is None
+            else found + self.user_category[:, self.category[1:]]
+        )
 
     def _refresh(self, state: State, users: np.ndarray, now: np.ndarray) -> np.ndarray:
         """Decays the satiation of these users to now; returns it (B, C)."""
@@ -143,13 +162,17 @@ class ChoiceModel:
         state.refreshed[users] = now
         return satiation
 
-    def _tiredness(self, state: State, users: np.ndarray, satiation: np.ndarray, items: np.ndarray) -> np.ndarray:
+    def _tiredness(
+        self, state: State, users: np.ndarray, satiation: np.ndarray, items: np.ndarray
+    ) -> np.ndarray:
         """(B, K) float32 logits that satiation and repetition take away, less what drift adds."""
         kinds = self.category[items].astype(np.int64)
         tired = np.take_along_axis(satiation, kinds, axis=1)
         tired *= np.float32(self["satiation"])
         if self.drifts:
-            tired -= np.float32(self["drift"]) * np.take_along_axis(state.drifted[users], kinds, axis=1)
+            tired -= np.float32(self["drift"]) * np.take_along_axis(
+                state.drifted[users], kinds, axis=1
+            )
         tired *= kinds > 0
         repeats = (state.recent[users][:, None, :] == items[:, :, None]).sum(axis=2, dtype=np.int16)
         if repeats.any():
@@ -165,10 +188,11 @@ class ChoiceModel:
         now: np.ndarray,
         draws: Draws,
     ) -> Feedback:
-        """How users (B,), by their place in the population, answer slates `items` (B, K). Changes `state`.
+        """How users (B,), by their place in the population, answer slates `items` (B, K). Changes
+        `state`.
 
-        Satiation and fatigue act from the next page on; within a page each item is judged on its own, so that the
-        best page is the one sorted by click probability.
+        Satiation and fatigue act from the next page on; within a page each item is judged on its
+        own, so that the best page is the one sorted by click probability.
         """
         k = items.shape[1]
         satiation = self._refresh(state, users, now)
@@ -181,12 +205,17 @@ class ChoiceModel:
         clicked &= examined
         probability *= reach.astype(np.float32)
         watched, long_view = self._watch(users, items, clicked, examined, appeal, draws)
-        liked, hated = (self._say(name, users, items, clicked, examined, appeal, draws) for name in ("like", "hate"))
+        liked, hated = (
+            self._say(name, users, items, clicked, examined, appeal, draws)
+            for name in ("like", "hate")
+        )
         self._remember(state, users, items, examined)
         if self.drifts:
             flat = np.arange(len(users))[:, None] * state.drifted.shape[1] + self.category[items]
             moved = np.bincount(
-                flat.ravel(), (clicked - probability).ravel(), minlength=len(users) * state.drifted.shape[1]
+                flat.ravel(),
+                (clicked - probability).ravel(),
+                minlength=len(users) * state.drifted.shape[1],
             )
             state.drifted[users] += moved.reshape(len(users), -1).astype(np.float32)
         share = clicked.sum(axis=1) / np.float32(k)
@@ -197,17 +226,28 @@ class ChoiceModel:
         leave = leave + self["leave_satisfaction"] * (share - self["satisfaction_reference"])
         stays = draws.uniform("leave", 1)[:, 0] >= expit(leave)
         seconds = watched.sum(axis=1, dtype=np.float64) + k * self["seconds_per_item"]
-        return Feedback(clicked, watched, long_view, liked, hated, stays, seconds, appeal, probability)
+        return Feedback(
+            clicked, watched, long_view, liked, hated, stays, seconds, appeal, probability
+        )
 
     def _watch(
-        self, users: np.ndarray, items: np.ndarray, clicked: np.ndarray, examined: np.ndarray, appeal: np.ndarray,
+        self,
+        users: np.ndarray,
+        items: np.ndarray,
+        clicked: np.ndarray,
+        examined: np.ndarray,
+        appeal: np.ndarray,
         draws: Draws,
-    ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-        """Watch time and long view of the clicked items; and a moment of the others, where items play by themselves."""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Watch time and long view of the clicked items; and a moment of the others, where items
+        play by themselves.
+        """
         watched, long_view = np.zeros(items.shape, np.float32), np.zeros(items.shape, bool)
         row, slot = np.nonzero(clicked)
         x, user, item = appeal[row, slot], users[row], items[row, slot]
-        is_long = draws.uniform_at("long view", row, slot) < expit(self.enjoyment("long_view", user, item, x))
+        is_long = draws.uniform_at("long view", row, slot) < expit(
+            self.enjoyment("long_view", user, item, x)
+        )
         long_view[row, slot] = is_long
         for kind, part in (("watch_long", is_long), ("watch_short", ~is_long)):
             self._seconds(kind, watched, row[part], slot[part], items, draws)
@@ -218,23 +258,43 @@ class ChoiceModel:
         return watched, long_view
 
     def _seconds(
-        self, kind: str, watched: np.ndarray, row: np.ndarray, slot: np.ndarray, items: np.ndarray, draws: Draws
+        self,
+        kind: str,
+        watched: np.ndarray,
+        row: np.ndarray,
+        slot: np.ndarray,
+        items: np.ndarray,
+        draws: Draws,
     ) -> None:
         """Draws the watch time of these places."""
         noise = ndtri(draws.uniform_at("watch", row, slot))
         watched[row, slot] = self.seconds(kind, items[row, slot], noise)
 
     def seconds(self, kind: str, items: np.ndarray, noise: np.ndarray) -> np.ndarray:
-        """(n,) watch time, log-normal around a line in the logarithm of the length; an hour at most."""
-        at = self[kind] + self[f"{kind}_duration"] * np.log(self.duration[items]) + self[f"{kind}_sd"] * noise
+        """(n,) watch time, log-normal around a line in the logarithm of the length; an hour at
+        most.
+        """
+        at = (
+            self[kind]
+            + self[f"{kind}_duration"] * np.log(self.duration[items])
+            + self[f"{kind}_sd"] * noise
+        )
         found: np.ndarray = np.exp(np.minimum(at, np.log(3600.0)))
         return found
 
     def _say(
-        self, name: str, users: np.ndarray, items: np.ndarray, clicked: np.ndarray, examined: np.ndarray,
-        appeal: np.ndarray, draws: Draws,
-    ) -> np.ndarray:  # fmt: skip
-        """(B, K) bool: a like or negative feedback, of clicked items or, where it comes without clicks, of examined ones."""
+        self,
+        name: str,
+        users: np.ndarray,
+        items: np.ndarray,
+        clicked: np.ndarray,
+        examined: np.ndarray,
+        appeal: np.ndarray,
+        draws: Draws,
+    ) -> np.ndarray:
+        """(B, K) bool: a like or negative feedback, of clicked items or, where it comes without
+        clicks, of examined ones.
+        """
         said = np.zeros(items.shape, bool)
         alone = self.numbers.get(f"{name}_without_click")
         row, slot = np.nonzero(clicked if alone is None else examined)
@@ -244,27 +304,36 @@ class ChoiceModel:
         said[row, slot] = draws.uniform_at(name, row, slot) < expit(logit)
         return said
 
-    def enjoyment(self, name: str, users: np.ndarray, items: np.ndarray, appeal: np.ndarray) -> np.ndarray:
+    def enjoyment(
+        self, name: str, users: np.ndarray, items: np.ndarray, appeal: np.ndarray
+    ) -> np.ndarray:
         """(n,) logit of a long view, a like or negative feedback, given a click of this appeal."""
         levels = getattr(self, f"user_{name}")[users] + getattr(self, f"item_{name}")[items]
         found: np.ndarray = self[name] + self[f"{name}_appeal"] * appeal + levels
         return found
 
-    def _remember(self, state: State, users: np.ndarray, items: np.ndarray, examined: np.ndarray) -> None:
+    def _remember(
+        self, state: State, users: np.ndarray, items: np.ndarray, examined: np.ndarray
+    ) -> None:
         row, slot = np.nonzero(examined)
         item = items[row, slot]
-        # Flat indices: a user stands once in a batch, but may see several items of one category on a page.
+        # Flat indices: a user stands once in a batch, but may see several items of one category on
+        # a page.
         n_categories = state.satiation.shape[1]
         flat = row * n_categories + self.category[item]
-        added = np.bincount(flat, minlength=len(users) * n_categories).reshape(len(users), n_categories)
+        added = np.bincount(flat, minlength=len(users) * n_categories).reshape(
+            len(users), n_categories
+        )
         state.satiation[users] += added.astype(np.float32)
         state.recent[users[row], (state.seen[users[row]] + slot) % RECENT] = item
         state.seen[users] += examined.sum(axis=1)
 
     def click_probability(self, state: State, users: np.ndarray, now: np.ndarray) -> np.ndarray:
-        """(B, N + 1) float32 true click probability once examined, of every item now; 0 for padding.
+        """(B, N + 1) float32 true click probability once examined, of every item now; 0 for
+        padding.
 
-        Computed in blocks of a fixed shape, so that a user's numbers do not depend on who else is asked about.
+        Computed in blocks of a fixed shape, so that a user's numbers do not depend on who else is
+        asked about.
         """
         block = 64
         out = np.zeros((len(users), self.n_items + 1), np.float32)
@@ -282,7 +351,11 @@ class ChoiceModel:
                 x = self.user_taste[padded] @ self.item_taste.T
             else:
                 x = self.table[padded].astype(np.float32) * np.float32(self["taste_scale"])
-            x = x[: len(here)] + self.item_level + (self.user_level[here] + np.float32(self["shift"]))[:, None]
+            x = (
+                x[: len(here)]
+                + self.item_level
+                + (self.user_level[here] + np.float32(self["shift"]))[:, None]
+            )
             if self.user_category is not None:
                 x += self.user_category[here][:, self.category]
             x -= tired[begin : begin + block][:, self.category]
@@ -292,7 +365,7 @@ class ChoiceModel:
         out[:, 0] = 0
         return out
 
-    # -- coming back ----------------------------------------------------------------------------------------------
+    # -- coming back -------------------------------------------------------------------------------
 
     def busy_time(self, t: np.ndarray) -> np.ndarray:
         """Clock seconds -> operational seconds, which pass faster in busy hours."""
@@ -305,13 +378,19 @@ class ChoiceModel:
         """The inverse of `busy_time`."""
         day = np.floor(np.asarray(busy, np.float64) / DAY)
         edges = np.arange(25) * 3600.0
-        return day * DAY + np.interp(busy - day * DAY, self._busy_edges(), edges) - self.hour_zero * 3600
+        return (
+            day * DAY
+            + np.interp(busy - day * DAY, self._busy_edges(), edges)
+            - self.hour_zero * 3600
+        )
 
     def _busy_edges(self) -> np.ndarray:
         return np.concatenate([[0.0], np.cumsum(self.hours)]) * (DAY / self.hours.sum())
 
     def gap(self, users: np.ndarray, satisfaction: np.ndarray, draws: Draws) -> np.ndarray:
-        """(B,) operational seconds between visits: a mixture of two log-normals, sooner for the satisfied."""
+        """(B,) operational seconds between visits: a mixture of two log-normals, sooner for the
+        satisfied.
+        """
         u = draws.uniform("gap", 2)
         short = u[:, 0] < self["gap_short_share"]
         mean = np.where(short, self["gap_short_mean"], self["gap_long_mean"])
@@ -320,8 +399,12 @@ class ChoiceModel:
         log_hours += self["return_satisfaction"] * (satisfaction - self["satisfaction_reference"])
         return 3600.0 * np.exp(log_hours)
 
-    def next_visit(self, state: State, users: np.ndarray, since: np.ndarray, draws: Draws) -> np.ndarray:
-        """(B,) seconds, absolute: when these users come back after a visit that ended at `since`; inf if never."""
+    def next_visit(
+        self, state: State, users: np.ndarray, since: np.ndarray, draws: Draws
+    ) -> np.ndarray:
+        """(B,) seconds, absolute: when these users come back after a visit that ended at `since`;
+        inf if never.
+        """
         shown = np.maximum(state.visit_shown[users], 1)
         gap = self.gap(users, state.visit_clicked[users] / shown, draws)
         due = self.clock_time(self.busy_time(since) + gap)
@@ -331,7 +414,8 @@ class ChoiceModel:
     def first_visit(self, users: np.ndarray, start: float, draws: Draws) -> np.ndarray:
         """(B,) seconds: the rest of the gap that a user is in at `start`, at a random place of it.
 
-        A gap that covers a given moment is a long one: draw among several gaps in proportion to their length.
+        A gap that covers a given moment is a long one: draw among several gaps in proportion to
+        their length.
         """
         n = 8
         reference = np.full(len(users), self["satisfaction_reference"])

@@ -1,4 +1,6 @@
-"""What users have on their minds and what they answer: the state of a population, and what the engine needs of users."""
+"""What users have on their minds and what they answer: the state of a population, and what the
+engine needs of users.
+"""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -65,7 +67,9 @@ class UserModel(Protocol):
         draws: Draws,
     ) -> Feedback: ...
 
-    def next_visit(self, state: State, users: np.ndarray, since: np.ndarray, draws: Draws) -> np.ndarray: ...
+    def next_visit(
+        self, state: State, users: np.ndarray, since: np.ndarray, draws: Draws
+    ) -> np.ndarray: ...
 
     def first_visit(self, users: np.ndarray, start: float, draws: Draws) -> np.ndarray: ...
 

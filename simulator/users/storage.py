@@ -15,14 +15,35 @@ from simulator.users.choice_model import ChoiceModel, Number
 
 USERS = 4  # of fitted users
 NEEDED = (
-    "shift", "selection", "satiation", "satiation_half_life_h", "repeat_fatigue", "leave", "leave_first_page",
-    "leave_satisfaction", "satisfaction_reference", "gap_short_share", "gap_short_mean", "gap_short_sd", "gap_long_mean",
-    "gap_long_sd", "return_satisfaction", "churn", "long_view", "long_view_appeal", "like", "like_appeal", "hate", "hate_appeal",
-)  # fmt: skip
+    "shift",
+    "selection",
+    "satiation",
+    "satiation_half_life_h",
+    "repeat_fatigue",
+    "leave",
+    "leave_first_page",
+    "leave_satisfaction",
+    "satisfaction_reference",
+    "gap_short_share",
+    "gap_short_mean",
+    "gap_short_sd",
+    "gap_long_mean",
+    "gap_long_sd",
+    "return_satisfaction",
+    "churn",
+    "long_view",
+    "long_view_appeal",
+    "like",
+    "like_appeal",
+    "hate",
+    "hate_appeal",
+)
 
 
 def save_users(folder: Path, model: ChoiceModel, about: dict[str, Any] | None = None) -> None:
-    """The fitted users: arrays as safetensors, numbers and provenance as JSON, with what they were fitted on."""
+    """The fitted users: arrays as safetensors, numbers and provenance as JSON, with what they were
+    fitted on.
+    """
     arrays = (
         "user_level",
         "activity",
@@ -41,7 +62,11 @@ def save_users(folder: Path, model: ChoiceModel, about: dict[str, Any] | None = 
         "hours",
     )
     kept = {name: getattr(model, name) for name in arrays}
-    kept |= {name: value for name in ("table", "user_category") if (value := getattr(model, name)) is not None}
+    kept |= {
+        name: value
+        for name in ("table", "user_category")
+        if (value := getattr(model, name)) is not None
+    }
     save_arrays(folder / "arrays.safetensors", kept)
     numbers = {name: asdict(number) for name, number in sorted(model.numbers.items())}
     save_json(
@@ -64,10 +89,17 @@ def about_users(raw: Dataset, slate_size: int, clock: str = "log") -> dict[str, 
     """
     ids = hashlib.sha256("\n".join([*raw.user_ids, "", *raw.catalogue.ids]).encode()).hexdigest()
     return {
-        "log": raw.name, "rows": len(raw.log), "users": raw.n_users, "items": raw.catalogue.size, "ids": ids,
-        "checksum": checksum(raw), "categories": hashlib.sha256(raw.catalogue.category.tobytes()).hexdigest(),
-        "has": sorted(raw.has), "slate_size": slate_size, "clock": clock,
-    }  # fmt: skip
+        "log": raw.name,
+        "rows": len(raw.log),
+        "users": raw.n_users,
+        "items": raw.catalogue.size,
+        "ids": ids,
+        "checksum": checksum(raw),
+        "categories": hashlib.sha256(raw.catalogue.category.tobytes()).hexdigest(),
+        "has": sorted(raw.has),
+        "slate_size": slate_size,
+        "clock": clock,
+    }
 
 
 def load_users(folder: Path, wanted: dict[str, Any] | None = None) -> ChoiceModel:
@@ -78,12 +110,15 @@ def load_users(folder: Path, wanted: dict[str, Any] | None = None) -> ChoiceMode
     """
     path = folder / "parameters.json"
     if not path.is_file():
-        raise InputError(f"'{folder}' holds no fitted users; make some with python -m simulator.fit")
+        raise InputError(
+            f"'{folder}' holds no fitted users; make some with python -m simulator.fit"
+        )
     with reading(path, "fit again"):
         stored = json.loads(path.read_text(encoding="utf-8"))
         if stored.get("format") != USERS:
             raise InputError(
-                f"'{folder}' holds users of format {stored.get('format')}, this version reads {USERS}; fit again"
+                f"'{folder}' holds users of format {stored.get('format')}, this version reads"
+                f" {USERS}; fit again"
             )
         _refuse_others(folder, stored.get("about", {}), wanted or {})
         numbers = {name: Number(**number) for name, number in stored["numbers"].items()}
@@ -92,7 +127,9 @@ def load_users(folder: Path, wanted: dict[str, Any] | None = None) -> ChoiceMode
             raise InputError(f"'{path}' lacks {', '.join(missing)}; fit again")
         provenance = {name: (status, source) for name, (status, source) in stored["arrays"].items()}
         arrays = load_arrays(folder / "arrays.safetensors")
-        model = ChoiceModel(numbers=numbers, provenance=provenance, hour_zero=float(stored["hour_zero"]), **arrays)
+        model = ChoiceModel(
+            numbers=numbers, provenance=provenance, hour_zero=float(stored["hour_zero"]), **arrays
+        )
         _check_arrays(folder, numbers, arrays)
     return model
 
@@ -102,14 +139,19 @@ def _refuse_others(folder: Path, of: dict[str, Any], wanted: dict[str, Any]) -> 
     differs = [name for name, value in wanted.items() if of.get(name) != value]
     if differs == ["slate_size"]:
         raise InputError(
-            f"the users in '{folder}' were fitted for slates of {of.get('slate_size')}, not of {wanted['slate_size']}; say "
-            f"--slate-size {of.get('slate_size')}, or fit again"
+            f"the users in '{folder}' were fitted for slates of {of.get('slate_size')}, not of"
+            f" {wanted['slate_size']}; say --slate-size {of.get('slate_size')}, or fit again"
         )
     if differs:
-        known = ", ".join(f"{name} {of.get(name)}" for name in differs if name not in ("ids", "checksum", "categories"))
+        known = ", ".join(
+            f"{name} {of.get(name)}"
+            for name in differs
+            if name not in ("ids", "checksum", "categories")
+        )
         raise InputError(
-            f"the users in '{folder}' were fitted on something else ({known or 'other ids, times, clicks or categories'}); fit "
-            "again with the same --log, --columns, --click-threshold and --slate-size"
+            f"the users in '{folder}' were fitted on something else"
+            f" ({known or 'other ids, times, clicks or categories'}); fit again with the same"
+            " --log, --columns, --click-threshold and --slate-size"
         )
 
 
@@ -118,12 +160,25 @@ def _check_arrays(folder: Path, numbers: dict[str, Number], arrays: dict[str, np
     n_users, n_items = len(arrays["user_level"]), len(arrays["item_level"])
     for name, array in arrays.items():
         if not np.isfinite(array).all():
-            raise InputError(f"'{folder / 'arrays.safetensors'}': {name} holds values that are not finite; fit again")
-        of_users, of_items = name.startswith("user_") or name == "activity", name.startswith("item_")
-        wanted = n_users if of_users else n_items if of_items or name in ("category", "duration") else len(array)
+            raise InputError(
+                f"'{folder / 'arrays.safetensors'}': {name} holds values that are not finite; fit"
+                " again"
+            )
+        of_users, of_items = (
+            name.startswith("user_") or name == "activity",
+            name.startswith("item_"),
+        )
+        wanted = (
+            n_users
+            if of_users
+            else n_items
+            if of_items or name in ("category", "duration")
+            else len(array)
+        )
         if len(array) != wanted:
             raise InputError(
-                f"'{folder / 'arrays.safetensors'}': {name} has {len(array)} rows, not {wanted}; fit again"
+                f"'{folder / 'arrays.safetensors'}': {name} has {len(array)} rows, not {wanted};"
+                " fit again"
             )
     for name, number in numbers.items():
         if not np.isfinite(number.value):

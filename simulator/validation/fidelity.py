@@ -1,4 +1,6 @@
-"""How near simulated answers are to held-out ones: rates, calibration, discrimination, spread over users and items."""
+"""How near simulated answers are to held-out ones: rates, calibration, discrimination, spread over
+users and items.
+"""
 
 from dataclasses import dataclass
 
@@ -18,8 +20,10 @@ class Answers:
 
     Attributes:
         name: such as "click".
-        user, item: (rows,). happened: (rows,) bool. predicted: (rows,) probability, over all plausible simulators.
-        simulated: (rows,) probability by one of them, as one simulation has it; its rates are as spread as users are.
+        user, item: (rows,). happened: (rows,) bool. predicted: (rows,) probability, over all
+            plausible simulators.
+        simulated: (rows,) probability by one of them, as one simulation has it; its rates are as
+            spread as users are.
         baselines: name -> (rows,) probabilities of simpler predictions.
     """
 
@@ -30,24 +34,29 @@ class Answers:
     predicted: np.ndarray
     simulated: np.ndarray
     baselines: dict[str, np.ndarray]
-    unsure: float = 0.0  # sd of the logarithm of the rate, from day to day and by how little the early days say
+    # sd of the logarithm of the rate, from day to day and by how little the early days say
+    unsure: float = 0.0
 
 
 @dataclass(frozen=True)
 class Fidelity:
-    """What came out; intervals resample users, at the 99 % level for the rate and 95 % for the AUC difference. That of the rate
-    also holds what days differ by, and how sure the fit is of it.
+    """What came out; intervals resample users, at the 99 % level for the rate and 95 % for the AUC
+    difference. That of the rate also holds what days differ by, and how sure the fit is of it.
 
     Attributes:
-        held_out, simulated: rates. relative: simulated over held-out, minus 1; low, high: its interval.
-        ece, ece_chance: expected calibration error over 20 bins of equal size, and of answers drawn from the prediction.
-        deciles: (10, 3) mean prediction, rate, standard error of the rate over users, by predicted probability.
-        ceiling: AUC and log-loss of somebody who knows each row's probability, if the users were those simulated: the answers
-            themselves are chance beyond it.
+        held_out, simulated: rates. relative: simulated over held-out, minus 1; low, high: its
+            interval.
+        ece, ece_chance: expected calibration error over 20 bins of equal size, and of answers drawn
+            from the prediction.
+        deciles: (10, 3) mean prediction, rate, standard error of the rate over users, by predicted
+            probability.
+        ceiling: AUC and log-loss of somebody who knows each row's probability, if the users were
+            those simulated: the answers themselves are chance beyond it.
         auc: by prediction. auc_gain: over the first baseline, with low and high.
         log_loss: by prediction, per row in nats.
-        ks_users, ks_users_chance: Kolmogorov-Smirnov distance of the per-user rates, simulated against held-out, and the
-            mean of the same between two simulations. wasserstein_users: in rate.
+        ks_users, ks_users_chance: Kolmogorov-Smirnov distance of the per-user rates, simulated
+            against held-out, and the mean of the same between two simulations. wasserstein_users:
+            in rate.
         ks_items, ks_items_chance: the same over items.
     """
 
@@ -82,22 +91,41 @@ def judge(a: Answers, rng: np.random.Generator, least: int = 5) -> Fidelity:
     low, high = _relative_interval(a, rng)
     predictions = {"simulator": a.predicted, **a.baselines}
     drawn = [rng.random(len(a.simulated)) < a.simulated for _ in range(2 * PAIRS)]
-    users, items = ([_rates(index, y, least) for y in (a.happened, *drawn)] for index in (a.user, a.item))
+    users, items = (
+        [_rates(index, y, least) for y in (a.happened, *drawn)] for index in (a.user, a.item)
+    )
     return Fidelity(
-        a.name, len(a.happened), held_out, simulated, simulated / held_out - 1 if held_out else float("nan"), low, high,
+        a.name,
+        len(a.happened),
+        held_out,
+        simulated,
+        simulated / held_out - 1 if held_out else float("nan"),
+        low,
+        high,
         expected_calibration_error(a.happened, a.predicted),
-        _ece_by_chance(a, rng), _deciles(a),
+        _ece_by_chance(a, rng),
+        _deciles(a),
         tuple(float(np.mean([score(y, a.simulated) for y in drawn])) for score in (_auc, log_loss)),  # type: ignore[arg-type]
-        {name: _auc(a.happened, p) for name, p in predictions.items()}, _auc_gain(a, rng),
-        {name: log_loss(a.happened, p) for name, p in {**predictions, "constant": np.full(len(a.happened), held_out)}.items()},
-        *_distances(users), float(wasserstein_distance(users[0], users[1])), *_distances(items),
-    )  # fmt: skip
+        {name: _auc(a.happened, p) for name, p in predictions.items()},
+        _auc_gain(a, rng),
+        {
+            name: log_loss(a.happened, p)
+            for name, p in {**predictions, "constant": np.full(len(a.happened), held_out)}.items()
+        },
+        *_distances(users),
+        float(wasserstein_distance(users[0], users[1])),
+        *_distances(items),
+    )
 
 
 def _distances(rates: list[np.ndarray]) -> tuple[float, float]:
-    """Kolmogorov-Smirnov distance of the first to the second one, and the mean of it over pairs of the others."""
+    """Kolmogorov-Smirnov distance of the first to the second one, and the mean of it over pairs of
+    the others.
+    """
     pairs = zip(rates[1::2], rates[2::2], strict=True)
-    return distance(rates[0], rates[1]), float(np.mean([distance(one, other) for one, other in pairs]))
+    return distance(rates[0], rates[1]), float(
+        np.mean([distance(one, other) for one, other in pairs])
+    )
 
 
 def distance(one: np.ndarray, other: np.ndarray) -> float:
@@ -106,10 +134,17 @@ def distance(one: np.ndarray, other: np.ndarray) -> float:
         return float(ks_2samp(one, other, method="asymp").statistic)
 
 
-def expected_calibration_error(happened: np.ndarray, predicted: np.ndarray, bins: int = 20) -> float:
-    """Mean |rate - prediction| over bins of equal size (Guo et al., ICML 2017, with bins by quantile)."""
+def expected_calibration_error(
+    happened: np.ndarray, predicted: np.ndarray, bins: int = 20
+) -> float:
+    """Mean |rate - prediction| over bins of equal size (Guo et al., ICML 2017, with bins by
+    quantile).
+    """
     parts = np.array_split(np.argsort(predicted, kind="stable"), bins)
-    return float(sum(abs(happened[p].mean() - predicted[p].mean()) * len(p) for p in parts if len(p)) / len(happened))
+    return float(
+        sum(abs(happened[p].mean() - predicted[p].mean()) * len(p) for p in parts if len(p))
+        / len(happened)
+    )
 
 
 def _ece_by_chance(a: Answers, rng: np.random.Generator) -> float:
@@ -134,7 +169,9 @@ def _deciles(a: Answers) -> list[list[float]]:
         _, row = np.unique(a.user[part], return_inverse=True)
         residual = np.bincount(row, y - y.mean())
         # Few events happen to be fewer still: never less than the binomial error of the prediction.
-        error = np.sqrt(np.maximum((residual**2).sum() / len(part) ** 2, p.mean() * (1 - p.mean()) / len(part)))
+        error = np.sqrt(
+            np.maximum((residual**2).sum() / len(part) ** 2, p.mean() * (1 - p.mean()) / len(part))
+        )
         found.append([float(p.mean()), float(y.mean()), float(error)])
     return found
 
@@ -151,7 +188,9 @@ def _relative_interval(a: Answers, rng: np.random.Generator) -> tuple[float, flo
     middle = float(predicted.sum() / max(happened.sum(), 1e-9)) - 1
     more = float(norm.isf(tail)) * a.unsure * (1 + middle)
     low, high = (float(np.quantile(ratio, q)) for q in (tail, 1 - tail))
-    return middle - float(np.hypot(middle - low, more)), middle + float(np.hypot(high - middle, more))
+    return middle - float(np.hypot(middle - low, more)), middle + float(
+        np.hypot(high - middle, more)
+    )
 
 
 def _auc_gain(a: Answers, rng: np.random.Generator) -> tuple[float, float, float]:
@@ -165,7 +204,10 @@ def _auc_gain(a: Answers, rng: np.random.Generator) -> tuple[float, float, float
     gains = []
     for _ in range(RESAMPLES):
         weight = np.bincount(rng.integers(0, n, n), minlength=n)[row]
-        gains.append(_weighted_auc(a.happened, weight, places[0]) - _weighted_auc(a.happened, weight, places[1]))
+        gains.append(
+            _weighted_auc(a.happened, weight, places[0])
+            - _weighted_auc(a.happened, weight, places[1])
+        )
     low, high = np.quantile(gains, [0.025, 0.975])
     return _auc(a.happened, a.predicted) - _auc(a.happened, base), float(low), float(high)
 

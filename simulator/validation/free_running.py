@@ -1,9 +1,9 @@
 """Free running: sessions, returns and volumes are simulated too, and held against the log's.
 
-Against the days that the users were fitted on this checks the implementation: a model must give back the levels that it
-was given. Against held-out days it checks the model. The slates are drawn as the log shows items (each user's categories,
-popular items of them), and the level of the clicks is moved to the log's, so that what is judged is when users come and
-how long they stay.
+Against the days that the users were fitted on this checks the implementation: a model must give
+back the levels that it was given. Against held-out days it checks the model. The slates are drawn
+as the log shows items (each user's categories, popular items of them), and the level of the clicks
+is moved to the log's, so that what is judged is when users come and how long they stay.
 """
 
 import tempfile
@@ -39,7 +39,9 @@ QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
 
 class Exposed(Uniform):
-    """Draws items as the log shows them: a user's own categories, and within a category by how often an item was shown."""
+    """Draws items as the log shows them: a user's own categories, and within a category by how
+    often an item was shown.
+    """
 
     def __init__(self, data: Dataset):
         super().__init__()
@@ -50,7 +52,8 @@ class Exposed(Uniform):
         flat = log.user.astype(np.int64) * n + category[log.item]
         own = np.bincount(flat, minlength=data.n_users * n).reshape(data.n_users, n).astype(float)
         everyone = own.sum(axis=0) / own.sum()
-        self._own = np.log(own + 2 * everyone + 1e-6)  # as if each had seen two items like everybody's besides
+        # as if each had seen two items like everybody's besides
+        self._own = np.log(own + 2 * everyone + 1e-6)
         self._category, self._within = category, within
 
     def recommend(self, requests: Requests, slate_size: int, draws: Draws) -> Slates:
@@ -64,14 +67,16 @@ class FreeRunning:
     """What came out.
 
     Attributes:
-        levels: rows of name, log, simulated; over the days that were fitted. held_out: the same over held-out days.
-        distances: name -> (Kolmogorov-Smirnov, Wasserstein) over held-out days: pages per session, hours of the gaps,
-            hour of the day, sessions per user.
-        chance: name -> by how much a level, relative as the lights have it, or a distance differs between two samples of as many
-            users, one time in twenty; over held-out days. chance_fitted: of a level over the days that were fitted, from what
-            the sample has itself: the users were given that one.
-        auc: of a classifier that tells simulated user-days from held-out ones, with its 95 % interval over users; .5 =
-            cannot.
+        levels: rows of name, log, simulated; over the days that were fitted. held_out: the same
+            over held-out days.
+        distances: name -> (Kolmogorov-Smirnov, Wasserstein) over held-out days: pages per session,
+            hours of the gaps, hour of the day, sessions per user.
+        chance: name -> by how much a level, relative as the lights have it, or a distance differs
+            between two samples of as many users, one time in twenty; over held-out days.
+            chance_fitted: of a level over the days that were fitted, from what the sample has
+            itself: the users were given that one.
+        auc: of a classifier that tells simulated user-days from held-out ones, with its 95 %
+            interval over users; .5 = cannot.
     """
 
     levels: list[tuple[str, float, float]]
@@ -85,10 +90,12 @@ class FreeRunning:
 def free_running(
     model: ChoiceModel, early: Dataset, late: Impressions, slate_size: int, seed: int
 ) -> FreeRunning | None:
-    """Lets users of the early log live on and compares; None where visits are assumed or too few to compare.
+    """Lets users of the early log live on and compares; None where visits are assumed or too few to
+    compare.
 
     Args:
-        model: their shift is that of the log's own slates. late: held out; time 0 is the end of the early log.
+        model: their shift is that of the log's own slates. late: held out; time 0 is the end of the
+            early log.
     """
     if model.numbers["gap_long_mean"].status == "assumed":
         return None
@@ -103,7 +110,9 @@ def free_running(
     # The clicks' level decides how satisfied users are: moved to the log's.
     for _ in range(3):
         trial = simulate(model, early, users, slate_size, min(max(length, held), 3 * DAY), seed)
-        moved = logit(np.clip(past.clicked.mean(), 0.001, 0.999)) - logit(np.clip(trial.clicked.mean(), 0.001, 0.999))
+        moved = logit(np.clip(past.clicked.mean(), 0.001, 0.999)) - logit(
+            np.clip(trial.clicked.mean(), 0.001, 0.999)
+        )
         shift = model.numbers["shift"]
         model = model.with_numbers(shift=replace(shift, value=shift.value + float(moved)))
     rows = simulate(model, early, users, slate_size, max(length, held), seed)
@@ -113,7 +122,9 @@ def free_running(
     given_zero = (zero - length / 3600) % 24
     n, category = len(users), early.catalogue.category
     fitted = _measures(given, n, length, given_zero)[0], _measures(first, n, length, zero)[0]
-    (real, real_spread), (lived, lived_spread) = (_measures(part, n, held, zero) for part in (after, second))
+    (real, real_spread), (lived, lived_spread) = (
+        _measures(part, n, held, zero) for part in (after, second)
+    )
     distances = {
         name: (distance(x, lived_spread[name]), float(wasserstein_distance(x, lived_spread[name])))
         for name, x in real_spread.items()
@@ -122,18 +133,34 @@ def free_running(
     return FreeRunning(
         [(name, value, fitted[1][name]) for name, value in fitted[0].items()],
         [(name, value, lived[name]) for name, value in real.items()],
-        distances, _by_chance(after, users, held, zero, chance, 2), _by_chance(given, users, length, given_zero, chance, 1),
-        two_sample(user_days(after, zero, category), user_days(second, zero, category), rng, features_of(early)),
-    )  # fmt: skip
+        distances,
+        _by_chance(after, users, held, zero, chance, 2),
+        _by_chance(given, users, length, given_zero, chance, 1),
+        two_sample(
+            user_days(after, zero, category),
+            user_days(second, zero, category),
+            rng,
+            features_of(early),
+        ),
+    )
 
 
 def _by_chance(
-    log: Impressions, users: np.ndarray, length: float, hour_zero: float, rng: np.random.Generator, samples: int
+    log: Impressions,
+    users: np.ndarray,
+    length: float,
+    hour_zero: float,
+    rng: np.random.Generator,
+    samples: int,
 ) -> dict[str, float]:
-    """`FreeRunning.chance`: what resampling the users does, times the root of how many samples are uncertain."""
+    """`FreeRunning.chance`: what resampling the users does, times the root of how many samples are
+    uncertain.
+    """
     levels, spread = _measures(log, len(users), length, hour_zero)
     order = np.argsort(log.user, kind="stable")
-    count = np.searchsorted(log.user[order], users, "right") - (first := np.searchsorted(log.user[order], users))
+    count = np.searchsorted(log.user[order], users, "right") - (
+        first := np.searchsorted(log.user[order], users)
+    )
     off: dict[str, list[float]] = {name: [] for name in (*levels, *spread)}
     for _ in range(RESAMPLED):
         pick = rng.integers(0, len(users), len(users))
@@ -145,8 +172,12 @@ def _by_chance(
         for name, value in levels.items():
             off[name].append(relative_to((name, value, other[name])))
         for name, x in spread.items():
-            off[name].append(distance(x, other_spread[name]) if len(x) and len(other_spread[name]) else 0.0)
-    return {name: float(samples**0.5 * np.quantile(found, 0.95)) for name, found in off.items() if found}
+            off[name].append(
+                distance(x, other_spread[name]) if len(x) and len(other_spread[name]) else 0.0
+            )
+    return {
+        name: float(samples**0.5 * np.quantile(found, 0.95)) for name, found in off.items() if found
+    }
 
 
 def ragged(count: np.ndarray) -> np.ndarray:
@@ -156,7 +187,9 @@ def ragged(count: np.ndarray) -> np.ndarray:
 
 
 def relative_to(level: tuple[str, float, float]) -> float:
-    """How far a simulated level is from the log's, relative; a share below a quarter relative to a quarter."""
+    """How far a simulated level is from the log's, relative; a share below a quarter relative to a
+    quarter.
+    """
     name, log, simulated = level
     whole = max(log, 0.25) if "share" in name or "visits" in name else log
     return abs(simulated - log) / whole if whole else 0.0
@@ -167,24 +200,37 @@ def simulate(
 ) -> Impressions:
     """What these users see and do in `length` seconds from time 0 on; `user` is the log's."""
     n, available = len(users), int(early.catalogue.available(0.0).sum())
-    e = Experiment(policies=("uniform",), users=max(n, 2), rounds=1, seed=seed, slate_size=slate_size)
+    e = Experiment(
+        policies=("uniform",), users=max(n, 2), rounds=1, seed=seed, slate_size=slate_size
+    )
     ids = users.astype(np.int32)
     with tempfile.TemporaryDirectory() as folder:
         small = model.of_users(users)
         world = World(
-            name="free running", experiment=e, model=small, catalogue=early.catalogue, ids=ids,
-            bucket=np.full(n, -1, np.int16), arms=[Arm(WARMUP, -1, Exposed(early))], state=small.start(n, 0.0),
+            name="free running",
+            experiment=e,
+            model=small,
+            catalogue=early.catalogue,
+            ids=ids,
+            bucket=np.full(n, -1, np.int16),
+            arms=[Arm(WARMUP, -1, Exposed(early))],
+            state=small.start(n, 0.0),
             histories=Histories.of(n, 0, 0, max(min(e.repeat_after, available - slate_size), 0)),
-            due=small.first_visit(np.arange(n), 0.0, Draws(key_of("free running", seed), ids, ids * 0)),
-            sessions=np.zeros(n, np.int32), recorder=Recorder(Path(folder)),
-        )  # fmt: skip
+            due=small.first_visit(
+                np.arange(n), 0.0, Draws(key_of("free running", seed), ids, ids * 0)
+            ),
+            sessions=np.zeros(n, np.int32),
+            recorder=Recorder(Path(folder)),
+        )
         world.run(0.0, length)
         return world.recorder.rows({WARMUP: -1}, -np.inf, length)
 
 
 def _gaps(log: Impressions) -> int:
     """Gaps between visits that begin and end in these rows."""
-    return len(np.unique(np.column_stack([log.user, log.session]), axis=0)) - len(np.unique(log.user))
+    return len(np.unique(np.column_stack([log.user, log.session]), axis=0)) - len(
+        np.unique(log.user)
+    )
 
 
 def _measures(
@@ -205,44 +251,70 @@ def _measures(
     }
     clock = (visits["start"].to_numpy() / 3600 + hour_zero) % 24
     shares = np.bincount(clock.astype(int) // 6, minlength=4) / len(clock)
-    found |= {f"visits from {6 * i} to {6 * i + 6} o'clock": float(share) for i, share in enumerate(shares)}
+    found |= {
+        f"visits from {6 * i} to {6 * i + 6} o'clock": float(share)
+        for i, share in enumerate(shares)
+    }
     sessions = np.zeros(n_users)
     per_user = visits.groupby("user").size().to_numpy()
     sessions[: len(per_user)] = per_user
     return found, {
-        "pages per session": per_session.astype(float), "gaps (h)": hours, "hour of the day": clock,
+        "pages per session": per_session.astype(float),
+        "gaps (h)": hours,
+        "hour of the day": clock,
         "sessions per user": sessions,
-    }  # fmt: skip
+    }
 
 
 def user_days(log: Impressions, hour_zero: float, category: np.ndarray) -> pd.DataFrame:
     """One row per user and calendar day on which it came: the features of the two-sample test."""
     clock = log.time / 3600 + hour_zero
     frame = pd.DataFrame(
-        {"user": log.user, "day": np.floor(clock / 24), "hour": np.floor(clock), "category": category[log.item],
-         "clicks": log.clicked, "long_views": log.long_view, "watch_time": log.watched}
-    )  # fmt: skip
+        {
+            "user": log.user,
+            "day": np.floor(clock / 24),
+            "hour": np.floor(clock),
+            "category": category[log.item],
+            "clicks": log.clicked,
+            "long_views": log.long_view,
+            "watch_time": log.watched,
+        }
+    )
     by = frame.groupby(["user", "day"])
     days = by.agg(
-        impressions=("clicks", "size"), clicks=("clicks", "sum"), long_views=("long_views", "sum"),
-        watch_time=("watch_time", "sum"), categories=("category", "nunique"), active_hours=("hour", "nunique"),
-    )  # fmt: skip
+        impressions=("clicks", "size"),
+        clicks=("clicks", "sum"),
+        long_views=("long_views", "sum"),
+        watch_time=("watch_time", "sum"),
+        categories=("category", "nunique"),
+        active_hours=("hour", "nunique"),
+    )
     return days.reset_index()
 
 
 def features_of(data: Dataset) -> tuple[str, ...]:
-    """Those of FEATURES that the log tells; the others are simulated by assumption and would give the users away."""
-    told = {"long_views": "long_view" in data.has, "watch_time": "watch" in data.has,
-            "categories": int(data.catalogue.category.max()) > 0}  # fmt: skip
+    """Those of FEATURES that the log tells; the others are simulated by assumption and would give
+    the users away.
+    """
+    told = {
+        "long_views": "long_view" in data.has,
+        "watch_time": "watch" in data.has,
+        "categories": int(data.catalogue.category.max()) > 0,
+    }
     return tuple(name for name in FEATURES if told.get(name, True))
 
 
 def two_sample(
-    real: pd.DataFrame, simulated: pd.DataFrame, rng: np.random.Generator, features: tuple[str, ...] = FEATURES
+    real: pd.DataFrame,
+    simulated: pd.DataFrame,
+    rng: np.random.Generator,
+    features: tuple[str, ...] = FEATURES,
 ) -> tuple[float, float, float]:
-    """Classifier two-sample test (Lopez-Paz and Oquab, ICLR 2017): cross-validated AUC, and its 95 % interval.
+    """Classifier two-sample test (Lopez-Paz and Oquab, ICLR 2017): cross-validated AUC, and its 95
+    % interval.
 
-    Users are kept together in folds and resampled for the interval. Of the larger table a part of equal size is used.
+    Users are kept together in folds and resampled for the interval. Of the larger table a part of
+    equal size is used.
     """
     n = min(len(real), len(simulated))
     parts = [table.iloc[rng.permutation(len(table))[:n]] for table in (real, simulated)]
@@ -258,7 +330,9 @@ def two_sample(
     _, group = np.unique(user, return_inverse=True)
     resampled = []
     for _ in range(200):
-        weight = np.bincount(rng.integers(0, group.max() + 1, group.max() + 1), minlength=group.max() + 1)[group]
+        weight = np.bincount(
+            rng.integers(0, group.max() + 1, group.max() + 1), minlength=group.max() + 1
+        )[group]
         resampled.append(roc_auc_score(y, score, sample_weight=weight))
     low, high = np.quantile(resampled, [0.025, 0.975])
     return float(roc_auc_score(y, score)), float(low), float(high)

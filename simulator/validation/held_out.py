@@ -1,4 +1,6 @@
-"""Held-out slates, answered by the fitted users: what they would have done with what the log shows."""
+"""Held-out slates, answered by the fitted users: what they would have done with what
+the log shows.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -29,7 +31,8 @@ class Past:
     """What rows come after.
 
     Attributes:
-        exposures: (rows,) to the category, by the logarithm of the half-life. repeats: (rows,) recent showings of the item.
+        exposures: (rows,) to the category, by the logarithm of the half-life. repeats: (rows,)
+            recent showings of the item.
     """
 
     exposures: Curve
@@ -38,12 +41,16 @@ class Past:
     @staticmethod
     def of(log: Impressions, model: ChoiceModel, weight: np.ndarray, rows: slice) -> "Past":
         """Of some rows of a log, each row having been looked at with the probability `weight`."""
-        curve = Exposures(log, model.category, weight).curve(float(np.log(model["satiation_half_life_h"])))
+        curve = Exposures(log, model.category, weight).curve(
+            float(np.log(model["satiation_half_life_h"]))
+        )
         return Past(replace(curve, columns=curve.columns[:, rows]), repeats(log, RECENT)[rows])
 
 
 def past_of(model: ChoiceModel, data: Dataset, late: Impressions) -> Past | None:
-    """Of the rows of `late`, the early rows behind; None where the log has not all that was seen."""
+    """Of the rows of `late`, the early rows behind; None where the log has not all that
+    was seen.
+    """
     if not {"sessions", "skips"} <= data.has:
         return None
     both = Impressions.concat([data.log, late])
@@ -63,9 +70,11 @@ def weary(model: ChoiceModel, past: Past | None) -> np.ndarray | float:
 def answers_of(
     fitted: Fitted, data: Dataset, late: Impressions, slate_size: int
 ) -> tuple[Replay, Replay, dict[str, float]]:
-    """(rows,) probability of each feedback, the users being shown the late slates: by all draws, and by one of them.
+    """(rows,) probability of each feedback, the users being shown the late slates: by all draws,
+    and by one of them.
 
-    And by feedback the standard deviation over draws of the logarithm of its rate: how little the early days say of it.
+    And by feedback the standard deviation over draws of the logarithm of its rate: how little the
+    early days say of it.
     """
     total: Replay = {}
     rates: dict[str, list[float]] = {}
@@ -77,7 +86,10 @@ def answers_of(
         click = looked * expit(x)
         one, mean = {"click": click}, {"click": click}
         for name, parameter in ENJOYED.items():
-            draws = [_given(m, parameter, late, x, click, looked) for m in fitted.variants(model, parameter, k)]
+            draws = [
+                _given(m, parameter, late, x, click, looked)
+                for m in fitted.variants(model, parameter, k)
+            ]
             one[name], mean[name] = draws[0], np.mean(draws, axis=0)
         for name, p in mean.items():
             total[name] = total.get(name, 0.0) + p
@@ -86,8 +98,11 @@ def answers_of(
     return {name: p / len(fitted) for name, p in total.items()}, one, unsure
 
 
-def answered(model: ChoiceModel, late: Impressions, one: Replay, looked: np.ndarray, seed: int) -> Impressions:
-    """The late rows as these users would have answered them: clicks, long views and watch times drawn.
+def answered(
+    model: ChoiceModel, late: Impressions, one: Replay, looked: np.ndarray, seed: int
+) -> Impressions:
+    """The late rows as these users would have answered them: clicks, long views and watch times
+    drawn.
 
     Args:
         looked: (rows,) probability that each was looked at.
@@ -99,17 +114,22 @@ def answered(model: ChoiceModel, late: Impressions, one: Replay, looked: np.ndar
     watched = np.zeros(len(late), np.float32)
     kinds = [("watch_long", long_view), ("watch_short", clicked & ~long_view)]
     if "watch_none_share" in model.numbers:
-        looked = (looked - one["click"]) / np.maximum(1 - one["click"], 1e-12)  # given that it was not clicked
-        kinds.append(("watch_none", ~clicked & (rng.random(len(late)) < looked * model["watch_none_share"])))
+        # given that it was not clicked
+        looked = (looked - one["click"]) / np.maximum(1 - one["click"], 1e-12)
+        kinds.append(
+            ("watch_none", ~clicked & (rng.random(len(late)) < looked * model["watch_none_share"]))
+        )
     for kind, part in kinds:
         watched[part] = model.seconds(kind, late.item[part], rng.normal(size=int(part.sum())))
     return replace(late, clicked=clicked, long_view=long_view, watched=watched)
 
 
 def day_to_day(happened: np.ndarray, user: np.ndarray, day: np.ndarray) -> float:
-    """Standard deviation of the logarithm of a rate from day to day, beyond chance; 0 where days do not tell.
+    """Standard deviation of the logarithm of a rate from day to day, beyond chance; 0 where days do
+    not tell.
 
-    By moments (DerSimonian and Laird, 1986); the rows of one user on one day count as one observation.
+    By moments (DerSimonian and Laird, 1986); the rows of one user on one day count as one
+    observation.
     """
     days, row = np.unique(day, return_inverse=True)
     n, yes = np.bincount(row), np.bincount(row, happened)
@@ -122,7 +142,10 @@ def day_to_day(happened: np.ndarray, user: np.ndarray, day: np.ndarray) -> float
     of, place = np.unique(np.column_stack([row, user]), axis=0, return_inverse=True)
     residual = np.bincount(place.ravel(), happened - rate[row])
     # Never less than the binomial variance: a day of one user has no residual of its own.
-    variance = np.maximum(np.bincount(of[:, 0], residual**2, minlength=len(days)) / n, rate * (1 - rate)) / n
+    variance = (
+        np.maximum(np.bincount(of[:, 0], residual**2, minlength=len(days)) / n, rate * (1 - rate))
+        / n
+    )
     x, w = np.log(rate[kept]), rate[kept] ** 2 / variance[kept]
     centre = (w @ x) / w.sum()
     excess = (w @ (x - centre) ** 2) - (kept.sum() - 1)
@@ -130,7 +153,12 @@ def day_to_day(happened: np.ndarray, user: np.ndarray, day: np.ndarray) -> float
 
 
 def _given(
-    model: ChoiceModel, name: str, late: Impressions, x: np.ndarray, click: np.ndarray, looked: np.ndarray
+    model: ChoiceModel,
+    name: str,
+    late: Impressions,
+    x: np.ndarray,
+    click: np.ndarray,
+    looked: np.ndarray,
 ) -> np.ndarray:
     """(rows,) probability of a long view, a like or a hate, with a click or without."""
     logit = model.enjoyment(name, late.user, late.item, x)

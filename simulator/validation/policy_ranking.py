@@ -1,7 +1,7 @@
 """Policies ranked by the users, and by the log itself where it says how likely each row was shown.
 
-Inverse propensity tells from held-out rows what a policy would have got, without any model of users. A simulator that is
-used to choose between policies should put them in the same order.
+Inverse propensity tells from held-out rows what a policy would have got, without any model of
+users. A simulator that is used to choose between policies should put them in the same order.
 """
 
 from collections.abc import Callable
@@ -29,9 +29,10 @@ class PolicyRanking:
     """What came out.
 
     Attributes:
-        rows: name, click rate by the log's propensities (SNIPS) with its 95 % interval over users, effective rows, click rate
-            of the users.
-        pairs: how many pairs of policies the log tells apart, and how many of them the users put in the other order.
+        rows: name, click rate by the log's propensities (SNIPS) with its 95 % interval over users,
+            effective rows, click rate of the users.
+        pairs: how many pairs of policies the log tells apart, and how many of them the users put in
+            the other order.
     """
 
     rows: list[tuple[str, float, float, float, float, float]]
@@ -39,7 +40,9 @@ class PolicyRanking:
 
 
 class Target:
-    """A policy that draws a category by user (U, C), or one row for all (1, C), and an item by category."""
+    """A policy that draws a category by user (U, C), or one row for all (1, C), and an item by
+    category.
+    """
 
     def __init__(self, by_user: np.ndarray, within: np.ndarray, category: np.ndarray):
         self.by_user, self.within, self.category = by_user, within, category
@@ -60,7 +63,9 @@ class Target:
         for c in np.unique(kind):
             items = np.flatnonzero((self.category == c) & (self.within > 0))
             here = kind == c
-            item[here] = rng.choice(items, int(here.sum()), p=self.within[items] / self.within[items].sum())
+            item[here] = rng.choice(
+                items, int(here.sum()), p=self.within[items] / self.within[items].sum()
+            )
         return item
 
 
@@ -68,7 +73,9 @@ def targets(early: Dataset) -> dict[str, Target]:
     """Policies that are known by their probabilities, made from the early part."""
     log, n_items = early.log, early.catalogue.size
     category = early.catalogue.category.astype(np.int64)
-    shown, clicked = (np.bincount(log.item, w, minlength=n_items + 1) for w in (np.ones(len(log)), log.clicked))
+    shown, clicked = (
+        np.bincount(log.item, w, minlength=n_items + 1) for w in (np.ones(len(log)), log.clicked)
+    )
     rate = (clicked + 5 * log.clicked.mean()) / (shown + 5)
     weights = {"uniform": np.ones(n_items + 1), "popular": clicked + 1, "high click rate": rate**4}
     found = {name: _everybody(w, category) for name, w in weights.items()}
@@ -92,12 +99,19 @@ def _everybody(weight: np.ndarray, category: np.ndarray) -> Target:
 
 
 def policy_ranking(
-    fitted: Fitted, early: Dataset, late: Impressions, slate_size: int, seed: int, estimate: Callable[..., Any]
+    fitted: Fitted,
+    early: Dataset,
+    late: Impressions,
+    slate_size: int,
+    seed: int,
+    estimate: Callable[..., Any],
 ) -> PolicyRanking | None:
-    """Held-out click rates of a few policies, by both ways; None where the log does not say how likely its rows were.
+    """Held-out click rates of a few policies, by both ways; None where the log does not say how
+    likely its rows were.
 
     Args:
-        estimate: `analysis.propensity.off_policy`, handed in since the simulator does not know the analysis.
+        estimate: `analysis.propensity.off_policy`, handed in since the simulator does not know the
+            analysis.
     """
     p = late.propensity
     if not (np.isfinite(p) & (p > 0) & (p <= 1)).all():
@@ -110,7 +124,9 @@ def policy_ranking(
     selection = level.numbers["selection"].value
     rows = []
     for name, target in targets(early).items():
-        found = estimate(late.clicked, p, target.probability(late.user, late.item), cluster=late.user)
+        found = estimate(
+            late.clicked, p, target.probability(late.user, late.item), cluster=late.user
+        )
         if found.effective_n < LEAST_EFFECTIVE:
             continue
         item = target.draw(context.user, rng)
@@ -126,7 +142,9 @@ def policy_ranking(
     return PolicyRanking(rows, _pairs(rows))
 
 
-def _past(fitted: Fitted, early: Dataset, late: Impressions, context: Impressions, item: np.ndarray) -> Past | None:
+def _past(
+    fitted: Fitted, early: Dataset, late: Impressions, context: Impressions, item: np.ndarray
+) -> Past | None:
     """As `held_out.past_of`, of another item in the same place."""
     if "sessions" not in early.has:
         return None
@@ -139,7 +157,9 @@ def _past(fitted: Fitted, early: Dataset, late: Impressions, context: Impression
 
 
 def _pairs(rows: list[tuple[str, float, float, float, float, float]]) -> tuple[int, int]:
-    """Pairs whose intervals do not touch, and those of them that are simulated in the other order."""
+    """Pairs whose intervals do not touch, and those of them that are simulated in the
+    other order.
+    """
     told = wrong = 0
     for one, other in combinations(rows, 2):
         if one[2] > other[3] or other[2] > one[3]:

@@ -31,9 +31,11 @@ from simulator.validation.policy_ranking import PolicyRanking, policy_ranking
 
 FEWEST = 20  # of a feedback in either part, or it is not judged
 FEEDBACK = {
-    "click": ("clicked", "skips"), "long view": ("long_view", "long_view"), "like": ("liked", "likes"),
+    "click": ("clicked", "skips"),
+    "long view": ("long_view", "long_view"),
+    "like": ("liked", "likes"),
     "hate": ("hated", "hates"),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,8 @@ class Validation:
     Attributes:
         feedback: the figures by feedback. random_slates: of the level that is assumed.
         free: sessions and returns, None where they cannot be judged.
-        user_days: AUC and its 95 % interval of telling held-out user-days from the same ones answered by the users; None
-            with too few users.
+        user_days: AUC and its 95 % interval of telling held-out user-days from the same ones
+            answered by the users; None with too few users.
         ranking: of policies, None where the log has no propensities.
     """
 
@@ -56,7 +58,8 @@ class Validation:
 
 
 def split(data: Dataset, days: int) -> tuple[Dataset, Impressions]:
-    """The log before the last `days` calendar days, as a data set that ends at time 0, and those days.
+    """The log before the last `days` calendar days, as a data set that ends at time 0, and those
+    days.
 
     Raises:
         InputError: one of the two parts is too small to say anything.
@@ -67,16 +70,19 @@ def split(data: Dataset, days: int) -> tuple[Dataset, Impressions]:
     if late.sum() < 100 or (~late).sum() < 100:
         span = (data.log.time.max() - data.log.time.min()) / DAY
         raise InputError(
-            f"--held-out-days {days} leaves {int((~late).sum())} rows to fit and {int(late.sum())} to compare, of a log of "
-            f"{span:.1f} days; wanted at least 100 of each"
+            f"--held-out-days {days} leaves {int((~late).sum())} rows to fit and {int(late.sum())}"
+            f" to compare, of a log of {span:.1f} days; wanted at least 100 of each"
         )
     early, after = data.log.rows(~late), data.log.rows(late)
     end = float(early.time.max())
     hour = (data.hour_zero + end / 3600) % 24
     history = _shifted(data.history, end)
     before = replace(data, log=_shifted(early, end), history=history, hour_zero=hour)
-    if data.calibration["random_click_rate"] == generic_level(data):  # made from the log: from its early part, then
-        before = replace(before, calibration={**data.calibration, "random_click_rate": generic_level(before)})
+    # made from the log: from its early part, then
+    if data.calibration["random_click_rate"] == generic_level(data):
+        before = replace(
+            before, calibration={**data.calibration, "random_click_rate": generic_level(before)}
+        )
     return before, _shifted(after, end)
 
 
@@ -85,9 +91,11 @@ def _shifted(log: Impressions, zero: float) -> Impressions:
 
 
 def random_slates(fitted: Fitted, early: Dataset, slate_size: int, seed: int) -> dict[str, Any]:
-    """Click rate of uniformly random slates as what was shown alone predicts it, beside the level that is calibrated to.
+    """Click rate of uniformly random slates as what was shown alone predicts it, beside the level
+    that is calibrated to.
 
-    What a log shows has been selected: pairs that a policy never shows may be worse than levels and taste say.
+    What a log shows has been selected: pairs that a policy never shows may be worse than levels and
+    taste say.
     """
     some = range(min(len(fitted), 10))
     predicted = [random_by_levels(fitted.model(k), early, slate_size, seed) for k in some]
@@ -96,17 +104,23 @@ def random_slates(fitted: Fitted, early: Dataset, slate_size: int, seed: int) ->
 
 
 def validate(
-    data: Dataset, days: int, seed: int, slate_size: int, say: Callable[[str], None], kind: str = "factors"
+    data: Dataset,
+    days: int,
+    seed: int,
+    slate_size: int,
+    say: Callable[[str], None],
+    kind: str = "factors",
 ) -> Validation:
     """Fits on the early part and judges every feedback that the log has on the late part."""
     if "skips" not in data.has:
         raise InputError(
-            f"the log '{data.name}' has no skips: whatever it shows was chosen, and there is no rate to compare; validate on a "
-            "log of impressions"
+            f"the log '{data.name}' has no skips: whatever it shows was chosen, and there is no"
+            " rate to compare; validate on a log of impressions"
         )
     if kind == "matrix":
         raise InputError(
-            "--user-model matrix replays what the log holds: on other days it has nothing to say; validate factors"
+            "--user-model matrix replays what the log holds: on other days it has nothing to say;"
+            " validate factors"
         )
     early, late = split(data, days)
     say(f"{len(early.log)} rows to fit, {len(late)} held out")
@@ -122,31 +136,53 @@ def validate(
         say(f"{name}: simulated against held-out answers")
         happened = getattr(late, column)
         if min(min(y.sum(), (~y).sum()) for y in (happened, getattr(early.log, column))) < FEWEST:
-            say(f"{name}: fewer than {FEWEST} rows with it, or without it, in one of the parts: too few to judge")
+            say(
+                f"{name}: fewer than {FEWEST} rows with it, or without it, in one of the parts: too"
+                " few to judge"
+            )
             continue
         rows = Rows(
-            getattr(early.log, column), early.log.user, early.log.item, data.n_users, data.catalogue.size,
+            getattr(early.log, column),
+            early.log.user,
+            early.log.item,
+            data.n_users,
+            data.catalogue.size,
             reach=seen(model, early, early.log, slate_size),
-        )  # fmt: skip
-        simple = seen(model, early, late, slate_size) * expit(fit_levels(rows).logits(late.user, late.item))
+        )
+        simple = seen(model, early, late, slate_size) * expit(
+            fit_levels(rows).logits(late.user, late.item)
+        )
         spread = day_to_day(getattr(early.log, column), early.log.user, day_of[0])
         between = spread * np.sqrt(sum(1 / len(np.unique(day)) for day in day_of))
         answers = Answers(
-            name, late.user, late.item, happened, predicted[name], one[name], {"user + item": simple},
+            name,
+            late.user,
+            late.item,
+            happened,
+            predicted[name],
+            one[name],
+            {"user + item": simple},
             float(np.hypot(between, unsure[name])),
-        )  # fmt: skip
+        )
         found.append(judge(answers, generator("validate", seed, name)))
     if not found:
         raise InputError(
-            f"the log '{data.name}' has fewer than {FEWEST} clicks before or after the cut; hold out another part"
+            f"the log '{data.name}' has fewer than {FEWEST} clicks before or after the cut; hold"
+            " out another part"
         )
     say("user-days of the held-out slates")
     category = early.catalogue.category
-    drawn = answered(fitted.model(len(fitted) - 1), late, one, seen(fitted.plain, early, late, slate_size), seed)
-    happened_days, drawn_days = (user_days(rows, early.hour_zero, category) for rows in (late, drawn))
+    drawn = answered(
+        fitted.model(len(fitted) - 1), late, one, seen(fitted.plain, early, late, slate_size), seed
+    )
+    happened_days, drawn_days = (
+        user_days(rows, early.hour_zero, category) for rows in (late, drawn)
+    )
     apart = None
     if len(np.unique(late.user)) >= FEWEST_USERS:
-        apart = two_sample(happened_days, drawn_days, generator("replayed user-days", seed), features_of(early))
+        apart = two_sample(
+            happened_days, drawn_days, generator("replayed user-days", seed), features_of(early)
+        )
     say("policies: by the log's propensities, and by the users")
     ranking = policy_ranking(fitted, early, late, slate_size, seed, off_policy)
     free = None

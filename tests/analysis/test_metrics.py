@@ -19,11 +19,16 @@ def test_numbers_of_the_log_are_metrics(csv: Path) -> None:
     try:
         assert judge_file(csv, "--control", "old", "--numbers", "visit") == 0
         rows = {
-            r["metric"]: r for r in json.loads((csv.parent / "report" / "results.json").read_text())["effects"]["rows"]
+            r["metric"]: r
+            for r in json.loads((csv.parent / "report" / "results.json").read_text())["effects"][
+                "rows"
+            ]
         }
         frame = log()
         inside = frame[frame["ts"] >= "2026-05-03"]
-        wanted = inside.groupby("variant")["visit"].sum() / inside.groupby("variant")["uid"].nunique()
+        wanted = (
+            inside.groupby("variant")["visit"].sum() / inside.groupby("variant")["uid"].nunique()
+        )
         assert rows["visit"]["control_mean"] == pytest.approx(wanted["old"], rel=1e-9)
     finally:
         METRICS.clear()
@@ -31,22 +36,41 @@ def test_numbers_of_the_log_are_metrics(csv: Path) -> None:
 
 
 FIRST_HALF = Metric(
-    "early_clicks", "clicks in the first half of a day", "clicks per user", "early",
-    sql={"early": "count(*) FILTER (clicked AND time % 86400 < 43200)"}, needs=("clicked", "time"),
-)  # fmt: skip
+    "early_clicks",
+    "clicks in the first half of a day",
+    "clicks per user",
+    "early",
+    sql={"early": "count(*) FILTER (clicked AND time % 86400 < 43200)"},
+    needs=("clicked", "time"),
+)
 HEAVY = Metric("p90_clicks", "clicks of the ninth tenth", "clicks", "clicks", quantile=0.9)
-BAD = Metric("complaints", "complaints", "complaints per user", "bad", role="guardrail", higher_is_better=False,
-             sql={"bad": "count(*) FILTER (clicked)"}, needs=("clicked",))  # fmt: skip
-SPREAD = Metric("sd_clicks", "spread of clicks", "clicks", "clicks", statistic=lambda x: float(np.std(x)))
+BAD = Metric(
+    "complaints",
+    "complaints",
+    "complaints per user",
+    "bad",
+    role="guardrail",
+    higher_is_better=False,
+    sql={"bad": "count(*) FILTER (clicked)"},
+    needs=("clicked",),
+)
+SPREAD = Metric(
+    "sd_clicks", "spread of clicks", "clicks", "clicks", statistic=lambda x: float(np.std(x))
+)
 
 
 def test_metrics_of_others_are_judged(csv: Path, capsys: pytest.CaptureFixture[str]) -> None:
     known = dict(METRICS)
     try:
-        names = ",".join(f"tests.test_own_metrics:{name}" for name in ("FIRST_HALF", "HEAVY", "SPREAD"))
+        names = ",".join(
+            f"tests.test_own_metrics:{name}" for name in ("FIRST_HALF", "HEAVY", "SPREAD")
+        )
         assert judge_file(csv, "--control", "old", "--metrics", names) == 0
         rows = {
-            r["metric"]: r for r in json.loads((csv.parent / "report" / "results.json").read_text())["effects"]["rows"]
+            r["metric"]: r
+            for r in json.loads((csv.parent / "report" / "results.json").read_text())["effects"][
+                "rows"
+            ]
         }
         frame = log()
         inside = frame[frame["ts"] >= "2026-05-03"]
@@ -62,7 +86,14 @@ def test_metrics_of_others_are_judged(csv: Path, capsys: pytest.CaptureFixture[s
         with pytest.raises(AnalysisError, match="which there is already"):
             metrics.add(Metric("mine", "", "", "clicks", sql={"clicks": "count(*)"}))
         metrics.add(Metric("broken", "", "", "b", sql={"b": "count(*) FILTER (nothing)"}))
-        words = ["--impressions", str(csv), "--columns", COLUMNS, "--out", str(csv.parent / "other")]
+        words = [
+            "--impressions",
+            str(csv),
+            "--columns",
+            COLUMNS,
+            "--out",
+            str(csv.parent / "other"),
+        ]
         assert main(words) == 2
         assert "this cannot be counted" in capsys.readouterr().err
         assert not (csv.parent / "other").exists()
@@ -85,7 +116,9 @@ def test_what_does_not_add_up_over_days_is_not_looked_at_day_by_day(csv: Path) -
     known = dict(METRICS)
     try:
         metrics.add(variety)
-        with open_log(Source(csv, columns_of(), control="old", start="2026-05-03", primary="variety")) as trial:
+        with open_log(
+            Source(csv, columns_of(), control="old", start="2026-05-03", primary="variety")
+        ) as trial:
             assert judged(trial, {})["monitor"] == []
         with open_log(
             Source(csv, columns_of(), control="old", start="2026-05-03", primary="variety", days=30)

@@ -1,4 +1,6 @@
-"""RecGPT: dialogues that leak nothing, caching that changes nothing, interests one after the other."""
+"""RecGPT: dialogues that leak nothing, caching that changes nothing, interests one
+after the other.
+"""
 
 import numpy as np
 import pytest
@@ -27,14 +29,25 @@ def trained(request: pytest.FixtureRequest) -> GPTRec:
 
 
 def pages(
-    n: int, k: int, clicked: list[int], item0: int = 1, user: int = 0, time0: float = 0.0, by: int = BY_SELF
+    n: int,
+    k: int,
+    clicked: list[int],
+    item0: int = 1,
+    user: int = 0,
+    time0: float = 0.0,
+    by: int = BY_SELF,
 ) -> Impressions:
     """n pages of k different items; `clicked` are indices into all rows."""
     rows = np.arange(n * k)
     return Impressions.of(
-        user=np.full(n * k, user), item=item0 + rows, time=time0 + (rows // k) * 60.0, page=rows // k, slot=rows % k,
-        clicked=np.isin(rows, clicked), bucket=np.full(n * k, by),
-    )  # fmt: skip
+        user=np.full(n * k, user),
+        item=item0 + rows,
+        time=time0 + (rows // k) * 60.0,
+        page=rows // k,
+        slot=rows % k,
+        clicked=np.isin(rows, clicked),
+        bucket=np.full(n * k, by),
+    )
 
 
 def test_segments_say_who_spoke_and_what_was_answered() -> None:
@@ -48,14 +61,22 @@ def test_skips_are_counted_within_their_page() -> None:
     page = np.array([0, 0, 0, 0, 1, 1, 1])
     clicked = np.array([False, True, False, False, False, False, True])
     assert skip_rank(page, clicked)[~clicked].tolist() == [0, 1, 2, 0, 1]
-    assert skip_rank(np.stack([page, page]), np.stack([clicked, clicked]))[1][~clicked].tolist() == [0, 1, 2, 0, 1]
+    assert skip_rank(np.stack([page, page]), np.stack([clicked, clicked]))[1][
+        ~clicked
+    ].tolist() == [0, 1, 2, 0, 1]
 
 
 def test_a_page_enters_after_its_loss() -> None:
     talks = dialogues_of(pages(2, 4, clicked=[1, 2, 7]), Memory.empty(6), skips=1)
     # Page 1: item 1 skipped, 2 and 3 clicked, 4 skipped; page 2: 5, 6, 7 skipped, 8 clicked.
     assert talks.items.tolist() == [1, 2, 3, 5, 8]
-    assert talks.segments.tolist() == [SAID_SKIPPED, SAID_CLICKED, SAID_CLICKED, SAID_SKIPPED, SAID_CLICKED]
+    assert talks.segments.tolist() == [
+        SAID_SKIPPED,
+        SAID_CLICKED,
+        SAID_CLICKED,
+        SAID_SKIPPED,
+        SAID_CLICKED,
+    ]
     assert talks.targets.tolist() == [2, 3, 8]
     assert talks.before.tolist() == [0, 0, 3]
     assert [set(row) - {0} for row in talks.skipped] == [{1, 4}, {1, 4}, {5, 6, 7}]
@@ -66,14 +87,18 @@ def test_causality_changing_a_pages_answers_leaves_its_inputs_alone() -> None:
     flipped = log.clicked.copy()
     third = log.page == 2
     flipped[third] = ~flipped[third]
-    other = Impressions.of(**{name: getattr(log, name) for name in log.__slots__} | {"clicked": flipped})
+    other = Impressions.of(
+        **{name: getattr(log, name) for name in log.__slots__} | {"clicked": flipped}
+    )
     inputs = []
     for one in (log, other):
         talks = dialogues_of(one, Memory.empty(8), skips=2)
         (batch,) = turns(talks, 40, 50, 1000, np.random.default_rng(0), 0)
         target_page = np.array([int((t - 1) // 4) for t in batch.targets])
         state = int(batch.where[target_page == 2][0])
-        inputs.append((state, batch.items[0, : state + 1].tolist(), batch.segments[0, : state + 1].tolist()))
+        inputs.append(
+            (state, batch.items[0, : state + 1].tolist(), batch.segments[0, : state + 1].tolist())
+        )
     assert inputs[0] == inputs[1]
     assert inputs[0][0] > 0
 
@@ -83,15 +108,22 @@ def test_every_click_is_a_target_once_whatever_the_windows() -> None:
     log, _ = small_log()
     talks = dialogues_of(log, Memory.empty(8), skips=2)
     targets = np.concatenate([b.targets for b in turns(talks, 40, 9, 300, rng, 5)])
-    assert np.array_equal(np.bincount(targets, minlength=41), np.bincount(log.item[log.clicked], minlength=41))
+    assert np.array_equal(
+        np.bincount(targets, minlength=41), np.bincount(log.item[log.clicked], minlength=41)
+    )
 
 
 def test_a_clicks_weight_goes_with_it_into_dialogues_and_generated_prompts(trained: GPTRec) -> None:
     rng = np.random.default_rng(0)
     log, _ = small_log()
-    weighted = Impressions.of(**{name: getattr(log, name) for name in log.__slots__} | {"weight": log.item / 10.0})
+    weighted = Impressions.of(
+        **{name: getattr(log, name) for name in log.__slots__} | {"weight": log.item / 10.0}
+    )
     batches = list(turns(dialogues_of(weighted, Memory.empty(8), skips=2), 40, 9, 300, rng, 5))
-    woven = [with_generated(trained.net, b, 0.5, rng) for b in autoregressive(Sequences.of(weighted), 40, 9, 300, rng)]
+    woven = [
+        with_generated(trained.net, b, 0.5, rng)
+        for b in autoregressive(Sequences.of(weighted), 40, 9, 300, rng)
+    ]
     for batch in (*batches, *woven):
         assert np.allclose(batch.weights, batch.targets / 10.0)
 
@@ -125,31 +157,53 @@ def test_generated_prompts_are_woven_in_and_never_predicted(trained: GPTRec) -> 
 
 
 def session(policy: GPTRec | SASRec, n_pages: int, k: int, n_users: int = 70) -> list[Requests]:
-    """The requests of the pages of one session: each page's items join the histories of the next."""
+    """The requests of the pages of one session: each page's items join the histories of
+    the next.
+    """
     rng = np.random.default_rng(0)
     found = []
     base = sample_requests(policy, n_users)
-    items, feedback, said, ages = (np.array(x) for x in (base.items, base.feedback, base.said, base.ages))
+    items, feedback, said, ages = (
+        np.array(x) for x in (base.items, base.feedback, base.said, base.ages)
+    )
     turn = np.full(items.shape, -1, np.int16)
-    ages = np.where(items > 0, 10_000.0 + 100 * np.arange(items.shape[1])[::-1], 0).astype(np.float32)
+    ages = np.where(items > 0, 10_000.0 + 100 * np.arange(items.shape[1])[::-1], 0).astype(
+        np.float32
+    )
     for page in range(n_pages):
         now = np.full(n_users, 100.0 * page)
         found.append(
             Requests(
-                base.users, base.sessions, np.full(n_users, page, np.int16), now, items.copy(), feedback.copy(),
-                said.copy(), ages + now[:, None].astype(np.float32), turn.copy(), base.exclude, base.available,
+                base.users,
+                base.sessions,
+                np.full(n_users, page, np.int16),
+                now,
+                items.copy(),
+                feedback.copy(),
+                said.copy(),
+                ages + now[:, None].astype(np.float32),
+                turn.copy(),
+                base.exclude,
+                base.available,
             )
-        )  # fmt: skip
+        )
         shown = rng.integers(1, 41, (n_users, k)).astype(np.int32)
         clicks = rng.random((n_users, k)) < 0.4
         for user in range(n_users):
-            keep = np.arange(k) if policy.history_of == "impressions" else np.flatnonzero(clicks[user])
+            keep = (
+                np.arange(k) if policy.history_of == "impressions" else np.flatnonzero(clicks[user])
+            )
             m = len(keep)
             for array, new in (
-                (items, shown[user, keep]), (feedback, clicks[user, keep]), (said, BY_SELF),
-                (ages, -now[user]), (turn, page),
-            ):  # fmt: skip
-                array[user] = np.concatenate([array[user, m:], np.broadcast_to(new, m).astype(array.dtype)])
+                (items, shown[user, keep]),
+                (feedback, clicks[user, keep]),
+                (said, BY_SELF),
+                (ages, -now[user]),
+                (turn, page),
+            ):
+                array[user] = np.concatenate(
+                    [array[user, m:], np.broadcast_to(new, m).astype(array.dtype)]
+                )
     return found
 
 
@@ -157,7 +211,10 @@ def session(policy: GPTRec | SASRec, n_pages: int, k: int, n_users: int = 70) ->
 def test_cache_equals_recomputation_over_the_same_context(kind: str, trained: GPTRec) -> None:
     k = 4
     if kind == "gptrec":
-        cached, fresh = trained, GPTRec(**TINY, interests=3, cache=False, chunk=16, untied=trained.untied)
+        cached, fresh = (
+            trained,
+            GPTRec(**TINY, interests=3, cache=False, chunk=16, untied=trained.untied),
+        )
     else:
         settings = {"epochs": 1, "width": 16, "length": 12, "room": 12, "untied": trained.untied}
         cached, fresh = SASRec(**settings), SASRec(**settings, cache=False, chunk=16)
@@ -179,9 +236,13 @@ def test_at_the_start_of_a_session_only_the_last_tokens_count(trained: GPTRec) -
     shorter = np.array(request.items)
     hidden = trained.history_length - trained.window
     shorter[:, :hidden] = 7  # older than the window
-    other = Requests(**{name: getattr(request, name) for name in request.__slots__} | {"items": shorter})
+    other = Requests(
+        **{name: getattr(request, name) for name in request.__slots__} | {"items": shorter}
+    )
     draws = Draws(0, request.users, request.sessions)
-    assert np.array_equal(trained.recommend(request, 5, draws).items, trained.recommend(other, 5, draws).items)
+    assert np.array_equal(
+        trained.recommend(request, 5, draws).items, trained.recommend(other, 5, draws).items
+    )
 
 
 def test_interests_with_caching_equal_interests_from_scratch(trained: GPTRec) -> None:
@@ -214,19 +275,32 @@ def test_interests_with_caching_equal_interests_from_scratch(trained: GPTRec) ->
 
 @pytest.mark.parametrize("placement", ["every", "last"])
 @pytest.mark.parametrize("per_prompt", [1, 3])
-def test_prompts_stand_where_they_were_asked_for(trained: GPTRec, placement: str, per_prompt: int) -> None:
+def test_prompts_stand_where_they_were_asked_for(
+    trained: GPTRec, placement: str, per_prompt: int
+) -> None:
     log, _ = small_log()
     rng = np.random.default_rng(0)
     for batch in autoregressive(Sequences.of(log), 40, 9, 300, rng):
         woven = with_generated(
-            trained.net, batch, 0.0, rng, placement=placement, per_prompt=per_prompt, heat=1.0, hard=True
+            trained.net,
+            batch,
+            0.0,
+            rng,
+            placement=placement,
+            per_prompt=per_prompt,
+            heat=1.0,
+            hard=True,
         )
         clicks = (batch.items > 0).sum(axis=1)  # with the start token: as many as targets
         prompts = (woven.segments == SAID).sum(axis=1)
-        assert np.array_equal(prompts, per_prompt * (clicks if placement == "every" else np.ones_like(clicks)))
+        assert np.array_equal(
+            prompts, per_prompt * (clicks if placement == "every" else np.ones_like(clicks))
+        )
         spoken = woven.segments == SAID
         for row in range(len(spoken)):
-            assert np.array_equal(woven.items[row][~spoken[row]][: clicks[row]], batch.items[row][: clicks[row]])
+            assert np.array_equal(
+                woven.items[row][~spoken[row]][: clicks[row]], batch.items[row][: clicks[row]]
+            )
         n = len(batch.targets)
         behind = woven.targets[n:]
         assert len(behind) == prompts.sum() // per_prompt
@@ -246,7 +320,9 @@ def test_what_follows_a_prompt_may_learn_what_the_first_interest_misses(trained:
     own = scores[np.arange(len(scores)), batch.targets - 1]
     below = (scores > own[:, None]).sum(axis=1)
     for differ in (0, 5, 40):
-        woven = with_generated(trained.net, batch, 0.0, np.random.default_rng(0), placement="every", differ=differ)
+        woven = with_generated(
+            trained.net, batch, 0.0, np.random.default_rng(0), placement="every", differ=differ
+        )
         n = len(batch.targets)
         assert np.array_equal(woven.weights[:n], batch.weights)
         assert np.array_equal(woven.weights[n:] > 0, below >= differ)
@@ -263,17 +339,27 @@ def test_a_curriculum_brings_prompts_in_gradually(trained: GPTRec) -> None:
     assert stage.weave is not None
     batch = next(autoregressive(clicks, 40, 9, 300, np.random.default_rng(0)))
     rng = np.random.default_rng(1)
-    woven = [np.mean([stage.weave(batch, rng, done) is not batch for _ in range(100)]) for done in (0.0, 0.5, 1.0)]
+    woven = [
+        np.mean([stage.weave(batch, rng, done) is not batch for _ in range(100)])
+        for done in (0.0, 0.5, 1.0)
+    ]
     assert woven[0] == 0.0
     assert woven == pytest.approx([0.0, 0.25, 0.5], abs=0.15)
     assert [stage.name for stage in GPTRec(**TINY).stages(clicks)] == ["pre-training", "prompts"]
 
 
 def test_unknown_users_share_a_trained_row(trained: GPTRec) -> None:
-    assert trained.net.user_rows(np.array([0, 59, 60, 10_000])).tolist() == [1, 60, NEW_USER, NEW_USER]
+    assert trained.net.user_rows(np.array([0, 59, 60, 10_000])).tolist() == [
+        1,
+        60,
+        NEW_USER,
+        NEW_USER,
+    ]
     fresh = GPTRec(**TINY)._make(40, 60)
     fresh.initialise(np.zeros((41, 16), np.float32), torch.Generator().manual_seed(0))
-    assert not torch.allclose(trained.net.user.weight[NEW_USER], fresh.user.weight[NEW_USER], atol=1e-3)
+    assert not torch.allclose(
+        trained.net.user.weight[NEW_USER], fresh.user.weight[NEW_USER], atol=1e-3
+    )
 
 
 def test_quotas_fill_the_slate() -> None:

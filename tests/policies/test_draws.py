@@ -32,10 +32,13 @@ def test_purpose_user_session_page_and_key_all_matter() -> None:
     one = np.array([5])
     base = Draws(1, one, one, one).uniform("a", 1)
     others = [
-        Draws(1, one, one, one).uniform("b", 1), Draws(1, one + 1, one, one).uniform("a", 1),
-        Draws(1, one, one + 1, one).uniform("a", 1), Draws(1, one, one, one + 1).uniform("a", 1),
-        Draws(2, one, one, one).uniform("a", 1), Draws(1, one, one, one).derived("c").uniform("a", 1),
-    ]  # fmt: skip
+        Draws(1, one, one, one).uniform("b", 1),
+        Draws(1, one + 1, one, one).uniform("a", 1),
+        Draws(1, one, one + 1, one).uniform("a", 1),
+        Draws(1, one, one, one + 1).uniform("a", 1),
+        Draws(2, one, one, one).uniform("a", 1),
+        Draws(1, one, one, one).derived("c").uniform("a", 1),
+    ]
     assert len({float(x[0, 0]) for x in [base, *others]}) == 7
 
 
@@ -62,7 +65,9 @@ def test_the_same_in_another_process() -> None:
         "print(repr(Draws(key_of('s', 3), np.arange(3), np.arange(3)).uniform('x', 2).tolist()))"
     )
     texts = {
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
         for _ in range(2)
     }
     here = repr(Draws(key_of("s", 3), np.arange(3), np.arange(3)).uniform("x", 2).tolist())

@@ -69,14 +69,19 @@ def test_ours_keep_the_contract(name: str) -> None:
     check_policy(lambda: make(name, SMALL.get(name)))
 
 
-def test_a_third_partys_policy_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, experiment) -> None:  # type: ignore[no-untyped-def]
+def test_a_third_partys_policy_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, experiment
+) -> None:  # type: ignore[no-untyped-def]
     from simulator import simulate
 
     (tmp_path / "my_module.py").write_text(textwrap.dedent(THIRD_PARTY), encoding="utf-8")
     assert len([line for line in textwrap.dedent(THIRD_PARTY).splitlines() if line.strip()]) <= 25
     monkeypatch.chdir(tmp_path)
     check_policy(find("my_module:MostWatched"))
-    result = simulate(experiment(policies=("my_module:MostWatched", "popularity"), rounds=2), out=str(tmp_path / "run"))
+    result = simulate(
+        experiment(policies=("my_module:MostWatched", "popularity"), rounds=2),
+        out=str(tmp_path / "run"),
+    )
     assert set(result.arms["arm"]) == {"my_module:MostWatched", "popularity"}
     sys.modules.pop("my_module")
 
@@ -92,7 +97,10 @@ class Broken(Uniform):
     def recommend(self, requests, slate_size, draws):  # type: ignore[no-untyped-def]
         self.calls += 1
         good = super().recommend(requests, slate_size, draws)
-        items, propensity = good.items.copy(), None if good.propensity is None else good.propensity.copy()
+        items, propensity = (
+            good.items.copy(),
+            (None if good.propensity is None else good.propensity.copy()),
+        )
         if self.how == "repeats":
             items[2, 1] = items[2, 0]
         elif self.how == "out of range":
@@ -121,12 +129,18 @@ class Broken(Uniform):
 @pytest.mark.parametrize(
     ("how", "advice"),
     [
-        ("repeats", "without replacement"), ("out of range", "ids are 1..40"), ("unavailable", "requests.available"),
-        ("excluded", "requests.exclude"), ("batch-dependent", "own row alone"), ("own randomness", "take random numbers from"),
-        ("mutates", "work on a copy"), ("false propensities", "marginal probability"), ("shape", "one row per request"),
+        ("repeats", "without replacement"),
+        ("out of range", "ids are 1..40"),
+        ("unavailable", "requests.available"),
+        ("excluded", "requests.exclude"),
+        ("batch-dependent", "own row alone"),
+        ("own randomness", "take random numbers from"),
+        ("mutates", "work on a copy"),
+        ("false propensities", "marginal probability"),
+        ("shape", "one row per request"),
         ("scores", "return item ids"),
     ],
-)  # fmt: skip
+)
 def test_each_mistake_is_caught_with_advice(how: str, advice: str) -> None:
     with pytest.raises(PolicyError, match=advice):
         check_policy(lambda: Broken(how))
@@ -155,7 +169,9 @@ def test_uniform_is_uniform_over_what_is_allowed() -> None:
 
 def test_popularity_ranks_by_decayed_clicks() -> None:
     log, catalogue = small_log()
-    recent = Impressions.of(item=np.full(50, 9), user=np.zeros(50), time=np.zeros(50), clicked=np.ones(50, bool))
+    recent = Impressions.of(
+        item=np.full(50, 9), user=np.zeros(50), time=np.zeros(50), clicked=np.ones(50, bool)
+    )
     policy = Popularity(half_life_days=1.0)
     policy.fit(log, catalogue, generator(0))
     policy.update(recent, catalogue, generator(0))
@@ -179,7 +195,9 @@ def test_top_k_breaks_ties_by_the_lower_id() -> None:
 
 def test_first_allowed_equals_the_plain_loop() -> None:
     requests = sample_requests(Uniform())
-    ranked = np.random.default_rng(0).permutation(np.flatnonzero(requests.available)).astype(np.int32)
+    ranked = (
+        np.random.default_rng(0).permutation(np.flatnonzero(requests.available)).astype(np.int32)
+    )
     got = first_allowed(ranked, requests, 5)
     for row, excluded in zip(got, requests.exclude, strict=True):
         assert row.tolist() == [i for i in ranked if i not in set(excluded)][:5]

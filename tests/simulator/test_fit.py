@@ -1,4 +1,6 @@
-"""Fitting once: the stored users are the fitted ones, and foreign or damaged ones are refused in one line."""
+"""Fitting once: the stored users are the fitted ones, and foreign or damaged ones are refused in
+one line.
+"""
 
 import errno
 import json
@@ -29,12 +31,39 @@ from simulator.users.storage import about_users, load_users
 def test_users_of_a_run_and_for_other_slates_are_refused(
     stored: Path, small_log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--log", str(small_log), "--policies", "popularity,itemknn", "--users", "60", "--days", "1", "--rounds", "1",
-             "--warmup-days", "0.5", "--set", "repeat_after=10", "--set", "threads=1", "--quiet"]  # fmt: skip
-    assert command.main([*words, "--users-from", str(stored), "--slate-size", "8", "--out", str(tmp_path / "x")]) == 2
+    words = [
+        "--log",
+        str(small_log),
+        "--policies",
+        "popularity,itemknn",
+        "--users",
+        "60",
+        "--days",
+        "1",
+        "--rounds",
+        "1",
+        "--warmup-days",
+        "0.5",
+        "--set",
+        "repeat_after=10",
+        "--set",
+        "threads=1",
+        "--quiet",
+    ]
+    assert (
+        command.main(
+            [*words, "--users-from", str(stored), "--slate-size", "8", "--out", str(tmp_path / "x")]
+        )
+        == 2
+    )
     assert "were fitted for slates of 6, not of 8; say --slate-size 6" in capsys.readouterr().err
     assert command.main([*words, "--out", str(tmp_path / "run")]) == 0
-    assert command.main([*words, "--users-from", str(tmp_path / "run" / "users"), "--out", str(tmp_path / "y")]) == 2
+    assert (
+        command.main(
+            [*words, "--users-from", str(tmp_path / "run" / "users"), "--out", str(tmp_path / "y")]
+        )
+        == 2
+    )
     assert "(clock run)" in capsys.readouterr().err
 
 
@@ -49,9 +78,12 @@ def test_a_folder_that_cannot_be_made_is_refused_before_the_work(
 
 @pytest.mark.parametrize("command_", [fit, validate])
 def test_a_full_disk_and_an_interruption_leave_one_line_and_no_folder(
-    command_: ModuleType, small_log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    command_: ModuleType,
+    small_log: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     out = tmp_path / "out"
     words = ["--log", str(small_log), "--out", str(out), "--threads", "1", "--quiet"]
     for error, status, said in (
@@ -89,12 +121,33 @@ def stored(small_log: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_a_run_with_stored_users_is_the_run_that_fits_them(stored: Path, small_log: Path, tmp_path: Path) -> None:
-    words = ["--log", str(small_log), "--policies", "popularity,itemknn", "--users", "60", "--days", "1", "--rounds", "1",
-             "--warmup-days", "0.5", "--set", "repeat_after=10", "--set", "threads=1", "--quiet"]  # fmt: skip
+def test_a_run_with_stored_users_is_the_run_that_fits_them(
+    stored: Path, small_log: Path, tmp_path: Path
+) -> None:
+    words = [
+        "--log",
+        str(small_log),
+        "--policies",
+        "popularity,itemknn",
+        "--users",
+        "60",
+        "--days",
+        "1",
+        "--rounds",
+        "1",
+        "--warmup-days",
+        "0.5",
+        "--set",
+        "repeat_after=10",
+        "--set",
+        "threads=1",
+        "--quiet",
+    ]
     for name, more in (("now", []), ("before", ["--users-from", str(stored)])):
         assert command.main([*words, *more, "--out", str(tmp_path / name)]) == 0
-    first, second = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("now", "before"))
+    first, second = (
+        json.loads((tmp_path / name / "results.json").read_text()) for name in ("now", "before")
+    )
     assert first["effects"] == second["effects"]
     assert first["users"]["numbers"] == second["users"]["numbers"]
 
@@ -114,14 +167,30 @@ def test_the_table_says_of_every_parameter_whether_it_is_assumed(
 
 
 def test_users_of_another_log_or_version_and_damaged_ones_are_refused(
-    stored: Path, small_world: tuple[Dataset, ChoiceModel], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    stored: Path,
+    small_world: tuple[Dataset, ChoiceModel],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     data, _ = small_world
-    words = ["--users-from", str(stored), "--policies", "popularity,itemknn", "--out", str(tmp_path / "x"), "--quiet"]
+    words = [
+        "--users-from",
+        str(stored),
+        "--policies",
+        "popularity,itemknn",
+        "--out",
+        str(tmp_path / "x"),
+        "--quiet",
+    ]
     assert command.main(words) == 2  # the built-in world has other users
     assert "were fitted on something else (log small" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
-    assert command.main(["--users-from", str(stored), "--calibrate", "random_click_rate=.2", "--quiet"]) == 2
+    assert (
+        command.main(
+            ["--users-from", str(stored), "--calibrate", "random_click_rate=.2", "--quiet"]
+        )
+        == 2
+    )
     assert "give it to simulator.fit" in capsys.readouterr().err
     with pytest.raises(InputError, match="holds no fitted users"):
         load_users(tmp_path / "nowhere")
@@ -129,11 +198,13 @@ def test_users_of_another_log_or_version_and_damaged_ones_are_refused(
     broken.mkdir()
     parameters = json.loads((stored / "parameters.json").read_text())
     for text, message in (
-        ("{", "is damaged"), ("[]", "is damaged"), ("null", "is damaged"),
+        ("{", "is damaged"),
+        ("[]", "is damaged"),
+        ("null", "is damaged"),
         (json.dumps({**parameters, "format": 99}), "this version reads"),
         (json.dumps({**parameters, "numbers": {"shift": {"worth": 1}}}), "is damaged"),
         (json.dumps({**parameters, "numbers": {}}), "lacks shift"),
-    ):  # fmt: skip
+    ):
         (broken / "parameters.json").write_text(text)
         with pytest.raises(InputError, match=message):
             load_users(broken)
@@ -142,7 +213,10 @@ def test_users_of_another_log_or_version_and_damaged_ones_are_refused(
     for other_arrays, message in (
         (arrays | {"user_like": arrays["user_like"][:-3]}, "user_like has"),
         (arrays | {"hours": np.full(24, np.nan)}, "hours holds values that are not finite"),
-        ({name: value for name, value in arrays.items() if name != "activity"}, "is damaged or incomplete.*activity"),
+        (
+            {name: value for name, value in arrays.items() if name != "activity"},
+            "is damaged or incomplete.*activity",
+        ),
     ):
         save_arrays(broken / "arrays.safetensors", other_arrays)
         with pytest.raises(InputError, match=message):
@@ -152,7 +226,9 @@ def test_users_of_another_log_or_version_and_damaged_ones_are_refused(
     # Other clicks of the same users and items, as with another --click-threshold, are another log.
     other = replace(data, log=replace(data.log, clicked=~data.log.clicked))
     assert {k for k, v in about_users(other, 6).items() if v != about[k]} == {"checksum"}
-    other = replace(data, catalogue=replace(data.catalogue, category=data.catalogue.category[::-1].copy()))
+    other = replace(
+        data, catalogue=replace(data.catalogue, category=data.catalogue.category[::-1].copy())
+    )
     assert {k for k, v in about_users(other, 6).items() if v != about[k]} == {"categories"}
     assert np.isfinite(load_users(stored).user_level).all()
 
@@ -164,7 +240,10 @@ def test_watch_time_without_durations_is_that_of_the_log() -> None:
     found = _watch("watch_long", watched, np.full(4000, 30.0))
     assert found["watch_long"].value == pytest.approx(2.0, abs=0.03)
     assert found["watch_long_sd"].value == pytest.approx(0.5, abs=0.03)
-    assert (found["watch_long_duration"].value, found["watch_long_duration"].status) == (0.0, "assumed")
+    assert (found["watch_long_duration"].value, found["watch_long_duration"].status) == (
+        0.0,
+        "assumed",
+    )
     varied = _watch("watch_long", watched, np.exp(rng.normal(3, 1, 4000)))
     assert abs(varied["watch_long_duration"].value) < 5 * varied["watch_long_duration"].error
 
@@ -175,18 +254,28 @@ def test_what_plays_by_itself_is_watched_for_a_moment_without_a_click(
     data, _ = small_world
     rng = generator("autoplay")
     log = data.log
-    moment = np.where(~log.clicked & (rng.random(len(log)) < 0.6), np.exp(rng.normal(0.7, 0.5, len(log))), log.watched)
+    moment = np.where(
+        ~log.clicked & (rng.random(len(log)) < 0.6),
+        np.exp(rng.normal(0.7, 0.5, len(log))),
+        log.watched,
+    )
     model = fitting.fit_users(replace(data, log=replace(log, watched=moment.astype(np.float32))))
     users = np.arange(data.n_users)
-    items = np.argsort(rng.random((data.n_users, data.catalogue.size)), axis=1)[:, :6].astype(np.int32) + 1
+    items = (
+        np.argsort(rng.random((data.n_users, data.catalogue.size)), axis=1)[:, :6].astype(np.int32)
+        + 1
+    )
     zero = np.zeros(len(users))
     said = [
-        model.respond(model.start(len(users), 0.0), users, items, zero, zero, Draws(i, users, users * 0))
+        model.respond(
+            model.start(len(users), 0.0), users, items, zero, zero, Draws(i, users, users * 0)
+        )
         for i in (1, 2)
     ]
     idle = np.concatenate([(~s.clicked).ravel() for s in said])
     watched = np.concatenate([s.watched.ravel() for s in said])[idle]
-    # Random slates are clicked less often than the log's, so more of what is not clicked was looked at.
+    # Random slates are clicked less often than the log's, so more of what is not clicked was looked
+    # at.
     assert 0.55 < (watched > 0).mean() < 0.68
     assert np.log(watched[watched > 0]).mean() == pytest.approx(0.7, abs=0.05)
     assert "watch_none" not in fitting.fit_users(data).numbers
@@ -197,7 +286,9 @@ def test_what_always_or_never_happens_is_no_published_rate(
     small_world: tuple[Dataset, ChoiceModel], rate: float
 ) -> None:
     data, _ = small_world
-    log = replace(data.log, liked=np.full(len(data.log), bool(rate)), hated=data.log.clicked & False)
+    log = replace(
+        data.log, liked=np.full(len(data.log), bool(rate)), hated=data.log.clicked & False
+    )
     users = fitting.fit(replace(data, log=log), 0, 6, lambda text: None).model(0)
     like = users.numbers["like"]
     assert like.status == "estimated"
@@ -208,12 +299,16 @@ def test_what_always_or_never_happens_is_no_published_rate(
     assert users.numbers["hate"].value < -6.3
 
 
-def test_a_log_of_few_clicks_is_fitted_without_a_word(small_world: tuple[Dataset, ChoiceModel]) -> None:
+def test_a_log_of_few_clicks_is_fitted_without_a_word(
+    small_world: tuple[Dataset, ChoiceModel],
+) -> None:
     data, _ = small_world
     clicked = np.zeros(len(data.log), bool)
     clicked[:: len(clicked) // 3] = True
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        users = fitting.fit_users(replace(data, log=replace(data.log, clicked=clicked, long_view=clicked & False)))
+        users = fitting.fit_users(
+            replace(data, log=replace(data.log, clicked=clicked, long_view=clicked & False))
+        )
     assert np.isfinite(users.user_level).all()
     assert np.isfinite(users["shift"])

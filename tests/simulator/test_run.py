@@ -1,4 +1,6 @@
-"""The command: bad input is one line and status 2 and leaves nothing; an interrupted run says so; the report stands alone."""
+"""The command: bad input is one line and status 2 and leaves nothing; an interrupted run says so;
+the report stands alone.
+"""
 
 import errno
 import json
@@ -33,7 +35,10 @@ FAST = ["--policies", "popularity,itemknn", *LOG]
 
 
 def bad(
-    arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> str:
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
@@ -70,7 +75,8 @@ def bad(
         (["--resume", "nowhere"], "is no run"),
         (["--log", "world:x"], "world:SEED"),
         (["--calibrate", "random_click_rate=x"], "is no number"),
-        (["--calibrate", "sessions_per_day=inf"], "must be from 0 to below 1000"),  # of the built-in world, too
+        # of the built-in world, too
+        (["--calibrate", "sessions_per_day=inf"], "must be from 0 to below 1000"),
         (["--set", "sasrec.repeat=perhaps"], "wants true or false"),
     ],
 )
@@ -79,7 +85,9 @@ def test_bad_settings(arguments, message, capsys, tmp_path, monkeypatch) -> None
 
 
 def test_bad_logs(capsys, tmp_path, monkeypatch, small_log) -> None:  # type: ignore[no-untyped-def]
-    few = pd.DataFrame({"user": [1, 2, 3], "item": [1, 2, 3], "time": [1, 2, 3], "click": [1, 0, 1]})
+    few = pd.DataFrame(
+        {"user": [1, 2, 3], "item": [1, 2, 3], "time": [1, 2, 3], "click": [1, 0, 1]}
+    )
     few.to_csv(tmp_path / "few.csv", index=False)
     assert "fewer than a slate" in bad(["--log", "few.csv"], capsys, tmp_path, monkeypatch)
     assert "use --set repeat_after=114" in bad(
@@ -111,14 +119,20 @@ def test_the_command_writes_a_report_that_stands_alone(
     results = json.loads((out / "results.json").read_text())
     assert {row["metric"] for row in results["effects"]["rows"]} == set(METRICS)
     # Of hates there are none in so short a run, and so no lift.
-    assert all(row["true_lift"] is not None for row in results["effects"]["rows"] if row["metric"] != "hates")
+    assert all(
+        row["true_lift"] is not None
+        for row in results["effects"]["rows"]
+        if row["metric"] != "hates"
+    )
     assert all(name in results["effects"]["units"] for name in ("lift", "low", "high", "true_lift"))
     assert "video-" in page  # the log's own item ids
     assert results["verdicts"][0] in (out / "report.md").read_text(encoding="utf-8")
     assert len(list((out / "figures").glob("*.png"))) >= 8
 
 
-def test_a_full_disk_and_an_interruption_leave_an_incomplete_run(tmp_path, small_log, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_a_full_disk_and_an_interruption_leave_an_incomplete_run(
+    tmp_path, small_log, monkeypatch, capsys
+) -> None:  # type: ignore[no-untyped-def]
     write = simulator.engine.recorder._write_table
     for error, status, words in (
         (OSError(errno.ENOSPC, "No space left"), 1, "disk is full"),
@@ -146,13 +160,17 @@ def test_a_full_disk_and_an_interruption_leave_an_incomplete_run(tmp_path, small
 
 def test_a_run_without_a_warm_up_has_no_covariates(tmp_path: Path, small_log: Path) -> None:
     out = tmp_path / "run"
-    assert command.main([*FAST, "--log", str(small_log), "--warmup-days", "0", "--out", str(out)]) == 0
+    assert (
+        command.main([*FAST, "--log", str(small_log), "--warmup-days", "0", "--out", str(out)]) == 0
+    )
     results = json.loads((out / "results.json").read_text())
     assert results["before_test"] is None
     assert results["effects"]["rows"]
 
 
-def test_partial_judges_what_there_is(tmp_path: Path, small_log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_partial_judges_what_there_is(
+    tmp_path: Path, small_log: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "run"
     e = Experiment(
         policies=("popularity", "itemknn"),
@@ -196,14 +214,21 @@ def test_a_world_that_had_ended_is_not_run_again(tmp_path, small_log) -> None:  
     manifest = json.loads((out / "manifest.json").read_text())
     before = (out / "results.json").read_text()
     stages = [stage for stage in manifest["stages"] if stage != "world split"]
-    (out / "manifest.json").write_text(json.dumps(manifest | {"status": "incomplete", "stages": stages}))
+    (out / "manifest.json").write_text(
+        json.dumps(manifest | {"status": "incomplete", "stages": stages})
+    )
     assert command.main(["--resume", str(out), "--quiet"]) == 0
-    assert json.loads((out / "results.json").read_text())["effects"] == json.loads(before)["effects"]
+    assert (
+        json.loads((out / "results.json").read_text())["effects"] == json.loads(before)["effects"]
+    )
 
 
 def test_a_damaged_run_is_not_resumed(tmp_path, small_log, capsys) -> None:  # type: ignore[no-untyped-def]
     out = tmp_path / "run"
-    assert command.main([*FAST, "--set", "truth=false", "--log", str(small_log), "--out", str(out)]) == 0
+    assert (
+        command.main([*FAST, "--set", "truth=false", "--log", str(small_log), "--out", str(out)])
+        == 0
+    )
     manifest = json.loads((out / "manifest.json").read_text())
     stages = [stage for stage in manifest["stages"] if stage != "world split"]
     half = manifest | {"status": "incomplete", "stages": stages}

@@ -63,7 +63,9 @@ def test_parquet_in_a_folder_and_numbers_for_times_say_the_same(csv: Path, tmp_p
         "2026-05-03",
     ]
     assert main([*words, "--out", str(tmp_path / "again")]) == 0
-    one, two = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("report", "again"))
+    one, two = (
+        json.loads((tmp_path / name / "results.json").read_text()) for name in ("report", "again")
+    )
     for a, b in zip(one["effects"]["rows"], two["effects"]["rows"], strict=True):
         assert a.keys() == b.keys()
         for key, value in a.items():
@@ -83,17 +85,27 @@ def test_bad_rows_are_counted_and_said(tmp_path: Path) -> None:
     frame.loc[late[9], "uid"] = None
     path = tmp_path / "log.csv"
     frame.to_csv(path, index=False)
-    source = Source(path, dict(part.split("=") for part in COLUMNS.split(",")), control="old", start="2026-05-03")
+    source = Source(
+        path,
+        dict(part.split("=") for part in COLUMNS.split(",")),
+        control="old",
+        start="2026-05-03",
+    )
     with open_log(source) as trial:
         text = "; ".join(trial.warnings)
         for words in (
-            "1 row without a user left out", "3 rows without an arm left out", "2 negative or infinite watch times taken as missing",
+            "1 row without a user left out",
+            "3 rows without an arm left out",
+            "2 negative or infinite watch times taken as missing",
             "1 user seen in more than one arm left out",
-        ):  # fmt: skip
+        ):
             assert words in text
         assert len(trial.users) == clean["uid"].nunique() - 1
         table = trial.table()
-        assert table["clicks"].sum() == frame.loc[late.difference([*late[:3], late[9]]), "clicked"].sum()
+        assert (
+            table["clicks"].sum()
+            == frame.loc[late.difference([*late[:3], late[9]]), "clicked"].sum()
+        )
         assert (table["watch_seconds"] >= 0).all()
 
 
@@ -102,7 +114,9 @@ def test_assigned_users_who_never_came_count(csv: Path, tmp_path: Path) -> None:
     more = pd.DataFrame({"uid": [f"never{i}" for i in range(200)], "variant": ["old", "new"] * 100})
     pd.concat([frame, more]).to_csv(tmp_path / "all.csv", index=False)
     columns = dict(part.split("=") for part in COLUMNS.split(","))
-    source = Source(csv, columns, control="old", start="2026-05-03", assignments=tmp_path / "all.csv")
+    source = Source(
+        csv, columns, control="old", start="2026-05-03", assignments=tmp_path / "all.csv"
+    )
     with open_log(source) as trial:
         table = trial.table()
     assert len(table) == len(frame) + 200
@@ -113,14 +127,22 @@ def test_assigned_users_who_never_came_count(csv: Path, tmp_path: Path) -> None:
     ("change", "flags", "words"),
     [
         (lambda f: f[f["variant"] == "old"], [], "one arm alone, 'old'"),
-        (lambda f: f, ["--control", "A"], "--control 'A' is not in the log; its arms are: new, old"),
+        (
+            lambda f: f,
+            ["--control", "A"],
+            "--control 'A' is not in the log; its arms are: new, old",
+        ),
         (lambda f: f, ["--weights", "old=.5,newer=.5"], "disagree about 'new'"),
         (lambda f: f.assign(clicked=3), [], "holds '3'; wanted 0 and 1"),
         (lambda f: f.assign(ts="yesterday"), [], "column 'ts' (for time) holds 'yesterday'"),
         (lambda f: f.assign(ts=1.7e12), [], "milliseconds"),
         (lambda f: f.rename(columns={"uid": "usr"}), [], "has no column 'uid' (for user)"),
         (lambda f: f, ["--start", "soon"], "--start 'soon': wanted a date"),
-        (lambda f: f, ["--start", "2030-01-01"], "lies outside the log, which goes from 2026-05-01"),
+        (
+            lambda f: f,
+            ["--start", "2030-01-01"],
+            "lies outside the log, which goes from 2026-05-01",
+        ),
         (lambda f: f, ["--start", "1.5.2026"], "wanted a date like 2026-05-01 (UTC)"),
         (lambda f: f, ["--numbers", "revenue"], "no column 'revenue' (for numbers)"),
         (lambda f: f, ["--primary", "joy"], "unknown metric 'joy'"),
@@ -156,9 +178,13 @@ def test_before_the_planned_end_only_a_crossing_concludes_anything(tmp_path: Pat
     under_way = verdict_of(path, "--days", "30")
     assert under_way.startswith("Day 6 of 30, no bound crossed")
     assert "nothing is concluded yet" in under_way
-    assert verdict_of(path, "--days", "30", "--monitor", "none").endswith("nothing is concluded before the end.")
+    assert verdict_of(path, "--days", "30", "--monitor", "none").endswith(
+        "nothing is concluded before the end."
+    )
     log(600, 0.6).to_csv(path, index=False)
-    assert re.match(r"Crossed its bound on day \d of 30: new beats old", verdict_of(path, "--days", "30"))
+    assert re.match(
+        r"Crossed its bound on day \d of 30: new beats old", verdict_of(path, "--days", "30")
+    )
     log(600, 0.0, seed=1).to_csv(path, index=False)
     assert "with a look a day" in verdict_of(path, "--monitor", "cs")
 
@@ -190,7 +216,9 @@ def test_arms_are_those_of_the_test_whatever_stood_there_before(csv: Path, tmp_p
 def test_a_red_light_stands_above_the_verdict(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
     frame = log(2000)
     number = frame["uid"].str[1:].astype(int)
-    frame[~((frame["variant"] == "new") & (number % 10 < 3))].to_csv(tmp_path / "log.csv", index=False)
+    frame[~((frame["variant"] == "new") & (number % 10 < 3))].to_csv(
+        tmp_path / "log.csv", index=False
+    )
     assert judge_file(tmp_path / "log.csv", "--control", "old") == 0
     assert capsys.readouterr().out.startswith("Do not trust the figures below: sample ratio")
     page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
@@ -207,7 +235,9 @@ def test_a_broken_split_is_found_on_the_day_that_it_breaks(tmp_path: Path) -> No
     frame = frame[((frame["ts"] - frame["ts"].min()).dt.days >= enters) & ~lost]
     frame.to_parquet(tmp_path / "log.parquet")
     with open_log(
-        Source(tmp_path / "log.parquet", dict(p.split("=") for p in COLUMNS.split(",")), control="old")
+        Source(
+            tmp_path / "log.parquet", dict(p.split("=") for p in COLUMNS.split(",")), control="old"
+        )
     ) as trial:
         results = judged(trial, {})
     assert 5 <= results["sample_ratio_every_day"]["day"] <= 7
@@ -220,10 +250,16 @@ def test_every_pair_of_three_arms(tmp_path: Path) -> None:
     frame["variant"] = np.array(["old", "new", "newer"])[third]
     frame.to_parquet(tmp_path / "log.parquet")
     with open_log(
-        Source(tmp_path / "log.parquet", dict(p.split("=") for p in COLUMNS.split(",")), control="old")
+        Source(
+            tmp_path / "log.parquet", dict(p.split("=") for p in COLUMNS.split(",")), control="old"
+        )
     ) as trial:
         results = judged(trial, {})
-    assert {(r["arm"], r["against"]) for r in results["pairs"]} == {("new", "old"), ("newer", "old"), ("new", "newer")}
+    assert {(r["arm"], r["against"]) for r in results["pairs"]} == {
+        ("new", "old"),
+        ("newer", "old"),
+        ("new", "newer"),
+    }
     assert all(row["pvalue_adjusted"] >= row["pvalue"] for row in results["pairs"])
     assert [row["arm"] for row in results["monitor"]] == ["new", "newer"]
 
@@ -233,7 +269,9 @@ def test_days_without_rows_do_no_harm(tmp_path: Path) -> None:
     day = (frame["ts"] - pd.Timestamp("2026-05-01")).dt.days
     frame[~day.isin([4, 5, 6, 7])].to_csv(tmp_path / "log.csv", index=False)  # four days in a row
     with open_log(
-        Source(tmp_path / "log.csv", columns_of(), control="old", start="2026-05-03", monitor="pocock")
+        Source(
+            tmp_path / "log.csv", columns_of(), control="old", start="2026-05-03", monitor="pocock"
+        )
     ) as trial:
         found = judged(trial, {})["monitor"][0]
     assert found["low"] < 0.5 < found["high"]
@@ -243,10 +281,14 @@ def test_an_arm_without_a_click_has_lost(tmp_path: Path) -> None:
     frame = log()
     frame.loc[(frame["variant"] == "new") & (frame["ts"] >= "2026-05-03"), ["clicked", "secs"]] = 0
     frame.to_csv(tmp_path / "log.csv", index=False)
-    assert verdict_of(tmp_path / "log.csv").startswith("new loses to old on clicks per user by 100 %")
+    assert verdict_of(tmp_path / "log.csv").startswith(
+        "new loses to old on clicks per user by 100 %"
+    )
 
 
-def test_days_are_those_of_utc_whatever_the_machine_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_days_are_those_of_utc_whatever_the_machine_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     frame = log()
     frame["ts"] = frame["ts"].dt.tz_localize("UTC")
     frame.to_parquet(tmp_path / "log.parquet")
@@ -254,7 +296,9 @@ def test_days_are_those_of_utc_whatever_the_machine_says(tmp_path: Path, monkeyp
     for zone in ("UTC", "Asia/Tokyo"):
         monkeypatch.setenv("TZ", zone)
         time.tzset()
-        with open_log(Source(tmp_path / "log.parquet", columns_of(), control="old", start="2026-05-03")) as trial:
+        with open_log(
+            Source(tmp_path / "log.parquet", columns_of(), control="old", start="2026-05-03")
+        ) as trial:
             tables.append(trial.table())
     monkeypatch.undo()
     time.tzset()
@@ -292,7 +336,9 @@ def test_assignments_decide_the_arm(csv: Path, tmp_path: Path) -> None:
     mixed.to_csv(tmp_path / "mixed.csv", index=False)
     tables = []
     for path in (csv, tmp_path / "mixed.csv"):
-        source = Source(path, columns_of(), control="old", start="2026-05-03", assignments=tmp_path / "all.csv")
+        source = Source(
+            path, columns_of(), control="old", start="2026-05-03", assignments=tmp_path / "all.csv"
+        )
         with open_log(source) as trial:
             tables.append(trial.table())
             said = trial.warnings
@@ -320,6 +366,9 @@ def test_segments_may_be_called_like_totals(tmp_path: Path) -> None:
     for name in ("clicks", "users", "sessions"):
         frame[name] = frame["country"]
     frame.to_csv(tmp_path / "log.csv", index=False)
-    assert judge_file(tmp_path / "log.csv", "--control", "old", "--segments", "clicks,users,sessions") == 0
+    assert (
+        judge_file(tmp_path / "log.csv", "--control", "old", "--segments", "clicks,users,sessions")
+        == 0
+    )
     rows = json.loads((tmp_path / "report" / "results.json").read_text())["segments"]["rows"]
     assert {row["segment"] for row in rows} >= {"clicks", "users", "sessions", "activity"}

@@ -46,7 +46,8 @@ def test_a_ratio_is_the_delta_method() -> None:
         rates.append(rate)
         variances.append(residual.var(ddof=1) / len(rows))
     z = (rates[1] - rates[0]) / np.sqrt(sum(variances))
-    assert found["pvalue"] == pytest.approx(2 * stats.norm.sf(abs(z)), rel=0.01)  # a t distribution there
+    # a t distribution there
+    assert found["pvalue"] == pytest.approx(2 * stats.norm.sf(abs(z)), rel=0.01)
 
 
 def test_cuped_is_regression_adjustment() -> None:
@@ -62,7 +63,11 @@ def test_cuped_is_regression_adjustment() -> None:
 
 def test_users_without_a_warmup_get_an_indicator_and_the_mean() -> None:
     rng = np.random.default_rng(0)
-    pre, came, group = rng.normal(5, 1, 2000), (rng.random(2000) < 0.6) * 1.0, rng.integers(0, 2, 2000)
+    pre, came, group = (
+        rng.normal(5, 1, 2000),
+        (rng.random(2000) < 0.6) * 1.0,
+        rng.integers(0, 2, 2000),
+    )
     y = 2 * pre * came + 30 * (1 - came) + rng.normal(size=2000)
     combined = covariate(y, np.where(came > 0, pre, 0.0), came, group)
     filled = np.where(came > 0, pre, pre[came > 0].mean())
@@ -97,7 +102,9 @@ def test_gini_and_lorenz_by_hand() -> None:
 
 def test_overlap_and_entropy_by_hand() -> None:
     # Two users, one page of two items each, one item in common: half of a page.
-    pairs = pd.DataFrame({"user": [1, 1, 2, 2], "item": [1, 2, 2, 3], "shown": [1.0, 1.0, 1.0, 1.0]})
+    pairs = pd.DataFrame(
+        {"user": [1, 1, 2, 2], "item": [1, 2, 2, 3], "shown": [1.0, 1.0, 1.0, 1.0]}
+    )
     assert overlap(pairs, pd.Series({1: 1, 2: 1})) == pytest.approx(0.5)
     many = pd.DataFrame({"user": [1, 1], "item": [1, 2], "shown": [8.0, 8.0]})
     assert entropy_within(many, pd.Series({1: "x", 2: "y"})) == pytest.approx(1.0)
@@ -105,7 +112,9 @@ def test_overlap_and_entropy_by_hand() -> None:
 
 
 def test_what_is_assumed_and_why_nothing_is_compared_is_said() -> None:
-    numbers = {name: {"status": "estimated"} for name in ("long_view", "like", "hate", "watch_long")}
+    numbers = {
+        name: {"status": "estimated"} for name in ("long_view", "like", "hate", "watch_long")
+    }
     assert of_simulation({"users": {"numbers": numbers}}, ["sasrec", "popularity"]) == []
     numbers["hate"] = {"status": "assumed"}
     (assumed,) = of_simulation({"users": {"numbers": numbers}}, ["sasrec", "popularity"])
@@ -117,7 +126,9 @@ def test_what_is_assumed_and_why_nothing_is_compared_is_said() -> None:
 
 @pytest.mark.filterwarnings("error")
 def test_a_rate_that_is_the_same_for_everybody_is_no_error() -> None:
-    """Its variance is a rounding above or below 0; the means are said, and nothing is made of a difference."""
+    """Its variance is a rounding above or below 0; the means are said, and nothing is made of a
+    difference.
+    """
     for seed in range(60):
         rng = np.random.default_rng(seed)
         table = pd.DataFrame({"bucket": np.where(np.arange(40) % 2, "a", "b"), "came_before": 1.0})

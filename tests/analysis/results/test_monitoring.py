@@ -6,21 +6,34 @@ import pytest
 from scipy import stats
 
 from analysis.metrics import METRICS
-from analysis.results.monitoring import Daily, effects, look_correlation, monitor, relative_information, since_exposure
+from analysis.results.monitoring import (
+    Daily,
+    effects,
+    look_correlation,
+    monitor,
+    relative_information,
+    since_exposure,
+)
 from analysis.results.segments import by_segment
 
 
-def daily(n: int, days: int, lift: float | np.ndarray = 0.0, seed: int = 0, keep: float = 1.0) -> Daily:
+def daily(
+    n: int, days: int, lift: float | np.ndarray = 0.0, seed: int = 0, keep: float = 1.0
+) -> Daily:
     rng = np.random.default_rng(seed)
     taste = rng.gamma(3.0, 1.0, (n, 1))
     arm = rng.integers(0, 2, n)
     grown = 1 + arm[:, None] * np.broadcast_to(lift, days)
     x = rng.poisson(taste * grown * keep ** np.arange(days)).astype(np.float32)
-    return Daily(pd.DataFrame({"user": np.arange(n), "bucket": np.where(arm, "b", "a")}), {"clicks": x})
+    return Daily(
+        pd.DataFrame({"user": np.arange(n), "bucket": np.where(arm, "b", "a")}), {"clicks": x}
+    )
 
 
 def test_information_of_lasting_users_is_the_ratio_of_variances() -> None:
-    """Rates of d days of users with a lasting taste: information is 1 over (between + within / d)."""
+    """Rates of d days of users with a lasting taste: information is 1 over (between +
+    within / d).
+    """
     found = daily(40_000, 8)
     values = found.totals["clicks"].cumsum(1)
     for name in "ab":
@@ -57,7 +70,10 @@ def test_a_fading_effect_is_seen_and_a_lasting_one_is_not() -> None:
     fading = effects(daily(6000, 8, 0.3 * 0.6 ** np.arange(8)), METRICS["clicks"], "a", "b")
     assert fading["slope"] < 0
     assert fading["pvalue"] < 0.001
-    errors = [effects(daily(800, 6, 0.2, seed=s), METRICS["clicks"], "a", "b")["pvalue"] < 0.05 for s in range(150)]
+    errors = [
+        effects(daily(800, 6, 0.2, seed=s), METRICS["clicks"], "a", "b")["pvalue"] < 0.05
+        for s in range(150)
+    ]
     low, high = stats.binom.interval(0.999, 150, 0.05)
     assert low <= sum(errors) <= high
 
@@ -75,9 +91,13 @@ def test_segments_differ_only_where_they_do() -> None:
     n = 8000
     arm, kind = rng.integers(0, 2, n), rng.integers(0, 2, n)
     table = pd.DataFrame(
-        {"bucket": np.where(arm, "b", "a"), "kind": np.array(["x", "y"])[kind], "colour": rng.choice(["red", "blue"], n),
-         "clicks": rng.poisson(4 * (1 + 0.2 * arm * kind)).astype(float)}
-    )  # fmt: skip
+        {
+            "bucket": np.where(arm, "b", "a"),
+            "kind": np.array(["x", "y"])[kind],
+            "colour": rng.choice(["red", "blue"], n),
+            "clicks": rng.poisson(4 * (1 + 0.2 * arm * kind)).astype(float),
+        }
+    )
     found = by_segment(table, ["kind", "colour"], METRICS["clicks"], "a", ["b", "a"])
     tests = {test["segment"]: test["pvalue_adjusted"] for test in found["tests"]}
     assert tests["kind"] < 0.001

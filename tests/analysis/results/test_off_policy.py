@@ -28,7 +28,9 @@ def test_off_policy_by_hand() -> None:
     assert found.dr.value == pytest.approx(0.5 + (w @ (np.array(y) - 0.5)) / 4)
     assert found.effective_n == pytest.approx(49 / 21)
     assert found.ips.standard_error == pytest.approx(stats.sem(w * y), **EXACT)
-    assert (found.largest_weight, found.matched, found.mean_weight) == pytest.approx((4.0, 0.75, 7 / 4))
+    assert (found.largest_weight, found.matched, found.mean_weight) == pytest.approx(
+        (4.0, 0.75, 7 / 4)
+    )
 
 
 def test_the_same_policy_is_the_mean_of_the_log() -> None:
@@ -49,9 +51,15 @@ def test_rows_of_one_user_count_as_one() -> None:
 
 
 def test_off_policy_intervals_cover_the_truth() -> None:
-    """Softmax logging over 8 items in 5 contexts, another softmax as target; 600 logs of 2,000 rows."""
+    """Softmax logging over 8 items in 5 contexts, another softmax as target; 600 logs of 2,000
+    rows.
+    """
     rng = np.random.default_rng(8)
-    logits, wants, click = rng.normal(size=(5, 8)), rng.normal(size=(5, 8)), rng.uniform(0.05, 0.6, (5, 8))
+    logits, wants, click = (
+        rng.normal(size=(5, 8)),
+        rng.normal(size=(5, 8)),
+        rng.uniform(0.05, 0.6, (5, 8)),
+    )
     p, q = (np.exp(x) / np.exp(x).sum(1, keepdims=True) for x in (logits, wants))
     truth = (q * click).sum(1).mean()
     model = np.clip(click + rng.normal(0, 0.1, click.shape), 0, 1)  # a wrong model of the reward
@@ -60,7 +68,9 @@ def test_off_policy_intervals_cover_the_truth() -> None:
         x = rng.integers(0, 5, 2000)
         a = (rng.random((2000, 1)) > p.cumsum(1)[x]).sum(1).clip(max=7)
         y = (rng.random(2000) < click[x, a]) * 1.0
-        found = off_policy(y, p[x, a], q[x, a], predicted=model[x, a], predicted_target=(q * model).sum(1)[x])
+        found = off_policy(
+            y, p[x, a], q[x, a], predicted=model[x, a], predicted_target=(q * model).sum(1)[x]
+        )
         for name in inside:
             estimate = getattr(found, name)
             inside[name] += estimate.low <= truth <= estimate.high
@@ -68,35 +78,54 @@ def test_off_policy_intervals_cover_the_truth() -> None:
     assert all(low <= count <= high for count in inside.values()), inside
 
 
-def test_contenders_are_estimated_from_an_arm_with_known_propensities(experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    e = experiment(policies=("itemknn", "popularity", "uniform"), users=240, days=3.0, off_policy=True, truth=True)
+def test_contenders_are_estimated_from_an_arm_with_known_propensities(
+    experiment, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
+    e = experiment(
+        policies=("itemknn", "popularity", "uniform"),
+        users=240,
+        days=3.0,
+        off_policy=True,
+        truth=True,
+    )
     found = simulate(e, out=str(tmp_path / "run"))
     rows = {row["arm"]: row for row in found.results["off_policy"]["rows"]}
     assert set(rows) == {"itemknn", "popularity"}
     plain = simulate(replace(e, off_policy=False), out=str(tmp_path / "plain"))
-    pd.testing.assert_frame_equal(found.impressions("uniform"), plain.impressions("uniform"), check_exact=True)
-    pd.testing.assert_frame_equal(found.impressions("itemknn"), plain.impressions("itemknn"), check_exact=True)
+    pd.testing.assert_frame_equal(
+        found.impressions("uniform"), plain.impressions("uniform"), check_exact=True
+    )
+    pd.testing.assert_frame_equal(
+        found.impressions("itemknn"), plain.impressions("itemknn"), check_exact=True
+    )
     for row in rows.values():
         assert row["logger"] == "uniform"
         assert 0 < row["effective_n"] < row["rows"]
         assert row["snips"]["low"] < row["snips"]["value"] < row["snips"]["high"]
         assert row["dr"]["low"] < row["dr"]["value"] < row["dr"]["high"]
     shown = pd.concat(
-        pd.read_parquet(f) for f in (tmp_path / "run" / "off_policy" / "bucket=uniform").rglob("*.parquet")
+        pd.read_parquet(f)
+        for f in (tmp_path / "run" / "off_policy" / "bucket=uniform").rglob("*.parquet")
     )
     hits = (shown["item"] == shown["would popularity"]).sum()
     assert rows["popularity"]["matched"] == pytest.approx(hits / len(shown))
-    assert "Off-policy cross-check" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "Off-policy cross-check" in (tmp_path / "run" / "report.html").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_without_propensities_the_report_says_what_is_missing(experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    found = simulate(experiment(policies=("itemknn", "popularity"), off_policy=True), out=str(tmp_path / "run"))
+    found = simulate(
+        experiment(policies=("itemknn", "popularity"), off_policy=True), out=str(tmp_path / "run")
+    )
     assert found.results["off_policy"]["rows"] == []
     assert "no arm shows at random" in (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
 
 
 def test_off_policy_from_a_table(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
-    frame = pd.DataFrame({"clicked": [1, 0, 1, 0], "p": [0.5, 0.25, 0.25, 0.5], "target": [1.0, 1.0, 0.0, 0.5]})
+    frame = pd.DataFrame(
+        {"clicked": [1, 0, 1, 0], "p": [0.5, 0.25, 0.25, 0.5], "target": [1.0, 1.0, 0.0, 0.5]}
+    )
     frame.to_csv(tmp_path / "log.csv", index=False)
     table = ["--table", str(tmp_path / "log.csv"), "--columns"]
     assert ope.main([*table, "reward=clicked,logging=p"]) == 0

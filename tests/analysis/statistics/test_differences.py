@@ -1,4 +1,6 @@
-"""Reference values: every public function of `analysis` against an independent library or a published number."""
+"""Reference values: every public function of `analysis` against an independent library or a
+published number.
+"""
 
 import math
 from dataclasses import fields
@@ -50,7 +52,12 @@ def arms() -> tuple[np.ndarray, np.ndarray]:
         taste = rng.gamma(2.0, 1.0, n)
         shown, before = rng.poisson(20, n) + 1.0, rng.poisson(15, n) + 1.0
         return np.column_stack(
-            [rng.poisson(lift * taste * shown / 10), shown, rng.poisson(taste * before / 10), before]
+            [
+                rng.poisson(lift * taste * shown / 10),
+                shown,
+                rng.poisson(taste * before / 10),
+                before,
+            ]
         )
 
     return arm(300, 1.0), arm(420, 1.2)
@@ -63,15 +70,21 @@ def tea(metric: object, arms: tuple[np.ndarray, np.ndarray]) -> object:
         cov = np.cov(x, rowvar=False)
         names = "abcd"
         return Aggregates(
-            count_=len(x), mean_=dict(zip(names, x.mean(0).tolist())),
+            count_=len(x),
+            mean_=dict(zip(names, x.mean(0).tolist())),
             var_={n: float(cov[i, i]) for i, n in enumerate(names)},
-            cov_={(m, n): float(cov[i, j]) for i, m in enumerate(names) for j, n in enumerate(names) if i < j},
-        )  # fmt: skip
+            cov_={
+                (m, n): float(cov[i, j])
+                for i, m in enumerate(names)
+                for j, n in enumerate(names)
+                if i < j
+            },
+        )
 
     return metric.analyze_aggregates(aggregate(arms[0]), aggregate(arms[1]))  # type: ignore[attr-defined]
 
 
-# -- means ------------------------------------------------------------------------------------------------------------
+# -- means -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("equal_var", [False, True])
@@ -93,7 +106,9 @@ def test_means_with_a_normal_statistic_are_statsmodels_ztest(arms) -> None:  # t
     compare = weighted.CompareMeans.from_data(b, a)
     statistic, pvalue = compare.ztest_ind(usevar="unequal")
     assert (found.statistic, found.pvalue) == pytest.approx((statistic, pvalue), **EXACT)
-    assert (found.low, found.high) == pytest.approx(compare.zconfint_diff(usevar="unequal"), **EXACT)
+    assert (found.low, found.high) == pytest.approx(
+        compare.zconfint_diff(usevar="unequal"), **EXACT
+    )
 
 
 def test_sufficient_statistics_say_what_values_say_one_by_one_and_many_at_once(arms) -> None:  # type: ignore[no-untyped-def]
@@ -102,11 +117,17 @@ def test_sufficient_statistics_say_what_values_say_one_by_one_and_many_at_once(a
     wanted = stats.ttest_ind_from_stats(
         b.mean(), b.std(ddof=1), len(b), a.mean(), a.std(ddof=1), len(a), equal_var=False
     )
-    assert mean_difference(Summary.of(a), Summary.of(b)).pvalue == pytest.approx(wanted.pvalue, **EXACT)
-    many = Summary(np.array([len(a), len(a)]), np.array([a.mean()] * 2), np.array([a.var(ddof=1)] * 2))
+    assert mean_difference(Summary.of(a), Summary.of(b)).pvalue == pytest.approx(
+        wanted.pvalue, **EXACT
+    )
+    many = Summary(
+        np.array([len(a), len(a)]), np.array([a.mean()] * 2), np.array([a.var(ddof=1)] * 2)
+    )
     found = mean_difference(many, b)
     for field in fields(plain):
-        assert np.asarray(getattr(found, field.name)) == pytest.approx(getattr(plain, field.name), rel=1e-12)
+        assert np.asarray(getattr(found, field.name)) == pytest.approx(
+            getattr(plain, field.name), rel=1e-12
+        )
 
 
 @pytest.mark.parametrize("use_t", [True, False])
@@ -128,9 +149,13 @@ def test_there_is_no_lift_over_a_control_that_is_not_above_0() -> None:
 
 def test_the_delta_interval_of_a_lift_by_hand() -> None:
     # Control 10 with variance of the mean .04, treatment 11 with .05: ratio 1.1.
-    _, low, high = relative_lift(Summary(100, 10.0, 4.0), Summary(100, 11.0, 5.0), method="delta", use_t=False)
+    _, low, high = relative_lift(
+        Summary(100, 10.0, 4.0), Summary(100, 11.0, 5.0), method="delta", use_t=False
+    )
     error = math.sqrt(0.05 / 100 + 1.21 * 0.04 / 100)
-    assert (low, high) == pytest.approx((0.1 - 1.959963985 * error, 0.1 + 1.959963985 * error), rel=1e-8)
+    assert (low, high) == pytest.approx(
+        (0.1 - 1.959963985 * error, 0.1 + 1.959963985 * error), rel=1e-8
+    )
 
 
 def test_fieller_is_the_set_of_ratios_that_are_not_rejected() -> None:
@@ -150,7 +175,7 @@ def test_fieller_is_the_delta_method_where_the_control_is_sure() -> None:
     assert exact == pytest.approx(delta, rel=1e-5)
 
 
-# -- proportions and ratios -------------------------------------------------------------------------------------------
+# -- proportions and ratios ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("interval", ["newcomb", "wald", "agresti-caffo"])
@@ -166,7 +191,9 @@ def test_proportions_are_statsmodels(interval: str) -> None:
 
 def test_the_interval_of_a_risk_ratio_is_statsmodels() -> None:
     found = proportion_difference(120, 1000, 150, 1100)
-    low, high = proportion.confint_proportions_2indep(150, 1100, 120, 1000, compare="ratio", method="log")
+    low, high = proportion.confint_proportions_2indep(
+        150, 1100, 120, 1000, compare="ratio", method="log"
+    )
     assert (1 + found.lift_low, 1 + found.lift_high) == pytest.approx((low, high), **EXACT)
 
 
@@ -182,8 +209,12 @@ def test_one_sided_proportions() -> None:
 def test_ratios_are_tea_tastings(arms, use_t: bool) -> None:  # type: ignore[no-untyped-def]
     wanted = tea(tt.RatioOfMeans("a", "b", use_t=use_t), arms)
     found = ratio_difference(arms[0][:, :2], arms[1][:, :2], use_t=use_t)
-    assert (found.control, found.treatment) == pytest.approx((wanted.control, wanted.treatment), **EXACT)
-    assert (found.low, found.high) == pytest.approx((wanted.effect_size_ci_lower, wanted.effect_size_ci_upper), **EXACT)
+    assert (found.control, found.treatment) == pytest.approx(
+        (wanted.control, wanted.treatment), **EXACT
+    )
+    assert (found.low, found.high) == pytest.approx(
+        (wanted.effect_size_ci_lower, wanted.effect_size_ci_upper), **EXACT
+    )
     assert found.pvalue == pytest.approx(wanted.pvalue, **EXACT)
     assert found.lift_high == pytest.approx(wanted.rel_effect_size_ci_upper, **EXACT)
 
@@ -191,12 +222,14 @@ def test_ratios_are_tea_tastings(arms, use_t: bool) -> None:  # type: ignore[no-
 def test_a_ratio_has_the_spread_that_a_bootstrap_over_users_finds(arms) -> None:  # type: ignore[no-untyped-def]
     a, b = arms[0][:, :2], arms[1][:, :2]
     found = ratio_difference(Joint.of(a), Joint.of(b))
-    drawn = bootstrap_difference(a, b, lambda x: float(x[:, 0].sum() / x[:, 1].sum()), resamples=2000)
+    drawn = bootstrap_difference(
+        a, b, lambda x: float(x[:, 0].sum() / x[:, 1].sum()), resamples=2000
+    )
     assert drawn.difference == pytest.approx(found.difference, rel=1e-12)
     assert drawn.standard_error == pytest.approx(found.standard_error, rel=0.06)
 
 
-# -- CUPED ------------------------------------------------------------------------------------------------------------
+# -- CUPED -----------------------------------------------------------------------------------------
 
 
 def test_cuped_of_a_mean_is_tea_tastings(arms) -> None:  # type: ignore[no-untyped-def]
@@ -216,7 +249,8 @@ def test_cuped_with_several_covariates_is_least_squares(arms) -> None:  # type: 
     fit = sm.OLS(both[:, 0], sm.add_constant(np.column_stack([treated, both[:, 2:]]))).fit()
     assert found.adjusted.difference == pytest.approx(fit.params[1], **EXACT)
     assert found.theta == pytest.approx(fit.params[2:], **EXACT)
-    assert found.adjusted.standard_error == pytest.approx(fit.bse[1], rel=0.05)  # there the residuals are pooled
+    # there the residuals are pooled
+    assert found.adjusted.standard_error == pytest.approx(fit.bse[1], rel=0.05)
     assert n == len(both)
 
 
@@ -235,7 +269,7 @@ def test_cuped_from_sufficient_statistics(arms) -> None:  # type: ignore[no-unty
     assert cuped(*joint).adjusted.pvalue == pytest.approx(plain.adjusted.pvalue, rel=1e-12)
 
 
-# -- guardrails -------------------------------------------------------------------------------------------------------
+# -- guardrails ------------------------------------------------------------------------------------
 
 
 def test_non_inferiority_with_an_absolute_margin_is_a_shifted_t_test(arms) -> None:  # type: ignore[no-untyped-def]
@@ -258,17 +292,36 @@ def test_a_relative_margin_is_fiellers_bound(higher: bool) -> None:
     edge = non_inferiority(a, b, at_bound, higher_is_better=higher, use_t=False)
     assert edge.pvalue == pytest.approx(0.025, rel=1e-6)
     assert non_inferiority(a, b, at_bound * 1.01, higher_is_better=higher, use_t=False).not_worse
-    assert not non_inferiority(a, b, at_bound * 0.99, higher_is_better=higher, use_t=False).not_worse
+    assert not non_inferiority(
+        a, b, at_bound * 0.99, higher_is_better=higher, use_t=False
+    ).not_worse
 
 
 def test_chance_to_win_is_the_normal_tail() -> None:
     assert chance_to_win(0.5, 0.25) == pytest.approx(stats.norm.cdf(2.0), **EXACT)
 
 
-# -- many -------------------------------------------------------------------------------------------------------------
+# -- many ------------------------------------------------------------------------------------------
 
-PVALUES = np.array([0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240, 0.4262, 0.5719, 0.6528,
-                    0.7590, 1.0])  # fmt: skip
+PVALUES = np.array(
+    [
+        0.0001,
+        0.0004,
+        0.0019,
+        0.0095,
+        0.0201,
+        0.0278,
+        0.0298,
+        0.0344,
+        0.0459,
+        0.3240,
+        0.4262,
+        0.5719,
+        0.6528,
+        0.7590,
+        1.0,
+    ]
+)
 
 
 def test_benjamini_hochberg_on_their_own_example() -> None:
@@ -286,19 +339,26 @@ def test_holm_on_the_same_example() -> None:
 
 
 @pytest.mark.parametrize(
-    ("counts", "weights"), [([520, 480], None), ([821_588, 815_482], [0.5, 0.5]), ([310, 290, 180], [0.4, 0.4, 0.2])]
+    ("counts", "weights"),
+    [([520, 480], None), ([821_588, 815_482], [0.5, 0.5]), ([310, 290, 180], [0.4, 0.4, 0.2])],
 )
 def test_sample_ratio_is_chi_square(counts: list[int], weights: list[float] | None) -> None:
     found = sample_ratio(counts, weights)
     share = np.ones(len(counts)) / len(counts) if weights is None else np.array(weights)
     wanted = stats.chisquare(counts, np.sum(counts) * share)
-    assert (found.statistic, found.pvalue) == pytest.approx((wanted.statistic, wanted.pvalue), **EXACT)
-    by_name = sample_ratio({str(i): c for i, c in enumerate(counts)}, {str(i): 7 * s for i, s in enumerate(share)})
+    assert (found.statistic, found.pvalue) == pytest.approx(
+        (wanted.statistic, wanted.pvalue), **EXACT
+    )
+    by_name = sample_ratio(
+        {str(i): c for i, c in enumerate(counts)}, {str(i): 7 * s for i, s in enumerate(share)}
+    )
     assert by_name.pvalue == pytest.approx(found.pvalue, rel=1e-9)
 
 
 def test_sample_ratio_on_a_published_example() -> None:
-    """Kohavi, Tang and Xu 2020, chapter 21: 821,588 against 815,482 users of a planned half have p = 1.8e-6."""
+    """Kohavi, Tang and Xu 2020, chapter 21: 821,588 against 815,482 users of a planned half have p
+    = 1.8e-6.
+    """
     assert sample_ratio([821_588, 815_482]).pvalue == pytest.approx(1.8e-6, rel=0.05)
 
 
@@ -313,7 +373,7 @@ def test_interaction_is_cochrans_q() -> None:
     )
 
 
-# -- quantiles --------------------------------------------------------------------------------------------------------
+# -- quantiles -------------------------------------------------------------------------------------
 
 
 def test_a_bootstrap_with_given_rows_by_hand(arms) -> None:  # type: ignore[no-untyped-def]
@@ -322,10 +382,14 @@ def test_a_bootstrap_with_given_rows_by_hand(arms) -> None:  # type: ignore[no-u
     rows = rng.integers(0, 50, (200, 50)), rng.integers(0, 60, (200, 60))
     found = bootstrap_difference(a, b, np.median, indices=rows)  # type: ignore[arg-type]
     spread = np.median(b[rows[1]], axis=1) - np.median(a[rows[0]], axis=1)
-    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(spread, [0.025, 0.975])), **EXACT)
+    assert (found.low, found.high) == pytest.approx(
+        tuple(np.quantile(spread, [0.025, 0.975])), **EXACT
+    )
     assert found.standard_error == pytest.approx(spread.std(ddof=1), **EXACT)
     same = quantile_difference(a, b, 0.5, indices=rows)
-    assert (same.difference, same.low, same.high) == pytest.approx((found.difference, found.low, found.high), **EXACT)
+    assert (same.difference, same.low, same.high) == pytest.approx(
+        (found.difference, found.low, found.high), **EXACT
+    )
 
 
 def test_a_bootstrap_of_means_is_scipys_with_the_same_rows() -> None:
@@ -334,7 +398,9 @@ def test_a_bootstrap_of_means_is_scipys_with_the_same_rows() -> None:
     zero = np.zeros(2)
     rows = np.random.default_rng(9).integers(0, 80, (500, 80))
     found = bootstrap_difference(zero, x, np.mean, indices=(np.zeros((500, 2), int), rows))  # type: ignore[arg-type]
-    wanted = stats.bootstrap((x,), np.mean, n_resamples=500, method="percentile", random_state=np.random.default_rng(9))
+    wanted = stats.bootstrap(
+        (x,), np.mean, n_resamples=500, method="percentile", random_state=np.random.default_rng(9)
+    )
     assert (found.low, found.high) == pytest.approx(tuple(wanted.confidence_interval), **EXACT)
 
 
@@ -348,7 +414,7 @@ def test_ranks_drawn_binomially_spread_as_the_bootstrap_does() -> None:
         assert fast.standard_error == pytest.approx(slow.standard_error, rel=0.06)
 
 
-# -- refusals ---------------------------------------------------------------------------------------------------------
+# -- refusals --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -356,7 +422,10 @@ def test_ranks_drawn_binomially_spread_as_the_bootstrap_does() -> None:
     [
         (lambda: mean_difference([1.0], [1.0, 2.0]), "at least 2"),
         (lambda: mean_difference([1.0, np.nan], [1.0, 2.0]), "1 of 2 values are missing"),
-        (lambda: mean_difference([1.0, 2.0], [1.0, 2.0], alternative="bigger"), "alternative 'bigger'"),
+        (
+            lambda: mean_difference([1.0, 2.0], [1.0, 2.0], alternative="bigger"),
+            "alternative 'bigger'",
+        ),
         (lambda: ratio_difference([[1, 0], [2, 0]], [[1, 1], [2, 1]]), "denominator sums to 0"),
         (lambda: cuped([1.0, 2.0], [1.0, 3.0], [1.0, 1.0], [1.0, 1.0]), "does not vary"),
         (lambda: holm([0.5, 1.5]), "between 0 and 1"),
@@ -365,15 +434,24 @@ def test_ranks_drawn_binomially_spread_as_the_bootstrap_does() -> None:
         (lambda: spending_bounds([0.5, 1.0], spending="wang"), "unknown"),
         (lambda: sample_size(1.0, 0.0), "effect of 0"),
         (lambda: minimum_detectable_effect(1.0, 0), "users in both arms"),
-        (lambda: off_policy([1.0, 0.0], [0.5, np.nan], [1.0, 1.0]), "1 of 2 rows have no propensity"),
-        (lambda: off_policy([1.0, 0.0], [0.5, 0.5], [1.0, 1.0], predicted=[0.1, 0.1]), "go together"),
+        (
+            lambda: off_policy([1.0, 0.0], [0.5, np.nan], [1.0, 1.0]),
+            "1 of 2 rows have no propensity",
+        ),
+        (
+            lambda: off_policy([1.0, 0.0], [0.5, 0.5], [1.0, 1.0], predicted=[0.1, 0.1]),
+            "go together",
+        ),
         (lambda: quantile_difference([1.0, 2.0], [1.0, 2.0], 1.5), "quantile"),
         (lambda: non_inferiority([1.0, 2.0], [1.0, 2.0], -0.1), "margin"),
         (lambda: non_inferiority([-1.0, -2.0], [-1.0, -2.0], 0.1), "not above 0"),
         (lambda: bootstrap_difference([1.0, np.nan], [1.0, 2.0], np.mean), "missing"),  # type: ignore[arg-type]
         (lambda: bootstrap_difference([1.0, 2.0], [1.0, 2.0], np.mean, resamples=0), "resamples"),  # type: ignore[arg-type]
         (lambda: off_policy([1.0, np.nan], [0.5, 0.5], [1.0, 1.0]), "rewards are missing"),
-        (lambda: off_policy([1.0, 0.0], [0.5, 0.5], [1.0, 1.0], cluster=[1]), "1 values of cluster"),
+        (
+            lambda: off_policy([1.0, 0.0], [0.5, 0.5], [1.0, 1.0], cluster=[1]),
+            "1 values of cluster",
+        ),
         (lambda: sample_size(1.0, 0.1, alternative="foo"), "alternative cannot be foo"),
         (lambda: sample_size(1.0, 0.1, looks=2.5), "looks cannot be 2.5"),  # type: ignore[arg-type]
         (lambda: sample_size(1.0, 0.1, looks=3, alternative="greater"), "two-sided"),

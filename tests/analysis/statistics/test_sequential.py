@@ -19,7 +19,9 @@ EXACT = {"rel": 1e-6}
 
 def test_the_sequential_sample_ratio_is_the_bayes_factor_of_a_dirichlet() -> None:
     x, share, c = np.array([60.0, 40.0]), np.array([0.5, 0.5]), 100.0
-    wanted = stats.dirichlet_multinomial.pmf(x, c * share, 100) / stats.multinomial.pmf(x, 100, share)
+    wanted = stats.dirichlet_multinomial.pmf(x, c * share, 100) / stats.multinomial.pmf(
+        x, 100, share
+    )
     assert sequential_sample_ratio([x], share, c)[0] == pytest.approx(min(1 / wanted, 1), **EXACT)
 
 
@@ -29,10 +31,14 @@ def test_the_sequential_sample_ratio_rarely_errs_and_finds_a_broken_split() -> N
     wrong = [sequential_sample_ratio(run, [0.5, 0.25, 0.25])[-1] < 0.05 for run in looks]
     assert np.mean(wrong) <= 0.05
     broken = rng.multinomial(200, [0.46, 0.27, 0.27], (100, 30)).cumsum(axis=1)
-    assert np.mean([sequential_sample_ratio(run, [0.5, 0.25, 0.25])[-1] < 0.05 for run in broken]) > 0.8
+    assert (
+        np.mean([sequential_sample_ratio(run, [0.5, 0.25, 0.25])[-1] < 0.05 for run in broken])
+        > 0.8
+    )
 
 
-# Lan and DeMets bounds, two-sided .05, half per side, equally spaced looks; as in the tables of ldbounds and gsDesign.
+# Lan and DeMets bounds, two-sided .05, half per side, equally spaced looks; as in the tables of
+# ldbounds and gsDesign.
 PUBLISHED = {
     ("obrien_fleming", 2): [2.9626, 1.9686],
     ("obrien_fleming", 3): [3.7103, 2.5114, 1.9930],
@@ -50,10 +56,13 @@ def test_bounds_are_the_published_ones(spending: str, looks: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("looks", "constant", "power"), [(5, 2.413, 0), (5, 2.040, 0.5), (2, 2.178, 0), (2, 1.977, 0.5), (10, 2.555, 0)]
+    ("looks", "constant", "power"),
+    [(5, 2.413, 0), (5, 2.040, 0.5), (2, 2.178, 0), (2, 1.977, 0.5), (10, 2.555, 0)],
 )
 def test_classical_bounds_spend_five_per_cent(looks: int, constant: float, power: float) -> None:
-    """Constants of Pocock (1977) and O'Brien and Fleming (1979), from Jennison and Turnbull 2000, tables 2.1 and 2.3."""
+    """Constants of Pocock (1977) and O'Brien and Fleming (1979), from Jennison and Turnbull 2000,
+    tables 2.1 and 2.3.
+    """
     t = np.arange(1, looks + 1) / looks
     up, down = crossing_probabilities(t, constant * (1 / t) ** power)
     assert up.sum() + down.sum() == pytest.approx(0.05, abs=1e-4)
@@ -62,9 +71,9 @@ def test_classical_bounds_spend_five_per_cent(looks: int, constant: float, power
 def test_unequal_looks_against_a_multivariate_normal() -> None:
     t = np.array([0.3, 0.45, 1.0])
     bounds = spending_bounds(t, 0.05, "pocock")
-    stays = stats.multivariate_normal(cov=np.sqrt(np.minimum.outer(t, t) / np.maximum.outer(t, t))).cdf(
-        bounds, lower_limit=-bounds
-    )
+    stays = stats.multivariate_normal(
+        cov=np.sqrt(np.minimum.outer(t, t) / np.maximum.outer(t, t))
+    ).cdf(bounds, lower_limit=-bounds)
     assert 1 - stays == pytest.approx(0.05, abs=1e-5)
     up, _ = crossing_probabilities(t, bounds, drift=2.8)
     moved = stats.multivariate_normal(
@@ -93,20 +102,25 @@ def test_the_interval_after_stopping_covers_and_its_middle_is_unbiased() -> None
     paths = rng.normal(drift / 5, np.sqrt(0.2), (300, 5)).cumsum(axis=1) / np.sqrt(t)
     crossed = np.abs(paths) >= bounds
     looks = np.where(crossed.any(1), crossed.argmax(1), 4)
-    found = [after_stopping(z[k], k + 1, t, bounds, 1 / np.sqrt(t[k])) for z, k in zip(paths, looks)]
+    found = [
+        after_stopping(z[k], k + 1, t, bounds, 1 / np.sqrt(t[k])) for z, k in zip(paths, looks)
+    ]
     inside = sum(f.low <= drift <= f.high for f in found)
     above = sum(f.estimate > drift for f in found)
     for count, rate in ((inside, 0.95), (above, 0.5)):
         low, high = stats.binom.interval(0.999, len(found), rate)
         assert low <= count <= high
     naive = np.mean([f.naive for f in found])
-    assert abs(np.median([f.estimate for f in found]) - drift) < naive - drift  # stopping early flatters the naive one
+    # stopping early flatters the naive one
+    assert abs(np.median([f.estimate for f in found]) - drift) < naive - drift
 
 
 def test_the_confidence_sequence_is_the_papers_formula() -> None:
     n, alpha = 400.0, 0.05
     rho2 = (-2 * math.log(alpha) + math.log(-2 * math.log(alpha) + 1)) / 1000
-    half = 1.5 * math.sqrt(2 * (n * rho2 + 1) / (n**2 * rho2) * math.log(math.sqrt(n * rho2 + 1) / alpha))
+    half = 1.5 * math.sqrt(
+        2 * (n * rho2 + 1) / (n**2 * rho2) * math.log(math.sqrt(n * rho2 + 1) / alpha)
+    )
     found = confidence_sequence(0.3, 1.5 / math.sqrt(n), n, optimal_n=1000)
     assert (found.low, found.high) == pytest.approx((0.3 - half, 0.3 + half), rel=1e-12)
     edge = confidence_sequence(half, 1.5 / math.sqrt(n), n, optimal_n=1000)

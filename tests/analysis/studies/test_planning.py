@@ -21,7 +21,7 @@ EXACT = {"rel": 1e-6}
 FAST = ["--users", "120", "--days", "2", "--warmup-days", "1", "--set", "threads=1", "--quiet"]
 
 
-# -- planning ---------------------------------------------------------------------------------------------------------
+# -- planning --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("ratio", [1.0, 0.5])
@@ -35,15 +35,21 @@ def test_sample_sizes_are_statsmodels(ratio: float, use_t: bool) -> None:
 
 
 def test_a_textbook_sample_size() -> None:
-    """Cohen 1988, table 2.4.1: 64 per arm find half a standard deviation with .80 at .05, two-sided."""
+    """Cohen 1988, table 2.4.1: 64 per arm find half a standard deviation with .80 at .05,
+    two-sided.
+    """
     assert math.ceil(sample_size(1.0, 0.5, use_t=True).n_control) == 64
     assert sample_size(1.0, 0.5, use_t=True).users == 128
-    assert sample_size(25.0, 0.05, mean=10.0).n_control == pytest.approx(sample_size(25.0, 0.5).n_control, **EXACT)
+    assert sample_size(25.0, 0.05, mean=10.0).n_control == pytest.approx(
+        sample_size(25.0, 0.5).n_control, **EXACT
+    )
 
 
 def test_the_detectable_effect_turns_the_sample_size_round() -> None:
     plan = sample_size(9.0, 0.25, ratio=0.5, variance_saved=0.3, looks=5)
-    found = minimum_detectable_effect(9.0, plan.n_control, plan.n_treatment, variance_saved=0.3, looks=5)
+    found = minimum_detectable_effect(
+        9.0, plan.n_control, plan.n_treatment, variance_saved=0.3, looks=5
+    )
     assert found == pytest.approx(0.25, rel=1e-6)
     wanted = smp.zt_ind_solve_power(nobs1=500, alpha=0.05, power=0.8)
     assert minimum_detectable_effect(1.0, 500) == pytest.approx(wanted, **EXACT)
@@ -65,15 +71,16 @@ def test_looks_of_pocock_spending_cost_users(looks: int, most: float) -> None:
     bounds = spending_bounds(t, spending="pocock")
     plan = sample_size(1.0, 0.1, power=power, looks=looks, spending="pocock")
     drift = 0.1 / math.sqrt(1 / plan.n_control + 1 / plan.n_treatment)
-    paths = np.random.default_rng(0).normal(drift / looks, math.sqrt(1 / looks), (100_000, looks)).cumsum(1) / np.sqrt(
-        t
-    )
+    paths = np.random.default_rng(0).normal(
+        drift / looks, math.sqrt(1 / looks), (100_000, looks)
+    ).cumsum(1) / np.sqrt(t)
     assert (np.abs(paths) >= bounds).any(1).mean() == pytest.approx(power, abs=0.005)
     assert plan.inflation == pytest.approx(most, abs=0.02)
-    assert sample_size(1.0, 0.1, looks=looks).inflation < 1.04  # O'Brien-Fleming's cost next to nothing
+    # O'Brien-Fleming's cost next to nothing
+    assert sample_size(1.0, 0.1, looks=looks).inflation < 1.04
 
 
-# -- planning -----------------------------------------------------------------------------------------------------------
+# -- planning --------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -88,13 +95,20 @@ def test_a_plan_from_a_run_agrees_with_its_report(three_days, tmp_path: Path, ca
     effect = found.effects.set_index("metric").loc["clicks"]
     spread = next(s for s in power.of_a_run(found.path) if s.metric == "clicks")
     row = power.budget(
-        [spread], float(spread.days[-1]), None, 2, {"alpha": 0.05, "power": 0.8, "spending": "obrien_fleming"}
+        [spread],
+        float(spread.days[-1]),
+        None,
+        2,
+        {"alpha": 0.05, "power": 0.8, "spending": "obrien_fleming"},
     )
     best = next(r for r in row if r["cuped"] and r["looks"] == 1)
     assert best["effect"] == pytest.approx(
         effect["detectable"], rel=0.25
     )  # there both arms' spread, here the control's
-    assert power.main(["--run", str(found.path), "--mde", "2%,5%", "--out", str(tmp_path / "plan")]) == 0
+    assert (
+        power.main(["--run", str(found.path), "--mde", "2%,5%", "--out", str(tmp_path / "plan")])
+        == 0
+    )
     assert "users per arm" in capsys.readouterr().out
     rows = json.loads((tmp_path / "plan" / "power.json").read_text())["rows"]
     by = {(r["metric"], r["effect"], r["cuped"], r["looks"] > 1): r["users_per_arm"] for r in rows}
@@ -109,7 +123,9 @@ def test_a_plan_from_a_table_and_from_two_numbers(tmp_path: Path, capsys) -> Non
     frame = pd.DataFrame({"clicks": before + rng.normal(10, 2, 5000), "past": before})
     frame.to_csv(tmp_path / "users.csv", index=False)
     (spread,) = power.of_a_table(tmp_path / "users.csv", {"value": "clicks", "before": "past"})
-    assert spread.plain[0] == pytest.approx(frame["clicks"].var() / frame["clicks"].mean() ** 2, rel=1e-9)
+    assert spread.plain[0] == pytest.approx(
+        frame["clicks"].var() / frame["clicks"].mean() ** 2, rel=1e-9
+    )
     r2 = frame["clicks"].corr(frame["past"]) ** 2
     assert spread.adjusted[0] == pytest.approx(spread.plain[0] * (1 - r2), rel=1e-9)
     assert power.main(["--mean", "10", "--variance", "25", "--mde", "2%"]) == 0
@@ -150,10 +166,12 @@ def test_a_plan_that_cannot_be_is_refused(words: list[str], said: str, capsys) -
     assert error.count("\n") == 1
 
 
-# -- stopping early -----------------------------------------------------------------------------------------------------
+# -- stopping early --------------------------------------------------------------------------------
 
 
-def test_a_test_ends_at_the_crossing_and_so_do_its_truth_worlds(experiment, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_test_ends_at_the_crossing_and_so_do_its_truth_worlds(
+    experiment, tmp_path: Path, monkeypatch
+) -> None:  # type: ignore[no-untyped-def]
     seen: list[int] = []
 
     def crossed(e: Experiment, folder: object, day: int) -> bool:
@@ -162,7 +180,12 @@ def test_a_test_ends_at_the_crossing_and_so_do_its_truth_worlds(experiment, tmp_
 
     monkeypatch.setattr(running, "_crossed", crossed)
     e = experiment(
-        policies=("itemknn", "popularity"), days=4.0, stop_early=True, learn_from="none", rounds=1, truth=True
+        policies=("itemknn", "popularity"),
+        days=4.0,
+        stop_early=True,
+        learn_from="none",
+        rounds=1,
+        truth=True,
     )
     found = simulate(e, out=str(tmp_path / "run"))
     assert seen == [1, 2]
@@ -180,12 +203,16 @@ def test_a_test_ends_at_the_crossing_and_so_do_its_truth_worlds(experiment, tmp_
 def test_looking_without_a_crossing_changes_nothing(three_days, experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     plain, e = (
         three_days,
-        experiment(policies=("itemknn", "popularity"), users=240, days=3.0, truth=False, stop_early=True),
+        experiment(
+            policies=("itemknn", "popularity"), users=240, days=3.0, truth=False, stop_early=True
+        ),
     )
     looked = simulate(e, out=str(tmp_path / "looked"))
     assert looked.results["manifest"].get("stopped_day") is None
     for arm in ("itemknn", "popularity"):
-        pd.testing.assert_frame_equal(plain.impressions(arm), looked.impressions(arm), check_exact=True)
+        pd.testing.assert_frame_equal(
+            plain.impressions(arm), looked.impressions(arm), check_exact=True
+        )
 
 
 def test_the_monitor_that_stops_is_the_reports(three_days) -> None:  # type: ignore[no-untyped-def]
@@ -212,8 +239,17 @@ def test_salts_are_the_buckets_own() -> None:
 
 
 def test_frozen_arms_leave_nothing_but_chance(experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    """With nothing learned a bucket's users do in the split what they do in the global world of their arm."""
-    e = experiment(policies=("itemknn", "popularity"), learn_from="none", rounds=1, users=240, days=3.0, truth=True)
+    """With nothing learned a bucket's users do in the split what they do in the global world of
+    their arm.
+    """
+    e = experiment(
+        policies=("itemknn", "popularity"),
+        learn_from="none",
+        rounds=1,
+        users=240,
+        days=3.0,
+        truth=True,
+    )
     found = simulate(e, out=str(tmp_path / "run")).results
     estimate = next(row for row in found["effects"]["rows"] if row["role"] == "primary")
     assert found["read_out"]["itemknn"] == pytest.approx(estimate["lift"], rel=1e-9)

@@ -23,13 +23,17 @@ from analysis.studies.resplit import Outcomes, by_session, joint, verdicts
 from simulator import simulate, study
 
 
-def outcomes(n: int = 500, days: int = 5, seed: int = 0, lift: float = 0.0, before: bool = True) -> Outcomes:
+def outcomes(
+    n: int = 500, days: int = 5, seed: int = 0, lift: float = 0.0, before: bool = True
+) -> Outcomes:
     rng = np.random.default_rng(seed)
     taste = rng.gamma(2.0, 1.0, (n, 1))
     shown = rng.poisson(8, (n, days)) + 1.0
     control = {"clicks": rng.poisson(taste * shown / 8) * 1.0, "impressions": shown}
     treatment = (
-        control if lift == 0 else {"clicks": rng.poisson((1 + lift) * taste * shown / 8) * 1.0, "impressions": shown}
+        control
+        if lift == 0
+        else {"clicks": rng.poisson((1 + lift) * taste * shown / 8) * 1.0, "impressions": shown}
     )
     past = {"impressions": rng.poisson(20, n) + 1.0, "clicks": rng.poisson(3 * taste[:, 0]) * 1.0}
     return Outcomes(control, treatment, past if before else {}, np.ones(n))
@@ -39,7 +43,7 @@ def salts(n: int, users: int) -> np.ndarray:
     return np.random.default_rng(9).integers(0, 2, (n, users)).astype(np.int8)
 
 
-# -- one log, many salts ------------------------------------------------------------------------------------------------
+# -- one log, many salts ---------------------------------------------------------------------------
 
 
 def test_statistics_of_many_splits_are_those_of_each() -> None:
@@ -65,10 +69,15 @@ def test_a_split_is_judged_as_the_report_judges_it(metric: str) -> None:
         table = pd.DataFrame({"bucket": np.where(own == 1, "b", "a"), **totals, "came_before": 1.0})
         plain = compare(table, METRICS[metric], "a", "b")
         assert found.lift["fixed"][i] == pytest.approx(plain["lift"], rel=1e-9)
-        assert (found.low["fixed"][i], found.high["fixed"][i]) == pytest.approx((plain["low"], plain["high"]), rel=1e-6)
+        assert (found.low["fixed"][i], found.high["fixed"][i]) == pytest.approx(
+            (plain["low"], plain["high"]), rel=1e-6
+        )
         table = table.assign(**{f"{name}_pre": x for name, x in data.before.items()})
-        adjusted = compare(table, METRICS[metric], "a", "b")  # ratios: another but as good a choice of covariates there
-        assert found.lift["cuped"][i] == pytest.approx(adjusted["lift"], abs=0.006 if metric == "clicks" else 0.02)
+        # ratios: another but as good a choice of covariates there
+        adjusted = compare(table, METRICS[metric], "a", "b")
+        assert found.lift["cuped"][i] == pytest.approx(
+            adjusted["lift"], abs=0.006 if metric == "clicks" else 0.02
+        )
         assert found.saved[i] == pytest.approx(adjusted["variance_saved"], abs=0.1)
 
 
@@ -97,7 +106,11 @@ def test_sessions_taken_as_independent_reject_too_often() -> None:
     assert wrong > 0.15
     totals = {"clicks": clicks[:, None], "sessions": n[:, None]}
     metric = Metric("x", "", "", "clicks", "sessions")
-    right = verdicts(Outcomes(totals, totals, {}, np.ones(600)), metric, assigned).rejected["fixed"].mean()
+    right = (
+        verdicts(Outcomes(totals, totals, {}, np.ones(600)), metric, assigned)
+        .rejected["fixed"]
+        .mean()
+    )
     assert right < 0.08
 
 
@@ -138,25 +151,51 @@ def test_correlation_of_looks_is_that_of_their_statistics() -> None:
     assert found == pytest.approx(np.corrcoef(np.array(z).T), abs=0.12)
 
 
-# -- the command ------------------------------------------------------------------------------------------------------
+# -- the command -----------------------------------------------------------------------------------
 
 FAST = ["--users", "120", "--days", "2", "--warmup-days", "1", "--set", "threads=1", "--quiet"]
 
 
-def test_aa_and_power_from_the_command(small_log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_aa_and_power_from_the_command(
+    small_log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     flags = [*FAST, "--log", str(small_log)]
-    assert study.main(["aa", "--policies", "popularity", "--runs", "300", "--out", str(tmp_path / "aa"), *flags]) == 0
+    assert (
+        study.main(
+            [
+                "aa",
+                "--policies",
+                "popularity",
+                "--runs",
+                "300",
+                "--out",
+                str(tmp_path / "aa"),
+                *flags,
+            ]
+        )
+        == 0
+    )
     found = json.loads((tmp_path / "aa" / "study.json").read_text())
     assert {row["metric"] for row in found["rows"]} == {*METRICS, "clicks per session"}
     assert found["users"] == 120
     assert (tmp_path / "aa" / "study.png").stat().st_size > 5000
     assert "in the 99.9 % band" in " ".join(capsys.readouterr().out.split())
-    words = ["power", "--policies", "itemknn,popularity", "--runs", "50", "--out", str(tmp_path / "power"), *flags]
+    words = [
+        "power",
+        "--policies",
+        "itemknn,popularity",
+        "--runs",
+        "50",
+        "--out",
+        str(tmp_path / "power"),
+        *flags,
+    ]
     assert study.main(words) == 0
     found = json.loads((tmp_path / "power" / "study.json").read_text())
     run_there = open_run(tmp_path / "power" / "world")
     arms = {
-        arm: of_run(run_there).table().query("bucket == @arm")["clicks"].mean() for arm in ("itemknn", "popularity")
+        arm: of_run(run_there).table().query("bucket == @arm")["clicks"].mean()
+        for arm in ("itemknn", "popularity")
     }
     row = next(r for r in found["rows"] if (r["metric"], r["method"]) == ("clicks", "fixed"))
     assert row["true_lift"] == pytest.approx(arms["itemknn"] / arms["popularity"] - 1, rel=1e-6)
@@ -183,7 +222,9 @@ def test_coverage_uses_fresh_users_and_another_truth(
         "--warmup-days",
         "1",
     ]
-    assert study.main([*words, "--log", str(small_log), "--quiet", "--out", str(tmp_path / "c")]) == 0
+    assert (
+        study.main([*words, "--log", str(small_log), "--quiet", "--out", str(tmp_path / "c")]) == 0
+    )
     found = json.loads((tmp_path / "c" / "study.json").read_text())
     assert (found["users"], found["truth_users"], found["replicates"]) == (60, 240, 6)
     for row in found["rows"]:
@@ -192,13 +233,19 @@ def test_coverage_uses_fresh_users_and_another_truth(
         assert row["expected_of_these_users"] == pytest.approx(wanted, rel=1e-5)
 
 
-def test_coverage_of_outcomes_whose_truth_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """400 replicates of 100 users out of a population of 50,000: intervals cover the population's effect as they say."""
+def test_coverage_of_outcomes_whose_truth_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """400 replicates of 100 users out of a population of 50,000: intervals cover the population's
+    effect as they say.
+    """
     data = outcomes(50_000, 2, lift=0.08)
     monkeypatch.setattr(studies, "open_run", lambda path: None)
     monkeypatch.setattr(studies, "_frozen", lambda r: None)
     monkeypatch.setattr(
-        studies, "_metrics", lambda r: ([METRICS["clicks"], METRICS["click_rate"]], ["clicks", "impressions"])
+        studies,
+        "_metrics",
+        lambda r: ([METRICS["clicks"], METRICS["click_rate"]], ["clicks", "impressions"]),
     )
     monkeypatch.setattr(studies, "_two_arms", lambda r: ("a", "b"))
     monkeypatch.setattr(studies, "outcomes_of", lambda r, names, arms: (data, None))
@@ -212,7 +259,9 @@ def test_coverage_of_outcomes_whose_truth_is_known(tmp_path: Path, monkeypatch: 
     assert all(row["inside"] for row in found["rows"])
     for row in found["rows"]:
         assert row["of_these_users"]["rate"] >= 0.93
-        assert row["of_these_users"]["rate"] == pytest.approx(row["expected_of_these_users"], abs=0.03)
+        assert row["of_these_users"]["rate"] == pytest.approx(
+            row["expected_of_these_users"], abs=0.03
+        )
 
 
 def test_replicates_speak_of_the_policy(small_log: Path, tmp_path: Path) -> None:
@@ -235,7 +284,9 @@ def test_replicates_speak_of_the_policy(small_log: Path, tmp_path: Path) -> None
     assert claim["worlds"] == 3
     assert len(set(true)) == 3
     assert claim["truth"]["mean"] == pytest.approx(np.mean(true))
-    assert claim["bias"]["mean"] == pytest.approx(np.mean([row["lift"] - row["true_lift"] for row in found["rows"]]))
+    assert claim["bias"]["mean"] == pytest.approx(
+        np.mean([row["lift"] - row["true_lift"] for row in found["rows"]])
+    )
 
 
 def test_bias_has_two_parts_that_add_up(small_log: Path, tmp_path: Path) -> None:
@@ -251,13 +302,21 @@ def test_bias_has_two_parts_that_add_up(small_log: Path, tmp_path: Path) -> None
         "--log",
         str(small_log),
     ]
-    assert study.main([*words, "--set", "training_delay_hours=1", "--out", str(tmp_path / "b")]) == 0
+    assert (
+        study.main([*words, "--set", "training_delay_hours=1", "--out", str(tmp_path / "b")]) == 0
+    )
     claim = json.loads((tmp_path / "b" / "study.json").read_text())["claims"][0]
-    assert claim["volume"]["mean"] + claim["sharing"]["mean"] == pytest.approx(claim["both"]["mean"])
+    assert claim["volume"]["mean"] + claim["sharing"]["mean"] == pytest.approx(
+        claim["both"]["mean"]
+    )
     assert claim["worlds"] == 2
     rows = json.loads((tmp_path / "b" / "study.json").read_text())["rows"]
-    assert claim["chance"]["mean"] == pytest.approx(np.mean([row["read_out"] - row["true_lift"] for row in rows]))
-    assert claim["volume"]["mean"] == pytest.approx(np.mean([row["own"] - row["read_out"] for row in rows]))
+    assert claim["chance"]["mean"] == pytest.approx(
+        np.mean([row["read_out"] - row["true_lift"] for row in rows])
+    )
+    assert claim["volume"]["mean"] == pytest.approx(
+        np.mean([row["own"] - row["read_out"] for row in rows])
+    )
     assert not (tmp_path / "b" / "seed-000-all" / "truth_worlds").exists()
 
 
@@ -271,7 +330,9 @@ def test_bias_has_two_parts_that_add_up(small_log: Path, tmp_path: Path) -> None
         (["aa", "--users", "none"], "--users wants a whole number"),
     ],
 )
-def test_a_study_that_cannot_be_is_refused(words: list[str], said: str, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_a_study_that_cannot_be_is_refused(
+    words: list[str], said: str, tmp_path: Path, capsys
+) -> None:  # type: ignore[no-untyped-def]
     out = [] if "--resume" in words else ["--out", str(tmp_path / "study")]
     assert study.main([*words, *out, "--quiet"]) == 2
     error = capsys.readouterr().err
@@ -280,6 +341,8 @@ def test_a_study_that_cannot_be_is_refused(words: list[str], said: str, tmp_path
 
 
 def test_a_log_with_retraining_is_not_split_again(experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    found = simulate(experiment(policies=("popularity",), learn_from="own", rounds=2), out=str(tmp_path / "run"))
+    found = simulate(
+        experiment(policies=("popularity",), learn_from="own", rounds=2), out=str(tmp_path / "run")
+    )
     with pytest.raises(AnalysisError, match="frozen policies alone"):
         studies.aa(found.path, salts(2, 5))

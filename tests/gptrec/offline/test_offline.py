@@ -28,7 +28,9 @@ def lines(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     text = []
     for user in range(80):
-        step = np.cumsum(np.where(rng.random(int(rng.integers(3, 25))) < 0.8, 1, rng.integers(1, 40)))
+        step = np.cumsum(
+            np.where(rng.random(int(rng.integers(3, 25))) < 0.8, 1, rng.integers(1, 40))
+        )
         text.append(" ".join([f"u{user}", *(f"i{(i + user) % 40}" for i in step)]))
     path = tmp_path_factory.mktemp("data") / "ring.txt"
     path.write_text("\n".join(text) + "\n")
@@ -50,7 +52,9 @@ def test_the_last_two_clicks_are_targets_and_nothing_else_is_lost(lines: Path) -
     for row in range(80):
         full = with_valid.items[with_valid.starts[row] : with_valid.starts[row + 1]]
         assert full[-1] == split.valid[row]
-        assert np.array_equal(full[:-1], without.items[without.starts[row] : without.starts[row + 1]])
+        assert np.array_equal(
+            full[:-1], without.items[without.starts[row] : without.starts[row + 1]]
+        )
 
 
 def test_history_is_excluded_and_a_repeated_target_is_a_miss(lines: Path) -> None:
@@ -85,7 +89,9 @@ def test_metrics_are_those_of_scikit_learn() -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_batch_equals_its_users_one_by_one_and_padding_changes_nothing(name: str, lines: Path) -> None:
+def test_a_batch_equals_its_users_one_by_one_and_padding_changes_nothing(
+    name: str, lines: Path
+) -> None:
     split = read(str(lines))
     policy = make(name, {**SMALL, "epochs": 1})
     policy.begin(split.train, split.n_items, split.n_users, generator("x"))
@@ -97,13 +103,17 @@ def test_a_batch_equals_its_users_one_by_one_and_padding_changes_nothing(name: s
         for padding in (0, 5):
             context = np.concatenate([np.zeros(padding, np.int32), items])[None]
             alone = policy.top(split.users[here], context, 30)[0]
-            allowed = alone[~np.isin(alone, history.items[history.starts[row] : history.starts[row + 1]])]
+            allowed = alone[
+                ~np.isin(alone, history.items[history.starts[row] : history.starts[row + 1]])
+            ]
             n = min(20, len(allowed), (together[row] > 0).sum())
             assert len(set(together[row][:n]) ^ set(allowed[:n])) <= 2 * (name == "gptrec")
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_killed_at_a_random_moment_and_resumed_gives_the_same_weights(name: str, lines: Path) -> None:
+def test_killed_at_a_random_moment_and_resumed_gives_the_same_weights(
+    name: str, lines: Path
+) -> None:
     split = read(str(lines))
     settings = {**SMALL, **({"prompt_budget": 0.5} if name == "gptrec" else {})}
 
@@ -124,17 +134,23 @@ def test_killed_at_a_random_moment_and_resumed_gives_the_same_weights(name: str,
         second.restore({key: value.copy() for key, value in first.state().items()})
         second.run()
         assert second.scores == whole.scores
-        for a, b in zip(whole.net.state_dict().values(), second.net.state_dict().values(), strict=True):
+        for a, b in zip(
+            whole.net.state_dict().values(), second.net.state_dict().values(), strict=True
+        ):
             assert (a == b).all(), f"stopped after {stop} steps"
 
 
-def test_a_trial_goes_on_from_its_checkpoint_and_is_not_run_twice(lines: Path, tmp_path: Path) -> None:
+def test_a_trial_goes_on_from_its_checkpoint_and_is_not_run_twice(
+    lines: Path, tmp_path: Path
+) -> None:
     split = read(str(lines))
     task = Task("sasrec", "sasrec", 0, SMALL, (25,))
     shown: list[float] = []
     found = trials.run(task, split, tmp_path, lambda label, done, score: shown.append(done))
     assert shown[-1] == 1.0
-    assert trials.run(task, split, tmp_path, lambda *_: pytest.fail("run twice")) == json.loads(json.dumps(found))
+    assert trials.run(task, split, tmp_path, lambda *_: pytest.fail("run twice")) == json.loads(
+        json.dumps(found)
+    )
     other = Task("sasrec", "sasrec", 0, {**SMALL, "dropout": 0.5}, (25,))
     with pytest.raises(InputError, match="of other settings"):
         trials.run(other, split, tmp_path, lambda *_: None)
@@ -158,20 +174,34 @@ def test_a_trial_killed_between_checkpoints_ends_as_if_it_had_not_been(
     with pytest.raises(KeyboardInterrupt):
         trials.run(task, split, tmp_path / "killed", killed)
     calls.clear()
-    again = trials.run(task, split, tmp_path / "killed", lambda label, done, score: calls.append(done))
+    again = trials.run(
+        task, split, tmp_path / "killed", lambda label, done, score: calls.append(done)
+    )
     assert min(calls) > 0.5  # it went on and did not begin anew
     assert [score for _, score in again["curve"]] == [score for _, score in whole["curve"]]
     assert again["test"] == whole["test"]
-    files = [tmp_path / folder / "checkpoints" / f"{name}.seed0.safetensors" for folder in ("whole", "killed")]
+    files = [
+        tmp_path / folder / "checkpoints" / f"{name}.seed0.safetensors"
+        for folder in ("whole", "killed")
+    ]
     a, b = (load_arrays(file) for file in files)
-    assert all(np.array_equal(a[key], b[key]) for key in a if key.startswith(("net.", "best.", "optimiser.")))
+    assert all(
+        np.array_equal(a[key], b[key])
+        for key in a
+        if key.startswith(("net.", "best.", "optimiser."))
+    )
 
 
-def test_damaged_and_foreign_checkpoints_are_refused_in_one_line(lines: Path, tmp_path: Path) -> None:
+def test_damaged_and_foreign_checkpoints_are_refused_in_one_line(
+    lines: Path, tmp_path: Path
+) -> None:
     split = read(str(lines))
     task = Task("sasrec", "sasrec", 0, SMALL, (5,))
     trials.run(task, split, tmp_path, lambda *_: None)
-    record, file = tmp_path / "trials" / "sasrec.seed0.json", tmp_path / "checkpoints" / "sasrec.seed0.safetensors"
+    record, file = (
+        tmp_path / "trials" / "sasrec.seed0.json",
+        tmp_path / "checkpoints" / "sasrec.seed0.safetensors",
+    )
     record.unlink()
     arrays = load_arrays(file)
     for about, message in (
@@ -197,12 +227,17 @@ def test_two_way_bootstrap_covers_and_tells_the_parts_apart() -> None:
             a, b = (base + effect[:, None] + rng.normal(0, 0.2, (seeds, 100)) for effect in effects)
             found = two_way_bootstrap(a + 0.03, b, rng, resamples=400)
             covered += found.low <= 0.03 <= found.high
-        # 99.9 % binomial band of .95; with two seeds Student's tail on a resampled mean is conservative.
-        assert (0.90 if seeds == 5 else 0.88) <= covered / worlds <= 0.99 + 0.01 * (seeds == 2), seeds
+        # 99.9 % binomial band of .95; with two seeds Student's tail on a resampled mean is
+        # conservative.
+        assert (0.90 if seeds == 5 else 0.88) <= covered / worlds <= 0.99 + 0.01 * (seeds == 2), (
+            seeds
+        )
     paired = two_way_bootstrap(np.array([[0.1] * 50, [0.2] * 50]), None, rng, resamples=300)
     assert (paired.mean, paired.n_seeds) == (pytest.approx(0.15), (2, 2))
     assert paired.sd_seeds == pytest.approx(0.05, rel=0.2)
-    noiseless = two_way_bootstrap(np.tile(rng.random(300), (4, 1)), np.zeros((3, 300)), rng, resamples=300)
+    noiseless = two_way_bootstrap(
+        np.tile(rng.random(300), (4, 1)), np.zeros((3, 300)), rng, resamples=300
+    )
     assert noiseless.sd_seeds == pytest.approx(0)
     assert noiseless.sd_users == pytest.approx(np.sqrt(1 / 12 / 300), rel=0.2)
     levels = np.array([0.0, 0.1, 0.2, 0.3])[:, None] + np.zeros((4, 300))
@@ -221,7 +256,19 @@ def test_the_command_evaluates_resumes_and_tunes(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     small = [part for k, v in SMALL.items() for part in ("--set", f"gptrec.{k}={v}")]
-    words = ["--data", str(lines), "--models", "itemknn,gptrec", "--seeds", "2", "--steps", "20", "--out", "ev", *small]
+    words = [
+        "--data",
+        str(lines),
+        "--models",
+        "itemknn,gptrec",
+        "--seeds",
+        "2",
+        "--steps",
+        "20",
+        "--out",
+        "ev",
+        *small,
+    ]
     assert evaluate.main([*words, "--ablate", "prompts,interests", "--jobs", "2"]) == 0
     out = capsys.readouterr().out
     assert "gptrec - prompts minus gptrec" in out
@@ -299,9 +346,13 @@ def test_every_network_is_tuned_over_the_same_ranges_as_often() -> None:
     ],
 )
 def test_bad_input_is_one_line_and_status_2(
-    words: list[str], message: str, lines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    message: str,
+    lines: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("twice.txt").write_text("1 2 3 4\n1 5 6 7\n")
     Path("short.txt").write_text("1 2 3\n2 5\n")

@@ -15,26 +15,39 @@ MODELS = {
     "sasrec": {"width": 32, "epochs": 12, "layers": 1, "batch_tokens": 512},
     "gru4rec": {"width": 32, "epochs": 12, "batch_tokens": 512},
     "bert4rec": {"width": 32, "epochs": 100, "patience": 100, "rate": 4e-3, "batch_tokens": 512},
-    "gptrec": {"width": 32, "epochs": 12, "prompt_epochs": 4, "layers": 1, "interests": 1, "batch_tokens": 512},
+    "gptrec": {
+        "width": 32,
+        "epochs": 12,
+        "prompt_epochs": 4,
+        "layers": 1,
+        "interests": 1,
+        "batch_tokens": 512,
+    },
 }
 
 
 def markov_log(noise: bool) -> tuple[Impressions, np.ndarray]:
-    """Users who walk from item i to 7 i + 3 (mod N) nine times out of ten; and where each would go next."""
+    """Users who walk from item i to 7 i + 3 (mod N) nine times out of ten; and where each would go
+    next.
+    """
     rng = np.random.default_rng(0)
     walk = np.zeros((N_USERS, LENGTH + 1), np.int64)
     walk[:, 0] = rng.integers(0, N_ITEMS, N_USERS)
     for t in range(1, LENGTH + 1):
         jump = rng.random(N_USERS) < 0.1
-        walk[:, t] = np.where(jump, rng.integers(0, N_ITEMS, N_USERS), (7 * walk[:, t - 1] + 3) % N_ITEMS)
+        walk[:, t] = np.where(
+            jump, rng.integers(0, N_ITEMS, N_USERS), (7 * walk[:, t - 1] + 3) % N_ITEMS
+        )
     if noise:
         walk = rng.integers(0, N_ITEMS, walk.shape)
     items = walk[:, :LENGTH] + 1
     time = np.arange(LENGTH) * 60.0 + rng.random(N_USERS)[:, None] * 1e4
     log = Impressions.of(
-        user=np.repeat(np.arange(N_USERS), LENGTH), item=items.ravel(), time=time.ravel(),
+        user=np.repeat(np.arange(N_USERS), LENGTH),
+        item=items.ravel(),
+        time=time.ravel(),
         clicked=np.ones(items.size, bool),
-    )  # fmt: skip
+    )
     return log.sorted(), items
 
 
@@ -90,14 +103,24 @@ def test_sampled_softmax_learns_too() -> None:
 def test_the_published_loss_learns_too() -> None:
     log, items = markov_log(False)
     policy = make(
-        "sasrec", {**MODELS["sasrec"], "loss": "bce", "start": False, "epochs": 60, "patience": 60, "rate": 4e-3}
+        "sasrec",
+        {
+            **MODELS["sasrec"],
+            "loss": "bce",
+            "start": False,
+            "epochs": 60,
+            "patience": 60,
+            "rate": 4e-3,
+        },
     )
     policy.fit(log, Catalogue.of(np.arange(1, N_ITEMS + 1).astype(str)), generator("markov"))
     assert hit_rate(policy, items, (7 * (items[:, -1] - 1) + 3) % N_ITEMS + 1) > 0.8
 
 
 def two_kinds() -> tuple[Impressions, np.ndarray, np.ndarray]:
-    """Users of two kinds who go to opposite items from wherever they are; (users, clicks) and where each goes next."""
+    """Users of two kinds who go to opposite items from wherever they are; (users, clicks) and where
+    each goes next.
+    """
     rng = np.random.default_rng(0)
     kind = np.arange(N_USERS) % 2
     walk = np.zeros((N_USERS, LENGTH + 1), np.int64)
@@ -106,22 +129,31 @@ def two_kinds() -> tuple[Impressions, np.ndarray, np.ndarray]:
         jump = rng.random(N_USERS) < 0.1
         step = np.where(kind == 0, 7 * walk[:, t - 1] + 3, 7 * walk[:, t - 1] + 18) % N_ITEMS
         walk[:, t] = np.where(jump, rng.integers(0, N_ITEMS, N_USERS), step)
-    answers = np.where(kind == 0, 7 * walk[:, LENGTH - 1] + 3, 7 * walk[:, LENGTH - 1] + 18) % N_ITEMS + 1
+    answers = (
+        np.where(kind == 0, 7 * walk[:, LENGTH - 1] + 3, 7 * walk[:, LENGTH - 1] + 18) % N_ITEMS + 1
+    )
     items = walk[:, :LENGTH] + 1
     log = Impressions.of(
-        user=np.repeat(np.arange(N_USERS), LENGTH), item=items.ravel(), clicked=np.ones(items.size, bool),
+        user=np.repeat(np.arange(N_USERS), LENGTH),
+        item=items.ravel(),
+        clicked=np.ones(items.size, bool),
         time=(np.arange(LENGTH) * 60.0 + rng.random(N_USERS)[:, None] * 1e4).ravel(),
-    )  # fmt: skip
+    )
     return log.sorted(), items, answers
 
 
 def first_place(name: str, length: int, settings: dict, users: np.ndarray | None = None) -> float:
     log, items, answers = two_kinds()
     catalogue = Catalogue.of(np.arange(1, N_ITEMS + 1).astype(str))
-    policy = make(name, {**MODELS[name], "layers": 2, "epochs": 40, "patience": 40, "length": length, **settings})
+    policy = make(
+        name,
+        {**MODELS[name], "layers": 2, "epochs": 40, "patience": 40, "length": length, **settings},
+    )
     policy.fit(log, catalogue, generator("two kinds"))
     known = np.arange(N_USERS) if users is None else users
-    return float((policy.top(known, items[:, -length:].astype(np.int32), 1)[:, 0] == answers).mean())
+    return float(
+        (policy.top(known, items[:, -length:].astype(np.int32), 1)[:, 0] == answers).mean()
+    )
 
 
 def test_the_user_module_knows_what_one_click_cannot_tell() -> None:

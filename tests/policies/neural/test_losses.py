@@ -28,15 +28,23 @@ def test_softmax_in_chunks_and_its_gradients_are_those_of_cross_entropy(rows: in
 
 @pytest.mark.parametrize("skips", [0, 3])
 @pytest.mark.parametrize("recipe", [Recipe(sampled=100), Recipe(), Recipe(loss="bce")])
-def test_gradients_are_the_same_bit_for_bit_with_several_threads(recipe: Recipe, skips: int) -> None:
+def test_gradients_are_the_same_bit_for_bit_with_several_threads(
+    recipe: Recipe, skips: int
+) -> None:
     rng = keyed("losses")
     net = SASRecNet(200, 64, 1, 2, 40, 0.0, recipe.loss == "softmax")
     items = rng.integers(1, 201, (60, 40)).astype(np.int32)
     targets = rng.integers(1, 201, items.size).astype(np.int32)
     batch = Batch(
-        np.arange(60), items, np.zeros_like(items, np.int8), np.zeros(60, np.int64), np.arange(items.size), targets,
-        np.ones(items.size, np.float32), rng.integers(0, 201, (items.size, skips)).astype(np.int32),
-    )  # fmt: skip
+        np.arange(60),
+        items,
+        np.zeros_like(items, np.int8),
+        np.zeros(60, np.int64),
+        np.arange(items.size),
+        targets,
+        np.ones(items.size, np.float32),
+        rng.integers(0, 201, (items.size, skips)).astype(np.int32),
+    )
 
     def gradients() -> list[torch.Tensor]:
         net.zero_grad()
@@ -46,6 +54,8 @@ def test_gradients_are_the_same_bit_for_bit_with_several_threads(recipe: Recipe,
     torch.set_num_threads(2)
     try:
         first = gradients()
-        assert all(torch.equal(a, b) for _ in range(8) for a, b in zip(first, gradients(), strict=True))
+        assert all(
+            torch.equal(a, b) for _ in range(8) for a, b in zip(first, gradients(), strict=True)
+        )
     finally:
         torch.set_num_threads(1)

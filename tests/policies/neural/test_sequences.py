@@ -21,7 +21,9 @@ from policies.neural.sequences import (
 
 def log_of(user: list[int], item: list[int]) -> Impressions:
     n = len(user)
-    return Impressions.of(user=user, item=item, time=np.arange(n, dtype=float), clicked=np.ones(n, bool))
+    return Impressions.of(
+        user=user, item=item, time=np.arange(n, dtype=float), clicked=np.ones(n, bool)
+    )
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -58,7 +60,10 @@ def test_autoregressive_targets_are_the_next_clicks() -> None:
         for where, target in zip(batch.where, batch.targets, strict=True):
             if where % width:  # the token that predicts it is the click before it
                 items = sequences.items[sequences.starts[batch.users[where // width]] :]
-                assert any(items[i] == flat[where] and items[i + 1] == target for i in range(len(items) - 1))
+                assert any(
+                    items[i] == flat[where] and items[i + 1] == target
+                    for i in range(len(items) - 1)
+                )
         seen += len(batch.targets)
     assert seen == 400
 
@@ -69,7 +74,11 @@ def test_memory_and_new_clicks_join_in_order() -> None:
     new = log_of([2, 0, 4], [7, 8, 9])
     both = joined(memory, new)
     assert both.users.tolist() == [0, 2, 4]
-    assert [both.items[a:b].tolist() for a, b in zip(both.starts, both.starts[1:])] == [[1, 2, 8], [4, 5, 6, 7], [9]]
+    assert [both.items[a:b].tolist() for a, b in zip(both.starts, both.starts[1:])] == [
+        [1, 2, 8],
+        [4, 5, 6, 7],
+        [9],
+    ]
     assert remember(memory, new).tolist() == [[1, 2, 8], [0, 0, 0], [5, 6, 7], [0, 0, 0], [0, 0, 9]]
 
 
@@ -77,7 +86,10 @@ def test_validation_looks_forward_in_time_only() -> None:
     rng = np.random.default_rng(1)
     n = 1000
     log = Impressions.of(
-        user=rng.integers(0, 40, n), item=rng.integers(1, 50, n), time=rng.random(n), clicked=rng.random(n) < 0.5
+        user=rng.integers(0, 40, n),
+        item=rng.integers(1, 50, n),
+        time=rng.random(n),
+        clicked=rng.random(n) < 0.5,
     )
     early, late = split_by_time(log, 0.1)
     assert early.time.max() < late.time.min()
@@ -92,7 +104,11 @@ def test_validation_looks_forward_in_time_only() -> None:
 
 def test_last_items_of_unknown_users_are_empty() -> None:
     sequences = Sequences.of(log_of([1, 1], [5, 6]))
-    assert last_items(sequences, np.array([0, 1, 9]), 3).tolist() == [[0, 0, 0], [0, 5, 6], [0, 0, 0]]
+    assert last_items(sequences, np.array([0, 1, 9]), 3).tolist() == [
+        [0, 0, 0],
+        [0, 5, 6],
+        [0, 0, 0],
+    ]
 
 
 def test_cooccurrence_counts_by_hand() -> None:
@@ -118,7 +134,9 @@ def test_ppmi_vectors_put_companions_together(exact: bool, monkeypatch: pytest.M
 
 def test_users_who_share_no_item_do_not_hold_up_the_start() -> None:
     log = log_of(np.repeat(np.arange(40), 30).tolist(), list(range(1, 1201)))
-    one, two = (ppmi_vectors(Sequences.of(log), 1200, 32, np.random.default_rng(3)) for _ in range(2))
+    one, two = (
+        ppmi_vectors(Sequences.of(log), 1200, 32, np.random.default_rng(3)) for _ in range(2)
+    )
     assert np.isfinite(one).all()
     assert np.array_equal(one, two)
 
@@ -126,7 +144,9 @@ def test_users_who_share_no_item_do_not_hold_up_the_start() -> None:
 def test_a_clicks_weight_goes_with_it_as_a_target() -> None:
     rng = np.random.default_rng(0)
     log = log_of([0] * 12 + [1] * 3, list(range(1, 16)))
-    weighted = Impressions.of(user=log.user, item=log.item, time=log.time, clicked=log.clicked, weight=log.item / 10.0)
+    weighted = Impressions.of(
+        user=log.user, item=log.item, time=log.time, clicked=log.clicked, weight=log.item / 10.0
+    )
     memory = np.full((2, 4), 20, np.int32)
     for sequences, at_least in ((Sequences.of(weighted), 15), (joined(memory, weighted), 23)):
         batches = list(autoregressive(sequences, 20, 5, 32, rng))

@@ -13,10 +13,13 @@ from tests.conftest import shared_data
 
 GOOD = pd.DataFrame(
     {
-        "uid": ["bob", "ann", "bob", "ann", "cy"], "iid": ["x9", "x1", "x1", "x9", "x1"],
-        "ts": [100, 200, 4000, 260, 300], "clicked": [1, 0, 0, 1, 1], "stars": [5, 2, 1, 4, 5],
+        "uid": ["bob", "ann", "bob", "ann", "cy"],
+        "iid": ["x9", "x1", "x1", "x9", "x1"],
+        "ts": [100, 200, 4000, 260, 300],
+        "clicked": [1, 0, 0, 1, 1],
+        "stars": [5, 2, 1, 4, 5],
     }
-)  # fmt: skip
+)
 COLUMNS = "user=uid,item=iid,time=ts,click=clicked"
 
 
@@ -48,7 +51,12 @@ def test_ratings_become_clicks_by_a_stated_threshold(tmp_path: Path, name: str, 
 def test_parquet_and_recbole_inter_hold_the_same(tmp_path: Path) -> None:
     GOOD.to_parquet(tmp_path / "log.parquet")
     inter = GOOD.rename(
-        columns={"uid": "user_id:token", "iid": "item_id:token", "ts": "timestamp:float", "stars": "rating:float"}
+        columns={
+            "uid": "user_id:token",
+            "iid": "item_id:token",
+            "ts": "timestamp:float",
+            "stars": "rating:float",
+        }
     )
     path = csv(inter.drop(columns="clicked"), tmp_path, "log.inter", "\t")
     a, b = load(str(tmp_path / "log.parquet"), COLUMNS), load(path, click_threshold=4)
@@ -75,7 +83,9 @@ def test_rows_may_lack_a_propensity(tmp_path: Path) -> None:
         ("propensity=w", [0.5, 0.1, 0.0, 0.3, 0.2], "a propensity of 0"),
     ],
 )
-def test_impossible_answers_are_refused(tmp_path: Path, columns: str, values: list[float], line: str) -> None:
+def test_impossible_answers_are_refused(
+    tmp_path: Path, columns: str, values: list[float], line: str
+) -> None:
     path = csv(GOOD.assign(w=values, d=20.0), tmp_path)
     with pytest.raises(InputError, match=line):
         load(path, f"{COLUMNS},{columns}")
@@ -83,11 +93,17 @@ def test_impossible_answers_are_refused(tmp_path: Path, columns: str, values: li
 
 def test_days_as_numbers_are_no_seconds(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="YYYYMMDD"):
-        load(csv(GOOD.assign(ts=[20231115, 20231116, 20231115, 20231201, 20231130]), tmp_path), COLUMNS)
+        load(
+            csv(GOOD.assign(ts=[20231115, 20231116, 20231115, 20231201, 20231130]), tmp_path),
+            COLUMNS,
+        )
 
 
 def test_rows_that_stand_twice_count_once(tmp_path: Path) -> None:
-    once, twice = load(csv(GOOD, tmp_path), COLUMNS), load(csv(pd.concat([GOOD, GOOD]), tmp_path, "two.csv"), COLUMNS)
+    once, twice = (
+        load(csv(GOOD, tmp_path), COLUMNS),
+        load(csv(pd.concat([GOOD, GOOD]), tmp_path, "two.csv"), COLUMNS),
+    )
     assert np.array_equal(once.log.item, twice.log.item)
     assert any("5 rows that repeat" in note for note in twice.notes)
     assert not any("repeat" in note for note in once.notes)
@@ -96,7 +112,9 @@ def test_rows_that_stand_twice_count_once(tmp_path: Path) -> None:
 def test_dates_of_parquet_are_times(tmp_path: Path) -> None:
     plain = load(csv(GOOD, tmp_path), COLUMNS)
     for zone in (None, "UTC"):
-        GOOD.assign(ts=pd.to_datetime(GOOD["ts"], unit="s").dt.tz_localize(zone)).to_parquet(tmp_path / "dated.parquet")
+        GOOD.assign(ts=pd.to_datetime(GOOD["ts"], unit="s").dt.tz_localize(zone)).to_parquet(
+            tmp_path / "dated.parquet"
+        )
         assert np.allclose(load(str(tmp_path / "dated.parquet"), COLUMNS).log.time, plain.log.time)
 
 
@@ -104,7 +122,13 @@ def test_dates_of_parquet_are_times(tmp_path: Path) -> None:
 def test_pages_are_counted_within_their_session(tmp_path: Path, first: int) -> None:
     pages = [first, first, first + 1, first, first + 1]
     frame = GOOD.assign(uid=["ann", "ann", "ann", "bob", "bob"], s="one", p=pages, ts=range(5))
-    assert load(csv(frame, tmp_path), COLUMNS + ",session=s,page=p").log.page.tolist() == [0, 0, 1, 0, 1]
+    assert load(csv(frame, tmp_path), COLUMNS + ",session=s,page=p").log.page.tolist() == [
+        0,
+        0,
+        1,
+        0,
+        1,
+    ]
 
 
 def test_rows_without_a_session_are_refused(tmp_path: Path) -> None:
@@ -125,14 +149,26 @@ def test_kuairand_official_csv(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     log = pd.DataFrame(
         {
-            "user_id": rng.integers(0, 5, n), "video_id": rng.integers(0, 9, n), "date": 20220422, "hourmin": 100,
-            "time_ms": 1_650_000_000_000 + np.arange(n) * 1000, "is_click": np.arange(n) % 2, "is_like": 0, "is_hate": 0,
-            "long_view": np.arange(n) % 2, "play_time_ms": 5000, "duration_ms": 20_000, "is_rand": 0, "tab": 1,
+            "user_id": rng.integers(0, 5, n),
+            "video_id": rng.integers(0, 9, n),
+            "date": 20220422,
+            "hourmin": 100,
+            "time_ms": 1_650_000_000_000 + np.arange(n) * 1000,
+            "is_click": np.arange(n) % 2,
+            "is_like": 0,
+            "is_hate": 0,
+            "long_view": np.arange(n) % 2,
+            "play_time_ms": 5000,
+            "duration_ms": 20_000,
+            "is_rand": 0,
+            "tab": 1,
         }
-    )  # fmt: skip
+    )
     csv(log, tmp_path, "log_standard_4_22_to_5_08_pure.csv")
     csv(log.assign(is_click=1), tmp_path, "log_random_4_22_to_5_08_pure.csv")
-    features = pd.DataFrame({"video_id": np.arange(9), "tag": ["1,2"] * 9, "video_duration": [20_000.0] * 9})
+    features = pd.DataFrame(
+        {"video_id": np.arange(9), "tag": ["1,2"] * 9, "video_duration": [20_000.0] * 9}
+    )
     csv(features, tmp_path, "video_features_basic_pure.csv")
     data = load(f"kuairand:{tmp_path}")
     assert len(data.log) == n
@@ -142,13 +178,20 @@ def test_kuairand_official_csv(tmp_path: Path) -> None:
 
 def test_movielens_layouts_agree(tmp_path: Path) -> None:
     ratings = pd.DataFrame(
-        {"userId": [1, 1, 2], "movieId": [10, 20, 10], "rating": [4.0, 3.5, 5.0], "timestamp": [1, 2, 3]}
+        {
+            "userId": [1, 1, 2],
+            "movieId": [10, 20, 10],
+            "rating": [4.0, 3.5, 5.0],
+            "timestamp": [1, 2, 3],
+        }
     )
     for name in ("csv", "dat"):
         (tmp_path / name).mkdir()
     csv(ratings, tmp_path / "csv", "ratings.csv")
     csv(
-        pd.DataFrame({"movieId": [10, 20], "title": ["A", "B"], "genres": ["Drama|Crime", "Comedy"]}),
+        pd.DataFrame(
+            {"movieId": [10, 20], "title": ["A", "B"], "genres": ["Drama|Crime", "Comedy"]}
+        ),
         tmp_path / "csv",
         "movies.csv",
     )
@@ -184,10 +227,13 @@ def test_what_cannot_be_used_is_said_in_one_line(
 def test_missing_and_empty_files(tmp_path: Path) -> None:
     (tmp_path / "empty.csv").write_text("")
     for spec, message in (
-        ("nowhere.csv", "there is no file"), (str(tmp_path / "empty.csv"), "is empty"), ("kuairand:nowhere", "no folder"),
-        (f"kuairand:{tmp_path}", "holds neither"), ("movielnes:x", "did you mean 'movielens'"),
+        ("nowhere.csv", "there is no file"),
+        (str(tmp_path / "empty.csv"), "is empty"),
+        ("kuairand:nowhere", "no folder"),
+        (f"kuairand:{tmp_path}", "holds neither"),
+        ("movielnes:x", "did you mean 'movielens'"),
         (csv(GOOD[:0], tmp_path, "none.csv"), "is empty"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(InputError, match=message):
             load(spec, COLUMNS if spec.endswith(".csv") else None)
 
@@ -208,10 +254,18 @@ def test_the_real_movietweetings_log() -> None:
 def test_a_logs_own_level_scales_what_random_slates_are_assumed_to_get(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     n = 4000
-    frame = pd.DataFrame({"user": rng.integers(0, 50, n), "item": rng.integers(0, 80, n), "time": np.arange(n) * 60.0})
+    frame = pd.DataFrame(
+        {
+            "user": rng.integers(0, 50, n),
+            "item": rng.integers(0, 80, n),
+            "time": np.arange(n) * 60.0,
+        }
+    )
     frame.assign(click=(rng.random(n) < 0.03).astype(int)).to_csv(tmp_path / "few.csv", index=False)
     data = load(str(tmp_path / "few.csv"))
-    assert data.calibration["random_click_rate"][0] == pytest.approx(0.176 / 0.451 * data.log.clicked.mean())
+    assert data.calibration["random_click_rate"][0] == pytest.approx(
+        0.176 / 0.451 * data.log.clicked.mean()
+    )
     frame.to_csv(tmp_path / "choices.csv", index=False)
     assert load(str(tmp_path / "choices.csv")).calibration["random_click_rate"][0] == 0.176
     given = load(str(tmp_path / "few.csv"), calibration={"random_click_rate": 0.01})
@@ -219,7 +273,9 @@ def test_a_logs_own_level_scales_what_random_slates_are_assumed_to_get(tmp_path:
 
 
 def test_a_log_in_which_every_row_is_a_click_has_no_skips(tmp_path: Path) -> None:
-    ratings = pd.DataFrame({"u": [1, 1, 2, 2], "i": [1, 2, 1, 3], "t": [0, 9, 5, 7], "r": [4.0, 5.0, 4.5, 4.0]})
+    ratings = pd.DataFrame(
+        {"u": [1, 1, 2, 2], "i": [1, 2, 1, 3], "t": [0, 9, 5, 7], "r": [4.0, 5.0, 4.5, 4.0]}
+    )
     words = csv(ratings, tmp_path, "ratings.csv"), "user=u,item=i,time=t,rating=r"
     high = load(*words, click_threshold=4.5)
     assert "skips" in high.has
@@ -234,7 +290,8 @@ def test_a_column_of_answers_that_nobody_named_and_milliseconds_are_refused(tmp_
     path = csv(plain, tmp_path, "answers.csv")
     with pytest.raises(InputError, match=r"one of 0 and 1 \(clicked\)"):
         load(path)
-    assert "skips" not in load(path, "user=user,item=item,time=time").has  # said so: every row is a click
+    # said so: every row is a click
+    assert "skips" not in load(path, "user=user,item=item,time=time").has
     assert "skips" in load(path, "user=user,item=item,time=time,click=clicked").has
     late = csv(plain.assign(time=plain["time"] + 1.7e12), tmp_path, "ms.csv")
     with pytest.raises(InputError, match="milliseconds"):
@@ -271,7 +328,10 @@ def test_users_of_an_order_have_assumed_times(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("times", "line"),
     [
-        (["03/04/2024", "04/04/2024", "05/04/2024", "06/04/2024", "07/04/2024"], "first or its second number"),
+        (
+            ["03/04/2024", "04/04/2024", "05/04/2024", "06/04/2024", "07/04/2024"],
+            "first or its second number",
+        ),
         ([0, 1_700_000_000, 1_700_000_100, 1_700_000_200, 1_700_000_300], "span 54 years"),
         ([5, 5, 5, 5, 5], "all 5 times are the same"),
         (["0001-01-01", "2024-01-01", "2024-01-02", "2024-01-03", "2024-01-04"], "span 2023 years"),
@@ -292,7 +352,9 @@ def test_days_without_hours_tell_no_sessions(tmp_path: Path) -> None:
 
 
 def test_slots_written_one_by_one_make_pages(tmp_path: Path) -> None:
-    """Every row has a second of its own: a page ends where the slots start again, and has one time."""
+    """Every row has a second of its own: a page ends where the slots start again, and
+    has one time.
+    """
     frame = pd.DataFrame(
         {
             "uid": ["ann"] * 5 + ["bob"],
@@ -319,7 +381,9 @@ def test_slots_written_one_by_one_make_pages(tmp_path: Path) -> None:
         (COLUMNS + ",rating=stars", 4.0, "has clicks and ratings"),
     ],
 )
-def test_columns_that_can_be_read_in_two_ways(tmp_path: Path, columns: str, threshold: float | None, line: str) -> None:
+def test_columns_that_can_be_read_in_two_ways(
+    tmp_path: Path, columns: str, threshold: float | None, line: str
+) -> None:
     with pytest.raises(InputError, match=line):
         load(csv(GOOD.assign(coded=[2, 1, 1, 2, 2]), tmp_path), columns, threshold)
 
@@ -332,12 +396,18 @@ def test_an_item_has_its_most_frequent_category(tmp_path: Path) -> None:
 
 
 def test_calibration_points_have_bounds(tmp_path: Path) -> None:
-    for key, value in (("logged_click_rate", 7.0), ("sessions_per_day", np.inf), ("pages_per_session", np.nan)):
+    for key, value in (
+        ("logged_click_rate", 7.0),
+        ("sessions_per_day", np.inf),
+        ("pages_per_session", np.nan),
+    ):
         with pytest.raises(InputError, match=f"{key}=.* must be from"):
             load(csv(GOOD, tmp_path), COLUMNS, calibration={key: value})
 
 
-@pytest.mark.parametrize(("kind", "name"), [("movietweetings", "events.parquet"), ("kuairand", "events.parquet")])
+@pytest.mark.parametrize(
+    ("kind", "name"), [("movietweetings", "events.parquet"), ("kuairand", "events.parquet")]
+)
 def test_damaged_folders_are_refused(tmp_path: Path, kind: str, name: str) -> None:
     (tmp_path / name).write_text("no parquet")
     with pytest.raises(InputError, match="cannot be read"):

@@ -1,4 +1,6 @@
-"""The numbers are what they say: A/A rejects at its level, a policy has no effect against itself."""
+"""The numbers are what they say: A/A rejects at its level, a policy has no effect
+against itself.
+"""
 
 from pathlib import Path
 
@@ -36,19 +38,26 @@ def test_aa_rejects_at_its_level(experiment, tmp_path: Path) -> None:  # type: i
 
 
 @pytest.mark.parametrize("learn_from", ["none", "own"])
-def test_a_policy_has_no_true_effect_against_itself(experiment, tmp_path: Path, learn_from: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_policy_has_no_true_effect_against_itself(
+    experiment, tmp_path: Path, learn_from: str
+) -> None:  # type: ignore[no-untyped-def]
     e = experiment(policies=("sasrec", "sasrec.2"), design="twin", learn_from=learn_from)
     result = simulate(e, out=str(tmp_path / "run"))
     assert (result.true_effects["true_lift"] == 0).all()
     assert len(result.true_effects) == len(METRICS)
-    pd.testing.assert_frame_equal(result.impressions("sasrec"), result.impressions("sasrec.2"), check_exact=True)
+    pd.testing.assert_frame_equal(
+        result.impressions("sasrec"), result.impressions("sasrec.2"), check_exact=True
+    )
 
 
 def test_levels_of_the_world() -> None:
     data, model = load_world(0)
     assert abs(data.log.clicked.mean() - 0.45) < 0.01
-    clicks = np.sort(np.bincount(data.log.item[data.log.clicked], minlength=data.catalogue.size + 1)[1:])
-    assert clicks[-100:].sum() > 0.3 * clicks.sum()  # a long tail: a tenth of the items has a third of the clicks
+    clicks = np.sort(
+        np.bincount(data.log.item[data.log.clicked], minlength=data.catalogue.size + 1)[1:]
+    )
+    # a long tail: a tenth of the items has a third of the clicks
+    assert clicks[-100:].sum() > 0.3 * clicks.sum()
     taste = model.tastes().astype(float)
     levels = model.user_level.var() + model.item_level[1:].var()
     inner = taste - taste.mean(0) - taste.mean(1, keepdims=True) + taste.mean()
@@ -66,7 +75,14 @@ def test_fitted_appeal_is_near_the_true_one() -> None:
     b = centred(fitted.tastes()).ravel()[::11]
     assert spearmanr(a, b)[0] > 0.3
     assert {n.status for n in fitted.numbers.values()} == {"estimated", "assumed"}
-    for name in ("leave", "leave_first_page", "leave_satisfaction", "like", "watch_long", "watch_long_duration"):
+    for name in (
+        "leave",
+        "leave_first_page",
+        "leave_satisfaction",
+        "like",
+        "watch_long",
+        "watch_long_duration",
+    ):
         number = fitted.numbers[name]
         assert abs(number.value - true[name]) < 5 * number.error + 0.06, name
     assert abs(fitted["gap_short_share"] - true["gap_short_share"]) < 0.05
@@ -78,7 +94,9 @@ def test_uniform_slates_get_their_level_in_simulation(
     small_world: tuple[Dataset, ChoiceModel], experiment, tmp_path: Path
 ) -> None:  # type: ignore[no-untyped-def]
     """Satiation on, all users: the click rate's 99 % interval, by user, holds .176."""
-    result = simulate(experiment(policies=("uniform",), rounds=1, users=240, days=4.0), out=str(tmp_path / "run"))
+    result = simulate(
+        experiment(policies=("uniform",), rounds=1, users=240, days=4.0), out=str(tmp_path / "run")
+    )
     rows = result.impressions("uniform")
     per = rows.groupby("user")["clicked"].agg(["sum", "size"])
     rate = per["sum"].sum() / per["size"].sum()

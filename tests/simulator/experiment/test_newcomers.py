@@ -1,4 +1,6 @@
-"""New users, new items and withdrawn ones: told from a log, and simulated without touching anybody else."""
+"""New users, new items and withdrawn ones: told from a log, and simulated without touching anybody
+else.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +23,9 @@ from simulator.users.choice_model import DAY, ChoiceModel, Number
 TURNOVER = {"new_users": 0.1, "new_items": 0.05, "gone_items": 0.05}
 
 
-def first_and_days(rng: np.random.Generator, n: int, share: float, days: int) -> tuple[np.ndarray, np.ndarray]:
+def first_and_days(
+    rng: np.random.Generator, n: int, share: float, days: int
+) -> tuple[np.ndarray, np.ndarray]:
     """The first day of users of very different activity, and on how many days they came."""
     new = rng.random(n) < share
     since = np.where(new, rng.integers(1, days, n), 0)
@@ -58,14 +62,19 @@ def test_a_log_without_newcomers_has_none(small_world: tuple[Dataset, ChoiceMode
     length = np.ptp(log.time) / DAY
     assert half_new["new_users"].status == "estimated"
     assert half_new["new_users"].value == pytest.approx(0.5 / length, rel=0.3)
-    before = replace(log.rows(np.unique(log.user, return_index=True)[1]), time=np.full(len(np.unique(log.user)), -1e9))
+    before = replace(
+        log.rows(np.unique(log.user, return_index=True)[1]),
+        time=np.full(len(np.unique(log.user)), -1e9),
+    )
     known = arrivals(replace(data, log=log.rows(share >= since[log.user]), history=before))
     assert known["new_users"].value == 0  # they all were there before
     short = arrivals(replace(data, log=log.rows(share < 0.3)))
     assert "less than 4 days" in short["new_users"].source
 
 
-def test_who_comes_does_not_depend_on_how_many(small_world: tuple[Dataset, ChoiceModel], experiment) -> None:  # type: ignore[no-untyped-def]
+def test_who_comes_does_not_depend_on_how_many(
+    small_world: tuple[Dataset, ChoiceModel], experiment
+) -> None:  # type: ignore[no-untyped-def]
     model = small_world[1]
     many, few = (experiment(users=users, new_users=0.2) for users in (100, 50))
     (ids, people, arrival), (fewer, _, earlier) = (population(e, model) for e in (many, few))
@@ -78,15 +87,27 @@ def test_who_comes_does_not_depend_on_how_many(small_world: tuple[Dataset, Choic
     crowd = population(experiment(users=200, new_users=0.9, days=30.0), model)[2]
     hour = (crowd[crowd > -np.inf] / 3600 % 24).astype(int)
     busy = model.hours.argmax()
-    assert np.bincount(hour, minlength=24)[busy] > 2 * np.bincount(hour, minlength=24)[model.hours.argmin()]
+    assert (
+        np.bincount(hour, minlength=24)[busy]
+        > 2 * np.bincount(hour, minlength=24)[model.hours.argmin()]
+    )
     there = np.isin(ids, fewer)
     assert there.sum() == len(fewer)
     np.testing.assert_array_equal(arrival[there], earlier)
 
 
-def test_items_live_and_die_and_resemble_the_others(small_world: tuple[Dataset, ChoiceModel]) -> None:
+def test_items_live_and_die_and_resemble_the_others(
+    small_world: tuple[Dataset, ChoiceModel],
+) -> None:
     data, model = small_world
-    e = Experiment(policies=("popularity",), days=20, warmup_days=2, repeat_after=20, new_items=0.1, gone_items=0.1)
+    e = Experiment(
+        policies=("popularity",),
+        days=20,
+        warmup_days=2,
+        repeat_after=20,
+        new_items=0.1,
+        gone_items=0.1,
+    )
     whole, grown = turned_over(e, before_warmup(data, e), model)
     n, new = data.catalogue.size, round(0.1 * data.catalogue.size * 22)
     assert whole.catalogue.size == grown.n_items == n + new
@@ -111,8 +132,10 @@ def test_the_log_decides_unless_told_otherwise(small_world: tuple[Dataset, Choic
     model = small_world[1].with_numbers(new_users=Number(0.03, "estimated", "x"))
     assert rates(Experiment(), model) == {"new_users": 0.03, "new_items": 0.0, "gone_items": 0.0}
     assert rates(Experiment(new_users=0.0, new_items=0.2), model) == {
-        "new_users": 0.0, "new_items": 0.2, "gone_items": 0.0,
-    }  # fmt: skip
+        "new_users": 0.0,
+        "new_items": 0.2,
+        "gone_items": 0.0,
+    }
     with pytest.raises(InputError, match="new_items must be a share per day"):
         Experiment(new_items=1.5)
 
@@ -123,7 +146,9 @@ def test_a_run_with_turnover_keeps_its_invariances(experiment, tmp_path: Path) -
     plain = simulate(experiment(**settings), out=str(tmp_path / "plain"))
     batches = simulate(experiment(**settings, batch_hours=5.0), out=str(tmp_path / "batches"))
     for arm in arms:
-        pd.testing.assert_frame_equal(plain.impressions(arm), batches.impressions(arm), check_exact=True)
+        pd.testing.assert_frame_equal(
+            plain.impressions(arm), batches.impressions(arm), check_exact=True
+        )
     rows = plain.impressions("uniform")
     users = pd.read_parquet(plain.path / "users.parquet")
     new = users[users["user_id"].str.startswith("new-")]
@@ -143,10 +168,29 @@ def test_a_run_with_turnover_keeps_its_invariances(experiment, tmp_path: Path) -
     assert len(gone) >= 3
 
 
-def test_turnover_from_the_command(small_log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_turnover_from_the_command(
+    small_log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = [
-        "--policies", "popularity,uniform", "--log", str(small_log), "--users", "60", "--days", "1", "--warmup-days", "1",
-        "--rounds", "1", "--set", "repeat_after=20", "--set", "new_users=.5", "--no-truth", "--out", str(tmp_path / "run"),
-    ]  # fmt: skip
+        "--policies",
+        "popularity,uniform",
+        "--log",
+        str(small_log),
+        "--users",
+        "60",
+        "--days",
+        "1",
+        "--warmup-days",
+        "1",
+        "--rounds",
+        "1",
+        "--set",
+        "repeat_after=20",
+        "--set",
+        "new_users=.5",
+        "--no-truth",
+        "--out",
+        str(tmp_path / "run"),
+    ]
     assert command.main(words) == 0
     assert "30 newcomers a day" in " ".join(capsys.readouterr().err.split())

@@ -1,4 +1,6 @@
-"""Several plausible worlds: different users, one experiment, and a summary that knows where doubt comes from."""
+"""Several plausible worlds: different users, one experiment, and a summary that knows where doubt
+comes from.
+"""
 
 import json
 import shutil
@@ -16,8 +18,23 @@ from simulator.experiment.repetition import _share, visits_drawn
 from simulator.users.choice_model import ChoiceModel, Number
 from simulator.users.storage import load_users
 
-FAST = ["--policies", "popularity,uniform,itemknn", "--users", "80", "--days", "1", "--rounds", "1", "--warmup-days", "0.5",
-        "--set", "repeat_after=10", "--set", "threads=1", "--quiet"]  # fmt: skip
+FAST = [
+    "--policies",
+    "popularity,uniform,itemknn",
+    "--users",
+    "80",
+    "--days",
+    "1",
+    "--rounds",
+    "1",
+    "--warmup-days",
+    "0.5",
+    "--set",
+    "repeat_after=10",
+    "--set",
+    "threads=1",
+    "--quiet",
+]
 
 
 def test_worlds_differ_in_their_users_alone_and_are_summed_up(
@@ -35,7 +52,8 @@ def test_worlds_differ_in_their_users_alone_and_are_summed_up(
     gaps = [model.numbers["gap_long_mean"] for model in (one, other)]
     assert gaps[0].error is not None
     assert 0 < abs(gaps[0].value - gaps[1].value) < 6 * gaps[0].error
-    assert one.numbers["seconds_per_item"] == other.numbers["seconds_per_item"]  # nothing is known of its error
+    # nothing is known of its error
+    assert one.numbers["seconds_per_item"] == other.numbers["seconds_per_item"]
     assert "| users | contender |" in (out / "summary.md").read_text()
     # Without its last world, killed while its users were written: going on gives the same.
     shutil.rmtree(out / "world-02")
@@ -45,7 +63,12 @@ def test_worlds_differ_in_their_users_alone_and_are_summed_up(
     assert json.loads((out / "summary.json").read_text())["rows"] == summary["rows"]
     assert command.main(words) == 2
     assert "exists already" in capsys.readouterr().err
-    assert command.main([*FAST, "--log", str(small_log), "--worlds", "1", "--out", str(tmp_path / "x")]) == 2
+    assert (
+        command.main(
+            [*FAST, "--log", str(small_log), "--worlds", "1", "--out", str(tmp_path / "x")]
+        )
+        == 2
+    )
     assert "at least 2" in capsys.readouterr().err
 
 
@@ -59,7 +82,8 @@ def test_the_two_doubts_are_told_apart() -> None:
     assert found["users_unknown"] == pytest.approx(0.02, abs=0.002)
     assert found["users_few"] == pytest.approx(0.03)
     assert found["high"] - found["low"] == pytest.approx(2 * 1.96 * np.hypot(0.02, 0.03), rel=0.05)
-    # Without the truth: worlds share their chance, and the spread of the estimates is that of the effects.
+    # Without the truth: worlds share their chance, and the spread of the estimates is that of the
+    # effects.
     shared = [{"lift": t + 0.03, "error": 0.03, "true_lift": np.nan} for t in true]
     assert _spread(shared)["users_unknown"] == pytest.approx(0.02, abs=0.002)
     few = _spread(rows[:3])
@@ -70,7 +94,10 @@ def test_every_user_model_runs_the_same_experiment_and_the_verdicts_are_compared
     small_log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "models"
-    assert command.main([*FAST, "--log", str(small_log), "--user-model", "all", "--out", str(out)]) == 0
+    assert (
+        command.main([*FAST, "--log", str(small_log), "--user-model", "all", "--out", str(out)])
+        == 0
+    )
     said = " ".join(capsys.readouterr().out.split())
     assert "user model" in said
     assert all(f"{kind}:" in said for kind in ("factors", "neighbours", "trees"))
@@ -84,16 +111,23 @@ def test_every_user_model_runs_the_same_experiment_and_the_verdicts_are_compared
     bad = [*FAST, "--log", str(small_log), "--user-model", "neighbour"]
     assert command.main(bad) == 2
     assert "did you mean 'neighbours'" in capsys.readouterr().err
-    assert command.main([*FAST, "--log", str(small_log), "--user-model", "all", "--worlds", "2"]) == 2
+    assert (
+        command.main([*FAST, "--log", str(small_log), "--user-model", "all", "--worlds", "2"]) == 2
+    )
     assert "give one of them" in capsys.readouterr().err
 
 
-def test_numbers_are_drawn_as_widely_as_their_errors_say(small_world: tuple[Dataset, ChoiceModel]) -> None:
+def test_numbers_are_drawn_as_widely_as_their_errors_say(
+    small_world: tuple[Dataset, ChoiceModel],
+) -> None:
     numbers = {
-        "gap_short_share": Number(0.05, "estimated", "x", 0.03), "gap_long_sd": Number(0.2, "estimated", "x", 0.1),
-        "leave": Number(-1.0, "estimated", "x", 0.2), "churn": Number(0.0, "estimated", "x", 0.01),
-        "watch_long": Number(1.0, "assumed", "x"), "satiation": Number(0.1, "estimated", "x", 0.01),
-    }  # fmt: skip
+        "gap_short_share": Number(0.05, "estimated", "x", 0.03),
+        "gap_long_sd": Number(0.2, "estimated", "x", 0.1),
+        "leave": Number(-1.0, "estimated", "x", 0.2),
+        "churn": Number(0.0, "estimated", "x", 0.01),
+        "watch_long": Number(1.0, "assumed", "x"),
+        "satiation": Number(0.1, "estimated", "x", 0.01),
+    }
     model = replace(small_world[1], numbers=numbers)
     rng = generator("drawn numbers")
     drawn = [visits_drawn(model, rng) for _ in range(800)]
@@ -101,7 +135,10 @@ def test_numbers_are_drawn_as_widely_as_their_errors_say(small_world: tuple[Data
     leave = np.array([found["leave"].value for found in drawn])
     assert leave.mean() == pytest.approx(-1.0, abs=0.03)
     assert leave.std() == pytest.approx(0.2, rel=0.1)
-    share, spread = (np.array([found[name].value for found in drawn]) for name in ("gap_short_share", "gap_long_sd"))
+    share, spread = (
+        np.array([found[name].value for found in drawn])
+        for name in ("gap_short_share", "gap_long_sd")
+    )
     assert 0 < share.min() < 0.03 < 0.08 < share.max() < 1
     assert np.log(spread).std() == pytest.approx(0.5, rel=0.1)
 
@@ -124,9 +161,18 @@ def test_estimates_on_their_bounds_draw_no_absurd_worlds() -> None:
         ([(0.01, 0.2), (-0.3, -0.1)], "does NOT stand"),
     ],
 )
-def test_significance_that_flips_is_no_verdict_that_flips(bounds: list[tuple[float, float]], said: str) -> None:
+def test_significance_that_flips_is_no_verdict_that_flips(
+    bounds: list[tuple[float, float]], said: str
+) -> None:
     rows = [
-        {"world": f"m{k}", "arm": "a", "lift": (low + high) / 2, "low": low, "high": high, "true_lift": 0.1}
+        {
+            "world": f"m{k}",
+            "arm": "a",
+            "lift": (low + high) / 2,
+            "low": low,
+            "high": high,
+            "true_lift": 0.1,
+        }
         for k, (low, high) in enumerate(bounds)
     ]
     contender = {"arm": "a", "of_truth": True, "wins": 2, "worlds": 2}

@@ -1,4 +1,6 @@
-"""Other minds: neighbours are the cosine they say, trees do not see their own answers, and tables that are too large are refused."""
+"""Other minds: neighbours are the cosine they say, trees do not see their own answers, and tables
+that are too large are refused.
+"""
 
 import json
 from dataclasses import replace
@@ -15,7 +17,15 @@ from policies.common.errors import InputError
 from policies.draws import Draws, generator
 from policies.log import Dataset
 from simulator.experiment.data import before_warmup, load_data, policy_share
-from simulator.fitting.alternatives import Neighbours, Trees, check_size, cross_scored, full_table, make_mind, scores_of
+from simulator.fitting.alternatives import (
+    Neighbours,
+    Trees,
+    check_size,
+    cross_scored,
+    full_table,
+    make_mind,
+    scores_of,
+)
 from simulator.fitting.fit_users import fit, fit_users
 from simulator.settings import Experiment
 from simulator.users.choice_model import ChoiceModel
@@ -44,7 +54,9 @@ def test_only_the_best_neighbours_of_an_item_count(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("kind", ["neighbours", "trees"])
-def test_scores_know_nothing_of_their_own_rows(kind: str, small_world: tuple[Dataset, ChoiceModel]) -> None:
+def test_scores_know_nothing_of_their_own_rows(
+    kind: str, small_world: tuple[Dataset, ChoiceModel]
+) -> None:
     data, _ = small_world
     rng = generator("chance", kind)
     log = data.log.rows(np.sort(rng.permutation(len(data.log))[:4000]))
@@ -57,7 +69,9 @@ def test_scores_know_nothing_of_their_own_rows(kind: str, small_world: tuple[Dat
 
 
 @pytest.mark.parametrize("kind", ["neighbours", "trees"])
-def test_the_table_is_the_scores_of_all_pairs(kind: str, small_world: tuple[Dataset, ChoiceModel]) -> None:
+def test_the_table_is_the_scores_of_all_pairs(
+    kind: str, small_world: tuple[Dataset, ChoiceModel]
+) -> None:
     data, _ = small_world
     mind = make_mind(data, kind, generator("mind"))
     assert isinstance(mind, Trees) == (kind == "trees")
@@ -80,7 +94,9 @@ def test_users_with_a_table_answer_by_it(small_world: tuple[Dataset, ChoiceModel
     said = model.respond(state, users, items, zero, zero, Draws(1, users, users * 0))
     assert np.allclose(whole[:, 1:7] * model.examination[:6], said.probability, atol=1e-5)
     some = model.of_users(np.array([5, 3]))
-    assert np.allclose(some.appeal(np.array([0, 1]), items[:2]), model.appeal(np.array([5, 3]), items[:2]))
+    assert np.allclose(
+        some.appeal(np.array([0, 1]), items[:2]), model.appeal(np.array([5, 3]), items[:2])
+    )
 
 
 def test_levels_of_the_log_are_met_with_a_table(small_world: tuple[Dataset, ChoiceModel]) -> None:
@@ -88,7 +104,9 @@ def test_levels_of_the_log_are_met_with_a_table(small_world: tuple[Dataset, Choi
     model = fit(data, 0, 6, lambda text: None, "trees").model(0)
     x = model.appeal(data.log.user, data.log.item[:, None])[:, 0]
     # Without what satiation takes, and the trees have seen these clicks.
-    assert (model.examination[data.log.slot] * expit(x)).mean() == pytest.approx(data.log.clicked.mean(), rel=0.25)
+    assert (model.examination[data.log.slot] * expit(x)).mean() == pytest.approx(
+        data.log.clicked.mean(), rel=0.25
+    )
 
 
 def test_what_cannot_be_held_or_learned_is_refused(
@@ -103,18 +121,25 @@ def test_what_cannot_be_held_or_learned_is_refused(
         check_size(replace(data, has=frozenset()), "neighbours")
 
 
-# -- a matrix that holds every pair -------------------------------------------------------------------------------------
+# -- a matrix that holds every pair ----------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def matrix(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """150 users by 80 items, each pair once, answered by two groups of users with opposite tastes."""
+    """150 users by 80 items, each pair once, answered by two groups of users with
+    opposite tastes.
+    """
     rng = np.random.default_rng(3)
     user, item = (x.ravel() for x in np.meshgrid(np.arange(150), np.arange(80), indexing="ij"))
     p = np.where((user % 2 == item % 2), 0.6, 0.15)
     frame = pd.DataFrame(
-        {"user": user, "item": item, "time": rng.integers(0, 6 * 86_400, len(user)), "click": (rng.random(len(user)) < p).astype(int)}
-    )  # fmt: skip
+        {
+            "user": user,
+            "item": item,
+            "time": rng.integers(0, 6 * 86_400, len(user)),
+            "click": (rng.random(len(user)) < p).astype(int),
+        }
+    )
     path = tmp_path_factory.mktemp("matrix") / "matrix.csv"
     frame.sort_values("time").to_csv(path, index=False)
     return path
@@ -128,9 +153,13 @@ def test_a_matrix_is_replayed(matrix: Path) -> None:
     assert chance[log.clicked] == pytest.approx(1 - minds.SURE, abs=0.002)
     assert chance[~log.clicked] == pytest.approx(minds.SURE, abs=0.002)
     assert model["selection"] == 0
-    items = np.argsort(np.random.default_rng(0).random((150, 80)), axis=1)[:, :5].astype(np.int32) + 1
+    items = (
+        np.argsort(np.random.default_rng(0).random((150, 80)), axis=1)[:, :5].astype(np.int32) + 1
+    )
     users, zero = np.arange(150), np.zeros(150)
-    said = model.respond(model.start(150, 0.0), users, items, zero.astype(int), zero, Draws(1, users, users * 0))
+    said = model.respond(
+        model.start(150, 0.0), users, items, zero.astype(int), zero, Draws(1, users, users * 0)
+    )
     assert said.clicked[:, 0].mean() == pytest.approx(
         log.clicked.mean(), abs=0.12
     )  # the first slot is always looked at

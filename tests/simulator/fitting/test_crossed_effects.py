@@ -1,4 +1,6 @@
-"""Levels are recovered, draws are as spread as the truth and cover it, and taste does not know what it was not shown."""
+"""Levels are recovered, draws are as spread as the truth and cover it, and taste does not know what
+it was not shown.
+"""
 
 from dataclasses import replace
 
@@ -56,10 +58,13 @@ def test_columns_of_rows_and_of_items_get_their_slopes() -> None:
     rng = generator("levels", "slopes")
     _, item_level, user, item, reach, _, _ = levels_world(3)
     of_item, of_row = rng.normal(size=N + 1), rng.normal(size=ROWS)
-    y = rng.random(ROWS) < reach * expit(-0.5 + 0.5 * item_level[item] + 0.7 * of_item[item] - 0.4 * of_row)
+    y = rng.random(ROWS) < reach * expit(
+        -0.5 + 0.5 * item_level[item] + 0.7 * of_item[item] - 0.4 * of_row
+    )
     rows = Rows(y, user, item, U, N, {"of_item": of_item[item], "of_row": of_row}, reach)
     found = fit_levels(rows)
-    assert found.fixed["of_item"] == pytest.approx(0.7, abs=0.1)  # among 300 items whose levels differ by .4
+    # among 300 items whose levels differ by .4
+    assert found.fixed["of_item"] == pytest.approx(0.7, abs=0.1)
     assert found.fixed["of_row"] == pytest.approx(-0.4, abs=0.04)
     drawn = sample_levels(rows, generator("draws"), draws=30)
     assert drawn.mean("of_row") == pytest.approx(-0.4, abs=0.04)
@@ -76,8 +81,12 @@ def test_draws_are_as_spread_as_the_levels_and_cover_them() -> None:
         centred = level - level.mean(axis=1, keepdims=True)
         low, high = np.quantile(centred, [0.05, 0.95], axis=0)
         middle = truth - truth.mean()
-        assert 0.82 < ((low <= middle) & (middle <= high)).mean() < 0.96  # 90 %, from 60 draws that hang together
-    predicted = [f[0] + u[user] + i[item] for f, u, i in zip(drawn.fixed, drawn.user, drawn.item, strict=True)]
+        # 90 %, from 60 draws that hang together
+        assert 0.82 < ((low <= middle) & (middle <= high)).mean() < 0.96
+    predicted = [
+        f[0] + u[user] + i[item]
+        for f, u, i in zip(drawn.fixed, drawn.user, drawn.item, strict=True)
+    ]
     mean = reach * expit(np.array(predicted)).mean(axis=0)
     assert mean.mean() == pytest.approx(y.mean(), rel=0.01)
     assert np.abs(mean - reach * p).mean() < 0.07
@@ -99,17 +108,20 @@ def test_few_rows_and_answers_that_are_all_alike_do_no_harm() -> None:
         assert np.isfinite(drawn.fixed).all()
 
 
-# -- taste ------------------------------------------------------------------------------------------------------------
+# -- taste -----------------------------------------------------------------------------------------
 
 
-def test_taste_is_found_and_its_reliability_says_so(small_world: tuple[Dataset, ChoiceModel]) -> None:
+def test_taste_is_found_and_its_reliability_says_so(
+    small_world: tuple[Dataset, ChoiceModel],
+) -> None:
     data, true = small_world
     taste = full_taste(data, 0)
     centred = lambda x: x - x.mean(0) - x.mean(1, keepdims=True) + x.mean()  # noqa: E731
     found, truth = centred(taste.user @ taste.item[1:].T), centred(true.tastes())
     r = spearmanr(found.ravel(), truth.ravel())[0]
     assert r > 0.6
-    # What another log would find again is the truth's; halves of the choices find less of it than all of them.
+    # What another log would find again is the truth's; halves of the choices find less of it than
+    # all of them.
     assert 0.4 < reliability(data, generator("reliability")) < r**2 + 0.05
     # Users who choose at random have no taste that another log would find again.
     rng = generator("shuffled")
@@ -117,8 +129,12 @@ def test_taste_is_found_and_its_reliability_says_so(small_world: tuple[Dataset, 
     assert reliability(shuffled, generator("reliability")) < 0.2
 
 
-def test_a_cross_fitted_taste_does_not_know_its_own_row(small_world: tuple[Dataset, ChoiceModel]) -> None:
-    """Clicks by chance: a taste that was fitted on them tells them apart, one that was not does not."""
+def test_a_cross_fitted_taste_does_not_know_its_own_row(
+    small_world: tuple[Dataset, ChoiceModel],
+) -> None:
+    """Clicks by chance: a taste that was fitted on them tells them apart, one that was not does
+    not.
+    """
     data, _ = small_world
     rng = generator("chance")
     few = rng.permutation(len(data.log))[:3000]
@@ -153,10 +169,12 @@ def test_the_contrast_of_a_log_without_skips_ranks_what_is_chosen_high(
     assert found.slope > 0
 
 
-# -- together ---------------------------------------------------------------------------------------------------------
+# -- together --------------------------------------------------------------------------------------
 
 
-def test_every_draw_of_the_users_answers_the_log_at_its_rate(small_world: tuple[Dataset, ChoiceModel]) -> None:
+def test_every_draw_of_the_users_answers_the_log_at_its_rate(
+    small_world: tuple[Dataset, ChoiceModel],
+) -> None:
     data, true = small_world
     fitted = fit(data, 0, 6, lambda text: None)
     rates = []
@@ -164,7 +182,9 @@ def test_every_draw_of_the_users_answers_the_log_at_its_rate(small_world: tuple[
         model = fitted.model(k)
         x = model.appeal(data.log.user, data.log.item[:, None])[:, 0]
         weight = model.examination[data.log.slot]
-        tired = model["satiation"] * satiation(data.log, model.category, weight, model["satiation_half_life_h"])
+        tired = model["satiation"] * satiation(
+            data.log, model.category, weight, model["satiation_half_life_h"]
+        )
         x = x - tired - model["repeat_fatigue"] * repeats(data.log, RECENT)
         rates.append((model.examination[data.log.slot] * expit(x)).mean())
         assert {n.status for n in model.numbers.values()} == {"estimated", "assumed"}
@@ -177,15 +197,24 @@ def test_every_draw_of_the_users_answers_the_log_at_its_rate(small_world: tuple[
     assert Traits.of(data).user == {}  # nothing is known from before this log
 
 
-def test_likes_that_need_no_click_are_simulated_without_one(small_world: tuple[Dataset, ChoiceModel]) -> None:
+def test_likes_that_need_no_click_are_simulated_without_one(
+    small_world: tuple[Dataset, ChoiceModel],
+) -> None:
     data, _ = small_world
     rng = generator("likes")
     stray = ~data.log.clicked & (rng.random(len(data.log)) < 0.05)
-    model = fit(replace(data, log=replace(data.log, liked=data.log.liked | stray)), 0, 6, lambda text: None).model(0)
+    model = fit(
+        replace(data, log=replace(data.log, liked=data.log.liked | stray)), 0, 6, lambda text: None
+    ).model(0)
     users = np.arange(data.n_users)
-    items = np.argsort(rng.random((data.n_users, data.catalogue.size)), axis=1)[:, :6].astype(np.int32) + 1
+    items = (
+        np.argsort(rng.random((data.n_users, data.catalogue.size)), axis=1)[:, :6].astype(np.int32)
+        + 1
+    )
     zero = np.zeros(len(users))
-    said = model.respond(model.start(len(users), 0.0), users, items, zero, zero, Draws(1, users, users * 0))
+    said = model.respond(
+        model.start(len(users), 0.0), users, items, zero, zero, Draws(1, users, users * 0)
+    )
     # Of what was not clicked as many are liked as in the log, whether they were looked at or not.
     log = data.log
     wanted = stray.sum() / (~log.clicked).sum()
@@ -206,7 +235,9 @@ def test_a_number_that_bends_a_column_is_drawn_from_its_posterior() -> None:
     at = np.log(1.5) + np.arange(-8, 9) * 0.15
     curve = Curve("decay", at, np.array([np.exp(-t / np.exp(a)) for a in at], np.float32), at[8])
     np.testing.assert_allclose(curve.column(at[3]), curve.columns[3], rtol=1e-6)
-    np.testing.assert_allclose(curve.column((at[3] + at[4]) / 2), curve.columns[3:5].mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(
+        curve.column((at[3] + at[4]) / 2), curve.columns[3:5].mean(axis=0), rtol=1e-5
+    )
     user, item = rng.integers(0, 300, n), rng.integers(1, 41, n)
     x = {"noise": noise, "decay": curve.column(at[8])}
     drawn = sample_levels(Rows(y, user, item, 300, 40, x, None, curve), rng, draws=400, thin=3)
@@ -227,7 +258,9 @@ def test_a_number_that_bends_a_column_is_drawn_from_its_posterior() -> None:
 
 
 def test_a_column_that_grows_as_it_bends_keeps_its_slope_in_bounds() -> None:
-    """The far end of the curve is many times the size of the start; the slope times the size is as sure everywhere."""
+    """The far end of the curve is many times the size of the start; the slope times the size is as
+    sure everywhere.
+    """
     rng = generator("growing")
     n = 4000
     t = rng.exponential(1.0, n)
@@ -236,7 +269,9 @@ def test_a_column_that_grows_as_it_bends_keeps_its_slope_in_bounds() -> None:
     y = rng.random(n) < expit(-0.5 + 0.5 * t)
     user, item = rng.integers(0, 200, n), rng.integers(1, 41, n)
     curve = Curve("grows", at, columns, 1.0)
-    drawn = sample_levels(Rows(y, user, item, 200, 40, {"grows": curve.column(1.0)}, None, curve), rng, 600, 2)
+    drawn = sample_levels(
+        Rows(y, user, item, 200, 40, {"grows": curve.column(1.0)}, None, curve), rng, 600, 2
+    )
     assert drawn.sizes is not None
     sized = drawn.fixed[:, 1] * drawn.sizes
     low, high = np.quantile(drawn.curved, [0.3, 0.7])

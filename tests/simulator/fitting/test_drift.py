@@ -1,4 +1,6 @@
-"""Taste that moves with clicks: found in a log where it does, not where it stands still, and simulated as it was found."""
+"""Taste that moves with clicks: found in a log where it does, not where it stands still, and
+simulated as it was found.
+"""
 
 from dataclasses import replace
 
@@ -15,8 +17,12 @@ from simulator.users.choice_model import DAY, ChoiceModel, Number
 ASSUMED = {"drift_half_life_d": Number(7.0, "assumed", "x")}
 
 
-def moving(data: Dataset, size: float, seed: int, users: int = 800, days: int = 12) -> tuple[Dataset, np.ndarray]:
-    """One category to a user, five rows a day, a taste that the logits do not know, and drift; and the (rows,) logits."""
+def moving(
+    data: Dataset, size: float, seed: int, users: int = 800, days: int = 12
+) -> tuple[Dataset, np.ndarray]:
+    """One category to a user, five rows a day, a taste that the logits do not know, and drift; and
+    the (rows,) logits.
+    """
     rng = generator("moving", seed)
     taste, moved = 0.5 * rng.normal(size=users), np.zeros(users)
     clicks = []
@@ -33,7 +39,9 @@ def moving(data: Dataset, size: float, seed: int, users: int = 800, days: int = 
 
 
 @pytest.mark.parametrize("size", [0.0, 0.05, 0.1])
-def test_drift_is_told_from_a_taste_that_stays(small_world: tuple[Dataset, ChoiceModel], size: float) -> None:
+def test_drift_is_told_from_a_taste_that_stays(
+    small_world: tuple[Dataset, ChoiceModel], size: float
+) -> None:
     z, values = [], []
     for seed in range(10):
         data, logits = moving(small_world[0], size, seed)
@@ -66,17 +74,24 @@ def test_the_fit_says_that_the_worlds_taste_stays(small_world: tuple[Dataset, Ch
     assert numbers["drift_half_life_d"].status == "assumed"
 
 
-def test_unexpected_clicks_move_taste_and_are_forgotten(small_world: tuple[Dataset, ChoiceModel]) -> None:
+def test_unexpected_clicks_move_taste_and_are_forgotten(
+    small_world: tuple[Dataset, ChoiceModel],
+) -> None:
     still = small_world[1]
     model = still.with_numbers(drift=Number(0.2, "estimated", "x"), **ASSUMED)
     users, items = np.arange(200), np.tile(np.arange(1, 7), (200, 1))
     plain, moved = still.start(200, 0.0), model.start(200, 0.0)
     draws = Draws(3, users, users * 0, users * 0)
-    answers = [m.respond(s, users, items, users * 0, users * 0.0, draws) for m, s in ((still, plain), (model, moved))]
+    answers = [
+        m.respond(s, users, items, users * 0, users * 0.0, draws)
+        for m, s in ((still, plain), (model, moved))
+    ]
     np.testing.assert_array_equal(answers[0].clicked, answers[1].clicked)  # nothing has moved yet
     assert plain.drifted.size == 0
     wanted = np.zeros_like(moved.drifted)
-    np.add.at(wanted, (users[:, None], model.category[items]), answers[1].clicked - answers[1].probability)
+    np.add.at(
+        wanted, (users[:, None], model.category[items]), answers[1].clicked - answers[1].probability
+    )
     np.testing.assert_allclose(moved.drifted, wanted, atol=1e-5)
     assert abs(moved.drifted.mean()) < 0.05  # what is expected moves nothing
     later = np.full(200, 7 * DAY)
@@ -84,7 +99,9 @@ def test_unexpected_clicks_move_taste_and_are_forgotten(small_world: tuple[Datas
         np.log(p[:, 1:] / (1 - p[:, 1:]))
         for p in (m.click_probability(s, users, later) for m, s in ((still, plain), (model, moved)))
     ]
-    np.testing.assert_allclose(everything[1] - everything[0], 0.2 * 0.5 * wanted[:, model.category[1:]], atol=1e-3)
+    np.testing.assert_allclose(
+        everything[1] - everything[0], 0.2 * 0.5 * wanted[:, model.category[1:]], atol=1e-3
+    )
     next_page = model.respond(moved, users, items, users * 0, later, draws)
     same = still.respond(plain, users, items, users * 0, later, draws)
     np.testing.assert_allclose(

@@ -1,4 +1,6 @@
-"""The same item shown to the same user again: slots freed of what the policy knew, and what no prediction knows."""
+"""The same item shown to the same user again: slots freed of what the policy knew, and what no
+prediction knows.
+"""
 
 from dataclasses import replace
 
@@ -16,20 +18,30 @@ from simulator.users.choice_model import ChoiceModel
 REACH = np.array([1.0, 0.85, 0.7, 0.6])
 
 
-def pages(seed: int, users: int = 400, items: int = 12, times: int = 20) -> tuple[Impressions, np.ndarray]:
-    """Pages of four, sorted by a policy that knows appeal up to noise, and (users, items) the appeal."""
+def pages(
+    seed: int, users: int = 400, items: int = 12, times: int = 20
+) -> tuple[Impressions, np.ndarray]:
+    """Pages of four, sorted by a policy that knows appeal up to noise, and (users, items) the
+    appeal.
+    """
     rng = generator("pages in order", seed)
     appeal = rng.normal(-0.5, 1.0, (users, items))
     user = np.repeat(np.arange(users), times)
     guess = appeal[user] + rng.gumbel(size=(len(user), items))
     item = np.argsort(-guess, axis=1)[:, :4]
     depth = (rng.random((len(user), 1)) < REACH).sum(axis=1)
-    clicked = (rng.random(item.shape) < expit(appeal[user[:, None], item])) & (np.arange(4) < depth[:, None])
+    clicked = (rng.random(item.shape) < expit(appeal[user[:, None], item])) & (
+        np.arange(4) < depth[:, None]
+    )
     page = np.arange(len(user))
     log = Impressions.of(
-        user=np.repeat(user, 4), item=item.ravel() + 1, slot=np.tile(np.arange(4), len(user)),
-        time=np.repeat(page, 4) * 1.0, page=np.repeat(page % times, 4), clicked=clicked.ravel(),
-    )  # fmt: skip
+        user=np.repeat(user, 4),
+        item=item.ravel() + 1,
+        slot=np.tile(np.arange(4), len(user)),
+        time=np.repeat(page, 4) * 1.0,
+        page=np.repeat(page % times, 4),
+        clicked=clicked.ravel(),
+    )
     return log, appeal
 
 
@@ -56,7 +68,11 @@ def test_a_mood_that_goes_with_the_slot_is_allowed_for() -> None:
     plain, known = within_pairs(moody, 12, np.ones(len(log))), within_pairs(moody, 12, worse)
     assert plain is not None
     assert known is not None
-    assert np.abs(np.log(known[0][1:] / REACH[1:])).max() < 0.15 < np.log(plain[0][1:] / REACH[1:]).min()
+    assert (
+        np.abs(np.log(known[0][1:] / REACH[1:])).max()
+        < 0.15
+        < np.log(plain[0][1:] / REACH[1:]).min()
+    )
 
 
 def test_without_repeats_slots_are_told_by_appeal_and_the_source_says_so(
@@ -74,7 +90,8 @@ def test_without_repeats_slots_are_told_by_appeal_and_the_source_says_so(
     alone = reach_of(replace(data, log=data.log.rows(once)), score[once])
     assert alone.error is None
     assert "too few pairs" in alone.source
-    np.testing.assert_allclose(alone.value[:6], true.examination[:6], atol=0.1)  # the whole appeal was known
+    # the whole appeal was known
+    np.testing.assert_allclose(alone.value[:6], true.examination[:6], atol=0.1)
     silent = replace(data, log=replace(data.log, clicked=np.zeros(len(data.log), bool)))
     assert reach_of(silent, score).status == "assumed"
     assert assumed_reach("x").value[5] == pytest.approx(6**-0.12)
@@ -90,13 +107,18 @@ def test_slots_that_nothing_compares_with_the_first_are_not_made_up(
     slot = np.where(header, rng.integers(0, 2, len(user)), rng.integers(2, 5, len(user)))
     reach = np.array([1.0, 0.9, 0.4, 0.35, 0.3])
     log = Impressions.of(
-        user=user, item=item, slot=slot, time=np.arange(len(user)) * 1.0, clicked=rng.random(len(user)) < 0.4 * reach[slot]
-    )  # fmt: skip
+        user=user,
+        item=item,
+        slot=slot,
+        time=np.arange(len(user)) * 1.0,
+        clicked=rng.random(len(user)) < 0.4 * reach[slot],
+    )
     found = within_pairs(log, 8, np.ones(len(log)))
     assert found is not None
     assert found[0][1] == pytest.approx(0.9, abs=0.1)
     assert np.isinf(found[1][2:]).all()
-    # One row stands deep in a page, where nobody saw its item elsewhere: the curve goes on as before.
+    # One row stands deep in a page, where nobody saw its item elsewhere: the curve goes on as
+    # before.
     data = small_world[0]
     deep = replace(data.log, slot=data.log.slot.copy(), item=data.log.item.copy())
     last = int(np.argmax(data.log.user == data.log.user.max()))
@@ -131,7 +153,9 @@ def test_what_no_prediction_knows_is_told_by_repeats(sd: float) -> None:
     pair = np.tile(np.arange(len(user)), 6)
     seen = np.tile([1.0, 0.8, 0.6], 2)[np.repeat(np.arange(6), len(user))]
     clicked = rng.random(len(pair)) < seen * expit(known + unseen)[pair]
-    log = Impressions.of(user=user[pair], item=item[pair], time=np.arange(len(pair)) * 1.0, clicked=clicked)
+    log = Impressions.of(
+        user=user[pair], item=item[pair], time=np.arange(len(pair)) * 1.0, clicked=clicked
+    )
     # What clicks follow on average over what is unseen.
     logits = known[pair] / np.sqrt(1 + 0.346 * sd**2)
     found = unseen_variance(log, 20, logits, seen)
@@ -152,7 +176,10 @@ def test_the_fit_uses_both(small_world: tuple[Dataset, ChoiceModel]) -> None:
     assert np.abs(z).max() < 3.5
     assert 0.05 < fitted.unseen[0] < 1.0
     assert fitted.shown[2] > 1.0
-    left_open = [fitted.model(k).user_taste[:, -8:] @ fitted.model(k).item_taste[1:, -8:].T for k in range(len(fitted))]
+    left_open = [
+        fitted.model(k).user_taste[:, -8:] @ fitted.model(k).item_taste[1:, -8:].T
+        for k in range(len(fitted))
+    ]
     assert np.mean([x.var() for x in left_open]) == pytest.approx(fitted.unseen[0], rel=0.15)
     assert "different slots" in fitted.model(0).provenance["examination"][1]
 

@@ -1,4 +1,6 @@
-"""What a user had on its mind: who was read to the end of a page, the half-life, and a policy's habits."""
+"""What a user had on its mind: who was read to the end of a page, the half-life, and a policy's
+habits.
+"""
 
 from dataclasses import replace
 
@@ -28,9 +30,9 @@ def test_how_far_a_page_was_read_given_its_clicks() -> None:
     page = np.repeat(np.arange(n), 4)
     slot = np.tile(np.arange(4), n)
     shuffled = rng.permutation(4 * n)
-    log = Impressions.of(item=np.ones(4 * n, int), user=page, time=page * 1.0, slot=slot, clicked=clicked.ravel()).rows(
-        shuffled
-    )
+    log = Impressions.of(
+        item=np.ones(4 * n, int), user=page, time=page * 1.0, slot=slot, clicked=clicked.ravel()
+    ).rows(shuffled)
     found = examined(log, reach, np.full(len(log), rate))
     read = (slot < depth[page])[shuffled]
     codes = (clicked @ (1 << np.arange(4)))[page][shuffled] * 4 + log.slot
@@ -49,20 +51,28 @@ def test_satiation_is_told_from_what_a_policy_shows_because_it_is_liked(
     score = true.appeal(log.user, log.item[:, None])[:, 0].astype(float)
     found = tiredness(data, score, reach, True, score)
     columns, habits = found.columns, found.habits
-    assert found.numbers["satiation_half_life_h"].value == pytest.approx(true["satiation_half_life_h"], rel=0.5)
+    assert found.numbers["satiation_half_life_h"].value == pytest.approx(
+        true["satiation_half_life_h"], rel=0.5
+    )
     assert habits is not None
     assert habits.sum(axis=1).max() <= 1 + 1e-6
-    np.testing.assert_allclose(columns["exposed"], habits[log.user, data.catalogue.category[log.item]], rtol=1e-5)
+    np.testing.assert_allclose(
+        columns["exposed"], habits[log.user, data.catalogue.category[log.item]], rtol=1e-5
+    )
     assert set(columns) == {"repeat_fatigue", "exposed", "satiation", "exposed_pair"}
     assert found.curve is not None
-    for hours in (2.0, found.numbers["satiation_half_life_h"].value, 4.0):  # between two half-lives as at one of them
+    # between two half-lives as at one of them
+    for hours in (2.0, found.numbers["satiation_half_life_h"].value, 4.0):
         exact = -satiation(log, data.catalogue.category, examined(log, reach, expit(score)), hours)
-        np.testing.assert_allclose(found.curve.column(np.log(hours)), exact, atol=0.02 * np.abs(exact).max())
+        np.testing.assert_allclose(
+            found.curve.column(np.log(hours)), exact, atol=0.02 * np.abs(exact).max()
+        )
     assert found.weary.max() <= 0 < -found.weary.min()
     np.testing.assert_array_equal(columns["repeat_fatigue"], -repeats(log, RECENT))
     fitted = fit(data, 0, 6, lambda text: None)
     assert fitted.estimates()["satiation"] == pytest.approx(true["satiation"], rel=0.25)
-    assert len({fitted.model(k)["satiation_half_life_h"] for k in range(len(fitted))}) > 3  # it is drawn with the rest
+    # it is drawn with the rest
+    assert len({fitted.model(k)["satiation_half_life_h"] for k in range(len(fitted))}) > 3
     model = fitted.model(0)
     assert model.user_category is not None
     assert model.appeal(np.array([3]), np.array([[5]]))[0, 0] == pytest.approx(
@@ -70,7 +80,9 @@ def test_satiation_is_told_from_what_a_policy_shows_because_it_is_liked(
     )
 
 
-def test_shares_of_categories_leave_out_items_without_one(small_world: tuple[Dataset, ChoiceModel]) -> None:
+def test_shares_of_categories_leave_out_items_without_one(
+    small_world: tuple[Dataset, ChoiceModel],
+) -> None:
     data = small_world[0]
     none = replace(data.catalogue, category=np.zeros_like(data.catalogue.category))
     table, column = shown_of(replace(data, catalogue=none))
@@ -78,7 +90,9 @@ def test_shares_of_categories_leave_out_items_without_one(small_world: tuple[Dat
     assert not column.any()
 
 
-def test_satiation_weighs_rows_by_how_likely_they_were_seen(small_world: tuple[Dataset, ChoiceModel]) -> None:
+def test_satiation_weighs_rows_by_how_likely_they_were_seen(
+    small_world: tuple[Dataset, ChoiceModel],
+) -> None:
     log, category = small_world[0].log, small_world[0].catalogue.category
     full, half = (satiation(log, category, np.full(len(log), w), 3.0) for w in (1.0, 0.5))
     np.testing.assert_allclose(full, 2 * half)
@@ -89,7 +103,11 @@ def test_errors_that_allow_for_clusters_are_those_of_statsmodels() -> None:
     cluster = np.repeat(np.arange(300), 20)
     x = {"a": rng.normal(size=300)[cluster], "b": rng.normal(size=6000)}
     y = rng.random(6000) < expit(0.5 * x["a"] + rng.normal(size=300)[cluster])
-    fitted = sm.GLM(y.astype(float), sm.add_constant(np.column_stack([*x.values()])), family=sm.families.Binomial())
+    fitted = sm.GLM(
+        y.astype(float),
+        sm.add_constant(np.column_stack([*x.values()])),
+        family=sm.families.Binomial(),
+    )
     plain = fitted.fit()
     robust = fitted.fit(cov_type="cluster", cov_kwds={"groups": cluster, "use_correction": False})
     p = np.asarray(plain.fittedvalues)
@@ -99,7 +117,9 @@ def test_errors_that_allow_for_clusters_are_those_of_statsmodels() -> None:
     assert found["b"] == pytest.approx(1.0, abs=0.15)
 
 
-def test_the_oracle_sees_the_habits_and_every_draw_has_all_answers(small_world: tuple[Dataset, ChoiceModel]) -> None:
+def test_the_oracle_sees_the_habits_and_every_draw_has_all_answers(
+    small_world: tuple[Dataset, ChoiceModel],
+) -> None:
     data, _ = small_world
     found = fit(data, 0, 6, lambda text: None)
     model = found.model(0)
@@ -107,13 +127,18 @@ def test_the_oracle_sees_the_habits_and_every_draw_has_all_answers(small_world: 
     users = np.arange(data.n_users)
     state = model.start(len(users), 0.0)
     everything = model.click_probability(state, users, np.zeros(len(users)))
-    items = np.broadcast_to(np.arange(1, data.catalogue.size + 1), (len(users), data.catalogue.size))
+    items = np.broadcast_to(
+        np.arange(1, data.catalogue.size + 1), (len(users), data.catalogue.size)
+    )
     np.testing.assert_allclose(everything[:, 1:], expit(model.appeal(users, items)), atol=1e-5)
     # Rare clicks have more draws than the long views among them.
     click = found.answers["click"]
     more = replace(
         click.sampled,
-        **{name: np.repeat(getattr(click.sampled, name), 3, axis=0) for name in ("fixed", "user", "item", "curved")},
+        **{
+            name: np.repeat(getattr(click.sampled, name), 3, axis=0)
+            for name in ("fixed", "user", "item", "curved")
+        },
     )
     rare = replace(found, answers={**found.answers, "click": replace(click, sampled=more)})
     last = rare.model(len(rare) - 1)
@@ -124,12 +149,16 @@ def test_the_oracle_sees_the_habits_and_every_draw_has_all_answers(small_world: 
 def test_hates_of_what_was_not_opened_are_fitted(small_world: tuple[Dataset, ChoiceModel]) -> None:
     data, _ = small_world
     hidden = ~data.log.clicked & (generator("hidden").random(len(data.log)) < 0.03)
-    model = fit(replace(data, log=replace(data.log, hated=hidden)), 0, 6, lambda text: None).model(0)
+    model = fit(replace(data, log=replace(data.log, hated=hidden)), 0, 6, lambda text: None).model(
+        0
+    )
     assert model.numbers["hate_without_click"].status == "estimated"
     assert model["hate_without_click"] > model["hate"] + 2
 
 
-def test_too_little_says_nothing_instead_of_failing(small_world: tuple[Dataset, ChoiceModel]) -> None:
+def test_too_little_says_nothing_instead_of_failing(
+    small_world: tuple[Dataset, ChoiceModel],
+) -> None:
     assert widening({}, np.zeros(3), np.ones(3), np.arange(3)) == {}
     log = small_world[0].log.rows(np.flatnonzero(~small_world[0].log.clicked)[:1000])
     few = replace(log, watched=np.float32(np.arange(1000) < 40))
@@ -147,7 +176,10 @@ def test_what_days_differ_by_is_found(spread: float) -> None:
     found = []
     for _ in range(20):
         day, user = rng.integers(0, 14, 30_000), rng.integers(0, 3000, 30_000)
-        rate = expit(logit(0.1) + 0.5 * rng.normal(size=3000)[user]) * np.exp(spread * rng.normal(size=14))[day]
+        rate = (
+            expit(logit(0.1) + 0.5 * rng.normal(size=3000)[user])
+            * np.exp(spread * rng.normal(size=14))[day]
+        )
         found.append(day_to_day(rng.random(30_000) < rate, user, day))
     assert np.mean(found) == pytest.approx(spread, abs=0.025)
 
@@ -167,7 +199,9 @@ def test_satiation_is_none_where_there_is_none(seed: int) -> None:
 
 
 def test_repeats_that_cost_nothing_leave_the_levels_alone() -> None:
-    few, none, more = (Number(v, "estimated", "", e) for v, e in ((0.2, 0.3), (0.01, 0.05), (-0.25, 0.1)))
+    few, none, more = (
+        Number(v, "estimated", "", e) for v, e in ((0.2, 0.3), (0.01, 0.05), (-0.25, 0.1))
+    )
     assert not_told({"repeat_fatigue": few})["repeat_fatigue"].value == 0.5
     assert not_told({"repeat_fatigue": none})["repeat_fatigue"].value == 0.0
     assert not_told({"repeat_fatigue": more})["repeat_fatigue"].value == 0.0

@@ -1,4 +1,6 @@
-"""Visits: gaps that the end of the log cuts off are not lost, and what is not seen is not made up."""
+"""Visits: gaps that the end of the log cuts off are not lost, and what is not seen is
+not made up.
+"""
 
 from dataclasses import replace
 
@@ -14,9 +16,15 @@ from simulator.fitting.visits import coming_and_going
 from simulator.users.choice_model import ChoiceModel
 
 TRUE = {
-    "gap_short_share": 0.35, "gap_short_mean": 0.4, "gap_short_sd": 0.5, "gap_long_mean": 3.0, "gap_long_sd": 0.4,
-    "activity_sd": 0.3, "return_satisfaction": -0.6, "churn": 0.02,
-}  # fmt: skip
+    "gap_short_share": 0.35,
+    "gap_short_mean": 0.4,
+    "gap_short_sd": 0.5,
+    "gap_long_mean": 3.0,
+    "gap_long_sd": 0.4,
+    "activity_sd": 0.3,
+    "return_satisfaction": -0.6,
+    "churn": 0.02,
+}
 
 
 def observed(seed: int, users: int = 800, days: float = 6.0) -> tuple[Gaps, np.ndarray]:
@@ -69,7 +77,9 @@ def test_the_same_seed_gives_the_same_factors_and_few_gaps_give_nothing() -> Non
     assert (activity == 0).all()
 
 
-def test_levels_of_visits_that_were_given_are_assumed(small_world: tuple[Dataset, ChoiceModel]) -> None:
+def test_levels_of_visits_that_were_given_are_assumed(
+    small_world: tuple[Dataset, ChoiceModel],
+) -> None:
     data, true = small_world
     numbers, _, _, source = coming_and_going(data, 0.45)
     assert numbers["gap_long_mean"].status == "estimated"
@@ -82,7 +92,9 @@ def test_levels_of_visits_that_were_given_are_assumed(small_world: tuple[Dataset
 
 
 def test_sessions_of_one_page_are_estimated_as_such() -> None:
-    pages = pd.DataFrame({"page": np.zeros(50, int), "share": np.linspace(0, 1, 50), "last": np.ones(50, bool)})
+    pages = pd.DataFrame(
+        {"page": np.zeros(50, int), "share": np.linspace(0, 1, 50), "last": np.ones(50, bool)}
+    )
     found = staying(pages, 0.5)
     assert set(found) == {"leave"}
     assert found["leave"].status == "estimated"

@@ -1,4 +1,6 @@
-"""The user model: nobody's answer depends on who else is asked; the oracle's page is the best one; gaps are as drawn."""
+"""The user model: nobody's answer depends on who else is asked; the oracle's page is the best one;
+gaps are as drawn.
+"""
 
 from itertools import permutations
 
@@ -19,7 +21,9 @@ def answer(users: np.ndarray, items: np.ndarray, pages: int = 2):  # type: ignor
     state = MODEL.start(300, 0.0)
     for page in range(pages):
         draws = Draws(9, users, np.zeros_like(users), page)
-        found = MODEL.respond(state, users, items, np.full(len(users), page), np.full(len(users), 60.0 * page), draws)
+        found = MODEL.respond(
+            state, users, items, np.full(len(users), page), np.full(len(users), 60.0 * page), draws
+        )
     return found, state
 
 
@@ -38,12 +42,23 @@ def test_a_users_answers_do_not_depend_on_the_batch() -> None:
 def test_satiation_and_repeats_lower_appeal_and_time_heals() -> None:
     users, items = np.arange(300), np.tile(np.arange(1, 7, dtype=np.int32), (300, 1))
     state = MODEL.start(300, 0.0)
-    fresh = MODEL.respond(state, users, items, np.zeros(300), np.zeros(300), Draws(1, users, users * 0))
-    tired = MODEL.respond(state, users, items, np.ones(300), np.full(300, 60.0), Draws(1, users, users * 0, 1))
+    fresh = MODEL.respond(
+        state, users, items, np.zeros(300), np.zeros(300), Draws(1, users, users * 0)
+    )
+    tired = MODEL.respond(
+        state, users, items, np.ones(300), np.full(300, 60.0), Draws(1, users, users * 0, 1)
+    )
     rested_state = MODEL.start(300, 0.0)
-    MODEL.respond(rested_state, users, items, np.zeros(300), np.zeros(300), Draws(1, users, users * 0))
+    MODEL.respond(
+        rested_state, users, items, np.zeros(300), np.zeros(300), Draws(1, users, users * 0)
+    )
     late = MODEL.respond(
-        rested_state, users, items, np.zeros(300), np.full(300, 30 * DAY), Draws(1, users, users * 0, 2)
+        rested_state,
+        users,
+        items,
+        np.zeros(300),
+        np.full(300, 30 * DAY),
+        Draws(1, users, users * 0, 2),
     )
     assert (tired.appeal <= fresh.appeal + 1e-6).all()
     assert tired.appeal.mean() < late.appeal.mean() < fresh.appeal.mean()

@@ -35,13 +35,19 @@ def test_levels_that_were_fitted_come_back(fitted) -> None:  # type: ignore[no-u
     assert found.auc[0] < 0.65
     assert found.auc[1] < found.auc[0] < found.auc[2]
     # Users who come twice as often are another matter.
-    busy = model.with_numbers(gap_long_mean=replace(model.numbers["gap_long_mean"], value=model["gap_long_mean"] - 1.5))
+    busy = model.with_numbers(
+        gap_long_mean=replace(model.numbers["gap_long_mean"], value=model["gap_long_mean"] - 1.5)
+    )
     wrong = free_running(busy, early, late, 6, 0)
     sessions = {name: simulated / log for name, log, simulated in wrong.levels}
     assert sessions["sessions per user and day"] > 1.4
     assert free_lights(wrong)[0][1] == "red"
     assert free_lights(None)[0][1] == "amber"
-    blurred = replace(found, chance=dict.fromkeys(found.chance, 0.5), chance_fitted=dict.fromkeys(found.chance, 0.5))
+    blurred = replace(
+        found,
+        chance=dict.fromkeys(found.chance, 0.5),
+        chance_fitted=dict.fromkeys(found.chance, 0.5),
+    )
     assert [light for _, light, _ in free_lights(blurred)[:3]] == [
         "amber"
     ] * 3  # within chance, which could hide anything
@@ -49,7 +55,11 @@ def test_levels_that_were_fitted_come_back(fitted) -> None:  # type: ignore[no-u
 
 def test_gaps_that_a_log_hardly_tells_count_as_assumed() -> None:
     assert _number("gap_long_mean", 3.0, 0.2).status == "estimated"
-    for name, value, error in (("gap_short_mean", -3.0, 11.0), ("gap_long_sd", 0.5, 0.7), ("churn", 0.4, 0.3)):
+    for name, value, error in (
+        ("gap_short_mean", -3.0, 11.0),
+        ("gap_long_sd", 0.5, 0.7),
+        ("churn", 0.4, 0.3),
+    ):
         number = _number(name, value, error)
         assert number.status == "assumed"
         assert "hardly tells" in number.source
@@ -58,10 +68,14 @@ def test_gaps_that_a_log_hardly_tells_count_as_assumed() -> None:
 def test_the_two_sample_test_knows_same_from_different() -> None:
     def days(seed: int, scale: float) -> pd.DataFrame:
         rng = generator("user-days", seed)
-        table = pd.DataFrame(scale * rng.gamma(2.0, size=(1500, len(FEATURES))), columns=list(FEATURES))
+        table = pd.DataFrame(
+            scale * rng.gamma(2.0, size=(1500, len(FEATURES))), columns=list(FEATURES)
+        )
         return table.assign(user=rng.integers(0, 300, 1500))
 
-    same, different = (two_sample(days(0, 1.0), days(1, scale), generator("two samples")) for scale in (1.0, 1.5))
+    same, different = (
+        two_sample(days(0, 1.0), days(1, scale), generator("two samples")) for scale in (1.0, 1.5)
+    )
     assert same[1] - 0.03 < 0.5 < same[2] + 0.03
     assert different[1] > 0.6
     assert np.isfinite(different).all()
@@ -72,6 +86,8 @@ def test_what_the_log_does_not_tell_is_not_held_against_the_users(fitted) -> Non
     assert features_of(early) == FEATURES
     bare = replace(early, has=early.has - {"watch", "long_view"})
     assert features_of(bare) == ("impressions", "clicks", "categories", "active_hours")
-    assumed = model.with_numbers(gap_long_mean=replace(model.numbers["gap_long_mean"], status="assumed"))
+    assumed = model.with_numbers(
+        gap_long_mean=replace(model.numbers["gap_long_mean"], status="assumed")
+    )
     assert free_running(assumed, early, late, 6, 0) is None
     assert free_running(model, early, late.rows(late.user < 3), 6, 0) is None

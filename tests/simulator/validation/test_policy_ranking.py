@@ -1,4 +1,6 @@
-"""Policies by the log's propensities and by the users: the same order where the users are right, another where they lie."""
+"""Policies by the log's propensities and by the users: the same order where the users are right,
+another where they lie.
+"""
 
 from dataclasses import replace
 
@@ -42,7 +44,9 @@ def fitted(uniform: Dataset) -> Fitted:
     return fit(split(uniform, 3)[0], 0, 1, lambda text: None)
 
 
-def test_the_level_of_random_slates_comes_from_propensities_where_there_are_any(uniform: Dataset) -> None:
+def test_the_level_of_random_slates_comes_from_propensities_where_there_are_any(
+    uniform: Dataset,
+) -> None:
     level, source = uniform.calibration["random_click_rate"]
     assert level == pytest.approx(uniform.log.clicked.mean())
     assert "inverse propensity" in source
@@ -51,13 +55,19 @@ def test_the_level_of_random_slates_comes_from_propensities_where_there_are_any(
     p = np.where(uniform.log.item % 2, 0.9, 0.1)
     kept = rng.random(len(p)) < p
     part = uniform.log.rows(kept)
-    thinned = replace(uniform, log=replace(part, propensity=np.float32(p[kept] / uniform.catalogue.size)))
+    thinned = replace(
+        uniform, log=replace(part, propensity=np.float32(p[kept] / uniform.catalogue.size))
+    )
     assert generic_level(thinned)[0] == pytest.approx(level, rel=0.03)
-    unknown = replace(uniform, log=replace(uniform.log, propensity=np.full_like(uniform.log.propensity, np.nan)))
+    unknown = replace(
+        uniform, log=replace(uniform.log, propensity=np.full_like(uniform.log.propensity, np.nan))
+    )
     assert generic_level(unknown)[0] == pytest.approx(0.176 / 0.451 * level)
 
 
-def test_the_users_rank_policies_as_the_log_does_and_liars_do_not(uniform: Dataset, fitted: Fitted) -> None:
+def test_the_users_rank_policies_as_the_log_does_and_liars_do_not(
+    uniform: Dataset, fitted: Fitted
+) -> None:
     early, late = split(uniform, 3)
     honest = policy_ranking(fitted, early, late, 1, 0, off_policy)
     assert honest is not None
@@ -75,13 +85,17 @@ def test_the_users_rank_policies_as_the_log_does_and_liars_do_not(uniform: Datas
     assert any("| uniform |" in line for line in ranking_table(honest))
     click = fitted.answers["click"]
     turned = replace(click, sampled=replace(click.sampled, item=-3 * click.sampled.item))
-    liar = policy_ranking(replace(fitted, answers={**fitted.answers, "click": turned}), early, late, 1, 0, off_policy)
+    liar = policy_ranking(
+        replace(fitted, answers={**fitted.answers, "click": turned}), early, late, 1, 0, off_policy
+    )
     assert liar is not None
     assert liar.pairs[1] > 0
     assert replay_lights((0.5, 0.49, 0.51), liar)[1][1] == "red"
 
 
-def test_without_propensities_nothing_is_ranked(small_world: tuple[Dataset, ChoiceModel], fitted: Fitted) -> None:
+def test_without_propensities_nothing_is_ranked(
+    small_world: tuple[Dataset, ChoiceModel], fitted: Fitted
+) -> None:
     early, late = split(small_world[0], 2)
     assert policy_ranking(fitted, early, late, 1, 0, off_policy) is None
     assert replay_lights((0.8, 0.7, 0.9), None) == [

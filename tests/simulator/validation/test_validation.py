@@ -1,4 +1,6 @@
-"""Fidelity: levels are recovered, the figures are what they say, and a simulator that lies gets a red light."""
+"""Fidelity: levels are recovered, the figures are what they say, and a simulator that lies gets a
+red light.
+"""
 
 import json
 from dataclasses import replace
@@ -32,12 +34,18 @@ def test_figures_are_those_of_scikit_learn() -> None:
     for p in (rng.random(500), rng.integers(0, 5, 500) / 5, np.full(500, 0.5)):
         ours = _weighted_auc(y, weight, np.unique(p, return_inverse=True)[1])
         assert ours == pytest.approx(roc_auc_score(y, p, sample_weight=weight))
-    assert expected_calibration_error(y, np.full(500, 0.3), bins=1) == pytest.approx(abs(y.mean() - 0.3))
+    assert expected_calibration_error(y, np.full(500, 0.3), bins=1) == pytest.approx(
+        abs(y.mean() - 0.3)
+    )
 
 
 def answers(bias: float, rows: int = ROWS, shift: float = 0.0, seed: int = 0) -> Answers:
-    """Answers of which the prediction is the truth, but for a bias in logits; the shift makes them rarer."""
-    _, _, user, item, _, p, _ = (part[:rows] if len(part) == ROWS else part for part in levels_world(2))
+    """Answers of which the prediction is the truth, but for a bias in logits; the shift makes them
+    rarer.
+    """
+    _, _, user, item, _, p, _ = (
+        part[:rows] if len(part) == ROWS else part for part in levels_world(2)
+    )
     p = expit(np.log(p / (1 - p)) + shift)
     happened = generator("answers", seed).random(rows) < p
     same = {"user + item": np.full(rows, p.mean())}
@@ -56,7 +64,10 @@ def test_the_truth_is_green_and_a_lie_is_red() -> None:
 
 @pytest.mark.parametrize(("rows", "shift"), [(3000, 0.0), (20_000, -3.6), (60_000, -4.5)])
 def test_few_or_rare_answers_do_not_turn_the_truth_red(rows: int, shift: float) -> None:
-    found = [judge(answers(0.0, rows, shift, seed), generator("judge", seed), least=5) for seed in range(10)]
+    found = [
+        judge(answers(0.0, rows, shift, seed), generator("judge", seed), least=5)
+        for seed in range(10)
+    ]
     colours = [light for f in found for part, light, _ in lights([f]) if "whose" not in part]
     assert colours.count("red") <= 3  # of 40, each red by chance about once in a hundred
     assert colours.count("green") >= 0.7 * len(colours)
@@ -79,7 +90,8 @@ def test_a_rare_answer_that_nobody_can_judge_is_not_green() -> None:
 def test_the_cut_is_at_midnight_and_nothing_after_it_is_fitted(
     end: float, small_world: tuple[Dataset, ChoiceModel]
 ) -> None:
-    data = replace(small_world[0], hour_zero=end)  # the log ends at midnight, or at three in the afternoon
+    # the log ends at midnight, or at three in the afternoon
+    data = replace(small_world[0], hour_zero=end)
     early, late = split(data, 2)
     assert len(early.log) + len(late) == len(data.log)
     assert early.log.time.max() == 0 < late.time.min()
@@ -93,24 +105,35 @@ def test_the_cut_is_at_midnight_and_nothing_after_it_is_fitted(
         split(data, 400)
 
 
-def test_a_level_made_from_the_log_is_made_from_its_early_part(small_world: tuple[Dataset, ChoiceModel]) -> None:
+def test_a_level_made_from_the_log_is_made_from_its_early_part(
+    small_world: tuple[Dataset, ChoiceModel],
+) -> None:
     data = small_world[0]
     made = replace(data, calibration={"random_click_rate": generic_level(data)})
     early, _ = split(made, 2)
-    assert early.calibration["random_click_rate"][0] == pytest.approx(0.176 / 0.451 * early.log.clicked.mean())
+    assert early.calibration["random_click_rate"][0] == pytest.approx(
+        0.176 / 0.451 * early.log.clicked.mean()
+    )
     assert split(data, 2)[0].calibration == data.calibration  # a published level stays
 
 
 def test_the_command_writes_a_report_and_refuses_what_it_cannot_judge(
-    small_log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    small_log: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert validate.main(["--log", str(small_log), "--held-out-days", "2", "--out", "f", "--quiet"]) == 0
+    assert (
+        validate.main(["--log", str(small_log), "--held-out-days", "2", "--out", "f", "--quiet"])
+        == 0
+    )
     assert "what to trust" in capsys.readouterr().out
     found = json.loads(Path("f/fidelity.json").read_text())
     assert [part["name"] for part in found["feedback"]] == ["click", "long view", "like"]
     click = found["feedback"][0]
-    assert click["auc"]["simulator"] < click["ceiling"][0] < 1  # nobody knows more than the probability
+    # nobody knows more than the probability
+    assert click["auc"]["simulator"] < click["ceiling"][0] < 1
     assert found["policy_ranking"] is None
     assert 0.35 < found["user_days"][0] < 0.65
     assert "| user-days of the held-out slates | " in Path("f/fidelity.md").read_text()
@@ -134,7 +157,10 @@ def test_the_command_writes_a_report_and_refuses_what_it_cannot_judge(
 
 
 def test_validation_has_slates_of_the_logs_page_length(
-    small_log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    small_log: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     frame = pd.read_parquet(small_log)
     frame[frame["slot"] < 4].to_parquet(tmp_path / "four.parquet")
@@ -145,18 +171,31 @@ def test_validation_has_slates_of_the_logs_page_length(
 
     monkeypatch.setattr(validate, "validate", stopped)
     for name, more, wanted in (
-        ("four", [], 4), ("four", ["--slate-size", "5"], 5), ("few", [], 6),  # one row a user shows no sessions
-    ):  # fmt: skip
-        words = ["--log", str(tmp_path / f"{name}.parquet"), *more, "--out", str(tmp_path / "f"), "--quiet"]
+        # one row a user shows no sessions
+        ("four", [], 4),
+        ("four", ["--slate-size", "5"], 5),
+        ("few", [], 6),
+    ):
+        words = [
+            "--log",
+            str(tmp_path / f"{name}.parquet"),
+            *more,
+            "--out",
+            str(tmp_path / "f"),
+            "--quiet",
+        ]
         assert validate.main(words) == 2
         assert f"slates of {wanted}" in capsys.readouterr().err
 
 
-def test_a_run_says_where_its_slates_differ_from_the_logs_pages(small_world: tuple[Dataset, ChoiceModel]) -> None:
+def test_a_run_says_where_its_slates_differ_from_the_logs_pages(
+    small_world: tuple[Dataset, ChoiceModel],
+) -> None:
     data = small_world[0]
     assert page_length(data) == 6
     assert size_note(Experiment(), data) == ()
     assert (
-        "hold 6 items, the slates here 3: people see 0.5 times as much" in size_note(Experiment(slate_size=3), data)[0]
+        "hold 6 items, the slates here 3: people see 0.5 times as much"
+        in size_note(Experiment(slate_size=3), data)[0]
     )
     assert page_length(replace(data, has=data.has - {"sessions"})) is None
