@@ -13,7 +13,7 @@ A metric of your own is an object of a module, or an entry point of the group `g
 
 import importlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 
@@ -84,9 +84,70 @@ class Metric:
         return self.quantile is None and self.statistic is None
 
 
-METRICS = {
-    metric.name: metric
-    for metric in (
+class Metrics(Mapping[str, Metric]):
+    """The metrics of one judgement, by name. More of them make another object."""
+
+    def __init__(self, metrics: Iterable[Metric]):
+        self._by_name = {metric.name: metric for metric in metrics}
+
+    def __getitem__(self, name: str) -> Metric:
+        return self._by_name[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_name)
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._by_name))
+
+    def find(self, name: str) -> Metric:
+        if name not in self:
+            raise AnalysisError(f"unknown metric '{name}'; there are: {', '.join(self)}")
+        return self[name]
+
+    def totals(self, has: Iterable[str]) -> dict[str, str]:
+        """Totals per user that a log with these columns gives, those of the metrics among them:
+        name -> SQL.
+        """
+        there = set(has)
+        sql = {name: text for name, (text, needs) in TOTALS.items() if there.issuperset(needs)}
+        for metric in self.values():
+            if there.issuperset(metric.needs):
+                sql |= metric.sql
+        return sql
+
+    def measurable(self, has: Iterable[str]) -> list[Metric]:
+        """The metrics that a table with these totals allows."""
+        there = set(has)
+        return [metric for metric in self.values() if there.issuperset(metric.columns)]
+
+    def including(self, metric: Metric) -> "Metrics":
+        """These and one more.
+
+        Raises:
+            AnalysisError: another metric, or another total, has the name already.
+        """
+        known = self.get(metric.name)
+        if known is not None and known != metric:
+            raise AnalysisError(f"there is a metric '{metric.name}' already; name yours otherwise")
+        others = [m for m in self.values() if m.name != metric.name]
+        taken = set(metric.sql) & ({*TOTALS} | {name for m in others for name in m.sql})
+        if taken:
+            raise AnalysisError(
+                f"metric '{metric.name}' defines '{sorted(taken)[0]}', which there is already; name"
+                " it otherwise"
+            )
+        if metric.role not in ("outcome", "guardrail"):
+            raise AnalysisError(
+                f"metric '{metric.name}' has the role '{metric.role}'; there are: outcome, guardrail"
+            )
+        return Metrics([*self.values(), metric])
+
+
+METRICS = Metrics(
+    (
         Metric("clicks", "clicks", "clicks per user", "clicks"),
         Metric("click_rate", "click rate", "clicks per impression", "clicks", "impressions"),
         Metric("watch_time", "watch time", "seconds per user", "watch_seconds"),
@@ -102,67 +163,16 @@ METRICS = {
         Metric("sessions", "sessions", "sessions per user", "sessions", role="guardrail"),
         Metric("days_active", "days active", "days per user", "days_active", role="guardrail"),
     )
-}
+)
 
 
-_LOADED: set[str] = set()
-
-
-def find(name: str) -> Metric:
-    if name not in METRICS:
-        raise AnalysisError(f"unknown metric '{name}'; there are: {', '.join(METRICS)}")
-    return METRICS[name]
-
-
-def totals(has: Iterable[str]) -> dict[str, str]:
-    """Totals per user that a log with these columns gives, the metrics' own among them: name ->
-    SQL.
+def load_metrics(names: str | None = None) -> Metrics:
+    """The built-in metrics, those of entry points `gptrec.metrics`, and those named
+    `module:OBJECT` with commas between.
     """
-    there = set(has)
-    found = {name: sql for name, (sql, needs) in TOTALS.items() if there.issuperset(needs)}
-    for metric in METRICS.values():
-        if there.issuperset(metric.needs):
-            found |= metric.sql
-    return found
-
-
-def measurable(has: Iterable[str]) -> list[Metric]:
-    """The metrics that a table with these totals allows."""
-    there = set(has)
-    return [metric for metric in METRICS.values() if there.issuperset(metric.columns)]
-
-
-def add(metric: Metric) -> None:
-    """Registers a metric for this process.
-
-    Raises:
-        AnalysisError: another metric, or another total, has the name already.
-    """
-    known = METRICS.get(metric.name)
-    if known is not None and known != metric:
-        raise AnalysisError(f"there is a metric '{metric.name}' already; name yours otherwise")
-    others = [m for m in METRICS.values() if m.name != metric.name]
-    taken = set(metric.sql) & ({*TOTALS} | {name for m in others for name in m.sql})
-    if taken:
-        raise AnalysisError(
-            f"metric '{metric.name}' defines '{sorted(taken)[0]}', which there is already; name it"
-            " otherwise"
-        )
-    if metric.role not in ("outcome", "guardrail"):
-        raise AnalysisError(
-            f"metric '{metric.name}' has the role '{metric.role}'; there are: outcome, guardrail"
-        )
-    METRICS[metric.name] = metric
-
-
-def load(names: str | None = None) -> None:
-    """Registers the metrics of entry points `gptrec.metrics`, and those named `module:OBJECT` with
-    commas between.
-    """
+    metrics = METRICS
     for point in entry_points(group="gptrec.metrics"):
-        if point.value not in _LOADED:  # a class or function would make another object each time
-            add(_made(point.load(), f"entry point '{point.name}'"))
-            _LOADED.add(point.value)
+        metrics = metrics.including(_made(point.load(), f"entry point '{point.name}'"))
     for name in (part.strip() for part in (names or "").split(",") if part.strip()):
         module, colon, attribute = name.partition(":")
         if not colon:
@@ -170,10 +180,11 @@ def load(names: str | None = None) -> None:
                 f"--metrics '{name}': wanted module:OBJECT, such as my_metrics:TOP_SLOT"
             )
         try:
-            found = getattr(importlib.import_module(module), attribute)
+            loaded = getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError) as error:
             raise AnalysisError(f"--metrics '{name}': {error}") from None
-        add(_made(found, f"--metrics '{name}'"))
+        metrics = metrics.including(_made(loaded, f"--metrics '{name}'"))
+    return metrics
 
 
 def _made(found: object, where: str) -> Metric:

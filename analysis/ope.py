@@ -11,65 +11,67 @@ and its mean over what the target would show) add the direct and the doubly robu
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
+from pydantic import BeforeValidator
 
 from analysis.errors import AnalysisError
 from analysis.statistics.propensity import off_policy
+from policies.common.settings import add_flags, given_flags, mapping, names_of, setting, settings
+from policies.common.terminal import guarded
 
 ROLES = ("reward", "logging", "target", "predicted", "predicted_target", "cluster")
+ESTIMATES = {"ips": "IPS", "snips": "SNIPS", "dm": "direct", "dr": "doubly robust"}
+
+
+@settings
+class LoggedTable:
+    """A table of rewards and probabilities."""
+
+    table: Path = setting(..., "CSV or Parquet, one row per impression")
+    columns: Annotated[dict[str, str], BeforeValidator(mapping)] = setting(
+        {},
+        f"ROLE=NAME with commas between; roles: {', '.join(ROLES)}; columns called so need no entry",
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit status: 0 done, 2 bad input."""
+    """Returns the exit status: 0 done, 2 bad input, 130 interrupted."""
     p = argparse.ArgumentParser(
         prog="python -m analysis.ope",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument(
-        "--table",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="CSV or Parquet, one row per impression",
+    add_flags(p, LoggedTable, names_of(LoggedTable))
+    given = given_flags(LoggedTable, p.parse_args(arguments))
+    if "table" not in given:
+        p.error("--table is missing; name a CSV or Parquet file, one row per impression")
+    return guarded(
+        lambda: _estimate(LoggedTable(**given)),
+        interrupted="start again",
+        full="make room and start again",
     )
-    p.add_argument(
-        "--columns",
-        default="",
-        metavar="ROLE=NAME,...",
-        help=f"roles: {', '.join(ROLES)}; columns called so need no entry",
-    )
-    given = p.parse_args(arguments)
-    try:
-        found = off_policy(**_columns(given.table, given.columns))
-    except AnalysisError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    for name, words in (
-        ("ips", "IPS"),
-        ("snips", "SNIPS"),
-        ("dm", "direct"),
-        ("dr", "doubly robust"),
-    ):
+
+
+def _estimate(asked: LoggedTable) -> None:
+    found = off_policy(**_columns(asked.table, asked.columns))
+    for name, words in ESTIMATES.items():
         x = getattr(found, name)
         if x is not None:
             print(f"{words:14} {x.value:.5f}   95 % interval {x.low:.5f} to {x.high:.5f}")
     print(f"effective rows {found.effective_n:.1f}, largest weight {found.largest_weight:.1f}")
     print(
-        f"mean weight {found.mean_weight:.3f}: about 1 where the log shows all that the target"
-        " would show"
+        f"mean weight {found.mean_weight:.3f}: about 1 where the log shows all that the target would"
+        " show"
     )
-    return 0
 
 
-def _columns(path: Path, text: str) -> dict[str, Any]:
+def _columns(path: Path, pairs: dict[str, str]) -> dict[str, Any]:
     """Role -> column of the table."""
     if not path.is_file() or path.suffix not in (".csv", ".parquet"):
         raise AnalysisError(f"--table '{path}': wanted a .csv or .parquet file that is there")
     frame = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
-    pairs = dict(part.split("=", 1) for part in text.split(",") if "=" in part)
     wrong = [role for role in pairs if role not in ROLES]
     if wrong:
         raise AnalysisError(f"--columns names the role '{wrong[0]}'; there are: {', '.join(ROLES)}")

@@ -2,49 +2,94 @@
 `results.json`, `figures/*.png`.
 
 python -m analysis.report RUN                                  a simulated run, again
-python -m analysis.report --impressions log.csv --columns user=uid,bucket=variant,time=ts,click=clicked
+python -m analysis.report --impressions log.csv --columns user=uid,bucket=variant,time=ts
 """
 
+import argparse
 import shlex
 import sys
 from pathlib import Path
 
-from analysis import metrics
+from analysis.data.live_source import LiveLog
 from analysis.errors import AnalysisError
-from analysis.flags import parser, refuse_log_flags, source_of
-from analysis.reporting.page import terminal
+from analysis.metrics import load_metrics
+from analysis.reporting.terminal import show_results
 from analysis.reporting.write import write, write_log
+from policies.common.settings import add_flags, given_flags, names_of
+from policies.common.terminal import guarded
+
+EPILOG = """Examples:
+  python -m analysis.report runs/20260101-120000-gptrec-sasrec
+  python -m analysis.report --impressions log.csv --columns user=uid,bucket=variant,time=ts,\
+click=clicked --control A
+  python -m analysis.report --impressions parts/ --start 2026-05-01 --days 14 --segments country
+Rows before --start are what users did untreated: they take variance off the estimate (CUPED) and
+give an A/A check."""
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="python -m analysis.report",
+        description="Judge an experiment: a simulated run, or the log of a real A/B test with one"
+        " row per impression.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument("run", nargs="?", help="a run directory, as `python -m simulator.run` leaves it")
+    p.add_argument(
+        "--partial", action="store_true", help="judge an interrupted run by what it recorded"
+    )
+    p.add_argument(
+        "--metrics",
+        metavar="MODULE:OBJECT",
+        help="metrics of your own, with commas between (see analysis/metrics.py)",
+    )
+    log = p.add_argument_group("the log of a real test")
+    add_flags(log, LiveLog, names_of(LiveLog))
+    log.add_argument(
+        "--out", type=Path, help="folder for the report, must not exist (default ab-report)"
+    )
+    return p
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit status: 0 done, 2 bad input."""
-    given = parser().parse_args(arguments)
+    """Returns the exit status: 0 done, 1 the disk is full, 2 bad input, 130 interrupted."""
     words = sys.argv[1:] if arguments is None else arguments
-    try:
-        metrics.load(given.metrics)
-        if (given.run is None) == (given.impressions is None):
-            raise AnalysisError("name either a run directory or a log with --impressions")
-        if given.partial and given.run is None:
-            raise AnalysisError("--partial is for a run directory")
-        if given.run is not None:
-            refuse_log_flags(given)
-            results, out = write(given.run, given.partial), Path(given.run)
-        else:
-            out = given.out if given.out is not None else Path("ab-report")
-            if out.exists():
-                raise AnalysisError(f"--out '{out}' exists already; name another folder")
-            results = write_log(
-                source_of(given), out, "python -m analysis.report " + shlex.join(words)
-            )
-    except AnalysisError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {error.filename or ''}: {error.strerror}", file=sys.stderr)
-        return 2
-    terminal(results)
+    given = parser().parse_args(words)
+    return guarded(
+        lambda: _report(given, "python -m analysis.report " + shlex.join(words)),
+        interrupted="start again",
+        full="make room and start again",
+    )
+
+
+def _report(given: argparse.Namespace, command: str) -> None:
+    log = given_flags(LiveLog, given)
+    if (given.run is None) == ("impressions" not in log):
+        raise AnalysisError("name either a run directory or a log with --impressions")
+    if given.partial and given.run is None:
+        raise AnalysisError("--partial is for a run directory")
+    metrics = load_metrics(given.metrics)
+    if given.run is None:
+        out = given.out if given.out is not None else Path("ab-report")
+        if out.exists():
+            raise AnalysisError(f"--out '{out}' exists already; name another folder")
+        report = write_log(LiveLog(**log), out, command, metrics)
+    else:
+        _refuse([*log, *(["out"] if given.out is not None else [])])
+        out = Path(given.run)
+        report = write(out, given.partial, metrics)
+    show_results(report)
     print(f"report: {out / 'report.html'}")
-    return 0
+
+
+def _refuse(names: list[str]) -> None:
+    """A run has the settings of its log already."""
+    if names:
+        raise AnalysisError(
+            f"--{names[0]} is for a log with --impressions; a run keeps the settings that it was"
+            " made with"
+        )
 
 
 if __name__ == "__main__":

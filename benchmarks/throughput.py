@@ -54,7 +54,7 @@ def world_of(
         histories=Histories.of(p.users, lengths["impressions"], lengths["clicks"], e.repeat_after),
         due=model.first_visit(ids, 0.0, Draws(key_of("bench"), ids, ids * 0)),
         sessions=np.zeros(p.users, np.int32),
-        recorder=Recorder(folder / "impressions", folder / "truth" if record_truth else None),
+        sink=Recorder(folder / "impressions", folder / "truth" if record_truth else None),
     )
 
 

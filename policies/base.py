@@ -89,6 +89,30 @@ def plain_requests(
     )
 
 
+class Truth(Protocol):
+    """What a simulation knows of its users and no live test can know."""
+
+    def click_probability(self, users: np.ndarray, now: np.ndarray) -> np.ndarray:
+        """(B, N + 1) float32 chance of a click on every item now, if it is looked at; 0 for PAD.
+
+        Args:
+            users: (B,) int32 ids, as in `Requests`. now: (B,) float64 s.
+        """
+        ...
+
+
+@runtime_checkable
+class NeedsTruth(Protocol):
+    """A policy that asks for the truth by having this method, and is a reference for it.
+
+    The engine hands the truth over whenever it has made the policy: for a new world, after
+    retraining, after an interruption. A reference is no contender, no control, serves no warm-up
+    and logs for no off-policy estimate.
+    """
+
+    def see_truth(self, truth: Truth) -> None: ...
+
+
 @runtime_checkable
 class Policy(Protocol):
     """A recommender. Settings are dataclass fields; weights travel by `state`/`restore`, never by
@@ -96,7 +120,7 @@ class Policy(Protocol):
 
     `fit` learns from a log, `update` from the rows that came since; both get their own generator.
     `recommend` must answer each user as if it were alone: random numbers come from `draws` and
-    nothing else, and no argument is changed. `simulator`-side truths are never handed over.
+    nothing else, and no argument is changed. Truths of the simulation are handed to nobody but `NeedsTruth`.
 
     A class whose fit uses no chance may say `deterministic: ClassVar[bool] = True`:
     `gptrec.evaluate` then fits it once for all seeds.

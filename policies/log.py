@@ -1,7 +1,9 @@
 """Impressions: the one table that everything reads, and the data set that a loader returns."""
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -161,6 +163,14 @@ class Dataset:
     @property
     def n_users(self) -> int:
         return len(self.user_ids)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of who was shown what, when, and clicked it."""
+        digest = hashlib.sha256()
+        for column in (self.log.user, self.log.item, self.log.time, self.log.clicked):
+            digest.update(np.ascontiguousarray(column).tobytes())
+        return digest.hexdigest()
 
     def for_policies(self) -> Impressions:
         """What a policy may learn from: the history and the log, in canonical order."""

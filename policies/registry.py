@@ -21,8 +21,9 @@ BUILT_IN = {
     "bert4rec": "policies.baselines.bert4rec:BERT4Rec",
     "sasrec": "policies.baselines.sasrec:SASRec",
     "gptrec": "gptrec.policy:GPTRec",
+    "oracle": "simulator.engine.oracle:Oracle",
 }
-REFERENCES = frozenset({"uniform", "oracle"})
+REFERENCES = frozenset({"uniform"})  # besides those that ask for the truth
 _METHODS = ("fit", "update", "recommend", "state", "restore")
 
 
@@ -40,6 +41,16 @@ def base_name(arm: str) -> str:
     return stem if dot and number.isdigit() and ":" not in number else arm
 
 
+def asks_for_truth(arm: str) -> bool:
+    """Whether the policy behind an arm is handed the truth of the simulation (`NeedsTruth`)."""
+    return callable(getattr(find(base_name(arm)), "see_truth", None))
+
+
+def is_reference(arm: str) -> bool:
+    """Whether an arm is there to compare with, and not to be judged."""
+    return base_name(arm) in REFERENCES or asks_for_truth(arm)
+
+
 def find(name: str) -> type:
     """The class behind a name of the registry or `module:Class`.
 
@@ -49,7 +60,7 @@ def find(name: str) -> type:
     target = known().get(name, name)
     module_name, colon, class_name = target.partition(":")
     if not colon:
-        raise InputError(f"unknown policy '{name}'{suggestion(name, [*known(), 'oracle'])}")
+        raise InputError(f"unknown policy '{name}'{suggestion(name, known())}")
     here = str(Path.cwd())
     if here not in sys.path:  # a file beside the command, as with `python -m`
         sys.path.insert(0, here)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from policies.base import PAD, Policy, Requests, Slates
+from policies.base import PAD, NeedsTruth, Policy, Requests, Slates
 from policies.catalogue import Catalogue
 from policies.draws import Draws, generator, key_of
 from policies.log import Impressions
@@ -82,7 +82,7 @@ def check_policy(make: Callable[[], Policy], slate_size: int = 5, n_draws: int =
         make: makes a fresh policy, e.g. the class itself.
         n_draws: pages drawn to compare stated propensities with what is shown.
     """
-    policy = make()
+    policy = _made(make)
     _check_shape_of(policy)
     log, catalogue = small_log()
     kept = copy.deepcopy(log)
@@ -94,7 +94,28 @@ def check_policy(make: Callable[[], Policy], slate_size: int = 5, n_draws: int =
     _check_propensity(policy, requests, slate_size, n_draws)
     policy.update(log, catalogue, generator("check", "update"))
     _check_page(policy, requests, slate_size)
-    _check_state(policy, make(), requests, slate_size)
+    _check_state(policy, _made(make), requests, slate_size)
+
+
+class MadeUpTruth:
+    """A truth for policies that ask for one, from keyed draws."""
+
+    def __init__(self, n_items: int = 40):
+        self.n_items = n_items
+
+    def click_probability(self, users: np.ndarray, now: np.ndarray) -> np.ndarray:
+        draws = Draws(key_of("made-up truth"), users, np.zeros_like(users))
+        chance = draws.uniform("chance", self.n_items + 1).astype(np.float32)
+        chance[:, PAD] = 0
+        return chance
+
+
+def _made(make: Callable[[], Policy]) -> Policy:
+    """A fresh policy, with the truth if it asks for it."""
+    policy = make()
+    if isinstance(policy, NeedsTruth):
+        policy.see_truth(MadeUpTruth())
+    return policy
 
 
 def _draws(requests: Requests, run: int = 0) -> Draws:

@@ -3,11 +3,19 @@ simulate`.
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from simulator.experiment.simulate import Result, simulate
     from simulator.settings import Experiment
+
+if sys.argv[:1] == ["-m"]:  # a command: what it is going to import has to be ours
+    try:
+        from policies.common import siblings
+    except ImportError:
+        sys.exit("error: another package 'policies' stands before that of this toolkit; rename it")
+    siblings.check()
 
 _WHERE = {
     "Experiment": "simulator.settings",

@@ -1,5 +1,7 @@
 """Who is in which bucket: a salted hash of the user id, nothing else."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from policies.common.errors import InputError
@@ -45,3 +47,24 @@ def assign(users: np.ndarray, weights: np.ndarray, salt: str) -> np.ndarray:
     bucket = np.searchsorted(edges, place, side="right")
     bucket[(bucket == len(weights)) & (edges[-1] >= 1 - 1e-9)] = len(weights) - 1
     return np.where(bucket < len(weights), bucket, HELD_OUT).astype(np.int16)
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """How the users of an experiment are split between its arms.
+
+    Attributes:
+        arms: in order. weights: (arms,) shares that sum to at most 1. salt: of the hash.
+    """
+
+    arms: tuple[str, ...]
+    weights: np.ndarray
+    salt: str
+
+    def of_users(self, users: np.ndarray) -> np.ndarray:
+        """(U,) int16 place of each user's arm in `arms`, or HELD_OUT."""
+        return assign(users, self.weights, self.salt)
+
+    @property
+    def shares(self) -> dict[str, float]:
+        return dict(zip(self.arms, self.weights.tolist(), strict=True))

@@ -12,16 +12,19 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from policies.common.settings import default_of
 from policies.log import Dataset
-from simulator.commands import Tell, add_fit_flags, with_a_fit
+from simulator.commands import PrintResult, add_fit_flags, with_a_fit
 from simulator.experiment.data import size_note
 from simulator.fitting.fit_users import fit_users
 from simulator.settings import Experiment
 from simulator.users.provenance import provenance
 from simulator.users.storage import about_users, save_users
 
-
 # -- the command -----------------------------------------------------------------------------------
+SLATE_SIZE: int = default_of(Experiment, "slate_size")
+
+
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="python -m simulator.fit",
@@ -36,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_fit_flags(p, "users", "the users", Experiment.slate_size)
+    add_fit_flags(p, "users", "the users", SLATE_SIZE)
     return p
 
 
@@ -44,11 +47,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Returns the exit status: 0 done, 1 failed half-way, 2 bad input, 130 interrupted."""
     given = parser().parse_args(arguments)
 
-    def work(e: Experiment, data: Dataset, out: Path, say: Callable[[str], None]) -> Tell:
+    def work(e: Experiment, data: Dataset, out: Path, say: Callable[[str], None]) -> PrintResult:
         model = fit_users(data, e.seed, e.slate_size, say, e.user_model)
         save_users(out, model, about_users(data, e.slate_size))
 
-        def tell() -> None:
+        def print_result() -> None:
             table = Table(
                 "parameter", "value", "s.e.", "status", "source", box=None, pad_edge=False
             )
@@ -61,9 +64,9 @@ def main(arguments: list[str] | None = None) -> int:
                 f"users: {out}; use them with python -m simulator.run --log ... --users-from {out}"
             )
 
-        return tell
+        return print_result
 
-    return with_a_fit(given, work)
+    return with_a_fit(given, SLATE_SIZE, work)
 
 
 if __name__ == "__main__":

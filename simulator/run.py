@@ -11,7 +11,7 @@ The same from Python:
     result.effects          # pandas
 """
 
-import json
+import argparse
 import os
 import shlex
 import sys
@@ -19,101 +19,130 @@ import time
 from pathlib import Path
 from typing import Any
 
-from analysis import report
-from analysis.studies.repeated import terminal as several_to_terminal
+from analysis.reporting.terminal import show_results
+from analysis.studies.over_users import OverUsers, show_summary
 from policies.common.errors import InputError
-from policies.common.files import reading
-from simulator.commands import guarded
-from simulator.experiment.repetition import SUMMARY, run_models, run_worlds
+from policies.common.settings import add_flags, described, flagged
+from policies.common.tables import Table
+from policies.common.terminal import guarded
+from simulator.commands import add_config_flags, add_quiet
+from simulator.experiment.repetition import is_repetition, repeat, resume_repetition
 from simulator.experiment.simulate import simulate
-from simulator.flags import parser
-from simulator.settings import build, from_dict
+from simulator.settings import Experiment, build
+
+EPILOG = """Examples:
+  python -m simulator.run --policies gptrec,sasrec
+  python -m simulator.run --policies sasrec,popularity,uniform,oracle --days 14 --rounds 4
+  python -m simulator.run --log events.csv --columns user=uid,item=iid,time=ts,click=clicked
+  python -m simulator.run --policies my_module:MyPolicy,sasrec --set sasrec.width=32
+Every setting can be given by --set or in a TOML file; --settings lists them all."""
 
 
-# -- the command -----------------------------------------------------------------------------------
+def parser() -> argparse.ArgumentParser:
+    """The flags; everything else is a setting of `Experiment`, reachable by --config and --set."""
+    p = argparse.ArgumentParser(
+        prog="python -m simulator.run",
+        description="Rehearse an A/B test: users fitted on a log are served by competing policies"
+        " that retrain on the feedback they get; a report says who won, by how much and how sure"
+        " that is, with the true effect beside it.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_flags(p, Experiment, flagged(Experiment))
+    add_config_flags(p)
+    p.add_argument(
+        "--worlds",
+        type=int,
+        metavar="N",
+        help="repeat the experiment in N worlds whose users are all as plausible, and say how much"
+        " of the doubt comes of not knowing them; --user-model all repeats it with every user model",
+    )
+    p.add_argument(
+        "--out",
+        help="run directory, must not exist (default runs/<time>-<policies>, or"
+        " runs/several-<time>)",
+    )
+    p.add_argument("--resume", metavar="RUN", help="go on with an interrupted run")
+    p.add_argument("--settings", action="store_true", help="list all settings and stop")
+    add_quiet(p)
+    return p
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit status: 0 done, 1 failed half-way, 2 bad input, 130 interrupted."""
-    given = vars(parser().parse_args(arguments))
-    file, sets, out, resume, quiet, worlds = (
-        given.pop(name) for name in ("config", "set", "out", "resume", "quiet", "worlds")
-    )
     words = sys.argv[1:] if arguments is None else arguments
+    given = vars(parser().parse_args(words))
     command = "python -m simulator.run " + shlex.join(words)
-
-    def work() -> None:
-        if resume is not None and (
-            sets
-            or file
-            or out
-            or worlds is not None
-            or any(value is not None for value in given.values())
-        ):
-            raise InputError(
-                "--resume goes on with the settings of the run; give no others with it"
-            )
-        if "user_model=all" in sets:
-            sets.remove("user_model=all")
-            given["user_model"] = "all"
-        several = worlds is not None or given.get("user_model") == "all"
-        if several or (resume is not None and (Path(resume) / SUMMARY).exists()):
-            _several(given, file, sets, worlds, resume or out, resume is not None, quiet)
-            return
-        e = None if resume is not None else build(file, given, sets)
-        result = simulate(e, out, resume, quiet, command)
-        report.terminal(result.results)
-        print(f"report: {os.path.relpath(result.path / 'report.html')}")
-
     return guarded(
-        work,
+        lambda: _run(given, command),
         interrupted="the run directory named above holds what was done: go on with --resume DIR",
         full="make room and go on with --resume DIR, the run directory named above",
     )
 
 
-def _several(
+def _run(given: dict[str, Any], command: str) -> None:
+    """One experiment, or the same one before several kinds of users."""
+    own = ("config", "set", "out", "resume", "quiet", "worlds", "settings")
+    file, sets, out, resume, quiet, worlds, listing = (given.pop(name) for name in own)
+    if listing:
+        settings_table().print()
+        return
+    if resume is not None:
+        if sets or file or out or worlds or any(x is not None for x in given.values()):
+            raise InputError(
+                "--resume goes on with the settings of the run; give no others with it"
+            )
+        if is_repetition(resume):
+            _show(resume_repetition(Path(resume), quiet), Path(resume))
+            return
+    if "user_model=all" in sets:
+        sets.remove("user_model=all")
+        given["user_model"] = "all"
+    if worlds is not None or given.get("user_model") == "all":
+        _repeat(given, file, sets, worlds, out, quiet)
+        return
+    experiment = None if resume is not None else build(file, given, sets)
+    result = simulate(experiment, out, resume, quiet, command)
+    show_results(result.report)
+    print(f"report: {os.path.relpath(result.path / 'report.html')}")
+
+
+def _repeat(
     given: dict[str, Any],
     file: str | None,
     sets: list[str],
     worlds: int | None,
     out: str | None,
-    go_on: bool,
     quiet: bool,
 ) -> None:
-    """`--worlds N` or `--user-model all`, or going on with it."""
-    if go_on:
-        assert out is not None
-        folder = Path(out)
-        with reading(folder / SUMMARY, "start again in another folder"):
-            stored = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-            e = from_dict(stored["experiment"])
-            worlds = len(stored["names"]) if stored["over"] == "worlds" else None
-    else:
-        every = given.get("user_model") == "all"
-        if every and worlds is not None:
-            raise InputError(
-                "--worlds and --user-model all repeat an experiment each; give one of them"
-            )
-        e = build(file, {**given, "user_model": None if every else given.get("user_model")}, sets)
-        folder = (
-            Path(out) if out is not None else Path("runs") / time.strftime("several-%Y%m%d-%H%M%S")
+    """`--worlds N` or `--user-model all`."""
+    every_model = given.get("user_model") == "all"
+    if every_model and worlds is not None:
+        raise InputError(
+            "--worlds and --user-model all repeat an experiment each; give one of them"
         )
-        if folder.exists():
-            raise InputError(
-                f"--out '{folder}' exists already; name another folder, or go on with --resume"
-                f" '{folder}'"
-            )
+    if every_model:
+        given["user_model"] = None
+    experiment = build(file, given, sets)
+    usual = Path("runs") / time.strftime("several-%Y%m%d-%H%M%S")
+    folder = Path(out) if out is not None else usual
+    if folder.exists():
+        raise InputError(
+            f"--out '{folder}' exists already; name another folder, or go on with --resume"
+            f" '{folder}'"
+        )
+    _show(repeat(experiment, worlds, folder, quiet), folder)
 
-    def say(text: str) -> None:
-        if not quiet:
-            print(text, file=sys.stderr)
 
-    summary = (
-        run_models(e, folder, simulate, quiet, say)
-        if worlds is None
-        else run_worlds(e, worlds, folder, simulate, quiet, say)
-    )
-    several_to_terminal(summary)
+def _show(summary: OverUsers, folder: Path) -> None:
+    show_summary(summary)
     print(f"summary: {os.path.relpath(folder / 'summary.md')}")
+
+
+def settings_table() -> Table:
+    """Every setting of an experiment."""
+    head = ("setting", "default", "bounds or choices", "meaning")
+    return Table(head, described(Experiment), text=4)
 
 
 if __name__ == "__main__":

@@ -1,251 +1,318 @@
-"""The settings of an experiment: defaults, then a TOML file, then flags."""
+"""The settings of an experiment: each described once, read from TOML, flags and `--set`."""
 
 import argparse
 import dataclasses
-import tomllib
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from policies.common.errors import InputError, suggestion
-from policies.registry import REFERENCES, base_name, find, settings_of
-from simulator.buckets import parse_weights
+from policies.common.settings import (
+    add_flags,
+    given_flags,
+    names,
+    pairs_of,
+    read_toml,
+    refuse_unknown,
+    setting,
+    settings,
+)
+from policies.registry import asks_for_truth, base_name, find, is_reference, settings_of
+from simulator.buckets import Assignment, parse_weights
 
-CHOICES = {
-    "user_model": ("factors", "neighbours", "trees", "matrix"),
-    "design": ("split", "twin"),
-    "learn_from": ("own", "all", "none"),
-    "monitor": ("obrien_fleming", "pocock", "cs", "none"),
-}
-_ARM_SETTINGS = ("repeat",)  # settings of an arm that the engine keeps, not the policy
+ARM_SETTINGS = ("repeat",)  # settings of an arm that the engine keeps, not the policy
 
 
-@dataclass(frozen=True)
+Names = Annotated[tuple[str, ...], BeforeValidator(names)]
+LearnFrom = Literal["own", "all", "none"]
+Text = Annotated[str, BeforeValidator(lambda value: value if value is None else str(value))]
+
+
+@settings
 class Experiment:
-    """Everything that decides an experiment's result. Unknown or impossible settings raise
-    InputError.
+    """Everything that decides an experiment's result.
 
-    Attributes:
-        policies: arms in order; two arms of one policy are written `sasrec,sasrec.2`.
-        log: `world:`, `kuairand:DIR`, `movietweetings:DIR`, `movielens:DIR` or an event table.
-        columns: role=column pairs for an event table.
-        click_threshold: a rating (or value of the click column) of at least this is a click.
-        users_from: folder of users that `simulator.fit` stored for this log; None = fit them.
-        user_model: what makes users like things: factors, neighbours or trees; or matrix, which
-            replays a log that holds (nearly) every pair of a user and an item.
-        policy_share: share of the log's pairs that policies learn from; the rest is unknown to
-            them. By default all, and a tenth where users replay a matrix: who has seen the matrix
-            has seen the truth.
-        calibrate: levels that the log cannot tell, such as
-            `random_click_rate=.176,pages_per_session=13.55`.
-        users: size of the simulated population, drawn from the fitted one.
-        new_users: how many more come for the first time, per day, as a share of `users`. new_items,
-            gone_items: items that appear and that are withdrawn, whole days after the start, per
-            day, as shares of the catalogue. By default what the log says.
-        days: length of the test. warmup_days: before it, one policy serves everybody.
-        rounds: models per arm: the first is trained on the log, the others on feedback.
-        slate_size: items per page.
-        seed: of everything but the buckets. salt: of the buckets; by default the seed.
-        control: arm to compare against; by default the last one that is no reference.
-        weights: share of users per arm; the rest is held out. Equal shares of everybody by default.
-        design: `split` (each user in one arm) or `twin` (each user meets every arm, in worlds of
-            their own).
-        truth: with a split, add one world per arm in which everybody gets that arm.
-        learn_from: what an arm retrains on: its `own` bucket's rows, `all` rows, or `none`.
-        warmup_policy: who serves before the test.
-        training_delay_hours: from reading the log to deploying the new model.
-        batch_hours: users are served in batches of this much time; changes speed, never results.
-        repeat_after: an item may come back after so many others; 0 = at once. The same for all
-            arms, but for `--set ARM.repeat=true`.
-        primary: the metric that decides the verdict.
-        margin: non-inferiority margin of the guardrails, relative.
-        monitor: how the primary metric is looked at every day: `obrien_fleming` or `pocock` (error
-            spending up to the planned end), `cs` (confidence sequence, open end) or `none`.
-            stop_early: the test ends on the first day on which every contender has crossed.
-        off_policy: where an arm states its propensities, also ask the contenders what they would
-            have shown in its place, for off-policy estimates beside the test's.
-        max_pages: a visit ends after so many pages.
-        threads: of torch; part of the settings because sums depend on it.
-        record_truth: also write appeal and true click probability of every impression.
-        policy_settings: arm -> setting -> value.
+    `python -m simulator.run --settings` and docs/settings.md list every setting with its default,
+    bounds and meaning. Unknown or impossible settings raise InputError.
     """
 
-    policies: tuple[str, ...] = ("gptrec", "sasrec")
-    log: str = "world:"
-    columns: str | None = None
-    click_threshold: float | None = None
-    calibrate: str | None = None
-    users_from: str | None = None
-    user_model: str = "factors"
-    policy_share: float | None = None
-    users: int = 2000
-    new_users: float | None = None
-    new_items: float | None = None
-    gone_items: float | None = None
-    days: float = 7.0
-    warmup_days: float = 3.0
-    rounds: int = 3
-    slate_size: int = 6
-    seed: int = 0
-    salt: str | None = None
-    control: str | None = None
-    weights: str | None = None
-    design: str = "split"
-    truth: bool = True
-    learn_from: str = "own"
-    warmup_policy: str = "popularity"
-    training_delay_hours: float = 2.0
-    batch_hours: float = 24.0
-    repeat_after: int = 50
-    primary: str = "clicks"
-    margin: float = 0.02
-    monitor: str = "obrien_fleming"
-    stop_early: bool = False
-    off_policy: bool = False
-    max_pages: int = 200
-    threads: int = 2
-    record_truth: bool = True
-    policy_settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    policies: Names = setting(
+        ("gptrec", "sasrec"),
+        "arms, in order: popularity, itemknn, bprmf, gru4rec, bert4rec, sasrec, gptrec, module:Class;"
+        " references uniform and oracle; two arms of one policy are written sasrec,sasrec.2",
+    )
+    log: Text = setting(
+        "world:",
+        "world: or world:SEED (built in), kuairand:DIR, movietweetings:DIR, movielens:DIR, or a"
+        " .csv .tsv .parquet .inter file, or a .txt of lines user item item ...",
+    )
+    columns: Text | None = setting(
+        None,
+        "for a file: user=...,item=...,time=... and click=... or rating=..., also session, slot,"
+        " watch, like, category, ...",
+    )
+    click_threshold: float | None = setting(
+        None,
+        "a rating (or value of the click column) of at least this counts as a click; needed with"
+        " rating=",
+    )
+    calibrate: Text | None = setting(
+        None,
+        "levels that the log cannot tell: random_click_rate=.176,pages_per_session=13.55,"
+        "sessions_per_day=4.84, ...",
+    )
+    users_from: Text | None = setting(
+        None, "folder of users that simulator.fit stored for this log; by default they are fitted"
+    )
+    user_model: Literal["factors", "neighbours", "trees", "matrix"] = setting(
+        "factors",
+        "what makes users like things: factors (matrix factorisation), neighbours (similar items),"
+        " trees, or matrix, which replays a log that holds nearly every pair",
+    )
+    policy_share: float | None = setting(
+        None,
+        "share of the log's pairs that policies learn from; by default all, and a tenth where users"
+        " replay a matrix: who has seen the matrix has seen the truth",
+        flag=False,
+        gt=0,
+        le=1,
+    )
+    users: int = setting(
+        2000, "simulated users, drawn from the fitted ones; beyond their number, newcomers", ge=2
+    )
+    new_users: float | None = setting(
+        None,
+        "users who come for the first time, per day, as a share of `users`; by default as the log"
+        " says",
+        flag=False,
+        ge=0,
+        lt=1,
+    )
+    new_items: float | None = setting(
+        None,
+        "items that appear per day, as a share of the catalogue; by default as the log says",
+        flag=False,
+        ge=0,
+        lt=1,
+    )
+    gone_items: float | None = setting(
+        None,
+        "items that are withdrawn per day, as a share of the catalogue; by default as the log says",
+        flag=False,
+        ge=0,
+        lt=1,
+    )
+    days: float = setting(7.0, "length of the test in days", gt=0, lt=10_000)
+    warmup_days: float = setting(
+        3.0, "days before the test in which one policy serves everybody", ge=0, lt=1000
+    )
+    rounds: int = setting(
+        3, "models per arm; the first learns from the log, the others from feedback", ge=1
+    )
+    slate_size: int = setting(6, "items per page", ge=1, le=100)
+    seed: int = setting(
+        0,
+        "of population, training and chance; another built-in world is --log world:SEED",
+        ge=0,
+    )
+    salt: Text | None = setting(None, "of the buckets; by default the seed", flag=False)
+    control: Text | None = setting(
+        None, "arm to compare against (default: the last one that is not a reference)"
+    )
+    weights: Text | None = setting(
+        None,
+        "share of users per arm, such as .1,.1; the rest is held out (default: equal shares)",
+    )
+    design: Literal["split", "twin"] = setting(
+        "split", "split: each user in one arm; twin: each user meets every arm, in worlds apart"
+    )
+    truth: bool = setting(
+        True, "with a split, also run a world per arm in which everybody gets that arm"
+    )
+    learn_from: LearnFrom = setting("own", "what an arm retrains on: own rows, all rows, none")
+    warmup_policy: Text = setting("popularity", "who serves before the test", flag=False)
+    training_delay_hours: float = setting(
+        2.0, "from reading the log to deploying the new model", flag=False, ge=0
+    )
+    batch_hours: float = setting(
+        24.0,
+        "users are served in batches of this much time; changes speed, never results",
+        flag=False,
+        gt=0,
+        lt=10_000,
+    )
+    repeat_after: int = setting(
+        50,
+        "an item may come back after so many others; 0 = at once. The same for all arms, but for"
+        " --set ARM.repeat=true",
+        flag=False,
+        ge=0,
+    )
+    primary: Text = setting(
+        "clicks",
+        "metric of the verdict: clicks, click_rate, watch_time, long_views, likes, hates, sessions,"
+        " days_active",
+    )
+    margin: float = setting(
+        0.02, "non-inferiority margin of the guardrails, relative", flag=False, ge=0
+    )
+    monitor: Literal["obrien_fleming", "pocock", "cs", "none"] = setting(
+        "obrien_fleming",
+        "daily looks at the primary metric: obrien_fleming or pocock (error spending up to the"
+        " planned end), cs (confidence sequence, open end) or none",
+    )
+    stop_early: bool = setting(
+        False, "end the test on the first day on which every contender has crossed"
+    )
+    off_policy: bool = setting(
+        False,
+        "off-policy estimates of the contenders from the log of an arm with known propensities,"
+        " such as uniform",
+    )
+    max_pages: int = setting(200, "a visit ends after so many pages", flag=False, ge=1)
+    threads: int = setting(
+        2, "of torch; sums depend on it; 1 where the cores have other work", ge=1
+    )
+    record_truth: bool = setting(
+        True, "also write appeal and true click probability of every impression", flag=False
+    )
+    policy_settings: dict[str, dict[str, Any]] = setting(
+        {}, "arm -> setting -> value; --set ARM.KEY=VALUE, [policy.ARM] in TOML", flag=False
+    )
 
-    def __post_init__(self) -> None:
-        _check(self)
+    def check(self) -> None:
+        """Raises InputError where settings cannot go together."""
+        _check_arms(self)
+        _check_time(self)
+        _check_design(self)
+        _check_policy_settings(self)
 
-    @property
+    @cached_property
     def contenders(self) -> tuple[str, ...]:
-        """The arms that are judged: all but the references."""
-        kept = tuple(arm for arm in self.policies if base_name(arm) not in REFERENCES)
-        return kept or self.policies
+        """The arms that are judged: all but the references.
+
+        Where there are only references, those that do not ask for the truth.
+        """
+        judged = tuple(arm for arm in self.policies if not is_reference(arm))
+        return judged or tuple(arm for arm in self.policies if not asks_for_truth(arm))
 
     @property
     def control_arm(self) -> str:
         return self.control if self.control is not None else self.contenders[-1]
 
     @property
+    def references(self) -> dict[str, str]:
+        """Arm -> why it is not judged."""
+        return {
+            arm: "sees the truth" if asks_for_truth(arm) else "reference"
+            for arm in self.policies
+            if arm not in self.contenders
+        }
+
+    @property
     def bucket_salt(self) -> str:
         return self.salt if self.salt is not None else str(self.seed)
+
+    @cached_property
+    def assignment(self) -> Assignment:
+        """How users are split between the arms."""
+        weights = parse_weights(self.weights, len(self.policies))
+        return Assignment(self.policies, weights, self.bucket_salt)
 
     @property
     def round_seconds(self) -> float:
         return self.days * 86_400 / self.rounds
 
     def settings_for(self, arm: str) -> dict[str, Any]:
-        """The policy settings of an arm, those of its base policy included, without what the engine
-        keeps.
+        """The policy settings of an arm, those of its base policy included, without what the
+        engine keeps.
         """
-        merged = {
-            **self.policy_settings.get(base_name(arm), {}),
-            **self.policy_settings.get(arm, {}),
-        }
-        return {key: value for key, value in merged.items() if key not in _ARM_SETTINGS}
+        return {key: x for key, x in self._merged(arm).items() if key not in ARM_SETTINGS}
 
     def repeats(self, arm: str) -> bool:
         """Whether this arm may show again at once what a user has just seen."""
-        merged = {
+        value = self._merged(arm).get("repeat", False)
+        try:
+            return TypeAdapter(bool).validate_python(value)
+        except ValidationError:
+            raise InputError(f"--set {arm}.repeat wants true or false, not '{value}'") from None
+
+    def _merged(self, arm: str) -> dict[str, Any]:
+        return {
             **self.policy_settings.get(base_name(arm), {}),
             **self.policy_settings.get(arm, {}),
         }
-        return bool(_convert(f"set {arm}.repeat", merged.get("repeat", False), "bool"))
 
     def as_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
 
-def _check(e: Experiment) -> None:
-    """Raises InputError at the first setting that cannot be."""
-    if not e.policies:
+def _check_arms(experiment: Experiment) -> None:
+    arms = experiment.policies
+    if not arms:
         raise InputError("--policies is empty; name at least one, such as gptrec,sasrec")
-    twice = next((arm for arm in e.policies if e.policies.count(arm) > 1), None)
+    twice = next((arm for arm in arms if arms.count(arm) > 1), None)
     if twice:
         raise InputError(f"--policies names '{twice}' twice; write the second one as {twice}.2")
-    for arm in (*e.policies, e.warmup_policy):
-        if base_name(arm) != "oracle":
-            find(base_name(arm))
-    if base_name(e.warmup_policy) == "oracle":
-        raise InputError("warmup_policy cannot be 'oracle': before the test nobody knows the truth")
-    for name, least in (
-        ("seed", 0),
-        ("users", 2),
-        ("rounds", 1),
-        ("slate_size", 1),
-        ("max_pages", 1),
-        ("threads", 1),
-        ("repeat_after", 0),
-    ):
-        if getattr(e, name) < least:
-            raise InputError(
-                f"--{name.replace('_', '-')} must be at least {least}, not {getattr(e, name)}"
-            )
-    if e.slate_size > 100:
-        raise InputError(f"--slate-size must be at most 100, not {e.slate_size}")
-    for name in ("days", "batch_hours"):
-        if not 0 < getattr(e, name) < 10_000:
-            raise InputError(
-                f"--{name.replace('_', '-')} must be above 0, not {getattr(e, name):g}"
-            )
-    for name in ("new_users", "new_items", "gone_items"):
-        if (share := getattr(e, name)) is not None and not 0 <= share < 1:
-            raise InputError(f"{name} must be a share per day from 0 to below 1, not {share:g}")
-    if not 0 <= e.warmup_days < 1000 or e.training_delay_hours < 0:
-        raise InputError("warmup_days and training_delay_hours must not be negative")
-    if e.rounds > 1 and e.training_delay_hours * 3600 >= e.round_seconds:
-        hours = e.round_seconds / 3600
+    for arm in (*arms, experiment.warmup_policy):
+        find(base_name(arm))
+    if asks_for_truth(experiment.warmup_policy):
         raise InputError(
-            f"a round of {hours:.3g} h is no longer than the training delay of"
-            f" {e.training_delay_hours:g} h; use fewer rounds, more days or a shorter"
-            " training_delay_hours"
+            f"warmup_policy cannot be '{experiment.warmup_policy}': before the test nobody knows"
+            " the truth"
         )
-    for name, choices in CHOICES.items():
-        if getattr(e, name) not in choices:
-            raise InputError(
-                f"--{name.replace('_', '-')}"
-                f" '{getattr(e, name)}'{suggestion(getattr(e, name), choices)}"
-            )
-    parse_weights(e.weights, len(e.policies))
-    _check_design(e)
-    for arm in e.policies:
-        e.repeats(arm)
-    _check_policy_settings(e)
+    if not experiment.contenders:
+        raise InputError(
+            f"--policies {','.join(arms)}: all of them ask for the truth, and such references are"
+            " not judged; add one that does not, such as popularity"
+        )
+    for arm in arms:
+        experiment.repeats(arm)
 
 
-def _check_design(e: Experiment) -> None:
+def _check_time(experiment: Experiment) -> None:
+    delay = experiment.training_delay_hours
+    if experiment.rounds > 1 and delay * 3600 >= experiment.round_seconds:
+        raise InputError(
+            f"a round of {experiment.round_seconds / 3600:.3g} h is not longer than the training"
+            f" delay of {delay:g} h; use fewer rounds, more days or a shorter training_delay_hours"
+        )
+
+
+def _check_design(experiment: Experiment) -> None:
     """Settings that do not go together."""
-    if e.policy_share is not None and not 0 < e.policy_share <= 1:
-        raise InputError(
-            f"--set policy_share wants a share above 0 and up to 1, not {e.policy_share:g}"
-        )
-    if e.stop_early and e.monitor == "none":
+    twin, contenders = experiment.design == "twin", experiment.contenders
+    _ = experiment.assignment  # weights that cannot be parsed are refused
+    if experiment.stop_early and experiment.monitor == "none":
         raise InputError("--stop-early wants looks; name a --monitor: obrien_fleming, pocock or cs")
-    if e.off_policy and e.design == "twin":
+    if experiment.off_policy and twin:
         raise InputError(
             "--off-policy is for --design split: a twin run knows what each arm gets from every"
             " user"
         )
-    if e.stop_early and (e.design == "twin" or len(e.contenders) < 2):
+    if experiment.stop_early and (twin or len(contenders) < 2):
         raise InputError("--stop-early is for a split between two or more contenders")
-    if e.design == "twin" and e.weights is not None:
+    if twin and experiment.weights is not None:
         raise InputError(
             "--weights is for --design split: in a twin run every user meets every arm"
         )
-    if e.control is not None and e.control not in e.contenders:
+    if experiment.control is not None and experiment.control not in contenders:
         raise InputError(
-            f"--control '{e.control}' is no contender{suggestion(e.control, e.contenders)}"
+            f"--control '{experiment.control}' is not a contender"
+            f"{suggestion(experiment.control, contenders)}"
         )
 
 
-def _check_policy_settings(e: Experiment) -> None:
-    for arm, settings in e.policy_settings.items():
-        allowed: list[str] = []
-        if arm not in (*e.policies, e.warmup_policy, *map(base_name, e.policies)):
-            raise InputError(
-                f"settings for '{arm}', which takes no part{suggestion(arm, e.policies)}"
-            )
-        if base_name(arm) != "oracle":
-            allowed = [*settings_of(find(base_name(arm))), *_ARM_SETTINGS]
-        for key in settings:
+def _check_policy_settings(experiment: Experiment) -> None:
+    arms = experiment.policies
+    for arm, given in experiment.policy_settings.items():
+        if arm not in (*arms, experiment.warmup_policy, *map(base_name, arms)):
+            raise InputError(f"settings for '{arm}', which takes no part{suggestion(arm, arms)}")
+        allowed = [*settings_of(find(base_name(arm))), *ARM_SETTINGS]
+        for key in given:
             if key not in allowed:
-                raise InputError(
-                    f"policy '{arm}' has no setting '{key}'{suggestion(key, allowed or ['(none)'])}"
-                )
+                raise InputError(f"policy '{arm}' has no setting '{key}'{suggestion(key, allowed)}")
 
 
 def build(file: str | None, flags: dict[str, Any], sets: list[str]) -> Experiment:
@@ -254,119 +321,37 @@ def build(file: str | None, flags: dict[str, Any], sets: list[str]) -> Experimen
     """
     values: dict[str, Any] = {}
     arms: dict[str, dict[str, Any]] = {}
-    if file is not None:
-        for key, value in _read_toml(file).items():
-            if key == "policy" and isinstance(value, dict):
-                arms.update({arm: dict(settings) for arm, settings in value.items()})
-            else:
-                values[key] = value
-    values.update({key: value for key, value in flags.items() if value is not None})
-    for pair in sets:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise InputError(
-                f"--set '{pair}': wanted key=value, such as batch_hours=6 or sasrec.width=32"
-            )
-        if "." in key:
-            arm, _, setting = key.rpartition(".")
-            arms.setdefault(arm, {})[setting] = value
+    for key, value in (read_toml(file) if file is not None else {}).items():
+        if key == "policy" and isinstance(value, dict):
+            arms |= {arm: dict(given) for arm, given in value.items()}
         else:
-            values[key] = value
-    known = {f.name: f for f in dataclasses.fields(Experiment) if f.name != "policy_settings"}
-    converted = {}
-    for key, value in values.items():
-        name = key.replace("-", "_")
-        if name not in known:
-            raise InputError(f"unknown setting '{key}'{suggestion(name, known)}")
-        converted[name] = _convert(name, value, str(known[name].type))
-    return Experiment(**converted, policy_settings=arms)
-
-
-def _read_toml(file: str) -> dict[str, Any]:
-    path = Path(file)
-    if not path.is_file():
-        raise InputError(f"there is no file '{path}' for --config")
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"--config '{path}' is no TOML: {error}") from None
-
-
-def _convert(name: str, value: Any, wanted: str) -> Any:
-    """`value` as the field's type, named by `wanted` (the annotation)."""
-    try:
-        if wanted.startswith("tuple"):
-            parts = value.split(",") if isinstance(value, str) else list(value)
-            return tuple(str(part).strip() for part in parts if str(part).strip())
-        if "str" in wanted:
-            return str(value)
-        if "bool" in wanted:
-            if str(value).lower() not in ("true", "false", "1", "0", "yes", "no"):
-                raise ValueError
-            return str(value).lower() in ("true", "1", "yes")
-        if "int" in wanted:
-            number = float(value)
-            if number != int(number):
-                raise ValueError
-            return int(number)
-        number = float(value)
-        if number != number or number in (float("inf"), float("-inf")):
-            raise ValueError
-        return number
-    except (ValueError, TypeError, OverflowError):
-        kind = next(word for word in ("int", "float", "bool", "tuple") if word in wanted)
-        raise InputError(
-            f"--{name.replace('_', '-')} wants {_KINDS[kind]}, not '{value}'"
-        ) from None
-
-
-_KINDS = {
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "tuple": "names with commas between",
-}
+            values[key.replace("-", "_")] = value
+    values |= {key: value for key, value in flags.items() if value is not None}
+    for key, value in pairs_of(sets):
+        if "." in key:
+            arm, _, name = key.rpartition(".")
+            arms.setdefault(arm, {})[name] = value
+        else:
+            values[key.replace("-", "_")] = value
+    if "policy_settings" in values:
+        raise InputError("unknown setting 'policy_settings'; say --set ARM.KEY=VALUE")
+    refuse_unknown(Experiment, values)
+    return Experiment(**values, policy_settings=arms)
 
 
 def from_dict(stored: dict[str, Any]) -> Experiment:
     """The experiment that a manifest holds."""
-    values = dict(stored)
-    values["policies"] = tuple(values["policies"])
-    return Experiment(**values)
+    return Experiment(**stored)
 
 
-LOG_FLAGS = {
-    "log": (
-        "world: or world:SEED (built in), kuairand:DIR, movietweetings:DIR, movielens:DIR, or a"
-        " .csv .tsv .parquet .inter file, or a .txt of lines user item item ..."
-    ),
-    "columns": (
-        "for a file: user=...,item=...,time=... and click=... or rating=..., also session, slot,"
-        " watch, like, category, ..."
-    ),
-    "click-threshold": (
-        "a rating (or value of the click column) of at least this counts as a click; needed with"
-        " rating="
-    ),
-    "calibrate": (
-        "levels that the log cannot tell: random_click_rate=.176,pages_per_session=13.55,"
-        "sessions_per_day=4.84, ..."
-    ),
-}
+LOG_FLAGS = ("log", "columns", "click_threshold", "calibrate")
 
 
-def add_log_flags(p: argparse.ArgumentParser) -> None:
+def add_log_flags(parser: argparse.ArgumentParser) -> None:
     """The flags that say which log, for every command that reads one."""
-    for flag, text in LOG_FLAGS.items():
-        p.add_argument(f"--{flag}", help=text)
+    add_flags(parser, Experiment, LOG_FLAGS)
 
 
 def log_settings(given: argparse.Namespace) -> dict[str, Any]:
     """Those flags as settings of an `Experiment`."""
-    found = {name.replace("-", "_"): getattr(given, name.replace("-", "_")) for name in LOG_FLAGS}
-    known = {f.name: str(f.type) for f in dataclasses.fields(Experiment)}
-    return {
-        name: _convert(name, value, known[name])
-        for name, value in found.items()
-        if value is not None
-    }
+    return {k: v for k, v in given_flags(Experiment, given).items() if k in LOG_FLAGS}

@@ -17,15 +17,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from analysis.errors import AnalysisError
-from analysis.studies import judgement as studies
-from analysis.studies import peeking
-from analysis.studies import report as study_report
+from analysis.studies.peeking import peek
+from analysis.studies.report import show_study, write
 from policies.common.errors import InputError
 from policies.common.files import save_json
-from simulator.commands import guarded
+from policies.common.settings import add_flags
+from policies.common.terminal import guarded
+from simulator.commands import add_config_flags, add_quiet
 from simulator.experiment.studies import STUDIES
-from simulator.flags import FLAGS
 from simulator.settings import LOG_FLAGS, Experiment, build, from_dict
 
 ABOUT = "settings.json"
@@ -66,18 +65,19 @@ SMALLER: dict[str, dict[str, Any]] = {
 _TAKEN = (
     "policies",
     *LOG_FLAGS,
-    "users-from",
-    "user-model",
+    "users_from",
+    "user_model",
     "users",
     "days",
-    "warmup-days",
-    "slate-size",
+    "warmup_days",
+    "slate_size",
     "seed",
+    "threads",
 )
 _MORE = {
     "power": ("control",),
     "coverage": ("control",),
-    "replicate": ("control", "primary", "rounds", "weights", "learn-from"),
+    "replicate": ("control", "primary", "rounds", "weights", "learn_from"),
     "bias": ("control", "primary", "rounds", "weights"),
 }
 
@@ -93,7 +93,7 @@ def parser() -> argparse.ArgumentParser:
         k = kinds.add_parser(kind, help=text, description=text)
         k.add_argument(f"--{flag}", type=int, help=f"{what} (default {default})")
         k.add_argument("--out", help="folder, must not exist (default runs/study-<kind>-<time>)")
-        k.add_argument("--quiet", action="store_true", help="no progress")
+        add_quiet(k)
         if kind == "peeking":
             k.add_argument(
                 "--looks", type=int, default=14, help="days, a look at the end of each (default 14)"
@@ -101,32 +101,9 @@ def parser() -> argparse.ArgumentParser:
             k.add_argument("--seed", type=int, default=0, help="of chance (default 0)")
             continue
         k.add_argument("--resume", metavar="DIR", help="go on with an interrupted study")
-        for name in (*_TAKEN, *_MORE.get(kind, ())):
-            k.add_argument(
-                f"--{name}", help=FLAGS[name].split(" (default")[0] + _default(kind, name)
-            )
-        k.add_argument("--config", metavar="FILE.toml", help="settings in a file")
-        k.add_argument(
-            "--set",
-            action="append",
-            default=[],
-            metavar="KEY=VALUE",
-            help="any setting, or POLICY.KEY=VALUE",
-        )
+        add_flags(k, Experiment, (*_TAKEN, *_MORE.get(kind, ())), SMALLER.get(kind))
+        add_config_flags(k)
     return p
-
-
-def _default(kind: str, name: str) -> str:
-    key = name.replace("-", "_")
-    value = SMALLER.get(kind, {}).get(key, getattr(Experiment(), key))
-    shown = ",".join(value) if isinstance(value, tuple) else value
-    return (
-        f" (default {shown:g})"
-        if isinstance(shown, float)
-        else f" (default {shown})"
-        if shown is not None
-        else ""
-    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -137,10 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
     count = given.pop(HELP[kind][2])
 
     def work() -> None:
-        try:
-            _study(kind, count, given, quiet, "python -m simulator.study " + shlex.join(words))
-        except AnalysisError as error:
-            raise InputError(str(error)) from None
+        _study(kind, count, given, quiet, "python -m simulator.study " + shlex.join(words))
 
     return guarded(
         work,
@@ -170,20 +144,9 @@ def _study(kind: str, count: int | None, given: dict[str, Any], quiet: bool, com
         save_json(
             out / ABOUT, {"study": kind, "n": n, "experiment": None if e is None else e.as_dict()}
         )
-    if e is None:
-        rows = peeking.study(n, given["looks"], given["seed"])
-        for row in rows:
-            row |= studies.rate(row["rejected"], row["runs"], row["method"], 1, None)
-        found: dict[str, Any] = {
-            "study": "peeking",
-            "runs": n,
-            "looks": given["looks"],
-            "rows": rows,
-        }
-    else:
-        found = STUDIES[kind](e, n, out, quiet)
-    study_report.write(found, command, out)
-    study_report.terminal(found)
+    study = peek(n, given["looks"], given["seed"]) if e is None else STUDIES[kind](e, n, out, quiet)
+    write(study, command, out)
+    show_study(study)
     print(f"study: {os.path.relpath(out / 'study.md')}")
 
 

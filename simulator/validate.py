@@ -22,7 +22,7 @@ from rich.table import Table
 from policies.common.errors import InputError
 from policies.common.files import save_json
 from policies.log import Dataset
-from simulator.commands import Tell, add_fit_flags, with_a_fit
+from simulator.commands import PrintResult, add_fit_flags, with_a_fit
 from simulator.settings import Experiment
 from simulator.users.choice_model import DAY
 from simulator.validation.report import (
@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     began = time.monotonic()
 
-    def work(e: Experiment, data: Dataset, out: Path, say: Callable[[str], None]) -> Tell:
+    def work(e: Experiment, data: Dataset, out: Path, say: Callable[[str], None]) -> PrintResult:
         span = float(data.log.time.max() - data.log.time.min()) / DAY
         days = max(1, round(span / 3)) if given.held_out_days is None else given.held_out_days
         if days < 1:
@@ -99,7 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
             found.feedback, rows, free_table(found.free), ranking_table(found.ranking), about, out
         )
 
-        def tell() -> None:
+        def print_result() -> None:
             table = Table("part", "light", "what to trust", box=None, pad_edge=False)
             for part, light, words in rows:
                 table.add_row(part, light, words)
@@ -107,9 +107,9 @@ def main(arguments: list[str] | None = None) -> int:
             print(of_random_slates(found.random_slates))
             print(f"report: {out}/fidelity.md")
 
-        return tell
+        return print_result
 
-    return with_a_fit(given, work)
+    return with_a_fit(given, None, work)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,13 @@ import pandas as pd
 from analysis.data.rows import Rows
 from analysis.data.run import Run, assigned, everyone, rows_before, rows_of_test, with_covariates
 from analysis.errors import AnalysisError
-from analysis.metrics import Metric, find, measurable
+from analysis.metrics import METRICS, Metric, Metrics
 
 MONITORS = ("obrien_fleming", "pocock", "cs", "none")  # how days are looked at
 
 
 @dataclass(frozen=True)
-class Trial:
+class ABTest:
     """What the judgement needs to know.
 
     Attributes:
@@ -26,11 +26,12 @@ class Trial:
         rows: of the test. before: of the time before it, in which nobody was treated; None without.
         users: `user`, `bucket` and a column per segment: who was assigned, whether he came or not.
         days: that were watched. planned: that were to be.
-        monitor: how days are looked at, see `looks.monitor`.
+        monitor: how days are looked at, see `results.monitoring`.
         warnings: what was left out, counted, in words. remarks: what else is to be known.
             simulated: whether the users are.
         looked: whether somebody looks every day and may stop, so that the verdict has to allow for
             it; else one looks at the end.
+        metrics: all that are measured. references: arm -> why it is not judged.
     """
 
     arms: list[str]
@@ -49,6 +50,13 @@ class Trial:
     remarks: list[str] = field(default_factory=list)
     simulated: bool = False
     looked: bool = False
+    metrics: Metrics = METRICS
+    references: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def treated(self) -> list[str]:
+        """The contenders that are compared with the control."""
+        return [arm for arm in self.contenders if arm != self.control]
 
     @property
     def segments(self) -> list[str]:
@@ -62,8 +70,8 @@ class Trial:
             AnalysisError: the log lacks what the primary metric counts.
         """
         counts = everyone(self.users, self.rows.per_user())
-        if self.primary not in measurable(counts.columns):
-            there = ", ".join(metric.name for metric in measurable(counts.columns))
+        if self.primary not in self.metrics.measurable(counts.columns):
+            there = ", ".join(metric.name for metric in self.metrics.measurable(counts.columns))
             raise AnalysisError(
                 f"this log has no '{self.primary.name}'; choose --primary among: {there}"
             )
@@ -74,7 +82,7 @@ class Trial:
         )
 
 
-def of_run(run: Run, days: int | None = None) -> Trial:
+def of_run(run: Run, days: int | None = None) -> ABTest:
     """A simulated run; segments by what its users did in the warm-up.
 
     Args:
@@ -90,12 +98,12 @@ def of_run(run: Run, days: int | None = None) -> Trial:
         users = users.fillna(
             {name: NEVER for name in users.columns if name not in ("user", "bucket")}
         )
-    return Trial(
+    return ABTest(
         arms=run.arms,
         control=run.manifest["control"],
         contenders=list(run.manifest["contenders"]),
         weights=run.manifest.get("weights") or dict.fromkeys(run.arms, 1.0),
-        primary=find(settings["primary"]),
+        primary=run.metrics.find(settings["primary"]),
         margin=settings["margin"],
         rows=rows_of_test(run),
         before=before,
@@ -105,6 +113,8 @@ def of_run(run: Run, days: int | None = None) -> Trial:
         monitor=settings.get("monitor", "obrien_fleming"),
         simulated=True,
         looked=bool(settings.get("stop_early", False)),
+        metrics=run.metrics,
+        references=dict(run.manifest.get("references", {})),
     )
 
 

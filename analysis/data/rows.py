@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.errors import AnalysisError
-from analysis.metrics import totals
+from analysis.metrics import METRICS, Metrics
 
 DAY = 86_400.0
 MEMORY = "1GB"  # beyond it DuckDB spills to the temporary folder
@@ -27,11 +27,13 @@ class Rows:
             `has`; `time` in seconds from the start of the test.
         has: the feedback and context columns that there are.
         database: a DuckDB file that holds them; None for files that the relation names itself.
+        metrics: whose totals are counted.
     """
 
     relation: str
     has: frozenset[str]
     database: Path | None = None
+    metrics: Metrics = METRICS
 
     def query(self, sql: str) -> pd.DataFrame:
         """Runs SQL in which {rows} stands for the rows.
@@ -65,7 +67,7 @@ class Rows:
     @property
     def totals(self) -> dict[str, str]:
         """Name -> SQL of every total per user that these rows give."""
-        return totals(self.has)
+        return self.metrics.totals(self.has)
 
     def per_user(self, keys: Sequence[str] = ("bucket", "user")) -> pd.DataFrame:
         """One row per combination of the keys, with all totals."""
@@ -97,7 +99,7 @@ class Rows:
         return found
 
 
-def parquet(folder: Path, where: str) -> Rows:
+def parquet(folder: Path, where: str, metrics: Metrics = METRICS) -> Rows:
     """The impressions below a folder `bucket=NAME/round=NN/`, as a run keeps them."""
     if not any(folder.rglob("*.parquet")):
         raise AnalysisError(f"there are no impressions in '{folder}'")
@@ -107,7 +109,7 @@ def parquet(folder: Path, where: str) -> Rows:
         f"(SELECT * FROM read_parquet('{pattern}', hive_partitioning = true, {types}) WHERE"
         f" {where})"
     )
-    return Rows(relation, COLUMNS)
+    return Rows(relation, COLUMNS, metrics=metrics)
 
 
 COLUMNS = frozenset(

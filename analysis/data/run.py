@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis.data.rows import Rows, parquet
 from analysis.errors import AnalysisError
+from analysis.metrics import METRICS, Metrics
 
 WARMUP = "warmup"
 
@@ -29,6 +30,7 @@ class Run:
     users: pd.DataFrame
     items: pd.DataFrame
     parameters: dict[str, Any]
+    metrics: Metrics = METRICS
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -43,7 +45,7 @@ class Run:
         return list(self.settings["policies"])
 
 
-def open_run(path: str | Path, partial: bool = False) -> Run:
+def open_run(path: str | Path, partial: bool = False, metrics: Metrics = METRICS) -> Run:
     """Opens a run.
 
     Raises:
@@ -78,12 +80,17 @@ def open_run(path: str | Path, partial: bool = False) -> Run:
         pd.read_parquet(folder / "users.parquet"),
         pd.read_parquet(folder / "items.parquet"),
         json.loads(parameters.read_text(encoding="utf-8")) if parameters.is_file() else {},
+        metrics,
     )
 
 
 def rows_of_test(run: Run, folder: Path | None = None) -> Rows:
     """The impressions of the test, without the warm-up."""
-    return parquet(run.path / "impressions" if folder is None else folder, f"bucket <> '{WARMUP}'")
+    return parquet(
+        run.path / "impressions" if folder is None else folder,
+        f"bucket <> '{WARMUP}'",
+        run.metrics,
+    )
 
 
 def rows_before(run: Run) -> Rows | None:

@@ -1,152 +1,151 @@
-"""The figures' common looks, and the forest plot. One hue per policy, the same in every figure."""
+"""The figures' common looks, and the forest plots. One hue per policy, the same in every figure.
 
+Figures are made and saved without pyplot: neither the backend nor the settings of whoever imports
+this are touched.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.metrics import METRICS
-from analysis.reporting.sentences import interaction_sentence, percent
+from analysis.reporting.sentences import interaction_sentence
+from analysis.results.effects import Effect
+from analysis.results.results import Judgement
+from policies.common.tables import percent
 
-matplotlib.use("Agg")
 # Okabe and Ito's colours, safe for colour-blind readers; yellow is left out (too pale on white).
 HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-plt.rcParams.update(
-    {
-        "font.size": 11,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.titlesize": 11.5,
-        "axes.titlelocation": "left",
-        "figure.dpi": 110,
-        "savefig.dpi": 160,
-        "legend.frameon": False,
-        "text.parse_math": False,
-    }  # arms are called as people call them
-)
+STYLE: Any = {
+    "font.size": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 11.5,
+    "axes.titlelocation": "left",
+    "figure.dpi": 110,
+    "savefig.dpi": 160,
+    "legend.frameon": False,
+    "text.parse_math": False,  # arms are called as people call them
+}
+WIDE, SMALL = 7.2, (5.2, 3.4)  # inches
+GREY, PALE = "#777777", "#cccccc"
 
 
-def hue(arm: str, arms: list[str]) -> str:
-    return HUES[arms.index(arm) % len(HUES)]
+def hue(arm: str, arms: Sequence[str]) -> str:
+    return HUES[list(arms).index(arm) % len(HUES)]
 
 
-def save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, bbox_inches="tight")
-    plt.close(figure)
+@contextmanager
+def figure(
+    path: Path, size: tuple[float, float], tight: bool = False
+) -> Iterator[tuple[Figure, Any]]:
+    """A figure and its axes in our looks, saved as PNG when the context ends.
+
+    Args:
+        size: width and height in inches. tight: no automatic layout.
+    """
+    with matplotlib.rc_context(dict(STYLE)):
+        made = Figure(figsize=size, layout=None if tight else "constrained")
+        yield made, made.subplots()
+        made.savefig(path, bbox_inches="tight")
 
 
-def forest(results: dict[str, Any], arms: list[str], path: Path) -> str:
+def draw_interval(axis: Any, y: float, row: Any, colour: str) -> None:
+    """Dot and interval of a lift, in per cent."""
+    ends = [100 * row.low, 100 * row.high]
+    axis.plot(ends, [y, y], color=colour, lw=2.2, solid_capstyle="butt")
+    axis.plot(100 * row.lift, y, "o", color=colour, ms=7)
+
+
+def forest(judgement: Judgement, path: Path) -> str:
     """One row per metric and contender: dot and interval of the lift, truth as a diamond; returns
     the caption.
     """
-    rows = results["effects"]["rows"]
-    outcomes = [row for row in rows if row["role"] != "guardrail" and np.isfinite(row["lift"])]
-    guards = [row for row in rows if row["role"] == "guardrail" and np.isfinite(row["lift"])]
+    arms, control = judgement.test.arms, judgement.test.control
+    known = [effect for effect in judgement.effects if effect.known]
+    outcomes = [effect for effect in known if effect.role != "guardrail"]
+    guards = [effect for effect in known if effect.role == "guardrail"]
     ordered = outcomes + guards
-    contenders = list(dict.fromkeys(row["arm"] for row in rows))
-    figure, axis = plt.subplots(figsize=(7.2, 1.5 + 0.42 * len(ordered)), layout="constrained")
     gap = 0.6 if guards and outcomes else 0
     places = [-(i + (gap if i >= len(outcomes) else 0)) for i in range(len(ordered))]
-    drawn_truth = False
-    for y, row in zip(places, ordered, strict=True):
-        colour = hue(row["arm"], arms)
-        axis.plot(
-            [100 * row["low"], 100 * row["high"]],
-            [y, y],
-            color=colour,
-            lw=2.2,
-            solid_capstyle="butt",
-        )
-        axis.plot(100 * row["lift"], y, "o", color=colour, ms=7)
-        if row["true_lift"] is not None and np.isfinite(row["true_lift"]):
-            axis.plot(
-                100 * row["true_lift"],
-                y,
-                "D",
-                mfc="white",
-                mec="black",
-                ms=7,
-                mew=1.4,
-                label=None if drawn_truth else "true effect",
-            )
-            drawn_truth = True
-        if row["margin"] is not None:
-            axis.plot(
-                [-100 * row["margin"]] * 2, [y - 0.35, y + 0.35], color="#777777", lw=1.2, ls=":"
-            )
-    axis.axvline(0, color="black", lw=0.9)
-    several = len(contenders) > 1
-    labels = [
-        METRICS[row["metric"]].label + (f" ({row['arm']})" if several else "") for row in ordered
-    ]
-    labels = [
-        f"{label} ★" if row["role"] == "primary" else label
-        for label, row in zip(labels, ordered, strict=True)
-    ]
-    axis.set_yticks(places, labels)
-    axis.set_ylim(min(places, default=0) - 0.7, 0.7)
-    axis.set_xlabel(f"lift over {rows[0]['control'] if rows else 'the control'} [%]")
-    axis.set_title(_forest_title(rows))
-    if guards:
-        axis.axhline(-(len(outcomes) - 0.5 + gap / 2), color="#cccccc", lw=0.8)
-    if drawn_truth:
-        figure.legend(loc="outside lower right", fontsize=10)
-    save(figure, path)
+    with figure(path, (WIDE, 1.5 + 0.42 * len(ordered))) as (made, axis):
+        for y, effect in zip(places, ordered, strict=True):
+            draw_interval(axis, y, effect, hue(effect.arm, arms))
+            if effect.margin is not None:
+                at = [-100 * effect.margin] * 2
+                axis.plot(at, [y - 0.35, y + 0.35], color=GREY, lw=1.2, ls=":")
+        has_truth = _draw_truth(axis, places, ordered)
+        axis.axvline(0, color="black", lw=0.9)
+        axis.set_yticks(places, _row_names(ordered))
+        axis.set_ylim(min(places, default=0) - 0.7, 0.7)
+        axis.set_xlabel(f"lift over {control} [%]")
+        axis.set_title(_forest_title(judgement))
+        if guards:
+            axis.axhline(-(len(outcomes) - 0.5 + gap / 2), color=PALE, lw=0.8)
+        if has_truth:
+            made.legend(loc="outside lower right", fontsize=10)
     text = "Dots are estimates, bars 95 % intervals, ★ the primary metric"
-    text += ", diamonds the true effect" if drawn_truth else ""
-    return text + (
-        ", dotted lines the margin of the guardrails below the grey line." if guards else "."
-    )
+    text += ", diamonds the true effect" if has_truth else ""
+    if not guards:
+        return text + "."
+    return text + ", dotted lines the margin of the guardrails below the grey line."
 
 
-def _forest_title(rows: list[dict[str, Any]]) -> str:
-    primary = [row for row in rows if row["role"] == "primary" and np.isfinite(row["lift"])]
+def _draw_truth(axis: Any, places: list[float], effects: list[Effect]) -> bool:
+    """A diamond at every true effect; whether there is one."""
+    drawn = False
+    for y, effect in zip(places, effects, strict=True):
+        if effect.true_lift is None or not np.isfinite(effect.true_lift):
+            continue
+        label = None if drawn else "true effect"
+        looks: dict[str, Any] = {"mfc": "white", "mec": "black", "ms": 7, "mew": 1.4}
+        axis.plot(100 * effect.true_lift, y, "D", label=label, **looks)
+        drawn = True
+    return drawn
+
+
+def _row_names(effects: list[Effect]) -> list[str]:
+    several = len({effect.arm for effect in effects}) > 1
+    names = [e.label + (f" ({e.arm})" if several else "") for e in effects]
+    return [
+        f"{name} ★" if e.role == "primary" else name for name, e in zip(names, effects, strict=True)
+    ]
+
+
+def _forest_title(judgement: Judgement) -> str:
+    primary = [effect for effect in judgement.primary if effect.known]
     if not primary:
         return "Nothing to compare"
-    best = max(primary, key=lambda row: row["lift"])
-    return (
-        f"{best['arm']}: {percent(best['lift'])} {METRICS[best['metric']].label} against"
-        f" {best['control']}"
-    )
+    best = max(primary, key=lambda effect: effect.lift)
+    return f"{best.arm}: {percent(best.lift)} {best.label} against {best.control}"
 
 
-def segments(results: dict[str, Any], arms: list[str], path: Path) -> str | None:
+def segment_forest(judgement: Judgement, path: Path) -> str | None:
     """A small forest of the segments in which the effect differs; returns the caption, None where
     it differs nowhere.
     """
-    tests = [test for test in results["segments"]["tests"] if test["pvalue_adjusted"] < 0.05]
-    rows = [
-        row
-        for test in tests
-        for row in results["segments"]["rows"]
-        if (row["arm"], row["segment"]) == (test["arm"], test["segment"])
-    ]
+    test, segments = judgement.test, judgement.segments
+    differing = [found for found in segments.tests if found.pvalue_adjusted < 0.05]
+    pairs = [(found.arm, found.segment) for found in differing]
+    rows = [r for pair in pairs for r in segments.rows if (r.arm, r.segment) == pair]
     if not rows:
         return None
-    figure, axis = plt.subplots(figsize=(7.2, 1.4 + 0.4 * len(rows)), layout="constrained")
-    for y, row in zip(range(0, -len(rows), -1), rows, strict=True):
-        colour = hue(row["arm"], arms)
-        axis.plot(
-            [100 * row["low"], 100 * row["high"]],
-            [y, y],
-            color=colour,
-            lw=2.2,
-            solid_capstyle="butt",
-        )
-        axis.plot(100 * row["lift"], y, "o", color=colour, ms=7)
-    several = len({row["arm"] for row in rows}) > 1
+    places = range(0, -len(rows), -1)
+    several = len({row.arm for row in rows}) > 1
     names = [
-        f"{r['segment']}: {r['level']} (n = {r['users']})" + (f", {r['arm']}" if several else "")
-        for r in rows
+        f"{r.segment}: {r.level} (n = {r.users})" + (f", {r.arm}" if several else "") for r in rows
     ]
-    axis.set_yticks(range(0, -len(rows), -1), names)
-    axis.axvline(0, color="black", lw=0.9)
-    axis.set_xlabel(f"{METRICS[results['primary']].label} over {results['control']} [%]")
-    axis.set_title(interaction_sentence(tests[0]))
-    save(figure, path)
+    with figure(path, (WIDE, 1.4 + 0.4 * len(rows))) as (_, axis):
+        for y, row in zip(places, rows, strict=True):
+            draw_interval(axis, y, row, hue(row.arm, test.arms))
+        axis.set_yticks(places, names)
+        axis.axvline(0, color="black", lw=0.9)
+        axis.set_xlabel(f"{test.primary.label} over {test.control} [%]")
+        axis.set_title(interaction_sentence(differing[0]))
     return (
         "Dots are estimates, bars 95 % intervals that are not corrected; the title tests whether"
         " the levels differ (Cochran's Q, Holm)."

@@ -1,21 +1,25 @@
 """What the numbers say, in sentences."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from analysis.metrics import METRICS
+from analysis.data.ab_test import ABTest
+from analysis.results.counterfactual import OffPolicyEstimates
 from analysis.results.effects import Effect
+from analysis.results.monitoring import Monitored
+from analysis.results.results import BeforeTest, Judgement, Simulation, TrueEffect
+from analysis.results.segments import InteractionTest, Segments
 from analysis.statistics.comparison import LEVEL
+from policies.common.tables import interval, percent
 
-
-def percent(x: float | None, digits: int = 2) -> str:
-    """A relative number as per cent with at most three significant digits."""
-    if x is None or not np.isfinite(x):
-        return "–"
-    shown = abs(100 * x)
-    places = 0 if shown >= 100 else 1 if shown >= 10 else digits
-    return f"{round(100 * x, places) + 0.0:.{places}f} %"  # + 0 turns -0 into 0
+ALARM = 0.001  # of p-values of the sample ratio and of the time before the test
+BOUNDS = {
+    "obrien_fleming": "O'Brien-Fleming-type bounds",
+    "pocock": "Pocock-type bounds",
+    "cs": "a confidence sequence",
+}
 
 
 def counted(n: float, what: str) -> str:
@@ -23,150 +27,188 @@ def counted(n: float, what: str) -> str:
     return f"{n:g} {what}{'' if n == 1 else 's'}"
 
 
-def verdict(e: Effect, simulated: bool) -> str:
-    """One sentence about one contender on the primary metric."""
-    label = METRICS[e.metric].label
-    what = f"{label} per user" if METRICS[e.metric].denominator is None else label
-    truth = f"; the true effect is {percent(e.true_lift)}" if e.true_lift is not None else ""
-    if not np.isfinite(e.lift):
-        return f"{e.arm} against {e.control}: nothing to compare on {what}."
-    holm = f", Holm-adjusted p = {e.pvalue_adjusted:.2g}"
-    interval = f"95 % interval {percent(e.low)} to {percent(e.high)}"
-    if e.pvalue_adjusted < 1 - LEVEL:
-        word = _wins(e.metric, e.lift)
+# -- the verdict -----------------------------------------------------------------------------------
+
+
+def verdicts_of(judgement: Judgement) -> list[str]:
+    """A sentence per contender about the primary metric."""
+    test = judgement.test
+    if not judgement.effects:
+        return []
+    early = test.days < test.planned
+    if judgement.looked_at and (test.looked or early):
+        looks = {row.arm: row for row in judgement.monitor}
+        return [
+            looked_verdict(e, looks[e.arm], test.days, test.simulated) for e in judgement.primary
+        ]
+    if early:
+        return [
+            f"Day {test.days} of {test.planned}: {test.primary.label} cannot be looked at day by"
+            " day; nothing is concluded before the end."
+        ]
+    per_user = " per user" if test.primary.denominator is None else ""
+    what = f"{test.primary.label}{per_user}"
+    return [verdict(e, test.simulated, what) for e in judgement.primary]
+
+
+def verdict(effect: Effect, simulated: bool, what: str) -> str:
+    """One sentence about one contender on the primary metric.
+
+    Args:
+        what: the metric in words.
+    """
+    arms = f"{effect.arm} against {effect.control}"
+    if not effect.known:
+        return f"{arms}: nothing to compare on {what}."
+    holm = f", Holm-adjusted p = {effect.pvalue_adjusted:.2g}"
+    if effect.pvalue_adjusted < 1 - LEVEL:
+        begin = "In this world and training run " if simulated else ""
         return (
-            f"{'In this world and training run ' if simulated else ''}{e.arm} {word} {e.control} on"
-            f" {what} by {percent(abs(e.lift))} ({_absolute_interval(e)}{holm}){truth}."
+            f"{begin}{effect.arm} {_wins(effect, effect.lift)} {effect.control} on {what} by"
+            f" {percent(abs(effect.lift))} ({_size(effect.lift, effect.low, effect.high)}{holm})"
+            f"{_truth(effect)}."
         )
     return (
-        f"No difference found between {e.arm} and {e.control} on {what}: {percent(e.lift)}"
-        f" ({interval}{holm}); the test could have seen {percent(e.detectable)} or more{truth}."
+        f"No difference found between {effect.arm} and {effect.control} on {what}:"
+        f" {percent(effect.lift)} (95 % interval {interval(effect.low, effect.high)}{holm}); the"
+        f" test could have seen {percent(effect.detectable)} or more{_truth(effect)}."
     )
 
 
-def looked_verdict(e: Effect, looks: dict[str, Any], day: int, simulated: bool) -> str:
+def looked_verdict(effect: Effect, looks: Monitored, day: int, simulated: bool) -> str:
     """One sentence about a test that somebody looks at every day, at a crossing, under way, or at
     its planned end.
     """
-    label, truth = (
-        METRICS[e.metric].label,
-        f"; the true effect is {percent(e.true_lift)}" if e.true_lift is not None else "",
-    )
-    if not looks["looks"]:
-        return f"{e.arm} against {e.control}: too little to look at on {label} in {day} days."
-    interval = f"{percent(looks['low'])} to {percent(looks['high'])}"
-    if looks["stopped"]:
-        word = _wins(e.metric, looks["lift"])
-        low, high = (
-            (looks["low"], looks["high"]) if looks["lift"] > 0 else (-looks["high"], -looks["low"])
-        )
-        p = f", p = {looks['pvalue']:.2g}" if looks["pvalue"] is not None else ""
-        begin = "Stopped" if looks["stopped"] == day and simulated else "Crossed its bound"
+    what, truth = effect.label, _truth(effect)
+    arms = f"{effect.arm} against {effect.control}"
+    if not looks.looks or looks.lift is None or looks.low is None or looks.high is None:
+        return f"{arms}: too little to look at on {what} in {day} days."
+    if looks.stopped:
+        p = f", p = {looks.pvalue:.2g}" if looks.pvalue is not None else ""
+        begin = "Stopped" if looks.stopped == day and simulated else "Crossed its bound"
         return (
-            f"{begin} on day {looks['stopped']} of {looks['planned']}: {e.arm} {word} {e.control}"
-            f" on {label} by {percent(abs(looks['lift']))} (95 % interval {percent(low)} to"
-            f" {percent(high)}{p}, adjusted for the looks){truth}."
+            f"{begin} on day {looks.stopped} of {looks.planned}: {effect.arm}"
+            f" {_wins(effect, looks.lift)} {effect.control} on {what} by"
+            f" {percent(abs(looks.lift))} ({_size(looks.lift, looks.low, looks.high)}{p}, adjusted"
+            f" for the looks){truth}."
         )
-    if day < looks["planned"]:
-        if looks["method"] == "none":
+    so_far = f"{arms} has {percent(looks.lift)} on {what} so far"
+    if day < (looks.planned or day):
+        if looks.method == "none":
             return (
-                f"Day {day} of {looks['planned']}: {e.arm} against {e.control} has"
-                f" {percent(looks['lift'])} on {label} so far; without a --monitor nothing is"
-                " concluded before the end."
+                f"Day {day} of {looks.planned}: {so_far}; without a --monitor nothing is concluded"
+                " before the end."
             )
         return (
-            f"Day {day} of {looks['planned']}, no bound crossed: {e.arm} against {e.control} has"
-            f" {percent(looks['lift'])} on {label} so far (interval that holds for all looks"
-            f" {interval}); nothing is concluded yet{truth}."
+            f"Day {day} of {looks.planned}, no bound crossed: {so_far} (interval that holds for all"
+            f" looks {interval(looks.low, looks.high)}); nothing is concluded yet{truth}."
         )
     return (
-        f"No difference found between {e.arm} and {e.control} on {label} with a look a day:"
-        f" {percent(looks['lift'])} ({interval}, adjusted for the looks){truth}."
+        f"No difference found between {effect.arm} and {effect.control} on {what} with a look a"
+        f" day: {percent(looks.lift)} ({interval(looks.low, looks.high)}, adjusted for the"
+        f" looks){truth}."
     )
 
 
-def _wins(metric: str, lift: float) -> str:
-    return "beats" if (lift > 0) == METRICS[metric].higher_is_better else "loses to"
+def _truth(effect: Effect) -> str:
+    if effect.true_lift is None:
+        return ""
+    return f"; the true effect is {percent(effect.true_lift)}"
 
 
-def _absolute_interval(e: Effect) -> str:
-    low, high = (e.low, e.high) if e.lift > 0 else (-e.high, -e.low)
-    return f"95 % interval {percent(low)} to {percent(high)}"
+def _wins(effect: Effect, lift: float) -> str:
+    return "beats" if (lift > 0) == effect.higher_is_better else "loses to"
 
 
-def true_verdict(row: dict[str, Any]) -> str:
+def _size(lift: float, low: float, high: float) -> str:
+    """The interval of a lift whose sign is said in words."""
+    ends = (low, high) if lift > 0 else (-high, -low)
+    return f"95 % interval {interval(*ends)}"
+
+
+def true_verdict(effect: TrueEffect) -> str:
     """One sentence about the twin worlds."""
     return (
-        f"True effect of {row['arm']} against {row['control']} on {METRICS[row['metric']].label}:"
-        f" {percent(row['true_lift'])} (every one of {row['users']} users in both worlds)."
+        f"True effect of {effect.arm} against {effect.control} on {effect.label}:"
+        f" {percent(effect.true_lift)} (every one of {effect.users} users in both worlds)."
     )
 
 
-def lights(results: dict[str, Any]) -> list[dict[str, str]]:
-    """Three lights with words: sample ratio, A/A before the test, fidelity of the users."""
-    found = []
-    ratio = results["sample_ratio"]
-    if ratio is not None and np.isfinite(ratio["pvalue"]):
-        bad = ratio["pvalue"] < 0.001
-        text = (
-            f"p = {ratio['pvalue']:.2g} (alarm below .001): bucket sizes are"
-            f" {'not ' if bad else ''}what the weights say"
-        )
-        found.append({"name": "Sample ratio", "colour": "red" if bad else "green", "text": text})
-    daily = results.get("sample_ratio_every_day")
-    if daily is not None and daily["day"] is not None:
-        text = (
-            f"from day {daily['day']} on who came is not split as the weights say (p ="
-            f" {daily['pvalue']:.2g}, any number of looks)"
-        )
-        found.append({"name": "Sample ratio, every day", "colour": "red", "text": text})
-    before = results["before_test"]
-    if before is not None and before["rows"]:
-        known = [row for row in before["rows"] if np.isfinite(row["pvalue"])]
-        worst = min(known, key=lambda row: row["pvalue"]) if known else None
-        if worst is None:
-            colour, text = "amber", "there is too little before the test to compare the buckets"
-        else:
-            least = worst["pvalue"]
-            colour = "red" if least < 0.001 else "amber" if least < 0.05 else "green"
-            found_out = (
-                "differed"
-                if least < 0.001
-                else "may have differed"
-                if least < 0.05
-                else "did not differ"
-            )
-            text = f"p = {least:.2g} (alarm below .001): before the test the buckets {found_out}"
-            text += (
-                f" ({worst['arm']} {percent(worst['lift'])}, {percent(worst['low'])} to"
-                f" {percent(worst['high'])})"
-            )
-        found.append({"name": "A/A before the test", "colour": colour, "text": text})
-    uneven = [row for row in results["sample_ratio_by_segment"] if row["pvalue_adjusted"] < 0.001]
+# -- lights ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Light:
+    """Whether a part of the experiment is to be trusted: green, amber or red, and why."""
+
+    name: str
+    colour: str
+    text: str
+
+
+def lights_of(judgement: Judgement, simulation: Simulation | None) -> list[Light]:
+    """Sample ratio, A/A before the test, fidelity of the users: as many as can be told."""
+    lights = _ratio_lights(judgement)
+    if judgement.before_test:
+        lights.append(_before_light(judgement.before_test))
+    uneven = [r for r in judgement.sample_ratio_by_segment if r.pvalue_adjusted < ALARM]
     if uneven:
-        where = ", ".join(f"{row['segment']} = {row['level']}" for row in uneven[:3])
-        found.append(
-            {
-                "name": "Sample ratio by segment",
-                "colour": "red",
-                "text": f"bucket sizes are off in {where}",
-            }
-        )
-    numbers = results["users"].get("numbers", {})
-    if numbers:
-        assumed = sorted(name for name, number in numbers.items() if number["status"] == "assumed")
-        length, returns = "leave" in assumed, any(name.startswith("gap_") for name in assumed)
-        text = f"{len(numbers) - len(assumed)} of {len(numbers)} numbers estimated; session length "
-        text += (
-            f"{'assumed' if length else 'estimated'}, return times"
-            f" {'assumed' if returns else 'estimated'}"
-        )
-        text += "; not held against held-out days here: python -m simulator.validate does that"
-        found.append({"name": "Fidelity of the users", "colour": "amber", "text": text})
-    return found
+        where = ", ".join(f"{row.segment} = {row.level}" for row in uneven[:3])
+        lights.append(Light("Sample ratio by segment", "red", f"bucket sizes are off in {where}"))
+    numbers = simulation.users.get("numbers", {}) if simulation is not None else {}
+    return [*lights, _fidelity_light(numbers)] if numbers else lights
 
 
-ASSUMED_ANSWERS = {
+def _ratio_lights(judgement: Judgement) -> list[Light]:
+    lights = []
+    ratio = judgement.sample_ratio
+    if ratio is not None and np.isfinite(ratio.pvalue):
+        bad = ratio.pvalue < ALARM
+        text = f"p = {ratio.pvalue:.2g} (alarm below .001): bucket sizes are"
+        text += f" {'not ' if bad else ''}what the weights say"
+        lights.append(Light("Sample ratio", "red" if bad else "green", text))
+    daily = judgement.sample_ratio_every_day
+    if daily is not None and daily.day is not None:
+        text = f"from day {daily.day} on who came is not split as the weights say"
+        text += f" (p = {daily.pvalue:.2g}, any number of looks)"
+        lights.append(Light("Sample ratio, every day", "red", text))
+    return lights
+
+
+def _before_light(before: list[BeforeTest]) -> Light:
+    known = [row for row in before if np.isfinite(row.pvalue)]
+    if not known:
+        text = "there is too little before the test to compare the buckets"
+        return Light("A/A before the test", "amber", text)
+    worst = min(known, key=lambda row: row.pvalue)
+    colour = "red" if worst.pvalue < ALARM else "amber" if worst.pvalue < 0.05 else "green"
+    said = {"red": "differed", "amber": "may have differed", "green": "did not differ"}[colour]
+    text = f"p = {worst.pvalue:.2g} (alarm below .001): before the test the buckets {said}"
+    text += f" ({worst.arm} {percent(worst.lift)}, {interval(worst.low, worst.high)})"
+    return Light("A/A before the test", colour, text)
+
+
+def _fidelity_light(numbers: dict[str, Any]) -> Light:
+    assumed = sorted(name for name, number in numbers.items() if number["status"] == "assumed")
+    length = "assumed" if "leave" in assumed else "estimated"
+    returns = "assumed" if any(name.startswith("gap_") for name in assumed) else "estimated"
+    text = f"{len(numbers) - len(assumed)} of {len(numbers)} numbers estimated; session length"
+    text += f" {length}, return times {returns}; not held against held-out days here: python -m"
+    return Light("Fidelity of the users", "amber", f"{text} simulator.validate does that")
+
+
+def distrust(lights: list[Light]) -> list[str]:
+    """What stands above the verdict where a light is red."""
+    return [
+        f"Do not trust the figures below: {light.name.lower()}, {light.text}."
+        for light in lights
+        if light.colour == "red"
+    ]
+
+
+# -- remarks ---------------------------------------------------------------------------------------
+
+ASSUMED_FEEDBACK = {
     "long_views": "long_view",
     "likes": "like",
     "hates": "hate",
@@ -174,193 +216,169 @@ ASSUMED_ANSWERS = {
 }
 
 
-def of_simulation(results: dict[str, Any], contenders: list[str]) -> list[str]:
-    """Which metrics stand on assumed users alone, and why nothing is compared where nothing is."""
-    numbers = results["users"].get("numbers", {})
-    made_up = [
-        METRICS[name].label
-        for name, number in ASSUMED_ANSWERS.items()
-        if name in METRICS and number in numbers and numbers[number]["status"] == "assumed"
-    ]
-    found = []
-    if made_up:
-        found.append(f"the log tells nothing of {', '.join(made_up)}: here they are assumed")
-    if len(contenders) < 2:
-        found.append(
-            f"nothing is compared: {contenders[0] if contenders else 'no arm'} alone is a"
-            " contender, uniform and oracle are references; --policies wants two contenders for a"
-            " verdict"
-        )
-    return found
+def simulation_remarks(users: dict[str, Any], test: ABTest) -> list[str]:
+    """Which metrics stand on assumed users alone, and why nothing is compared where nothing is.
 
-
-def interaction_sentence(test: dict[str, Any]) -> str:
-    """Whether an effect differs between the levels of a segment."""
-    p = f"p = {test['pvalue_adjusted']:.2g}"
-    if test["pvalue_adjusted"] < 0.05:
-        return f"The effect of {test['arm']} differs by {test['segment']} ({p})"
-    return f"The effect of {test['arm']} is not shown to differ by {test['segment']} ({p})"
-
-
-def who(results: dict[str, Any]) -> list[str]:
-    """One line per segment about whether the effect differs, or one that says that
-    there are none.
+    Args:
+        users: provenance of the simulated users.
     """
-    tests = results["segments"]["tests"]
-    if not tests and results["segments"].get("asked"):
-        return [
-            f"No segment ({', '.join(results['segments']['asked'])}) has two levels with 50 users"
-            " in each arm."
-        ]
-    if not tests:
+    numbers, remarks = users.get("numbers", {}), []
+    made_up = [
+        test.metrics[name].label
+        for name, parameter in ASSUMED_FEEDBACK.items()
+        if name in test.metrics and numbers.get(parameter, {}).get("status") == "assumed"
+    ]
+    if made_up:
+        remarks.append(f"the log tells nothing of {', '.join(made_up)}: here they are assumed")
+    if len(test.contenders) < 2:
+        alone = test.contenders[0] if test.contenders else "no arm"
+        remarks.append(
+            f"nothing is compared: {alone} alone is a contender, uniform and oracle are"
+            " references; --policies wants two contenders for a verdict"
+        )
+    return remarks
+
+
+def interaction_sentence(test: InteractionTest) -> str:
+    """Whether an effect differs between the levels of a segment."""
+    said = "differs" if test.pvalue_adjusted < 0.05 else "is not shown to differ"
+    return f"The effect of {test.arm} {said} by {test.segment} (p = {test.pvalue_adjusted:.2g})"
+
+
+def who(segments: Segments) -> list[str]:
+    """One line per segment about whether the effect differs, or one that says why there is none."""
+    if not segments.tests and segments.asked:
+        asked = ", ".join(segments.asked)
+        return [f"No segment ({asked}) has two levels with 50 users in each arm."]
+    if not segments.tests:
         return [
             "No segments: they want a time before the test, or columns that say what users are."
         ]
-    return [interaction_sentence(test) + "." for test in tests]
+    return [interaction_sentence(test) + "." for test in segments.tests]
 
 
-def monitoring(results: dict[str, Any]) -> list[str]:
-    """What looking every day would have found, in sentences."""
-    found = []
-    for row in results["monitor"]:
-        if not row["looks"]:
+def monitoring_sentences(judgement: Judgement) -> list[str]:
+    """What looking every day would have found."""
+    sentences = []
+    for row in judgement.monitor:
+        if not row.looks or row.method not in BOUNDS:
             continue
-        name = {
-            "obrien_fleming": "O'Brien-Fleming-type bounds",
-            "pocock": "Pocock-type bounds",
-            "cs": "a confidence sequence",
-        }
-        method = name.get(row["method"])
-        if method is None:
-            continue
-        last = row["looks"][-1]
-        interval = f"{percent(row['lift'])} ({percent(row['low'])} to {percent(row['high'])})"
-        if row["stopped"]:
-            found.append(
-                f"Looked at every day with {method}, {row['arm']} against {results['control']}"
-                f" first crosses on day {row['stopped']} of {row['planned']}; adjusted for the"
-                f" looks the lift is then {interval}."
+        begin = (
+            f"Looked at every day with {BOUNDS[row.method]}, {row.arm} against"
+            f" {judgement.test.control}"
+        )
+        size = f"{percent(row.lift)} ({interval(row.low, row.high)})"
+        if row.stopped:
+            sentences.append(
+                f"{begin} first crosses on day {row.stopped} of {row.planned}; adjusted for the"
+                f" looks the lift is then {size}."
             )
         else:
-            found.append(
-                f"Looked at every day with {method}, {row['arm']} against {results['control']}"
-                f" crosses none in {last['day']} of {row['planned']} days; the lift, with an"
-                f" interval that allows for the looks, is {interval}."
+            sentences.append(
+                f"{begin} crosses none in {row.looks[-1].day} of {row.planned} days; the lift, with"
+                f" an interval that allows for the looks, is {size}."
             )
-    return found
+    return sentences
 
 
 FEW_ROWS = 200
 
 
-def off_policy_words(results: dict[str, Any]) -> str:
+def off_policy_sentence(estimates: OffPolicyEstimates) -> str:
     """What the off-policy estimates are and are not."""
-    found = results["off_policy"]
-    if found["missing"] is not None:
-        return f"No off-policy estimate: {found['missing']}."
-    few = min(row["effective_n"] for row in found["rows"]) < FEW_ROWS
-    return (
+    if estimates.missing is not None:
+        return f"No off-policy estimate: {estimates.missing}."
+    text = (
         "Clicks per impression that each contender would have had in the visits of an arm whose"
         " probabilities are known, estimated from that arm's rows alone (intervals by user). The"
         " visits are those of the logging arm: what users had seen and clicked before, and how"
         " tired they were, came of it. The contender's own column in the test, and the true one,"
         " are of users that it served itself."
-        + (
-            f" Fewer than {FEW_ROWS} effective rows: too few to lean on, and for the normal"
-            " intervals."
-            if few
-            else ""
-        )
+    )
+    if min(row.effective_n for row in estimates.rows) >= FEW_ROWS:
+        return text
+    return (
+        f"{text} Fewer than {FEW_ROWS} effective rows: too few to lean on, and for the normal"
+        " intervals."
     )
 
 
-def chances(rows: list[dict[str, Any]]) -> str:
+def chances(effects: list[Effect]) -> str:
     """The p-values of the primary metric said again as chances."""
     told = [
-        f"{row['arm']} {row['chance_to_win']:.3f}"
-        for row in rows
-        if row["role"] == "primary" and np.isfinite(row["chance_to_win"])
+        f"{e.arm} {e.chance_to_win:.3f}"
+        for e in effects
+        if e.role == "primary" and np.isfinite(e.chance_to_win)
     ]
-    control = rows[0]["control"]
+    if not told:
+        return ""
     return (
-        f"Chance to be better than {control}, under a flat prior (the one-sided p-value said"
-        f" again): {', '.join(told)}."
-        if told
-        else ""
+        f"Chance to be better than {effects[0].control}, under a flat prior (the one-sided p-value"
+        f" said again): {', '.join(told)}."
     )
 
 
-def against_truth(rows: list[dict[str, Any]]) -> list[str]:
+def against_truth(effects: list[Effect]) -> list[str]:
     """What a live test like this one would have concluded, and whether that is so; a sentence per
     contender.
     """
-    found = []
-    for row in rows:
-        true = row["true_lift"]
-        if row["role"] != "primary" or true is None or not np.isfinite(row["lift"]):
+    sentences = []
+    for e in effects:
+        true = e.true_lift
+        if e.role != "primary" or true is None or not e.known:
             continue
-        shown = row["pvalue_adjusted"] < 1 - LEVEL
-        covered = row["low"] <= true <= row["high"]
-        inside = (
-            f"its interval {'holds' if covered else 'does NOT hold'} the true effect of"
-            f" {percent(true)}"
-        )
-        if not shown:
-            said = "no difference" + (
-                f", while the true effect is {percent(true)}: too small for this test"
-                if covered and true
-                else ""
-            )
-        elif (row["lift"] > 0) == (true > 0):
-            said = f"the right sign, off by {percent(row['lift'] - true)}"
+        covered = e.low <= true <= e.high
+        if e.pvalue_adjusted >= 1 - LEVEL:
+            said = "no difference"
+            if covered and true:
+                said += f", while the true effect is {percent(true)}: too small for this test"
+        elif (e.lift > 0) == (true > 0):
+            said = f"the right sign, off by {percent(e.lift - true)}"
         else:
-            said = f"the WRONG sign: {percent(row['lift'])} where {percent(true)} is true"
-        found.append(
-            f"A live test like this one would have said of {row['arm']} against {row['control']}:"
-            f" {said}; {inside}."
+            said = f"the WRONG sign: {percent(e.lift)} where {percent(true)} is true"
+        sentences.append(
+            f"A live test like this one would have said of {e.arm} against {e.control}: {said}; its"
+            f" interval {'holds' if covered else 'does NOT hold'} the true effect of"
+            f" {percent(true)}."
         )
-    return found
+    return sentences
 
 
-def distrust(results: dict[str, Any]) -> list[str]:
-    """What stands above the verdict where a light is red."""
-    red = [light for light in results["lights"] if light["colour"] == "red"]
-    return [
-        f"Do not trust the figures below: {light['name'].lower()}, {light['text']}."
-        for light in red
-    ]
+def explanations(
+    judgement: Judgement, true_effects: list[TrueEffect], settings: dict[str, Any] | None
+) -> list[str]:
+    """What the numbers are and are not.
 
-
-def reading(results: dict[str, Any]) -> list[str]:
-    """What the numbers are and are not, in sentences."""
-    rows, settings = results["effects"]["rows"], results["manifest"]["experiment"]
-    found = monitoring(results)
-    if rows:
-        found.append(
-            f"n = {rows[0]['n_control']} users in the control; users are the unit of randomisation"
+    Args:
+        settings: of the simulated experiment; None of a live test.
+    """
+    effects, sentences = judgement.effects, monitoring_sentences(judgement)
+    if effects:
+        sentences.append(
+            f"n = {effects[0].n_control} users in the control; users are the unit of randomisation"
             " and of analysis. Lifts by tea-tasting (delta method), CUPED on the time before the"
-            " test, where there is one (the means beside them are not adjusted); the primary"
-            " metric (★) is corrected over arms by Holm, all others by Benjamini-Hochberg;"
-            " intervals are not corrected. Detectable: the effect found with probability .80."
+            " test, where there is one (the means beside them are not adjusted); the primary metric"
+            " (★) is corrected over arms by Holm, all others by Benjamini-Hochberg; intervals are"
+            " not corrected. Detectable: the effect found with probability .80."
         )
-    found += [chances(rows)] if rows else []
-    found += against_truth(rows)
-    if any(row["true_lift"] is not None for row in rows) or results["true_effects"]["rows"]:
-        found.append(
+        sentences.append(chances(effects))
+    sentences += against_truth(effects)
+    if any(e.true_lift is not None for e in effects) or true_effects:
+        sentences.append(
             "The true effect compares worlds in which everybody gets one arm; no live test can know"
             " it. It speaks of these models: an arm that retrains on a bucket learns from fewer"
             " users than one that serves everybody."
         )
-    if settings is None:
-        return found
-    if settings["learn_from"] == "own" and settings["rounds"] > 1 and rows:
-        found.append(
-            "Users who share a retrained model are no independent replicates of the algorithm: the"
+    if settings is None or settings["rounds"] == 1:
+        return sentences
+    if settings["learn_from"] == "own" and effects:
+        sentences.append(
+            "Users who share a retrained model are not independent replicates of the algorithm: the"
             " claim is about this training run."
         )
-    if settings["learn_from"] == "all" and settings["rounds"] > 1:
-        found.append(
+    if settings["learn_from"] == "all":
+        sentences.append(
             "The arms learned from each other's rows: the difference between them is biased,"
             " usually towards zero."
         )
-    return found
+    return sentences

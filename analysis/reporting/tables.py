@@ -1,340 +1,198 @@
-"""The report's tables as rows of text, for the page, the Markdown and the terminal."""
+"""The report's tables, for the page, the Markdown and the terminal."""
 
-import math
 from typing import Any
 
-from analysis.metrics import METRICS
-from analysis.reporting.sentences import percent
+from analysis.metrics import Metrics
+from analysis.results.counterfactual import OffPolicyEstimates
+from analysis.results.effects import Effect
+from analysis.results.feedback_loop import RoundMetrics
+from analysis.results.monitoring import Monitored
+from analysis.results.results import Judgement, PairEffect, QuantileEffect, TopItem, TrueEffect
+from analysis.results.segments import SegmentEffect
+from analysis.statistics.propensity import Estimate
+from policies.common.tables import Table, interval, number, percent, pvalue
 
-Rows = list[list[str]]
-
-
-def finite(value: Any) -> Any:
-    """The same with null for NaN and infinity, which are no JSON."""
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+NO_NUMBER = "–"
 
 
-def number(x: float | None) -> str:
-    """At most three significant digits; counts with thin spaces; rates below 1 without the leading
-    zero.
-    """
-    if x is None or not math.isfinite(x):
-        return "–"
-    if float(x).is_integer() and abs(x) >= 1000:
-        return f"{int(x):,}".replace(",", "\u2009")
-    if abs(x) >= 100:
-        return f"{x:.0f}"
-    if abs(x) >= 1:
-        return f"{x:.3g}"
-    text = f"{x:.3f}" if abs(x) >= 0.001 or x == 0 else f"{x:.1e}"
-    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
+def _named(effect: Effect) -> str:
+    return effect.label + (" ★" if effect.role == "primary" else "")
 
 
-def pvalue(x: float | None) -> str:
-    if x is None or not math.isfinite(x):
-        return "–"
-    return "< .0001" if x < 0.0001 else f"{x:.4f}".lstrip("0")
-
-
-def effect_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
+def effect_table(effects: list[Effect]) -> Table:
     """The main table: outcomes first, guardrails after them."""
-    rows = sorted(results["effects"]["rows"], key=lambda row: row["role"] == "guardrail")
-    has_truth = any(row["true_lift"] is not None for row in rows)
-    several = len({row["arm"] for row in rows}) > 1
-    head = [
-        "metric",
-        *(["contender"] if several else []),
-        "control mean",
-        "contender mean",
-        "lift",
-        "95 % interval",
-    ]
-    head += [*(["true lift"] if has_truth else []), "adjusted p", "detectable", "CUPED saved"]
+    ordered = sorted(effects, key=lambda effect: effect.role == "guardrail")
+    has_truth = any(effect.true_lift is not None for effect in ordered)
+    several = len({effect.arm for effect in ordered}) > 1
+    head = ["metric", *(["contender"] if several else []), "control mean", "contender mean", "lift"]
+    head += ["95 % interval", *(["true lift"] if has_truth else [])]
+    head += ["adjusted p", "detectable", "CUPED saved"]
     body = []
-    for row in rows:
-        name = METRICS[row["metric"]].label + (" ★" if row["role"] == "primary" else "")
-        if row["margin"] is not None and math.isfinite(row["lift"]):
-            words = "not worse" if row["not_worse"] else "may be worse"
-            name += f" (guardrail: {words} by {percent(row['margin'], 0)})"
-        line = [
-            name,
-            *([row["arm"]] if several else []),
-            number(row["control_mean"]),
-            number(row["treatment_mean"]),
-        ]
-        line += [percent(row["lift"]), f"{percent(row['low'])} to {percent(row['high'])}"]
-        line += [percent(row["true_lift"])] if has_truth else []
-        body.append(
-            [
-                *line,
-                pvalue(row["pvalue_adjusted"]),
-                percent(row["detectable"]),
-                percent(row["variance_saved"], 0),
-            ]
-        )
-    return head, body
+    for e in ordered:
+        name = _named(e)
+        if e.margin is not None and e.known:
+            words = "not worse" if e.not_worse else "may be worse"
+            name += f" (guardrail: {words} by {percent(e.margin, 0)})"
+        line = [name, *([e.arm] if several else []), number(e.control_mean)]
+        line += [number(e.treatment_mean), percent(e.lift), interval(e.low, e.high)]
+        line += [percent(e.true_lift)] if has_truth else []
+        line += [pvalue(e.pvalue_adjusted), percent(e.detectable), percent(e.variance_saved, 0)]
+        body.append(line)
+    guards = frozenset(i for i, row in enumerate(body) if "guardrail" in row[0])
+    return Table(head, body, marked=guards)
 
 
-def true_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
-    head = ["metric", "contender", "control mean", "contender mean", "true lift"]
-    rows = results["true_effects"]["rows"]
-    body = [
-        [
-            METRICS[r["metric"]].label,
-            r["arm"],
-            number(r["control_mean"]),
-            number(r["treatment_mean"]),
-            percent(r["true_lift"]),
-        ]
-        for r in rows
-    ]
-    return head, body
-
-
-def arm_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
-    """One column per arm, references included."""
-    judged, control = {*results["manifest"]["contenders"]}, results["manifest"]["control"]
-    rows = results["arms"]["rows"]
-    notes = {
-        row["arm"]: (
-            " (control)"
-            if row["arm"] == control
-            else ""
-            if row["arm"] in judged
-            else " (reference)"
-        )
-        for row in rows
-    }
-    head = ["per arm", *(row["arm"] + notes[row["arm"]] for row in rows)]
-    lines = [
-        ("users", "users"),
-        ("clicks per page", "clicks_per_page"),
-        *((f"{m.label} [{m.unit}]", m.name) for m in METRICS.values()),
-    ]
-    return head, [
-        [label, *(number(row[key]) for row in rows)] for label, key in lines if key in rows[0]
-    ]
-
-
-def round_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
-    head = [
-        "arm",
-        "round",
-        "click rate",
-        "clicks per page",
-        "coverage",
-        "Gini",
-        "overlap",
-        "popularity shown",
-        "popularity clicked",
-        "category entropy [bits]",
-    ]
-    keys = (
-        "click_rate",
-        "clicks_per_page",
-        "coverage",
-        "gini",
-        "overlap",
-        "popularity_shown",
-        "popularity_clicked",
-        "category_entropy",
-    )
-    body = [
-        [r["arm"], str(r["round"] + 1), *(number(r[key]) for key in keys)]
-        for r in results["rounds"]["loop"]
-    ]
-    return head, body
-
-
-def user_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
-    head = ["parameter", "value", "standard error", "status", "source"]
-    numbers = results["users"].get("numbers", {})
-    body = [
-        [name, number(n["value"]), number(n["error"]), n["status"], n["source"]]
-        for name, n in sorted(numbers.items())
-    ]
-    arrays = results["users"].get("arrays", {})
-    body += [
-        [name, "one each", "–", status, source] for name, (status, source) in sorted(arrays.items())
-    ]
-    return head, body
-
-
-def item_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
-    head = ["arm", "item", "share of impressions", "click rate"]
-    return head, [
-        [r["arm"], r["item_id"], percent(r["share"]), number(r["click_rate"])]
-        for r in results["top_items"]["rows"]
-    ]
-
-
-def pair_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
-    """All pairs of arms on the primary metric."""
-    head = ["arm", "against", "lift", "95 % interval", "p, Holm over pairs"]
-    return head, [
-        [
-            r["arm"],
-            r["against"],
-            percent(r["lift"]),
-            f"{percent(r['low'])} to {percent(r['high'])}",
-            pvalue(r["pvalue_adjusted"]),
-        ]
-        for r in results["pairs"]
-    ]
-
-
-def quantile_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
-    """Median and tails of the primary metric over users."""
-    head = [
-        "users' quantile",
-        "contender",
-        "control",
-        "contender's",
-        "difference",
-        "95 % interval",
-        "p",
-    ]
-    return head, [
-        [
-            f"{100 * r['quantile']:g} %",
-            r["arm"],
-            number(r["control"]),
-            number(r["treatment"]),
-            number(r["difference"]),
-            f"{number(r['low'])} to {number(r['high'])}",
-            pvalue(r["pvalue"]),
-        ]
-        for r in results["quantiles"]
-    ]
-
-
-def segment_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
-    """The primary metric by segment."""
-    head = [
-        "segment",
-        "level",
-        "contender",
-        "users",
-        "lift",
-        "95 % interval",
-        "p, Benjamini-Hochberg",
-    ]
-    return head, [
-        [
-            r["segment"],
-            r["level"],
-            r["arm"],
-            number(r["users"]),
-            percent(r["lift"]),
-            f"{percent(r['low'])} to {percent(r['high'])}",
-            pvalue(r["pvalue_adjusted"]),
-        ]
-        for r in results["segments"]["rows"]
-    ]
-
-
-def off_policy_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
-    """Clicks per impression of the contenders, estimated from another arm's log."""
-
-    def interval(x: dict[str, float] | None) -> str:
-        return (
-            "–"
-            if x is None
-            else f"{number(x['value'])} ({number(x['low'])} to {number(x['high'])})"
-        )
-
-    head = [
-        "contender",
-        "log of",
-        "IPS",
-        "SNIPS",
-        "direct",
-        "doubly robust",
-        "effective rows",
-        "in the test",
-        "true",
-    ]
-    return head, [
-        [
-            r["arm"],
-            r["logger"],
-            *(interval(r[key]) for key in ("ips", "snips", "dm", "dr")),
-            number(float(round(r["effective_n"]))),
-            number(r["tested"]),
-            number(r["true"]),
-        ]
-        for r in results["off_policy"]["rows"]
-    ]
-
-
-def short_off_policy_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
-    """The doubly robust estimate alone, in the width of a terminal."""
-    head, rows = off_policy_rows(results)
-    keep = [
-        head.index(name) for name in ("contender", "log of", "doubly robust", "in the test", "true")
-    ]
-    return [head[i] for i in keep], [[row[i] for i in keep] for row in rows]
-
-
-def look_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
-    """The sequential test, look by look."""
-    head = [
-        "day",
-        "contender",
-        "lift so far",
-        "interval that holds for all looks",
-        "z",
-        "bound",
-        "crossed",
-    ]
-    return head, [
-        [
-            str(k["day"]),
-            row["arm"],
-            percent(k["lift"]),
-            f"{percent(k['low'])} to {percent(k['high'])}",
-            number(k["z"]),
-            number(k["bound"]),
-            "yes" if k["crossed"] else "no",
-        ]
-        for row in results["monitor"]
-        for k in row["looks"]
-    ]
-
-
-def short_rows(results: dict[str, Any]) -> tuple[list[str], Rows]:
+def short_effect_table(effects: list[Effect]) -> Table:
     """The main table without what only the page has room for."""
-    rows = results["effects"]["rows"]
-    several = len({row["arm"] for row in rows}) > 1
-    has_truth = any(row["true_lift"] is not None for row in rows)
-    head = [
-        *(["contender"] if several else []),
-        "metric",
-        "control",
-        "contender" if not several else "mean",
-    ]
-    head += ["lift [%]", "95 % interval", "adj. p", *(["true [%]"] if has_truth else [])]
+    several = len({effect.arm for effect in effects}) > 1
+    has_truth = any(effect.true_lift is not None for effect in effects)
+    head = [*(["contender"] if several else []), "metric", "control"]
+    head += ["mean" if several else "contender", "lift [%]", "95 % interval", "adj. p"]
+    head += ["true [%]"] if has_truth else []
     body = []
-    for row in rows:
-        name = METRICS[row["metric"]].label + (" ★" if row["role"] == "primary" else "")
-        line = [
-            *([row["arm"]] if several else []),
-            name,
-            number(row["control_mean"]),
-            number(row["treatment_mean"]),
-        ]
-        line += [
-            _bare(row["lift"]),
-            f"{_bare(row['low'])} to {_bare(row['high'])}",
-            pvalue(row["pvalue_adjusted"]),
-        ]
-        body.append(line + ([_bare(row["true_lift"])] if has_truth else []))
-    return head, body
+    for e in effects:
+        line = [*([e.arm] if several else []), _named(e), number(e.control_mean)]
+        line += [number(e.treatment_mean), _bare(e.lift), f"{_bare(e.low)} to {_bare(e.high)}"]
+        line += [pvalue(e.pvalue_adjusted), *([_bare(e.true_lift)] if has_truth else [])]
+        body.append(line)
+    return Table(head, body)
 
 
 def _bare(x: float | None) -> str:
     return percent(x).removesuffix(" %")
+
+
+def true_table(effects: list[TrueEffect]) -> Table:
+    head = ("metric", "contender", "control mean", "contender mean", "true lift")
+    means = [(number(e.control_mean), number(e.treatment_mean)) for e in effects]
+    return Table(
+        head,
+        [
+            [e.label, e.arm, *mean, percent(e.true_lift)]
+            for e, mean in zip(effects, means, strict=True)
+        ],
+    )
+
+
+def arm_table(judgement: Judgement) -> Table:
+    """One column per arm, references included."""
+    arms, test = judgement.arms, judgement.test
+    notes = {arm.arm: "" if arm.arm in test.contenders else " (reference)" for arm in arms}
+    notes |= {arm: f" ({why})" for arm, why in test.references.items()}
+    notes[test.control] = " (control)"
+    head = ["per arm", *(arm.arm + notes[arm.arm] for arm in arms)]
+    body = [["users", *(number(arm.users) for arm in arms)]]
+    if arms[0].clicks_per_page is not None:
+        body.append(["clicks per page", *(number(arm.clicks_per_page) for arm in arms)])
+    body += _metric_rows(judgement, test.metrics)
+    return Table(head, body)
+
+
+def _metric_rows(judgement: Judgement, metrics: Metrics) -> list[list[str]]:
+    arms = judgement.arms
+    return [
+        [f"{m.label} [{m.unit}]", *(number(arm.values[m.name]) for arm in arms)]
+        for m in metrics.values()
+        if m.name in arms[0].values
+    ]
+
+
+def round_table(rows: list[RoundMetrics]) -> Table:
+    columns = {
+        "click rate": "click_rate",
+        "clicks per page": "clicks_per_page",
+        "coverage": "coverage",
+        "Gini": "gini",
+        "overlap": "overlap",
+        "popularity shown": "popularity_shown",
+        "popularity clicked": "popularity_clicked",
+        "category entropy [bits]": "category_entropy",
+    }
+    body = [
+        [row.arm, str(row.round + 1), *(number(getattr(row, key)) for key in columns.values())]
+        for row in rows
+    ]
+    return Table(["arm", "round", *columns], body)
+
+
+def parameter_table(users: dict[str, Any]) -> Table:
+    """Every parameter of the simulated users, with where it comes from."""
+    numbers, arrays = users.get("numbers", {}), users.get("arrays", {})
+    body = [
+        [name, number(n["value"]), number(n["error"]), n["status"], n["source"]]
+        for name, n in sorted(numbers.items())
+    ]
+    for name, (status, source) in sorted(arrays.items()):
+        body.append([name, "one each", NO_NUMBER, status, source])
+    return Table(("parameter", "value", "standard error", "status", "source"), body)
+
+
+def item_table(rows: list[TopItem]) -> Table:
+    body = [[row.arm, row.item_id, percent(row.share), number(row.click_rate)] for row in rows]
+    return Table(("arm", "item", "share of impressions", "click rate"), body)
+
+
+def pair_table(rows: list[PairEffect]) -> Table:
+    """All pairs of arms on the primary metric."""
+    body = [
+        [r.arm, r.against, percent(r.lift), interval(r.low, r.high), pvalue(r.pvalue_adjusted)]
+        for r in rows
+    ]
+    return Table(("arm", "against", "lift", "95 % interval", "p, Holm over pairs"), body)
+
+
+def quantile_table(rows: list[QuantileEffect]) -> Table:
+    """Median and tails of the primary metric over users."""
+    head = ("users' quantile", "contender", "control", "contender's", "difference")
+    body = []
+    for row in rows:
+        d = row.difference
+        line = [f"{100 * row.quantile:g} %", row.arm, number(d.control), number(d.treatment)]
+        line += [number(d.difference), f"{number(d.low)} to {number(d.high)}", pvalue(d.pvalue)]
+        body.append(line)
+    return Table((*head, "95 % interval", "p"), body)
+
+
+def segment_table(rows: list[SegmentEffect]) -> Table:
+    """The primary metric by segment."""
+    head = ("segment", "level", "contender", "users", "lift", "95 % interval")
+    body = []
+    for r in rows:
+        line = [r.segment, r.level, r.arm, number(r.users), percent(r.lift)]
+        body.append([*line, interval(r.low, r.high), pvalue(r.pvalue_adjusted)])
+    return Table((*head, "p, Benjamini-Hochberg"), body, text=2)
+
+
+def off_policy_table(estimates: OffPolicyEstimates) -> Table:
+    """Clicks per impression of the contenders, estimated from another arm's log."""
+    head = ("contender", "log of", "IPS", "SNIPS", "direct", "doubly robust", "effective rows")
+    body = [
+        [row.arm, row.logger, *map(_estimate, (row.ips, row.snips, row.dm, row.dr)),
+         number(float(round(row.effective_n))), number(row.tested), number(row.true)]
+        for row in estimates.rows
+    ]  # fmt: skip
+    return Table((*head, "in the test", "true"), body, text=2)
+
+
+def short_off_policy_table(estimates: OffPolicyEstimates) -> Table:
+    """The doubly robust estimate alone, in the width of a terminal."""
+    names = ("contender", "log of", "doubly robust", "in the test", "true")
+    return off_policy_table(estimates).columns(*names)
+
+
+def _estimate(x: Estimate | None) -> str:
+    if x is None:
+        return NO_NUMBER
+    return f"{number(x.value)} ({number(x.low)} to {number(x.high)})"
+
+
+def look_table(rows: list[Monitored]) -> Table:
+    """The sequential test, look by look."""
+    head = ("day", "contender", "lift so far", "interval that holds for all looks", "z", "bound")
+    body = []
+    for row in rows:
+        for look in row.looks:
+            line = [str(look.day), row.arm, percent(look.lift), interval(look.low, look.high)]
+            crossed = "yes" if look.crossed else "no"
+            body.append([*line, number(look.z), number(look.bound), crossed])
+    return Table((*head, "crossed"), body)

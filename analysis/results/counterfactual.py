@@ -2,8 +2,8 @@
 estimate and the truth.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,49 +16,76 @@ WOULD = "would "
 PRIOR = 20.0  # impressions with which an item's rate is drawn towards the mean
 
 
-def of_run(
-    run: Run, arms: list[dict[str, Any]], true_rates: dict[str, float]
-) -> dict[str, Any] | None:
-    """Clicks per impression of every contender in the logging arm's visits; None where a run did
+@dataclass(frozen=True)
+class OffPolicyRow:
+    """A contender estimated from another arm's rows, in clicks per impression.
+
+    Attributes:
+        ips, snips, dm, dr: value, low, high each; None where there is none.
+        effective_n: rows by their weights (Kish). matched: share of the rows with any weight.
+        tested: the arm's own click rate in the test, true: in its world.
+    """
+
+    logger: str
+    arm: str
+    rows: int
+    ips: Estimate | None
+    snips: Estimate | None
+    dm: Estimate | None
+    dr: Estimate | None
+    effective_n: float
+    matched: float
+    tested: float | None
+    true: float | None
+
+
+@dataclass(frozen=True)
+class OffPolicyEstimates:
+    """Of all contenders; or in words why there is nothing to estimate from."""
+
+    rows: list[OffPolicyRow]
+    missing: str | None
+
+
+def off_policy_of(
+    run: Run, tested: dict[str, float], true_rates: dict[str, float]
+) -> OffPolicyEstimates | None:
+    """Clicks per impression of every contender in the logging arms' visits; None where a run did
     not ask.
 
     Args:
-        arms: rows of `results["arms"]`. true_rates: arm -> click rate of the world in which
+        tested: arm -> click rate in the test. true_rates: arm -> click rate of the world in which
             everybody gets it.
-
-    Returns:
-        `rows`: logger, arm, one estimate each of ips, snips, dm and dr, effective_n, matched;
-            `tested`: the arm's own click rate
-        in the test, `true`: in its world. `missing`: in words, where there is nothing to estimate
-            from.
     """
     if not run.settings.get("off_policy"):
         return None
-    folder = run.path / "off_policy"
-    found: list[dict[str, Any]] = []
-    tested = {row["arm"]: row.get("click_rate") for row in arms}
+    rows = []
     for logger in run.arms:
-        files = folder / f"bucket={logger}"
+        files = run.path / "off_policy" / f"bucket={logger}"
         if not any(files.rglob("*.parquet")):
             continue
         table = _table(files)
-        wanted = [name.removeprefix(WOULD) for name in table.columns if name.startswith(WOULD)]
-        predict = _reward_model(table)
-        for arm in (name for name in wanted if name in run.manifest["contenders"]):
-            estimate = _estimate(table, arm, predict)
-            known = {"tested": tested.get(arm), "true": true_rates.get(arm)}
-            found.append(
-                {"logger": logger, "arm": arm, "rows": len(table), **_flat(estimate), **known}
+        asked = [name.removeprefix(WOULD) for name in table.columns if name.startswith(WOULD)]
+        rates = _reward_model(table)
+        for arm in (name for name in asked if name in run.manifest["contenders"]):
+            found = _estimate(table, arm, rates)
+            rows.append(
+                OffPolicyRow(
+                    logger,
+                    arm,
+                    len(table),
+                    *(found.ips, found.snips, found.dm, found.dr),
+                    found.effective_n,
+                    found.matched,
+                    tested.get(arm),
+                    true_rates.get(arm),
+                )
             )
     missing = (
-        None
-        if found
-        else (
-            "no arm shows at random with probabilities that it states; add one that does, such as"
-            " uniform, to --policies"
-        )
+        "no arm shows at random with probabilities that it states; add one that does, such as"
+        " uniform, to --policies"
     )
-    return {"rows": found, "missing": missing}
+    return OffPolicyEstimates(rows, None if rows else missing)
 
 
 def _table(folder: Path) -> pd.DataFrame:
@@ -115,14 +142,3 @@ def _estimate(table: pd.DataFrame, arm: str, rates: _Rates) -> OffPolicy:
         predicted_target=rates.predict(would, slot),
         cluster=table["user"].to_numpy(),
     )
-
-
-def _flat(found: OffPolicy) -> dict[str, Any]:
-    def plain(x: Estimate | None) -> dict[str, float] | None:
-        return None if x is None else {"value": x.value, "low": x.low, "high": x.high}
-
-    return {
-        **{name: plain(getattr(found, name)) for name in ("ips", "snips", "dm", "dr")},
-        "effective_n": found.effective_n,
-        "matched": found.matched,
-    }

@@ -2,12 +2,14 @@
 beside it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from analysis.metrics import METRICS, Metric, measurable
-from analysis.statistics.comparison import compare_named, value_of
+from analysis.metrics import METRICS, Metric, Metrics
+from analysis.statistics.comparison import Comparison, compare, value_of
 from analysis.statistics.multiplicity import benjamini_hochberg, holm
 
 
@@ -17,6 +19,7 @@ class Effect:
 
     Attributes:
         lift, low, high: estimate and 95 % interval (delta method, CUPED where there is a warm-up).
+        error: standard error of the lift, from the width of its interval.
         detectable: the relative effect that this test would have found with probability .80.
         variance_saved: share of the variance that CUPED took away.
         chance_to_win: that the true effect is on the better side of 0, under a flat prior: the
@@ -29,7 +32,9 @@ class Effect:
     arm: str
     control: str
     metric: str
+    label: str
     unit: str
+    higher_is_better: bool
     role: str
     n_control: int
     n_treatment: int
@@ -38,6 +43,7 @@ class Effect:
     lift: float
     low: float
     high: float
+    error: float
     pvalue: float
     pvalue_adjusted: float
     correction: str
@@ -48,6 +54,11 @@ class Effect:
     margin: float | None
     not_worse: bool | None
 
+    @property
+    def known(self) -> bool:
+        """Whether there is a lift at all."""
+        return bool(np.isfinite(self.lift))
+
 
 def judge(
     table: pd.DataFrame,
@@ -56,52 +67,70 @@ def judge(
     primary: str,
     margin: float,
     truth: dict[str, pd.DataFrame],
+    metrics: Metrics = METRICS,
 ) -> list[Effect]:
     """Every contender against the control on every metric.
 
     The primary metric is corrected over arms by Holm, all others over metrics and arms by
     Benjamini-Hochberg.
     """
-    sizes = table["bucket"].value_counts()
-    found: list[dict] = []
-    for arm in contenders:
-        if arm == control:
-            continue
-        for metric in measurable(table.columns):
-            result = compare_named(table, metric, control, arm)
-            found.append(
-                {
-                    "arm": arm,
-                    "control": control,
-                    "metric": metric.name,
-                    "unit": metric.unit,
-                    "role": "primary" if metric.name == primary else metric.role,
-                    "n_control": int(sizes.get(control, 0)),
-                    "n_treatment": int(sizes.get(arm, 0)),
-                    **result,
-                    "chance_to_win": _chance(result, metric),
-                    "true_lift": true_lift(truth, metric, control, arm),
-                }
-            )
-    for chosen, correction, method in (
+    pairs = [
+        (arm, metric, compare(table, metric, control, arm))
+        for arm in contenders
+        if arm != control
+        for metric in metrics.measurable(table.columns)
+    ]
+    adjusted: dict[tuple[str, str], tuple[float, str]] = {}
+    for chosen, name, method in (
         (True, "Holm", holm),
         (False, "Benjamini-Hochberg", benjamini_hochberg),
     ):
-        rows = [row for row in found if (row["metric"] == primary) == chosen]
-        for row, value in zip(rows, method([row["pvalue"] for row in rows]), strict=True):
-            row |= {"pvalue_adjusted": float(value), "correction": correction}
-    for row in found:
-        metric = METRICS[row["metric"]]
-        guardrail = metric.role == "guardrail"
-        row["margin"] = margin if guardrail else None
-        inside = row["low"] > -margin if metric.higher_is_better else row["high"] < margin
-        row["not_worse"] = bool(inside) if guardrail else None
-    return [Effect(**row) for row in found]
+        cells = [cell for cell in pairs if (cell[1].name == primary) == chosen]
+        corrected = method([found.pvalue for _, _, found in cells])
+        for (arm, metric, _), value in zip(cells, corrected, strict=True):
+            adjusted[arm, metric.name] = float(value), name
+    sizes = table["bucket"].value_counts()
+    effects = []
+    for arm, metric, found in pairs:
+        value, name = adjusted[arm, metric.name]
+        effects.append(
+            Effect(
+                arm=arm,
+                control=control,
+                metric=metric.name,
+                label=metric.label,
+                unit=metric.unit,
+                higher_is_better=metric.higher_is_better,
+                role="primary" if metric.name == primary else metric.role,
+                n_control=int(sizes.get(control, 0)),
+                n_treatment=int(sizes.get(arm, 0)),
+                pvalue_adjusted=value,
+                correction=name,
+                chance_to_win=_chance(found, metric),
+                true_lift=true_lift(truth, metric, control, arm),
+                **_guarded(found, metric, margin),
+                **_figures(found),
+            )
+        )
+    return effects
 
 
-def _chance(found: dict[str, float], metric: Metric) -> float:
-    larger = 1 - found["pvalue"] / 2
-    return larger if (found["lift"] > 0) == metric.higher_is_better else 1 - larger
+def _figures(found: Comparison) -> dict[str, Any]:
+    """Of a comparison, what an effect says too."""
+    return {f.name: getattr(found, f.name) for f in fields(found) if f.name != "log_error"}
+
+
+def _guarded(found: Comparison, metric: Metric, margin: float) -> dict[str, Any]:
+    """Of a guardrail: its margin, and whether the interval lies on its good side."""
+    if metric.role != "guardrail":
+        return {"margin": None, "not_worse": None}
+    inside = found.low > -margin if metric.higher_is_better else found.high < margin
+    return {"margin": margin, "not_worse": bool(inside)}
+
+
+def _chance(found: Comparison, metric: Metric) -> float:
+    larger = 1 - found.pvalue / 2
+    return larger if (found.lift > 0) == metric.higher_is_better else 1 - larger
 
 
 def true_lift(

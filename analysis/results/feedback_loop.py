@@ -2,6 +2,8 @@
 variety.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
@@ -48,9 +50,26 @@ def entropy_within(pairs: pd.DataFrame, category: pd.Series) -> float:
     return float(bits[enough].mean()) if enough.any() else float("nan")
 
 
+@dataclass(frozen=True)
+class RoundMetrics:
+    """What an arm showed and got in one round; units in `ROUND_UNITS`."""
+
+    arm: str
+    round: int
+    impressions: int
+    click_rate: float
+    clicks_per_page: float
+    coverage: float
+    gini: float
+    popularity_shown: float
+    popularity_clicked: float
+    overlap: float
+    category_entropy: float
+
+
 def by_round(
     exposure: pd.DataFrame, pairs: pd.DataFrame, per_user: pd.DataFrame, items: pd.DataFrame
-) -> list[dict[str, object]]:
+) -> list[RoundMetrics]:
     """One row per arm and round.
 
     Args:
@@ -61,31 +80,30 @@ def by_round(
     """
     percentile = items.set_index("item")["popularity_percentile"]
     category = items.set_index("item")["category"]
-    rows: list[dict[str, object]] = []
+    rows = []
     pair_groups = dict(list(pairs.groupby(["bucket", "round"])))
     user_groups = dict(list(per_user.groupby(["bucket", "round"])))
     for key, shown in exposure.groupby(["bucket", "round"], sort=True):
         users, pair = user_groups[key], pair_groups[key]
         counts = shown.set_index("item")["shown"].reindex(items["item"], fill_value=0).to_numpy()
         popular = shown["item"].map(percentile)
+        clicked = float("nan")
+        if shown["clicked"].sum():
+            clicked = float(np.average(popular, weights=shown["clicked"]))
         rows.append(
-            {
-                "arm": key[0],
-                "round": int(key[1]),
-                "impressions": int(shown["shown"].sum()),
-                "click_rate": float(users["clicks"].sum() / users["impressions"].sum()),
-                "clicks_per_page": float(users["clicks"].sum() / users["pages"].sum()),
-                "coverage": float((counts > 0).mean()),
-                "gini": gini(counts),
-                "popularity_shown": float(np.average(popular, weights=shown["shown"])),
-                "popularity_clicked": (
-                    float(np.average(popular, weights=shown["clicked"]))
-                    if shown["clicked"].sum()
-                    else float("nan")
-                ),
-                "overlap": overlap(pair, users.set_index("user")["pages"]),
-                "category_entropy": entropy_within(pair, category),
-            }
+            RoundMetrics(
+                arm=key[0],
+                round=int(key[1]),
+                impressions=int(shown["shown"].sum()),
+                click_rate=float(users["clicks"].sum() / users["impressions"].sum()),
+                clicks_per_page=float(users["clicks"].sum() / users["pages"].sum()),
+                coverage=float((counts > 0).mean()),
+                gini=gini(counts),
+                popularity_shown=float(np.average(popular, weights=shown["shown"])),
+                popularity_clicked=clicked,
+                overlap=overlap(pair, users.set_index("user")["pages"]),
+                category_entropy=entropy_within(pair, category),
+            )
         )
     return rows
 

@@ -2,17 +2,17 @@
 fades or grows.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from analysis.data.ab_test import MONITORS
+from analysis.data.ab_test import MONITORS, ABTest
 from analysis.errors import AnalysisError
 from analysis.metrics import Metric
-from analysis.statistics.comparison import LEVEL, compare_named
+from analysis.statistics.comparison import LEVEL, QUANTILE, compare
 from analysis.statistics.sequential import (
     after_stopping,
     bounds_of_correlated_looks,
@@ -57,9 +57,62 @@ class Daily:
         return Daily(self.table[rows], {name: x[rows] for name, x in self.totals.items()})
 
 
+@dataclass(frozen=True)
+class Look:
+    """The cumulative lift at the end of a day, with its repeated interval; z against its bound."""
+
+    day: int
+    lift: float
+    low: float
+    high: float
+    z: float
+    bound: float
+    crossed: bool
+
+
+@dataclass(frozen=True)
+class Monitored:
+    """A contender looked at every day.
+
+    Attributes:
+        looks: those that had enough to look at. stopped: the day of the first crossing, or None.
+            planned: days.
+        lift, low, high, pvalue: adjusted for the looks, at the crossing or the end; under way the
+            interval holds for all looks.
+        information: (looks,) relative to that of the last.
+    """
+
+    arm: str
+    method: str
+    looks: list[Look] = field(default_factory=list)
+    stopped: int | None = None
+    planned: int | None = None
+    lift: float | None = None
+    low: float | None = None
+    high: float | None = None
+    pvalue: float | None = None
+    information: list[float] = field(default_factory=list)
+
+
+def monitored(test: ABTest, daily: Daily) -> list[Monitored]:
+    """Every contender looked at every day, each with its share of the error."""
+    alpha = (1 - LEVEL) / max(len(test.treated), 1)
+    return [
+        monitor(daily, test.primary, test.control, arm, test.monitor, test.planned, alpha)
+        for arm in test.treated
+    ]
+
+
+def all_crossed(test: ABTest) -> bool:
+    """Whether every contender has crossed its bound by the last day of the test so far."""
+    table = test.table()
+    totals = test.rows.daily(test.primary.columns, table[["user", "bucket"]], test.days)
+    return all(found.stopped is not None for found in monitored(test, Daily(table, totals)))
+
+
 def monitor(
     daily: Daily, metric: Metric, control: str, arm: str, method: str, planned: int, alpha: float
-) -> dict[str, Any]:
+) -> Monitored:
     """One look per day at the cumulative lift.
 
     The looks' correlation is measured, that of the users' cumulative values: users who come in over
@@ -68,12 +121,7 @@ def monitor(
 
     Args:
         method: `obrien_fleming`, `pocock`, `cs` or `none` (a look at the end alone). planned: days.
-            alpha: two-sided.
-
-    Returns:
-        `looks`: day, lift, low, high (repeated interval), z, bound, crossed; `stopped` the day of
-            the first crossing or None;
-        `lift`, `low`, `high`, `pvalue`: adjusted for the looks, at the crossing or the end.
+        alpha: two-sided.
     """
     if method not in MONITORS:
         raise AnalysisError(f"--monitor '{method}' is unknown; there are: {', '.join(MONITORS)}")
@@ -81,49 +129,42 @@ def monitor(
     looks = [_look(own, metric, control, arm, day) for day in range(1, own.days + 1)]
     usable = [look for look in looks if look is not None]
     if not usable:
-        return {"method": method, "looks": [], "stopped": None}
-    days = np.array([look["day"] for look in usable])
-    all_looks = look_correlation(cumulative_values(own, metric), own.table["bucket"].to_numpy())
-    correlation = all_looks[np.ix_(days - 1, days - 1)]
+        return Monitored(arm, method)
+    days, log, error = (np.array(column) for column in zip(*usable, strict=True))
+    values = cumulative_values(own, metric)
+    correlation = look_correlation(values, own.table["bucket"].to_numpy())
+    correlation = correlation[np.ix_(days - 1, days - 1)]
     information = relative_information(correlation)
-    log, error = (np.array([look[key] for look in usable]) for key in ("log", "error"))
     z = log / error
     bounds = look_bounds(method, correlation, days / planned, alpha)
     crossed = np.abs(z) >= bounds
     rows = [
-        {
-            "day": int(day),
-            "lift": float(np.expm1(x)),
-            "low": float(np.expm1(x - b * e)),
-            "high": float(np.expm1(x + b * e)),
-            "z": float(x / e),
-            "bound": float(b),
-            "crossed": bool(c),
-        }
+        Look(
+            int(day),
+            float(np.expm1(x)),
+            float(np.expm1(x - b * e)),
+            float(np.expm1(x + b * e)),
+            float(x / e),
+            float(b),
+            bool(c),
+        )
         for day, x, e, b, c in zip(days, log, error, bounds, crossed, strict=True)
     ]
     first = int(crossed.argmax()) if crossed.any() else None
-    # under way: an interval for all looks
-    if first is None and method != "none" and days[-1] < planned:
-        return {
-            "method": method,
-            "looks": rows,
-            "stopped": None,
-            "planned": planned,
-            "pvalue": None,
-            "information": [float(x) for x in information],
-            **{key: rows[-1][key] for key in ("lift", "low", "high")},
-        }
-    last = len(rows) - 1 if first is None else first
-    found = {
-        "method": method,
-        "looks": rows,
-        "stopped": None if first is None else rows[first]["day"],
-        "planned": planned,
-        "information": [float(x) for x in information],
-    }
-    return found | _adjusted(
-        method, float(z[last]), last, information, bounds, float(error[last]), rows[last]
+    about: dict[str, Any] = {"planned": planned, "information": [float(x) for x in information]}
+    if first is None and method != "none" and days[-1] < planned:  # under way
+        last = rows[-1]
+        return Monitored(
+            arm, method, rows, None, lift=last.lift, low=last.low, high=last.high, **about
+        )
+    end = len(rows) - 1 if first is None else first
+    adjusted = _adjusted(
+        method, float(z[end]), end, information, bounds, float(error[end]), rows[end]
+    )
+    stopped = None if first is None else rows[first].day
+    lift, low, high, pvalue = adjusted
+    return Monitored(
+        arm, method, rows, stopped, lift=lift, low=low, high=high, pvalue=pvalue, **about
     )
 
 
@@ -134,25 +175,19 @@ def _adjusted(
     information: np.ndarray,
     bounds: np.ndarray,
     error: float,
-    row: dict[str, Any],
-) -> dict[str, Any]:
-    """The effect at the end of the looking, adjusted for it."""
+    row: Look,
+) -> tuple[float, float, float, float | None]:
+    """Lift, low, high and p-value at the end of the looking, adjusted for it."""
     if method == "cs":  # its interval holds at any time; its middle is the estimate
-        return {"lift": row["lift"], "low": row["low"], "high": row["high"], "pvalue": None}
+        return row.lift, row.low, row.high, None
     if method == "none" or not np.isfinite(bounds[: look + 1]).any():
-        half = norm.ppf(0.5 + LEVEL / 2) * error
-        x = z * error
+        half, x = QUANTILE * error, z * error
         low, high = np.expm1(x - half), np.expm1(x + half)
-        return {
-            "lift": row["lift"],
-            "low": float(low),
-            "high": float(high),
-            "pvalue": float(2 * norm.sf(abs(z))),
-        }
+        return row.lift, float(low), float(high), float(2 * norm.sf(abs(z)))
     kept = _apart(information[: look + 1])
-    found = after_stopping(z, len(kept), information[kept], bounds[kept], error, level=LEVEL)
-    lift, low, high = (float(np.expm1(x)) for x in (found.estimate, found.low, found.high))
-    return {"lift": lift, "low": low, "high": high, "pvalue": found.pvalue}
+    stopped = after_stopping(z, len(kept), information[kept], bounds[kept], error, level=LEVEL)
+    ends = (float(np.expm1(x)) for x in (stopped.estimate, stopped.low, stopped.high))
+    return (*ends, stopped.pvalue)  # type: ignore[return-value]
 
 
 def _apart(information: np.ndarray) -> np.ndarray:
@@ -168,23 +203,18 @@ def _apart(information: np.ndarray) -> np.ndarray:
 
 def _look(
     daily: Daily, metric: Metric, control: str, arm: str, day: int
-) -> dict[str, float] | None:
-    """The logarithm of treatment over control so far, and its standard error; None where there is
-    too little.
+) -> tuple[int, float, float] | None:
+    """The day, the logarithm of treatment over control so far, and its standard error; None where
+    there is too little.
     """
     table = daily.until(day)
     counts = table.groupby("bucket")[metric.column].sum()
     if counts.get(control, 0) < LEAST_COUNT or counts.get(arm, 0) < LEAST_COUNT:
         return None
-    found = compare_named(table, metric, control, arm)
-    if not np.isfinite(found["pvalue"]) or found["lift"] <= -1 or found["high"] <= found["low"]:
+    found = compare(table, metric, control, arm)
+    if not np.isfinite(found.pvalue) or found.lift <= -1 or found.high <= found.low:
         return None
-    width = np.log1p(found["high"]) - np.log1p(found["low"])
-    return {
-        "day": day,
-        "log": float(np.log1p(found["lift"])),
-        "error": float(width / (2 * norm.ppf(0.5 + LEVEL / 2))),
-    }
+    return day, float(np.log1p(found.lift)), found.log_error
 
 
 def cumulative_values(daily: Daily, metric: Metric) -> np.ndarray:
@@ -262,62 +292,89 @@ def look_bounds(
 
 
 # -- the effect over time --------------------------------------------------------------------------
-def effects(daily: Daily, metric: Metric, control: str, arm: str) -> dict[str, Any]:
-    """The effect of each day, and whether it changes: a weighted slope of the logarithm over days.
+@dataclass(frozen=True)
+class DayEffect:
+    """The effect of one day by itself."""
 
-    Returns:
-        `rows`: day, lift, low, high. `slope`, `low`, `high`: change of the lift per day; `pvalue`
-            of no change.
+    day: int
+    lift: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Trend:
+    """The effect day by day, and the change of the lift per day: a weighted slope of its logarithm;
+    p-value of no change.
     """
+
+    rows: list[DayEffect]
+    slope: float = float("nan")
+    slope_low: float = float("nan")
+    slope_high: float = float("nan")
+    pvalue: float = float("nan")
+
+
+@dataclass(frozen=True)
+class OverTime:
+    """By days of the test, and by days since a user's first impression."""
+
+    arm: str
+    by_day: Trend
+    since_exposure: Trend
+
+
+def over_time(test: ABTest, daily: Daily, shown: np.ndarray) -> list[OverTime]:
+    """The daily effects of every contender.
+
+    Args:
+        shown: (users, days) impressions.
+    """
+    exposed = since_exposure(daily, shown)
+    return [
+        OverTime(arm, *(trend(part, test.primary, test.control, arm) for part in (daily, exposed)))
+        for arm in test.treated
+    ]
+
+
+def trend(daily: Daily, metric: Metric, control: str, arm: str) -> Trend:
+    """The effect of each day, and whether it changes."""
     own = daily.arms(control, arm)
-    rows: list[dict[str, Any]] = []
+    rows = []
     for day in range(own.days):
-        found = compare_named(own.on(day), metric, control, arm)
-        if np.isfinite(found["lift"]):
-            rows.append({"day": day + 1, **{key: found[key] for key in ("lift", "low", "high")}})
-    return {
-        "rows": rows,
-        **_slope(own, metric, control, arm, [int(row["day"]) - 1 for row in rows]),
-    }
+        found = compare(own.on(day), metric, control, arm)
+        if np.isfinite(found.lift):
+            rows.append(DayEffect(day + 1, found.lift, found.low, found.high))
+    return Trend(rows, *_slope(own, metric, control, arm, [row.day - 1 for row in rows]))
 
 
 def _slope(
     daily: Daily, metric: Metric, control: str, arm: str, days: list[int]
-) -> dict[str, float]:
-    """Least-squares slope of log(treatment over control) over these days; its error from users,
-    whose days go together.
+) -> tuple[float, ...]:
+    """Least-squares slope of log(treatment over control) over these days, its interval and p-value;
+    () where there is none. Its error is from users, whose days go together.
     """
-    nothing = dict.fromkeys(("slope", "slope_low", "slope_high", "pvalue"), float("nan"))
     if len(days) < 3:
-        return nothing
+        return ()
     weights = np.array(days, float) - np.mean(days)
     weights /= (weights**2).sum()
     estimate, variance = 0.0, 0.0
     for name, sign in ((control, -1.0), (arm, 1.0)):
         rows = (daily.table["bucket"] == name).to_numpy()
         top = daily.totals[metric.column][rows][:, days].astype(float)
-        bottom = (
-            daily.totals[metric.denominator][rows][:, days]
-            if metric.denominator is not None
-            else np.ones_like(top)
-        )
+        bottom = np.ones_like(top)
+        if metric.denominator is not None:
+            bottom = daily.totals[metric.denominator][rows][:, days]
         if (top.mean(axis=0) <= 0).any() or (bottom.mean(axis=0) <= 0).any():
-            return nothing
+            return ()
         estimate += sign * float(weights @ np.log(top.mean(axis=0) / bottom.mean(axis=0)))
-        own = (
-            (top / top.mean(axis=0) - bottom / bottom.mean(axis=0))
-            if metric.denominator is not None
-            else top / top.mean(axis=0)
-        )
+        own = top / top.mean(axis=0)
+        if metric.denominator is not None:
+            own = own - bottom / bottom.mean(axis=0)
         variance += float(np.var(own @ weights, ddof=1)) / rows.sum()
     error = np.sqrt(variance)
-    half = norm.ppf(0.5 + LEVEL / 2) * error
-    return {
-        "slope": estimate,
-        "slope_low": estimate - half,
-        "slope_high": estimate + half,
-        "pvalue": float(2 * norm.sf(abs(estimate) / error)) if error > 0 else float("nan"),
-    }
+    pvalue = float(2 * norm.sf(abs(estimate) / error)) if error > 0 else float("nan")
+    return estimate, estimate - QUANTILE * error, estimate + QUANTILE * error, pvalue
 
 
 def since_exposure(daily: Daily, shown: np.ndarray) -> Daily:

@@ -1,329 +1,367 @@
-"""Everything that the report says, as one dictionary with units; `results.json` is this and nothing
-else.
-"""
+"""All numbers of a judgement, as one object; sentences about them are made elsewhere."""
 
-from dataclasses import asdict
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis.data.ab_test import Trial, of_run
+from analysis.data.ab_test import ABTest, of_run
 from analysis.data.rows import DAY
-from analysis.data.run import Run, everyone, exposure, pair_counts, true_means, with_covariates
-from analysis.metrics import METRICS, measurable
-from analysis.reporting.sentences import (
-    lights,
-    looked_verdict,
-    of_simulation,
-    true_verdict,
-    verdict,
+from analysis.data.run import (
+    Run,
+    everyone,
+    exposure,
+    pair_counts,
+    true_means,
+    with_covariates,
 )
-from analysis.results import counterfactual as shadow
-from analysis.results.effects import judge
-from analysis.results.feedback_loop import ROUND_UNITS, by_round
-from analysis.results.monitoring import Daily, effects, monitor, since_exposure
-from analysis.results.segments import by_segment, ratios
-from analysis.statistics.comparison import LEVEL, compare_named, value_of
-from analysis.statistics.multiplicity import holm, sample_ratio, sequential_sample_ratio
-from analysis.statistics.resampling import quantile_difference
+from analysis.results.counterfactual import OffPolicyEstimates, off_policy_of
+from analysis.results.effects import Effect, judge
+from analysis.results.feedback_loop import RoundMetrics, by_round
+from analysis.results.monitoring import Daily, Monitored, OverTime, monitored, over_time
+from analysis.results.segments import SegmentRatio, Segments, by_segment, segment_ratios
+from analysis.statistics.comparison import LEVEL, compare, value_of
+from analysis.statistics.multiplicity import (
+    SampleRatio,
+    holm,
+    sample_ratio,
+    sequential_sample_ratio,
+)
+from analysis.statistics.resampling import Bootstrapped, quantile_difference
 
 QUANTILES = (0.5, 0.9, 0.99)
 RATIO_LEVEL = 0.001  # of p-values of the sample ratio
-EFFECT_UNITS = {
-    "control_mean": "the metric's unit",
-    "treatment_mean": "the metric's unit",
-    "lift": "relative (.02 = 2 %)",
-    "low": "relative, 95 % interval",
-    "high": "relative, 95 % interval",
-    "pvalue": "probability, two-sided",
-    "pvalue_adjusted": "probability, two-sided",
-    "detectable": "relative effect found with probability .80",
-    "variance_saved": "share of the variance",
-    "chance_to_win": "probability, flat prior",
-    "true_lift": "relative, all users",
-    "margin": "relative",
-    "n_control": "users",
-    "n_treatment": "users",
-}
+TOP_ITEMS = 5  # of each arm
 
 
-def compute(run: Run) -> dict[str, Any]:
-    """Judges a run: what a live test would know, the truth, and what the loop did."""
-    trial = of_run(run)
-    truth = true_means(run)
-    results = judged(trial, {} if run.twin else truth, compare=not run.twin)
-    twin_truth = _true_effects(truth, trial.control, trial.contenders) if truth else []
-    items = run.items
-    results |= {
-        "true_verdicts": [
-            true_verdict(row) for row in twin_truth if row["metric"] == trial.primary.name
-        ],
-        "true_effects": {"units": {"true_lift": "relative, all users"}, "rows": twin_truth},
-        "rounds": _rounds(run, trial),
-        "top_items": {
-            "units": {"share": "share of the arm's impressions"},
-            "rows": top_items(trial, items),
-        },
-        "users": run.parameters,
-        "off_policy": shadow.of_run(
-            run,
-            results["arms"]["rows"],
-            {a: value_of(t, METRICS["click_rate"]) for a, t in truth.items()},
-        ),
-        "read_out": {} if run.twin else _read_out(trial, truth),
-        "deployed_days": _deployed(run, trial.days),
-        "manifest": run.manifest,
-    }
-    results["lights"] = lights(results)
-    results["remarks"] += of_simulation(results, trial.contenders)
-    return results
+@dataclass(frozen=True)
+class TrueEffect:
+    """The effect between worlds in which everybody gets one arm."""
+
+    arm: str
+    control: str
+    metric: str
+    label: str
+    unit: str
+    control_mean: float
+    treatment_mean: float
+    true_lift: float
+    users: int
 
 
-def judged(trial: Trial, truth: dict[str, pd.DataFrame], compare: bool = True) -> dict[str, Any]:
-    """All that an experiment's rows and its plan tell.
+@dataclass(frozen=True)
+class ArmMetrics:
+    """An arm by itself.
 
-    Args:
-        truth: arm -> per-user table of the world in which everybody got it; {} in a live test.
-        compare: whether users were split between the arms.
+    Attributes:
+        values: metric -> over all of its users. clicks_per_page: None where the log has no pages.
     """
-    table = trial.table()
-    primary, control, contenders = trial.primary, trial.control, trial.contenders
-    found_effects = (
-        judge(table, control, contenders, primary.name, trial.margin, truth) if compare else []
-    )
-    found: dict[str, Any] = {
-        "verdicts": [
-            verdict(e, trial.simulated) for e in found_effects if e.metric == primary.name
-        ],
-        "true_verdicts": [],
-        "confidence_level": LEVEL,
-        "primary": primary.name,
-        "control": control,
-        "effects": {"units": EFFECT_UNITS, "rows": [asdict(effect) for effect in found_effects]},
-        "true_effects": {"units": {}, "rows": []},
-        "arms": {
-            "units": (
-                {m.name: m.unit for m in METRICS.values()}
-                | {"clicks_per_page": "clicks per page", "users": "count"}
-            ),
-            "rows": [_arm(table, arm) for arm in trial.arms],
-        },
-        "warnings": trial.warnings,
-        "remarks": [*trial.remarks, *_lacking(table)],
-        "sample_ratio": None,
-        "before_test": None,
-        "pairs": [],
-        "quantiles": [],
-        "monitor": [],
-        "over_time": [],
-        "segments": {"rows": [], "tests": []},
-        "sample_ratio_by_segment": [],
-    }
-    if not compare:
-        return found
-    sizes = {arm: int((trial.users["bucket"] == arm).sum()) for arm in trial.arms}
-    found |= {
-        "sample_ratio": asdict(sample_ratio(sizes, trial.weights)),
-        "sample_ratio_by_segment": ratios(trial.users, trial.segments, trial.arms, trial.weights),
-        "before_test": None if trial.before is None else _before(table, trial),
-        "pairs": _pairs(table, trial),
-        "quantiles": _quantiles(table, trial),
-        "segments": by_segment(table, trial.segments, primary, control, contenders),
-    }
-    if not trial.simulated and "time" in trial.rows.has:
-        found["sample_ratio_every_day"] = _ratio_every_day(trial)
-    if primary.linear and primary.additive and "time" in trial.rows.has:
-        found |= _by_day(table, trial)
-        if trial.looked or trial.days < trial.planned:
-            looks = {row["arm"]: row for row in found["monitor"]}
-            found["verdicts"] = [
-                looked_verdict(e, looks[e.arm], trial.days, trial.simulated)
-                for e in found_effects
-                if e.metric == primary.name
-            ]
-    elif trial.days < trial.planned:
-        found["verdicts"] = [
-            f"Day {trial.days} of {trial.planned}: {primary.label} cannot be looked at day by day;"
-            " nothing is concluded before the end."
-        ]
-    return found
+
+    arm: str
+    users: int
+    values: dict[str, float]
+    clicks_per_page: float | None = None
 
 
-def _lacking(table: pd.DataFrame) -> list[str]:
-    """Which metrics the log does not tell."""
-    there = measurable(table.columns)
-    lacking = [metric.label for metric in METRICS.values() if metric not in there]
-    return [f"not in this log: {', '.join(lacking)}"] if lacking else []
-
-
-def _ratio_every_day(trial: Trial) -> dict[str, Any]:
+@dataclass(frozen=True)
+class RatioEveryDay:
     """The sample ratio of those who have come so far, looked at every day; the first day on which
     it is off, None without.
     """
-    first = trial.rows.query(
-        "SELECT bucket, day, count(*) AS n FROM (SELECT bucket, user, floor(min(time) /"
-        f" {DAY})::INTEGER AS day FROM {{rows}} GROUP BY bucket, user) GROUP BY bucket, day ORDER"
-        " BY bucket, day"
-    )
-    counts = first.pivot_table(index="day", columns="bucket", values="n", fill_value=0.0).reindex(
-        columns=trial.arms, fill_value=0.0
-    )
-    pvalues = sequential_sample_ratio(
-        counts.to_numpy(float).cumsum(axis=0), [trial.weights[arm] for arm in trial.arms]
-    )
-    off = np.flatnonzero(pvalues < RATIO_LEVEL)
-    return {
-        "pvalue": float(pvalues[-1]),
-        "day": int(counts.index[off[0]]) + 1 if len(off) else None,
+
+    pvalue: float
+    day: int | None
+
+
+@dataclass(frozen=True)
+class BeforeTest:
+    """An arm against the control in the time before the test, in which all got the same."""
+
+    arm: str
+    lift: float
+    low: float
+    high: float
+    pvalue: float
+
+
+@dataclass(frozen=True)
+class PairEffect:
+    """Two arms on the primary metric; Holm over pairs."""
+
+    arm: str
+    against: str
+    lift: float
+    low: float
+    high: float
+    pvalue: float
+    pvalue_adjusted: float
+
+
+@dataclass(frozen=True)
+class QuantileEffect:
+    """A quantile of the users' totals of the primary metric, by bootstrap over users."""
+
+    arm: str
+    quantile: float
+    difference: Bootstrapped
+
+
+@dataclass(frozen=True)
+class RoundLift:
+    """The primary metric of one round."""
+
+    arm: str
+    round: int
+    lift: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """What the loop did by round, and the primary lift of each round."""
+
+    loop: list[RoundMetrics]
+    lifts: list[RoundLift]
+
+
+@dataclass(frozen=True)
+class TopItem:
+    """An item that an arm showed much, by the log's own id."""
+
+    arm: str
+    item_id: str
+    share: float
+    click_rate: float
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What an experiment's rows and its plan tell, with or without a simulator behind them."""
+
+    test: ABTest
+    effects: list[Effect]
+    arms: list[ArmMetrics]
+    lacking: list[str]  # labels of the metrics that the log does not tell
+    sample_ratio: SampleRatio | None = None
+    sample_ratio_every_day: RatioEveryDay | None = None
+    sample_ratio_by_segment: list[SegmentRatio] = field(default_factory=list)
+    before_test: list[BeforeTest] | None = None
+    pairs: list[PairEffect] = field(default_factory=list)
+    quantiles: list[QuantileEffect] = field(default_factory=list)
+    monitor: list[Monitored] = field(default_factory=list)
+    over_time: list[OverTime] = field(default_factory=list)
+    segments: Segments = field(default_factory=Segments)
+    looked_at: bool = False  # day by day
+
+    @property
+    def primary(self) -> list[Effect]:
+        """The effects on the metric that decides."""
+        return [effect for effect in self.effects if effect.metric == self.test.primary.name]
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """What only a simulated run can tell, beside its judgement.
+
+    Attributes:
+        true_effects: of worlds in which everybody gets one arm.
+        read_out: arm -> lift that the test's buckets would show if their users lived in the global
+            worlds.
+        users: provenance of the simulated users. deployed_days: on which models went live.
+    """
+
+    true_effects: list[TrueEffect]
+    rounds: Rounds
+    top_items: list[TopItem]
+    users: dict[str, Any]
+    off_policy: OffPolicyEstimates | None
+    read_out: dict[str, float]
+    deployed_days: list[float]
+
+
+def judge_run(run: Run) -> tuple[Judgement, Simulation]:
+    """Judges a run: what a live test would know, the truth, and what the loop did."""
+    test = of_run(run)
+    truth = true_means(run)
+    judgement = judge_test(test, {} if run.twin else truth, compare_arms=not run.twin)
+    click_rate = run.metrics["click_rate"]
+    tested = {
+        arm.arm: arm.values["click_rate"] for arm in judgement.arms if "click_rate" in arm.values
     }
+    simulation = Simulation(
+        true_effects=_true_effects(test, truth),
+        rounds=_rounds(run, test),
+        top_items=_top_items(test, run.items),
+        users=run.parameters,
+        off_policy=off_policy_of(
+            run, tested, {a: value_of(t, click_rate) for a, t in truth.items()}
+        ),
+        read_out={} if run.twin else _read_out(test, truth),
+        deployed_days=_deployed(run, test.days),
+    )
+    return judgement, simulation
 
 
-def _by_day(table: pd.DataFrame, trial: Trial) -> dict[str, Any]:
+def judge_test(
+    test: ABTest, truth: dict[str, pd.DataFrame] | None = None, compare_arms: bool = True
+) -> Judgement:
+    """All that an experiment's rows and its plan tell.
+
+    Args:
+        truth: arm -> per-user table of the world in which everybody got it; None in a live test.
+        compare_arms: whether users were split between the arms.
+    """
+    table = test.table()
+    there = test.metrics.measurable(table.columns)
+    arms = [_arm(table, arm, test) for arm in test.arms]
+    lacking = [metric.label for metric in test.metrics.values() if metric not in there]
+    if not compare_arms:
+        return Judgement(test, [], arms, lacking)
+    effects = judge(
+        table,
+        test.control,
+        test.contenders,
+        test.primary.name,
+        test.margin,
+        truth or {},
+        test.metrics,
+    )
+    sizes = {arm: int((test.users["bucket"] == arm).sum()) for arm in test.arms}
+    timed = "time" in test.rows.has
+    looked_at = test.primary.linear and test.primary.additive and timed
+    looks, time = _by_day(table, test) if looked_at else ([], [])
+    return Judgement(
+        test=test,
+        effects=effects,
+        arms=arms,
+        lacking=lacking,
+        sample_ratio=sample_ratio(sizes, test.weights),
+        sample_ratio_every_day=_ratio_every_day(test) if timed and not test.simulated else None,
+        sample_ratio_by_segment=segment_ratios(test),
+        before_test=None if test.before is None else _before(table, test),
+        pairs=_pairs(table, test),
+        quantiles=_quantiles(table, test),
+        monitor=looks,
+        over_time=time,
+        segments=by_segment(table, test),
+        looked_at=looked_at,
+    )
+
+
+# -- of the judgement ------------------------------------------------------------------------------
+
+
+def _arm(table: pd.DataFrame, arm: str, test: ABTest) -> ArmMetrics:
+    rows = table[table["bucket"] == arm]
+    values = {m.name: value_of(rows, m) for m in test.metrics.measurable(table.columns)}
+    if not {"pages", "clicks"} <= set(table.columns):
+        return ArmMetrics(arm, len(rows), values)
+    pages = float(rows["pages"].sum())
+    per_page = float(rows["clicks"].sum()) / pages if pages else float("nan")
+    return ArmMetrics(arm, len(rows), values, per_page)
+
+
+def _ratio_every_day(test: ABTest) -> RatioEveryDay:
+    first = test.rows.query(
+        "SELECT bucket, day, count(*) AS n FROM (SELECT bucket, user,"
+        f" floor(min(time) / {DAY})::INTEGER AS day FROM {{rows}} GROUP BY bucket, user)"
+        " GROUP BY bucket, day ORDER BY bucket, day"
+    )
+    counts = first.pivot_table(index="day", columns="bucket", values="n", fill_value=0.0)
+    counts = counts.reindex(columns=test.arms, fill_value=0.0)
+    shares = [test.weights[arm] for arm in test.arms]
+    pvalues = sequential_sample_ratio(counts.to_numpy(float).cumsum(axis=0), shares)
+    off = np.flatnonzero(pvalues < RATIO_LEVEL)
+    return RatioEveryDay(float(pvalues[-1]), int(counts.index[off[0]]) + 1 if len(off) else None)
+
+
+def _by_day(table: pd.DataFrame, test: ABTest) -> tuple[list[Monitored], list[OverTime]]:
     """The primary metric looked at day by day, by days of the test and by days since a user's first
     impression.
     """
-    names = list(dict.fromkeys([*trial.primary.columns, "impressions"]))
-    totals = trial.rows.daily(names, table[["user", "bucket"]], trial.days)
-    daily = Daily(table, {name: totals[name] for name in trial.primary.columns})
-    exposed = since_exposure(daily, totals["impressions"])
-    treated = [arm for arm in trial.contenders if arm != trial.control]
-    looks, time = [], []
-    for arm in treated:
-        alpha = (1 - LEVEL) / len(treated)
-        looks.append(
-            {
-                "arm": arm,
-                **monitor(
-                    daily, trial.primary, trial.control, arm, trial.monitor, trial.planned, alpha
-                ),
-            }
-        )
-        time.append(
-            {
-                "arm": arm,
-                "by_day": effects(daily, trial.primary, trial.control, arm),
-                "since_exposure": effects(exposed, trial.primary, trial.control, arm),
-            }
-        )
-    return {"monitor": looks, "over_time": time}
+    names = list(dict.fromkeys([*test.primary.columns, "impressions"]))
+    totals = test.rows.daily(names, table[["user", "bucket"]], test.days)
+    daily = Daily(table, {name: totals[name] for name in test.primary.columns})
+    return monitored(test, daily), over_time(test, daily, totals["impressions"])
 
 
-def _pairs(table: pd.DataFrame, trial: Trial) -> list[dict[str, Any]]:
-    """All pairs of arms on the primary metric, Holm over pairs; nothing where there are only two
-    arms.
-    """
-    if len(trial.arms) < 3:
+def _pairs(table: pd.DataFrame, test: ABTest) -> list[PairEffect]:
+    """All pairs of arms on the primary metric; nothing where there are only two arms."""
+    if len(test.arms) < 3:
         return []
-    rows: list[dict[str, Any]] = [
-        {"arm": b, "against": a, **_short(compare_named(table, trial.primary, a, b))}
-        for a, b in combinations(reversed(trial.arms), 2)
+    pairs = [
+        (arm, against, compare(table, test.primary, against, arm))
+        for against, arm in combinations(reversed(test.arms), 2)
     ]
-    for row, p in zip(rows, holm([row["pvalue"] for row in rows]), strict=True):
-        row["pvalue_adjusted"] = float(p)
-    return rows
+    adjusted = holm([found.pvalue for *_, found in pairs])
+    return [
+        PairEffect(arm, against, found.lift, found.low, found.high, found.pvalue, float(p))
+        for (arm, against, found), p in zip(pairs, adjusted, strict=True)
+    ]
 
 
-def _short(found: dict[str, float]) -> dict[str, float]:
-    return {key: found[key] for key in ("lift", "low", "high", "pvalue")}
-
-
-def _quantiles(table: pd.DataFrame, trial: Trial) -> list[dict[str, Any]]:
-    """Median and tails of the users' totals of the primary metric, by bootstrap over users."""
-    if trial.primary.denominator is not None or not trial.primary.linear:
+def _quantiles(table: pd.DataFrame, test: ABTest) -> list[QuantileEffect]:
+    """Median and tails of the users' totals of the primary metric."""
+    if test.primary.denominator is not None or not test.primary.linear:
         return []
     values = {
-        arm: table.loc[table["bucket"] == arm, trial.primary.column].to_numpy(float)
-        for arm in trial.arms
+        arm: table.loc[table["bucket"] == arm, test.primary.column].to_numpy(float)
+        for arm in test.arms
     }
-    rows = []
-    for arm in trial.contenders:
-        if arm == trial.control or min(len(values[arm]), len(values[trial.control])) < 2:
-            continue
-        for q in QUANTILES:
-            found = quantile_difference(values[trial.control], values[arm], q, level=LEVEL)
-            rows.append({"arm": arm, "quantile": q, **asdict(found)})
-    return rows
+    control = values[test.control]
+    return [
+        QuantileEffect(arm, q, quantile_difference(control, values[arm], q, level=LEVEL))
+        for arm in test.treated
+        if min(len(values[arm]), len(control)) >= 2
+        for q in QUANTILES
+    ]
 
 
-def _arm(table: pd.DataFrame, arm: str) -> dict[str, Any]:
-    rows = table[table["bucket"] == arm]
-    found: dict[str, Any] = {"arm": arm, "users": len(rows)}
-    if {"pages", "clicks"} <= set(table.columns):
-        pages = float(rows["pages"].sum())
-        found["clicks_per_page"] = float(rows["clicks"].sum()) / pages if pages else float("nan")
-    return found | {metric.name: value_of(rows, metric) for metric in measurable(table.columns)}
-
-
-def _true_effects(
-    truth: dict[str, pd.DataFrame], control: str, contenders: list[str]
-) -> list[dict[str, Any]]:
-    """The true lift of every contender on every metric."""
-    rows = []
-    for arm in contenders:
-        if arm == control or arm not in truth or control not in truth:
-            continue
-        for metric in measurable(truth[control].columns):
-            base, other = value_of(truth[control], metric), value_of(truth[arm], metric)
-            rows.append(
-                {
-                    "arm": arm,
-                    "control": control,
-                    "metric": metric.name,
-                    "unit": metric.unit,
-                    "control_mean": base,
-                    "treatment_mean": other,
-                    "true_lift": other / base - 1 if base else float("nan"),
-                    "users": len(truth[arm]),
-                }
-            )
-    return rows
-
-
-def _before(table: pd.DataFrame, trial: Trial) -> dict[str, Any]:
-    """An A/A check that costs nothing: the buckets compared on the time before the test, in which
-    all got the same.
-    """
+def _before(table: pd.DataFrame, test: ABTest) -> list[BeforeTest]:
+    """An A/A check that costs nothing: the buckets compared on the time before the test."""
     names = [name for name in table.columns if f"{name}_pre" in table]
     past = table[["user", "bucket"]].assign(**{name: table[f"{name}_pre"] for name in names})
-    found = judge(past, trial.control, trial.contenders, trial.primary.name, trial.margin, {})
-    return {
-        "rows": [
-            {
-                "arm": e.arm,
-                "lift": e.lift,
-                "low": e.low,
-                "high": e.high,
-                "pvalue": e.pvalue_adjusted,
-            }
-            for e in found
-            if e.metric == trial.primary.name
-        ]
-    }
+    primary = test.primary.name
+    effects = judge(past, test.control, test.contenders, primary, test.margin, {}, test.metrics)
+    return [
+        BeforeTest(e.arm, e.lift, e.low, e.high, e.pvalue_adjusted)
+        for e in effects
+        if e.metric == primary
+    ]
 
 
-def _read_out(trial: Trial, truth: dict[str, pd.DataFrame]) -> dict[str, float]:
-    """Arm -> lift of the primary metric that these buckets would show if their users lived in the
-    global worlds.
+# -- of the simulation -----------------------------------------------------------------------------
 
-    What it has over the true effect is the chance of who is in which bucket; what the test's
+
+def _true_effects(test: ABTest, truth: dict[str, pd.DataFrame]) -> list[TrueEffect]:
+    """The true lift of every contender on every metric."""
+    if test.control not in truth:
+        return []
+    rows = []
+    for arm in (arm for arm in test.treated if arm in truth):
+        for metric in test.metrics.measurable(truth[test.control].columns):
+            base, other = value_of(truth[test.control], metric), value_of(truth[arm], metric)
+            lift = other / base - 1 if base else float("nan")
+            about = (arm, test.control, metric.name, metric.label, metric.unit)
+            rows.append(TrueEffect(*about, base, other, lift, len(truth[arm])))
+    return rows
+
+
+def _read_out(test: ABTest, truth: dict[str, pd.DataFrame]) -> dict[str, float]:
+    """What it has over the true effect is the chance of who is in which bucket; what the test's
     estimate has over it comes of what the arms learned from.
     """
-    if not {trial.control, *trial.contenders} <= set(truth):
+    if not {test.control, *test.contenders} <= set(truth):
         return {}
-    parts = [
-        trial.users[trial.users["bucket"] == arm][["user", "bucket"]].merge(truth[arm], on="user")
-        for arm in trial.contenders
-    ]
+    users = test.users[["user", "bucket"]]
+    parts = [users[users["bucket"] == arm].merge(truth[arm], on="user") for arm in test.contenders]
     table = pd.concat(parts, ignore_index=True)
-    if trial.before is not None:
-        table = with_covariates(table, trial.before.per_user(("user",)))
-    return {
-        arm: compare_named(table, trial.primary, trial.control, arm)["lift"]
-        for arm in trial.contenders
-        if arm != trial.control
-    }
+    if test.before is not None:
+        table = with_covariates(table, test.before.per_user(("user",)))
+    return {arm: compare(table, test.primary, test.control, arm).lift for arm in test.treated}
 
 
 def _deployed(run: Run, days: int) -> list[float]:
@@ -335,53 +373,33 @@ def _deployed(run: Run, days: int) -> list[float]:
     return [day for k in range(1, settings["rounds"]) if (day := k * length + delay) < days]
 
 
-def _rounds(run: Run, trial: Trial) -> dict[str, Any]:
-    """What the loop did by round, and the primary lift of each round."""
-    users = trial.rows.per_user(("bucket", "round", "user"))
-    loop = by_round(exposure(trial.rows), pair_counts(trial.rows), users, run.items)
-    before = None if trial.before is None else trial.before.per_user(("user",))
+def _rounds(run: Run, test: ABTest) -> Rounds:
+    users = test.rows.per_user(("bucket", "round", "user"))
+    loop = by_round(exposure(test.rows), pair_counts(test.rows), users, run.items)
+    before = None if test.before is None else test.before.per_user(("user",))
     lifts = []
     for number, rows in users.groupby("round"):
         if run.twin or number < 0:
             continue
-        table = everyone(trial.users[["user", "bucket"]], rows.drop(columns="round"))
+        table = everyone(test.users[["user", "bucket"]], rows.drop(columns="round"))
         full = with_covariates(table, before) if before is not None else table
-        for arm in trial.contenders:
-            if arm != trial.control:
-                found = compare_named(full, trial.primary, trial.control, arm)
-                lifts.append(
-                    {
-                        "arm": arm,
-                        "round": int(number),
-                        **{key: found[key] for key in ("lift", "low", "high")},
-                    }
-                )
-    return {
-        "units": {**ROUND_UNITS, "lift": "relative, 95 % interval"},
-        "loop": loop,
-        "lifts": lifts,
-    }
+        for arm in test.treated:
+            found = compare(full, test.primary, test.control, arm)
+            lifts.append(RoundLift(arm, int(number), found.lift, found.low, found.high))
+    return Rounds(loop, lifts)
 
 
-def top_items(trial: Trial, items: pd.DataFrame, most: int = 5) -> list[dict[str, Any]]:
-    """The items that each arm showed most, by the log's own ids."""
-    counts = (
-        exposure(trial.rows).groupby(["bucket", "item"], as_index=False)[["shown", "clicked"]].sum()
-    )
+def _top_items(test: ABTest, items: pd.DataFrame) -> list[TopItem]:
+    """The items that each arm showed most."""
+    counts = exposure(test.rows).groupby(["bucket", "item"], as_index=False)
+    shown = counts[["shown", "clicked"]].sum()
     names = items.set_index("item")["item_id"]
     rows = []
-    for arm in trial.arms:
-        own = counts[counts["bucket"] == arm]
+    for arm in test.arms:
+        own = shown[shown["bucket"] == arm]
         total = own["shown"].sum()
-        for _, row in (
-            own.sort_values(["shown", "item"], ascending=[False, True]).head(most).iterrows()
-        ):
-            rows.append(
-                {
-                    "arm": arm,
-                    "item_id": str(names[row["item"]]),
-                    "share": float(row["shown"] / total),
-                    "click_rate": float(row["clicked"] / row["shown"]),
-                }
-            )
+        top = own.sort_values(["shown", "item"], ascending=[False, True]).head(TOP_ITEMS)
+        for _, row in top.iterrows():
+            share, rate = float(row["shown"] / total), float(row["clicked"] / row["shown"])
+            rows.append(TopItem(arm, str(names[row["item"]]), share, rate))
     return rows

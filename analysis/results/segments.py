@@ -1,13 +1,13 @@
 """For whom: the effect by segment, whether it differs, and sample ratio within each."""
 
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
 
+from analysis.data.ab_test import ABTest
 from analysis.metrics import Metric
-from analysis.statistics.comparison import LEVEL, compare_named
+from analysis.statistics.comparison import compare
 from analysis.statistics.multiplicity import (
     benjamini_hochberg,
     holm,
@@ -18,90 +18,110 @@ from analysis.statistics.multiplicity import (
 LEAST_USERS = 50  # in each arm, below which a segment is not judged
 
 
-def by_segment(
-    table: pd.DataFrame, names: list[str], metric: Metric, control: str, contenders: list[str]
-) -> dict[str, Any]:
-    """The lift of every contender in every segment.
+@dataclass(frozen=True)
+class SegmentEffect:
+    """The effect on the users of one level; Benjamini-Hochberg over all levels and segments."""
 
-    Returns:
-        `rows`: arm, segment, level, users, lift, low, high, pvalue, pvalue_adjusted
-            (Benjamini-Hochberg over all rows).
-        `tests`: arm, segment, pvalue of "the effect is the same in all levels" (Cochran's Q),
-            adjusted by Holm.
-    """
-    rows: list[dict[str, Any]] = []
-    tests: list[dict[str, Any]] = []
-    for arm in (name for name in contenders if name != control):
-        own = table[table["bucket"].isin([control, arm])]
-        for segment in names:
-            found = [
-                _level(part, segment, str(level), metric, control, arm)
+    arm: str
+    segment: str
+    level: str
+    users: int
+    lift: float
+    low: float
+    high: float
+    pvalue: float
+    pvalue_adjusted: float = float("nan")
+
+
+@dataclass(frozen=True)
+class InteractionTest:
+    """Of "the effect is the same in all levels" (Cochran's Q); Holm over segments and arms."""
+
+    arm: str
+    segment: str
+    pvalue: float
+    pvalue_adjusted: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Segments:
+    """What was found in the segments that were asked for."""
+
+    rows: list[SegmentEffect] = field(default_factory=list)
+    tests: list[InteractionTest] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class SegmentRatio:
+    """Sample ratio within a level; p-values adjusted by Holm over all of them."""
+
+    segment: str
+    level: str
+    pvalue: float
+    pvalue_adjusted: float = float("nan")
+
+
+def by_segment(table: pd.DataFrame, test: ABTest) -> Segments:
+    """The lift of every contender in every segment."""
+    rows: list[SegmentEffect] = []
+    tests: list[InteractionTest] = []
+    for arm in test.treated:
+        own = table[table["bucket"].isin([test.control, arm])]
+        for segment in test.segments:
+            levels = [
+                _level(part, (segment, str(level)), test.primary, test.control, arm)
                 for level, part in own.groupby(segment)
             ]
-            kept = [row for row in found if row is not None]
+            kept = [level for level in levels if level is not None]
             if len(kept) < 2:
                 continue
-            rows += kept
-            log = np.log1p([[row["lift"], row["low"], row["high"]] for row in kept])
-            error = (log[:, 2] - log[:, 1]) / (2 * norm.ppf(0.5 + LEVEL / 2))
-            tests.append(
-                {
-                    "arm": arm,
-                    "segment": segment.removeprefix("segment "),
-                    "pvalue": interaction_test(log[:, 0], error).pvalue,
-                }
-            )
-    for values, correct in ((rows, benjamini_hochberg), (tests, holm)):
-        for row, p in zip(
-            values, correct([row["pvalue"] for row in values]) if values else [], strict=True
-        ):
-            row["pvalue_adjusted"] = float(p)
-    return {
-        "rows": rows,
-        "tests": tests,
-        "asked": [name.removeprefix("segment ") for name in names],
-    }
+            rows += [row for row, _ in kept]
+            log = np.log1p([row.lift for row, _ in kept])
+            found = interaction_test(log, np.array([error for _, error in kept]))
+            tests.append(InteractionTest(arm, _short(segment), found.pvalue))
+    return Segments(
+        _corrected(rows, benjamini_hochberg), _corrected(tests, holm), [*map(_short, test.segments)]
+    )
+
+
+def _short(segment: str) -> str:
+    return segment.removeprefix("segment ")
+
+
+def _corrected(rows: list, method) -> list:  # type: ignore[no-untyped-def]
+    """With adjusted p-values."""
+    if not rows:
+        return []
+    adjusted = method([row.pvalue for row in rows])
+    return [replace(row, pvalue_adjusted=float(p)) for row, p in zip(rows, adjusted, strict=True)]
 
 
 def _level(
-    part: pd.DataFrame, segment: str, level: str, metric: Metric, control: str, arm: str
-) -> dict[str, Any] | None:
+    part: pd.DataFrame, place: tuple[str, str], metric: Metric, control: str, arm: str
+) -> tuple[SegmentEffect, float] | None:
+    """The effect in one level of a segment, and the standard error of its logarithm."""
     sizes = part["bucket"].value_counts()
     if min(sizes.get(control, 0), sizes.get(arm, 0)) < LEAST_USERS:
         return None
-    found = compare_named(part, metric, control, arm)
-    if not np.isfinite(found["low"]) or found["low"] <= -1:
+    found = compare(part, metric, control, arm)
+    if not np.isfinite(found.low) or found.low <= -1:
         return None
-    keys = ("lift", "low", "high", "pvalue")
-    return {
-        "arm": arm,
-        "segment": segment.removeprefix("segment "),
-        "level": level,
-        "users": len(part),
-        **{key: found[key] for key in keys},
-    }
+    figures = (found.lift, found.low, found.high, found.pvalue)
+    segment, level = place
+    return SegmentEffect(arm, _short(segment), level, len(part), *figures), found.log_error
 
 
-def ratios(
-    users: pd.DataFrame, names: list[str], arms: list[str], weights: dict[str, float]
-) -> list[dict[str, Any]]:
-    """Sample ratio within every level of every segment; p-values adjusted by Holm over
-    all of them.
-    """
-    rows: list[dict[str, Any]] = []
-    for segment in names:
-        for level, part in users.groupby(segment):
+def segment_ratios(test: ABTest) -> list[SegmentRatio]:
+    """Sample ratio within every level of every segment."""
+    rows = []
+    total, least = sum(test.weights.values()), min(test.weights.values())
+    for segment in test.segments:
+        for level, part in test.users.groupby(segment):
             sizes = part["bucket"].value_counts()
-            counts = {arm: int(sizes.get(arm, 0)) for arm in arms}
-            if len(part) * min(weights.values()) < LEAST_USERS * sum(weights.values()) / len(arms):
+            counts = {arm: int(sizes.get(arm, 0)) for arm in test.arms}
+            if len(part) * least < LEAST_USERS * total / len(test.arms):
                 continue  # too few for a chi-square
-            rows.append(
-                {
-                    "segment": segment.removeprefix("segment "),
-                    "level": str(level),
-                    "pvalue": sample_ratio(counts, weights).pvalue,
-                }
-            )
-    for row, p in zip(rows, holm([row["pvalue"] for row in rows]) if rows else [], strict=True):
-        row["pvalue_adjusted"] = float(p)
-    return rows
+            ratio = sample_ratio(counts, test.weights)
+            rows.append(SegmentRatio(_short(segment), str(level), ratio.pvalue))
+    return _corrected(rows, holm)

@@ -2,6 +2,7 @@
 through tea-tasting.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from analysis.statistics.resampling import Bootstrapped, bootstrap_difference, q
 LEVEL = 0.95
 POWER = 0.80
 RESAMPLES = 1000
+NAN = float("nan")
+QUANTILE = float(norm.ppf(0.5 + LEVEL / 2))
 ROUNDING = 1e-12  # relative: means that differ by less are the same
 
 
@@ -39,48 +42,90 @@ def covariate(y: np.ndarray, pre: np.ndarray, came: np.ndarray, group: np.ndarra
     return columns @ weights
 
 
-def compare(table: pd.DataFrame, metric: Metric, control: str, arm: str) -> dict[str, float]:
-    """Lift, interval and p-value of one arm against the control on one metric.
+@dataclass(frozen=True)
+class Comparison:
+    """One arm against the control on one metric. Lifts are relative: .02 is 2 %.
+
+    Attributes:
+        control_mean, treatment_mean: in the metric's unit, not adjusted.
+        lift, low, high: estimate and 95 % interval (delta method, CUPED where there is a warm-up).
+        error, log_error: standard error of the lift, and of the logarithm of treatment over
+            control: the width of the 95 % interval over twice the normal quantile.
+        pvalue: two-sided. detectable: the lift that the test would have found with probability .80.
+        variance_saved: share of the variance that CUPED took away.
+    """
+
+    control_mean: float = NAN
+    treatment_mean: float = NAN
+    lift: float = NAN
+    low: float = NAN
+    high: float = NAN
+    error: float = NAN
+    log_error: float = NAN
+    pvalue: float = NAN
+    detectable: float = NAN
+    variance_saved: float = NAN
+
+    @staticmethod
+    def of(
+        means: tuple[float, float], lift: tuple[float, float, float], pvalue: float, saved: float
+    ) -> "Comparison":
+        """With the errors that follow from the interval.
+
+        Args:
+            means: of control and treatment. lift: estimate, low, high.
+        """
+        estimate, low, high = lift
+        error = (high - low) / (2 * QUANTILE)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            log_error = float((np.log1p(high) - np.log1p(low)) / (2 * QUANTILE))
+        detectable = float((QUANTILE + norm.ppf(POWER)) * error)
+        return Comparison(*means, estimate, low, high, error, log_error, pvalue, detectable, saved)
+
+
+def compare(table: pd.DataFrame, metric: Metric, control: str, arm: str) -> Comparison:
+    """One arm against the control; NaN where there is nothing to compare with.
+
+    A lift is only where the control's mean is above 0.
 
     Args:
         table: one row per user: `bucket`, the metric's columns, and with a warm-up the same with
             `_pre` and `came_before`.
     """
-    groups = [table[table["bucket"] == name] for name in (control, arm)]
-    if not metric.linear:
-        one, other = (rows[metric.column].to_numpy(float) for rows in groups)
-        return _bootstrapped(one, other, metric)
-    columns = metric.columns
+    base, other = (table[table["bucket"] == name] for name in (control, arm))
+    bottom = metric.denominator or metric.column
+    if len(base) < 2 or len(other) < 2:
+        return Comparison()
+    if metric.denominator is not None and other[bottom].sum() == 0:
+        return Comparison()
+    if not metric.linear and base[metric.column].sum() > 0:
+        return _bootstrapped(base, other, metric)
+    tops = (base[metric.column].sum(), other[metric.column].sum())
+    if base[bottom].sum() <= 0 or min(tops) <= 0:
+        return _without_lift(base, other, metric)
+    return _compared(base, other, metric)
+
+
+def _compared(base: pd.DataFrame, other: pd.DataFrame, metric: Metric) -> Comparison:
+    """By tea-tasting, with CUPED where there is something known of the time before."""
+    groups, columns = [base, other], metric.columns
     values = [{name: rows[name].to_numpy(float) for name in columns} for rows in groups]
+    before = f"{metric.column}_pre"
     pre: list[str] = []
-    if f"{metric.column}_pre" in table and all(
-        np.ptp(rows[f"{metric.column}_pre"]) > 0 for rows in groups
-    ):
+    if before in base and all(np.ptp(rows[before]) > 0 for rows in groups):
         values, pre = _with_covariates(groups, values, metric)
-    if metric.denominator is None:
-        adjusted, plain = tt.Mean(metric.column, *pre), tt.Mean(metric.column)
-    else:
-        adjusted, plain = tt.RatioOfMeans(*columns, *pre), tt.RatioOfMeans(*columns)
-    base, other = (aggregates(part) for part in values)
-    raw = _analysed(plain, base, other)
-    found = _analysed(adjusted, base, other) or raw
-    if raw is None or found is None:
-        return _without_lift(groups[0], groups[1], metric)
-    width = found.effect_size_ci_upper - found.effect_size_ci_lower
+    kind = tt.Mean if metric.denominator is None else tt.RatioOfMeans
+    parts = [aggregates(part) for part in values]
+    raw = _analysed(kind(*columns), *parts)
+    adjusted = _analysed(kind(*columns, *pre), *parts) or raw
+    if raw is None or adjusted is None:
+        return _without_lift(base, other, metric)
+    width = adjusted.effect_size_ci_upper - adjusted.effect_size_ci_lower
     raw_width = raw.effect_size_ci_upper - raw.effect_size_ci_lower
-    spread = (found.rel_effect_size_ci_upper - found.rel_effect_size_ci_lower) / (
-        2 * norm.ppf(0.5 + LEVEL / 2)
-    )
-    return {
-        "control_mean": raw.control,
-        "treatment_mean": raw.treatment,
-        "lift": found.rel_effect_size,
-        "low": found.rel_effect_size_ci_lower,
-        "high": found.rel_effect_size_ci_upper,
-        "pvalue": found.pvalue,
-        "detectable": float((norm.ppf(0.5 + LEVEL / 2) + norm.ppf(POWER)) * spread),
-        "variance_saved": float(1 - (width / raw_width) ** 2) if raw_width > 0 else 0.0,
-    }
+    lift = adjusted.rel_effect_size
+    interval = adjusted.rel_effect_size_ci_lower, adjusted.rel_effect_size_ci_upper
+    saved = float(1 - (width / raw_width) ** 2) if raw_width > 0 else 0.0
+    return Comparison.of((raw.control, raw.treatment), (lift, *interval), adjusted.pvalue, saved)
 
 
 def _analysed(metric: Any, base: Aggregates, other: Aggregates) -> Any:
@@ -94,29 +139,19 @@ def _analysed(metric: Any, base: Aggregates, other: Aggregates) -> Any:
         return None
 
 
-def _bootstrapped(base: np.ndarray, other: np.ndarray, metric: Metric) -> dict[str, float]:
-    """A quantile or any other function of the users' values, by bootstrap over users; no covariates
-    there.
+def _bootstrapped(base: pd.DataFrame, other: pd.DataFrame, metric: Metric) -> Comparison:
+    """A quantile or any other function of the users' values, by bootstrap over users; no
+    covariates there.
     """
-    found: Bootstrapped
+    one, two = (rows[metric.column].to_numpy(float) for rows in (base, other))
+    drawn: Bootstrapped
     if metric.quantile is not None:
-        found = quantile_difference(base, other, metric.quantile, resamples=RESAMPLES, level=LEVEL)
+        drawn = quantile_difference(one, two, metric.quantile, resamples=RESAMPLES, level=LEVEL)
     else:
         assert metric.statistic is not None
-        found = bootstrap_difference(
-            base, other, metric.statistic, resamples=RESAMPLES, level=LEVEL
-        )
-    spread = (found.lift_high - found.lift_low) / (2 * norm.ppf(0.5 + LEVEL / 2))
-    return {
-        "control_mean": found.control,
-        "treatment_mean": found.treatment,
-        "lift": found.lift,
-        "low": found.lift_low,
-        "high": found.lift_high,
-        "pvalue": found.pvalue,
-        "variance_saved": 0.0,
-        "detectable": float((norm.ppf(0.5 + LEVEL / 2) + norm.ppf(POWER)) * spread),
-    }
+        drawn = bootstrap_difference(one, two, metric.statistic, resamples=RESAMPLES, level=LEVEL)
+    lift = (drawn.lift, drawn.lift_low, drawn.lift_high)
+    return Comparison.of((drawn.control, drawn.treatment), lift, drawn.pvalue, 0.0)
 
 
 def _with_covariates(
@@ -159,60 +194,26 @@ def aggregates(columns: dict[str, np.ndarray]) -> Aggregates:
     )
 
 
-def compare_named(table: pd.DataFrame, metric: Metric, control: str, arm: str) -> dict[str, float]:
-    """`compare`, with NaN where there is nothing to compare with: a control whose mean is not above
-    0 has no lift over it.
-    """
-    base, other = (table[table["bucket"] == name] for name in (control, arm))
-    bottom = metric.denominator or metric.column
-    if (
-        len(base) < 2
-        or len(other) < 2
-        or (metric.denominator is not None and other[bottom].sum() == 0)
-    ):
-        return dict.fromkeys(NAMES, float("nan"))
-    if not metric.linear and base[metric.column].sum() > 0:
-        return compare(table, metric, control, arm)
-    if base[bottom].sum() <= 0 or base[metric.column].sum() <= 0 or other[metric.column].sum() <= 0:
-        return _without_lift(base, other, metric)
-    return compare(table, metric, control, arm)
-
-
-NAMES = (
-    "control_mean",
-    "treatment_mean",
-    "lift",
-    "low",
-    "high",
-    "pvalue",
-    "detectable",
-    "variance_saved",
-)
-
-
-def _without_lift(base: pd.DataFrame, other: pd.DataFrame, metric: Metric) -> dict[str, float]:
-    """Means and p-value where a logarithm of their ratio cannot be: a lift only where the control's
-    mean is above 0.
-    """
-    found = dict.fromkeys(NAMES, float("nan"))
-    if not metric.linear or (
-        metric.denominator is not None and base[metric.denominator].sum() <= 0
-    ):
-        return found
+def _without_lift(base: pd.DataFrame, other: pd.DataFrame, metric: Metric) -> Comparison:
+    """Means and p-value where a logarithm of their ratio cannot be."""
+    if not metric.linear:
+        return Comparison()
     columns = [rows[metric.columns].to_numpy(float) for rows in (base, other)]
-    tested = (
-        ratio_difference(*columns)
-        if metric.denominator is not None
-        else mean_difference(columns[0][:, 0], columns[1][:, 0])
-    )
+    if metric.denominator is None:
+        tested = mean_difference(columns[0][:, 0], columns[1][:, 0])
+    elif base[metric.denominator].sum() <= 0:
+        return Comparison()
+    else:
+        tested = ratio_difference(*columns)
     same = bool(np.isclose(tested.control, tested.treatment, rtol=ROUNDING, atol=0.0))
-    found |= {
-        "control_mean": tested.control,
-        "treatment_mean": tested.treatment,
-        "pvalue": float("nan") if same else tested.pvalue,
-        "variance_saved": 0.0,
-    }
-    return found | ({"lift": tested.treatment / tested.control - 1} if tested.control > 0 else {})
+    lift = tested.treatment / tested.control - 1 if tested.control > 0 else NAN
+    return Comparison(
+        control_mean=tested.control,
+        treatment_mean=tested.treatment,
+        lift=lift,
+        pvalue=NAN if same else tested.pvalue,
+        variance_saved=0.0,
+    )
 
 
 def value_of(rows: pd.DataFrame, metric: Metric) -> float:

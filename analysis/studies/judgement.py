@@ -1,53 +1,157 @@
-"""How good is our own judgement: false positives, power and coverage on simulated users, and claims
-over whole worlds.
-"""
+"""How good is our own judgement: false positives, power and coverage on simulated users."""
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binom, norm, t
+from scipy.stats import binom, norm
 from statsmodels.stats.proportion import proportion_confint
 
 from analysis.data.ab_test import of_run
 from analysis.data.run import Run, open_run, rows_before
 from analysis.errors import AnalysisError
-from analysis.metrics import Metric, measurable
+from analysis.metrics import Metric
 from analysis.studies.resplit import Outcomes, Verdicts, by_session, verdicts
 
 BAND = 0.999
-NAMES = {
-    "fixed": "at the end",
-    "cuped": "at the end, CUPED",
-    "obrien_fleming": "every day, O'Brien-Fleming spending",
-    "pocock": "every day, Pocock spending",
-    "cs": "every day, confidence sequence",
-    "every_day": "every day, uncorrected",
-    "session": "sessions taken as independent",
-}
 WARNINGS = ("every_day", "session")  # shown as what not to do
 AT_MOST = ("cs",)  # its error rate is bounded, not nominal
 
 
-def rate(count: int, n: int, method: str, cells: int, nominal: float | None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Rate:
     """A share with its 95 % interval (Wilson), and whether it lies in the band of chance around
-    what it should be.
+    what it should be; None where nothing is asked of it.
     """
-    low, high = proportion_confint(count, n, method="wilson")
-    found: dict[str, Any] = {
-        "method": method,
-        "count": int(count),
-        "n": n,
-        "rate": count / n,
-        "low": float(low),
-        "high": float(high),
-    }
-    if nominal is None or method in WARNINGS:
-        return found | {"band": None, "inside": None}
-    band = binom.interval(1 - (1 - BAND) / cells, n, nominal)
-    least = 0.0 if method in AT_MOST else band[0] / n
-    return found | {"band": [least, band[1] / n], "inside": bool(least <= count / n <= band[1] / n)}
+
+    method: str
+    count: int
+    n: int
+    rate: float
+    low: float
+    high: float
+    band: tuple[float, float] | None = None
+    inside: bool | None = None
+
+    @staticmethod
+    def of(count: int, n: int, method: str, cells: int, nominal: float | None) -> "Rate":
+        """Of `count` in `n`.
+
+        Args:
+            cells: of the study, for Bonferroni. nominal: what the rate should be.
+        """
+        low, high = proportion_confint(count, n, method="wilson")
+        about = (method, int(count), n, count / n, float(low), float(high))
+        if nominal is None or method in WARNINGS:
+            return Rate(*about)
+        ends = binom.interval(1 - (1 - BAND) / cells, n, nominal)
+        band = (0.0 if method in AT_MOST else float(ends[0] / n), float(ends[1] / n))
+        return Rate(*about, band, bool(band[0] <= count / n <= band[1]))
+
+
+@dataclass(frozen=True)
+class RejectionRate:
+    """How often a method rejects without an effect."""
+
+    metric: str
+    rate: Rate
+
+
+@dataclass(frozen=True)
+class DetectionRate:
+    """How often a method finds the effect, and on which day on average."""
+
+    metric: str
+    rate: Rate
+    true_lift: float
+    mean_day: float
+
+
+@dataclass(frozen=True)
+class CoverageRate:
+    """How often the interval covers the population's effect, and that of these very users.
+
+    Attributes:
+        rho: correlation of a user's two outcomes, from which follows what is `expected` of these
+            users' coverage.
+    """
+
+    metric: str
+    rate: Rate
+    true_lift: float
+    of_these_users: Rate
+    rho: float
+    expected_of_these_users: float
+    mean_lift: float
+
+
+@dataclass(frozen=True)
+class CupedCheck:
+    """What CUPED saves, and whether its lift is unbiased over the salts."""
+
+    metric: str
+    saved: float
+    true_lift: float
+    mean_lift: float
+    error: float
+    bias_in_errors: float
+    variance_ratio: float
+
+
+@dataclass(frozen=True)
+class FalsePositives:
+    """One frozen policy's users split again and again."""
+
+    salts: int
+    users: int
+    days: int
+    alpha: float
+    cells: int
+    rows: list[RejectionRate]
+    cuped: list[CupedCheck]
+    study: ClassVar[str] = "aa"
+
+
+@dataclass(frozen=True)
+class Power:
+    """A twin run of two frozen arms split again and again."""
+
+    salts: int
+    users: int
+    days: int
+    alpha: float
+    arm: str
+    control: str
+    rows: list[DetectionRate]
+    cuped: list[CupedCheck]
+    study: ClassVar[str] = "power"
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Fresh users in each replicate, and a truth from others."""
+
+    replicates: int
+    users: int
+    truth_users: int
+    days: int
+    alpha: float
+    arm: str
+    control: str
+    cells: int
+    rows: list[CoverageRate]
+    study: ClassVar[str] = "coverage"
+
+
+def as_json(study: Any) -> dict[str, Any]:
+    """A study as plain dictionaries, what a rate holds beside the rest of its row."""
+    rows = [asdict(row) for row in study.rows]
+    flat = [
+        {**row, **row.pop("rate")} if isinstance(row.get("rate"), dict) else row for row in rows
+    ]
+    return {"study": study.study, **asdict(study), "rows": flat}
 
 
 def outcomes_of(run: Run, names: list[str], arms: tuple[str, str]) -> tuple[Outcomes, pd.DataFrame]:
@@ -74,7 +178,7 @@ def outcomes_of(run: Run, names: list[str], arms: tuple[str, str]) -> tuple[Outc
 
 def _metrics(run: Run) -> tuple[list[Metric], list[str]]:
     trial = of_run(run)
-    found = [metric for metric in measurable(trial.rows.totals) if metric.linear]
+    found = [m for m in run.metrics.measurable(trial.rows.totals) if m.linear]
     return found, list(dict.fromkeys(name for metric in found for name in metric.columns))
 
 
@@ -91,104 +195,76 @@ def _frozen(run: Run) -> None:
         )
 
 
-def aa(path: str | Path, assigned: np.ndarray, alpha: float = 0.05) -> dict[str, Any]:
-    """False positives of every method and metric: one frozen policy's users split again and again.
+def false_positives(path: str | Path, assigned: np.ndarray, alpha: float = 0.05) -> FalsePositives:
+    """Of every method and metric.
 
     Args:
         assigned: (salts, users) 0 or 1.
     """
     run = open_run(path)
     _frozen(run)
-    found, names = _metrics(run)
+    metrics, names = _metrics(run)
     arm = run.arms[0]
     outcomes, _ = outcomes_of(run, names, (arm, arm))
-    judged = {metric.name: verdicts(outcomes, metric, assigned, alpha) for metric in found}
+    judged = {metric.name: verdicts(outcomes, metric, assigned, alpha) for metric in metrics}
     methods = list(next(iter(judged.values())).rejected)
-    cells = len(found) * len([method for method in methods if method not in WARNINGS])
+    cells = len(metrics) * len([method for method in methods if method not in WARNINGS])
+    n = len(assigned)
     rows = [
-        {"metric": name, **rate(int(v.rejected[method].sum()), len(assigned), method, cells, alpha)}
+        RejectionRate(name, Rate.of(int(v.rejected[method].sum()), n, method, cells, alpha))
         for name, v in judged.items()
         for method in methods
     ]
-    sessions = of_run(run).rows.query(
+    wrong = int((_session_pvalues(run, assigned) < alpha).sum())
+    by_sessions = Rate.of(wrong, n, "session", cells, alpha)
+    rows.append(RejectionRate("clicks per session", by_sessions))
+    cuped = [_cuped(name, v, 0.0) for name, v in judged.items()]
+    return FalsePositives(n, outcomes.users, outcomes.days, alpha, cells, rows, cuped)
+
+
+def _session_pvalues(run: Run, assigned: np.ndarray) -> np.ndarray:
+    """(salts,) of the mistake of taking sessions as independent."""
+    test = of_run(run)
+    sessions = test.rows.query(
         "SELECT user, count(*) AS n, sum(c) AS c, sum(c * c) AS s FROM (SELECT user, session,"
         " count(*) FILTER (clicked) AS c FROM {rows} GROUP BY user, session) GROUP BY user ORDER BY"
         " user"
     )
-    users = of_run(run).users["user"].to_numpy()
-    table = sessions.set_index("user").reindex(users).fillna(0.0)
+    table = sessions.set_index("user").reindex(test.users["user"].to_numpy()).fillna(0.0)
     n, clicks, squares = (table[name].to_numpy(float) for name in ("n", "c", "s"))
-    wrong = by_session(n, clicks, squares, assigned) < alpha
-    rows.append(
-        {
-            "metric": "clicks per session",
-            **rate(int(wrong.sum()), len(assigned), "session", cells, alpha),
-        }
-    )
-    return {
-        "study": "aa",
-        "salts": len(assigned),
-        "users": outcomes.users,
-        "days": outcomes.days,
-        "alpha": alpha,
-        "cells": cells,
-        "rows": rows,
-        "cuped": [_cuped(name, v, 0.0) for name, v in judged.items()],
-    }
+    return by_session(n, clicks, squares, assigned)
 
 
-def _cuped(name: str, v: Verdicts, truth: float) -> dict[str, Any]:
-    """What CUPED saves, and whether its lift is unbiased over the salts."""
-    lift = v.lift["cuped"]
+def _cuped(name: str, v: Verdicts, truth: float) -> CupedCheck:
+    lift, plain = v.lift["cuped"], v.lift["fixed"]
     error = float(lift.std(ddof=1) / np.sqrt(len(lift)))
-    return {
-        "metric": name,
-        "saved": float(v.saved.mean()),
-        "true_lift": truth,
-        "mean_lift": float(lift.mean()),
-        "error": error,
-        "bias_in_errors": float((lift.mean() - truth) / error) if error > 0 else float("nan"),
-        "variance_ratio": (
-            float(lift.var() / v.lift["fixed"].var()) if v.lift["fixed"].var() > 0 else float("nan")
-        ),
-    }
+    return CupedCheck(
+        metric=name,
+        saved=float(v.saved.mean()),
+        true_lift=truth,
+        mean_lift=float(lift.mean()),
+        error=error,
+        bias_in_errors=float((lift.mean() - truth) / error) if error > 0 else float("nan"),
+        variance_ratio=float(lift.var() / plain.var()) if plain.var() > 0 else float("nan"),
+    )
 
 
-def power(path: str | Path, assigned: np.ndarray, alpha: float = 0.05) -> dict[str, Any]:
-    """How often the true effect between two frozen arms is found, and when; a twin run split again
-    and again.
-    """
+def power(path: str | Path, assigned: np.ndarray, alpha: float = 0.05) -> Power:
+    """How often the true effect between two frozen arms is found, and when."""
     run = open_run(path)
     _frozen(run)
-    found, names = _metrics(run)
+    metrics, names = _metrics(run)
     control, arm = _two_arms(run)
     outcomes, _ = outcomes_of(run, names, (control, arm))
-    rows, bias = [], []
-    for metric in found:
+    n, rows, cuped = len(assigned), [], []
+    for metric in metrics:
         v = verdicts(outcomes, metric, assigned, alpha)
         truth = _lift(outcomes, metric, np.ones(outcomes.users, bool))
-        bias.append(_cuped(metric.name, v, truth))
+        cuped.append(_cuped(metric.name, v, truth))
         for method, rejected in v.rejected.items():
-            row = rate(int(rejected.sum()), len(assigned), method, 1, None)
-            rows.append(
-                {
-                    "metric": metric.name,
-                    **row,
-                    "true_lift": truth,
-                    "mean_day": float(v.day[method].mean()),
-                }
-            )
-    return {
-        "study": "power",
-        "salts": len(assigned),
-        "users": outcomes.users,
-        "days": outcomes.days,
-        "alpha": alpha,
-        "arm": arm,
-        "control": control,
-        "rows": rows,
-        "cuped": bias,
-    }
+            rate = Rate.of(int(rejected.sum()), n, method, 1, None)
+            rows.append(DetectionRate(metric.name, rate, truth, float(v.day[method].mean())))
+    return Power(n, outcomes.users, outcomes.days, alpha, arm, control, rows, cuped)
 
 
 def _lift(outcomes: Outcomes, metric: Metric, users: np.ndarray) -> float:
@@ -202,7 +278,7 @@ def _lift(outcomes: Outcomes, metric: Metric, users: np.ndarray) -> float:
 
 def coverage(
     path: str | Path, assigned: np.ndarray, truth_users: np.ndarray, alpha: float = 0.05
-) -> dict[str, Any]:
+) -> Coverage:
     """How often the interval covers: the effect in the population, and that on the very users of
     the test.
 
@@ -212,44 +288,32 @@ def coverage(
     """
     run = open_run(path)
     _frozen(run)
-    found, names = _metrics(run)
+    metrics, names = _metrics(run)
     control, arm = _two_arms(run)
     outcomes, _ = outcomes_of(run, names, (control, arm))
-    n, cells = len(assigned), 2 * len(found)
-    rows = []
-    for metric in found:
+    n, cells, rows = len(assigned), 2 * len(metrics), []
+    for metric in metrics:
         v = verdicts(outcomes, metric, assigned, alpha)
         truth = _lift(outcomes, metric, truth_users)
         own = np.array([_lift(outcomes, metric, row >= 0) for row in assigned])
         for method in ("fixed", "cuped"):
-            inside = (v.low[method] <= truth) & (truth <= v.high[method])
-            twins = (v.low[method] <= own) & (own <= v.high[method])
+            low, high = v.low[method], v.high[method]
+            inside, twins = ((low <= x) & (x <= high) for x in (truth, own))
             rho = _rho(outcomes, metric, assigned[0] >= -1, method == "cuped")
+            expected = 2 * norm.cdf(norm.isf(alpha / 2) / np.sqrt((1 + rho) / 2)) - 1
             rows.append(
-                {
-                    "metric": metric.name,
-                    "true_lift": truth,
-                    **rate(int(inside.sum()), n, method, cells, 1 - alpha),
-                    "of_these_users": rate(int(twins.sum()), n, method, 1, None),
-                    "rho": rho,
-                    "expected_of_these_users": float(
-                        2 * norm.cdf(norm.isf(alpha / 2) / np.sqrt((1 + rho) / 2)) - 1
-                    ),
-                    "mean_lift": float(v.lift[method].mean()),
-                }
+                CoverageRate(
+                    metric=metric.name,
+                    rate=Rate.of(int(inside.sum()), n, method, cells, 1 - alpha),
+                    true_lift=truth,
+                    of_these_users=Rate.of(int(twins.sum()), n, method, 1, None),
+                    rho=rho,
+                    expected_of_these_users=float(expected),
+                    mean_lift=float(v.lift[method].mean()),
+                )
             )
-    return {
-        "study": "coverage",
-        "replicates": n,
-        "users": int((assigned[0] >= 0).sum()),
-        "truth_users": int(truth_users.sum()),
-        "days": outcomes.days,
-        "alpha": alpha,
-        "arm": arm,
-        "control": control,
-        "cells": cells,
-        "rows": rows,
-    }
+    users = int((assigned[0] >= 0).sum()), int(truth_users.sum())
+    return Coverage(n, *users, outcomes.days, alpha, arm, control, cells, rows)
 
 
 def _rho(outcomes: Outcomes, metric: Metric, users: np.ndarray, adjusted: bool) -> float:
@@ -273,121 +337,3 @@ def _rho(outcomes: Outcomes, metric: Metric, users: np.ndarray, adjusted: bool) 
             x = x - past @ np.linalg.lstsq(past, x, rcond=None)[0]
         parts.append(x)
     return float(np.corrcoef(parts)[0, 1])
-
-
-def replicated(results: list[dict[str, Any]], names: list[str]) -> dict[str, Any]:
-    """The claim about the policy from whole worlds run again with other seeds, beside that about
-    each test.
-
-    Args:
-        results: of each run. names: of the runs.
-
-    Returns:
-        `rows`: run, arm, lift, low, high, true_lift. `claims`: per arm the mean over worlds with
-            Student's interval, of the estimate, of the true effect and of the bias (estimate minus
-            truth).
-    """
-    primary = results[0]["primary"]
-    rows = [
-        {
-            "run": name,
-            **{key: effect[key] for key in ("arm", "control", "lift", "low", "high", "true_lift")},
-        }
-        for name, found in zip(names, results, strict=True)
-        for effect in found["effects"]["rows"]
-        if effect["metric"] == primary
-    ]
-    claims = []
-    for arm in dict.fromkeys(row["arm"] for row in rows):
-        own = [row for row in rows if row["arm"] == arm]
-        lift, true = (
-            np.array([np.nan if row[key] is None else row[key] for row in own], float)
-            for key in ("lift", "true_lift")
-        )
-        inside = int(sum(row["low"] <= x <= row["high"] for row, x in zip(own, true, strict=True)))
-        claims.append(
-            {
-                "arm": arm,
-                "control": own[0]["control"],
-                "worlds": len(own),
-                "estimate": _mean(lift),
-                "truth": _mean(true),
-                "bias": _mean(lift - true),
-                "sd_between_worlds": float(np.std(true, ddof=1)) if len(own) > 1 else float("nan"),
-                "covered": inside,
-                "wrong_sign": int((np.sign(lift) != np.sign(true)).sum()),
-            }
-        )
-    return {"study": "replicate", "primary": primary, "rows": rows, "claims": claims}
-
-
-def biases(
-    own: list[dict[str, Any]], shared: list[dict[str, Any]], names: list[str]
-) -> dict[str, Any]:
-    """What an estimate misses where arms retrain, in two parts.
-
-    Args:
-        own, shared: results of the same worlds, in which arms learn from their own rows and from
-            all; `own` has the truth.
-
-    Returns:
-        `rows`: run, arm and the lifts. `claims`: per arm, means over worlds with intervals:
-            `chance` (of who is in which bucket: the same buckets read out of the global worlds,
-            minus the truth), `volume` (own estimate minus that: an arm learns from a bucket, not
-            from everybody), `sharing` (shared minus own estimate: it learns from rows of others),
-            and `both` (volume and sharing).
-    """
-    primary = own[0]["primary"]
-    rows: list[dict[str, Any]] = []
-    for name, a, b in zip(names, own, shared, strict=True):
-        other = {row["arm"]: row for row in b["effects"]["rows"] if row["metric"] == primary}
-        rows += [
-            {
-                "run": name,
-                "arm": row["arm"],
-                "control": row["control"],
-                "own": row["lift"],
-                "all": other[row["arm"]]["lift"],
-                "true_lift": row["true_lift"],
-                "read_out": a["read_out"].get(row["arm"], np.nan),
-            }
-            for row in a["effects"]["rows"]
-            if row["metric"] == primary
-        ]
-    claims = []
-    for arm in dict.fromkeys(row["arm"] for row in rows):
-        mine = [row for row in rows if row["arm"] == arm]
-        one, all_, true, same = (
-            np.array([row[key] for row in mine], float)
-            for key in ("own", "all", "true_lift", "read_out")
-        )
-        claims.append(
-            {
-                "arm": arm,
-                "control": mine[0]["control"],
-                "worlds": len(mine),
-                "truth": _mean(true),
-                "chance": _mean(same - true),
-                "volume": _mean(one - same),
-                "sharing": _mean(all_ - one),
-                "both": _mean(all_ - same),
-                "wrong_sign": {
-                    "own": int((np.sign(one) != np.sign(true)).sum()),
-                    "all": int((np.sign(all_) != np.sign(true)).sum()),
-                },
-            }
-        )
-    return {"study": "bias", "primary": primary, "rows": rows, "claims": claims}
-
-
-def _mean(x: np.ndarray) -> dict[str, float]:
-    """A mean over worlds with its 95 % interval."""
-    n = len(x)
-    error = float(x.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
-    half = float(t.ppf(0.975, max(n - 1, 1))) * error
-    return {
-        "mean": float(x.mean()),
-        "low": float(x.mean() - half),
-        "high": float(x.mean() + half),
-        "error": error,
-    }

@@ -2,7 +2,8 @@
 daily looks.
 """
 
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from scipy.stats import norm
@@ -11,6 +12,7 @@ from analysis.results.monitoring import look_bounds
 from analysis.statistics.difference import mean_difference
 from analysis.statistics.planning import power_of
 from analysis.statistics.summary import Summary
+from analysis.studies.judgement import Rate
 
 KINDS = ("normal", "bernoulli", "returning")
 METHODS = ("obrien_fleming", "pocock", "cs", "every_day", "fixed")
@@ -100,15 +102,38 @@ def bounds(method: str, correlation: np.ndarray, alpha: float) -> np.ndarray:
     return look_bounds(method, correlation, np.arange(1, looks + 1) / looks, alpha)
 
 
-def study(
-    runs: int, looks: int, seed: int, alpha: float = 0.05, power: float = 0.8
-) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class PeekingRate:
+    """How often a method rejects at daily looks at made-up data.
+
+    Attributes:
+        kind: of the data, one of `KINDS`. correlation: of the looks, `measured`, or `days`: as if
+            every day brought as much as another. effect: in standard errors of the last look.
+    """
+
+    kind: str
+    method: str
+    correlation: str
+    effect: float
+    rejected: int
+    runs: int
+    mean_day: float
+    rate: Rate
+
+
+@dataclass(frozen=True)
+class Peeking:
+    """Error rates and power of looking every day."""
+
+    runs: int
+    looks: int
+    rows: list[PeekingRate]
+    study: ClassVar[str] = "peeking"
+
+
+def peek(runs: int, looks: int, seed: int, alpha: float = 0.05, power: float = 0.8) -> Peeking:
     """Rejections without an effect, and with one that a single look at the end finds with this
     power.
-
-    Returns:
-        Rows: kind, method, correlation (`measured`, or `days`: as if every day brought as much as
-            another), effect, rejected, runs, mean_day.
     """
     drift = float(norm.isf(alpha / 2) + norm.ppf(power))
     drift += (power - float(power_of(drift, 1.0, alpha=alpha))) / norm.pdf(norm.ppf(power))
@@ -118,20 +143,14 @@ def study(
             rng = np.random.default_rng([seed, i, int(effect > 0)])
             z, correlation = paths(kind, runs, looks, effect, rng)
             for method in METHODS:
-                for name, assumed in (("measured", correlation), ("days", by_days(looks))):
-                    if name == "days" and (kind != "returning" or method in ("every_day", "fixed")):
-                        continue
-                    crossed = np.abs(z) >= bounds(method, assumed, alpha)
+                assumed = {"measured": correlation}
+                if kind == "returning" and method not in ("every_day", "fixed"):
+                    assumed["days"] = by_days(looks)
+                for name, matrix in assumed.items():
+                    crossed = np.abs(z) >= bounds(method, matrix, alpha)
+                    count = int(crossed.any(axis=1).sum())
                     first = np.where(crossed.any(axis=1), crossed.argmax(axis=1) + 1, looks)
-                    rows.append(
-                        {
-                            "kind": kind,
-                            "method": method,
-                            "correlation": name,
-                            "effect": effect,
-                            "rejected": int(crossed.any(axis=1).sum()),
-                            "runs": runs,
-                            "mean_day": float(first.mean()),
-                        }
-                    )
-    return rows
+                    rate = Rate.of(count, runs, method, 1, None)
+                    about = (kind, method, name, effect, count, runs, float(first.mean()))
+                    rows.append(PeekingRate(*about, rate))
+    return Peeking(runs, looks, rows)

@@ -1,18 +1,18 @@
 """How many users and days the next test needs, from what users did before."""
 
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
 from analysis.data.ab_test import of_run
 from analysis.data.run import open_run
 from analysis.errors import AnalysisError
-from analysis.metrics import METRICS, measurable
-from analysis.reporting.figures import HUES, save
+from analysis.metrics import METRICS, Metrics
+from analysis.reporting.figures import HUES, figure
 from analysis.results.monitoring import Daily, cumulative_values
 from analysis.statistics.planning import minimum_detectable_effect, sample_size
 from analysis.statistics.summary import Joint
@@ -23,7 +23,7 @@ class Spread:
     """How widely users differ, in squares of the mean.
 
     Attributes:
-        metric: its name. days: (d,) after which it was measured; empty where there is but one
+        metric: its name. label: for people. days: (d,) after which it was measured; empty where there is but one
             number.
         plain, adjusted: (d,) variance of a user's value over the squared mean; without and with
             what was known before.
@@ -31,6 +31,7 @@ class Spread:
     """
 
     metric: str
+    label: str
     days: np.ndarray
     plain: np.ndarray
     adjusted: np.ndarray
@@ -59,41 +60,27 @@ class Spread:
         return float(lasting + passing / day), True
 
 
-def of_a_run(path: str | Path) -> list[Spread]:
+def of_a_run(path: str | Path, metrics: Metrics = METRICS) -> list[Spread]:
     """Every metric of a run, measured on the control arm."""
-    trial = of_run(open_run(path))
-    table = trial.table()
-    own = table[table["bucket"] == trial.control].reset_index(drop=True)
-    found = [metric for metric in measurable(table.columns) if metric.linear]
-    names = list(dict.fromkeys(name for metric in found for name in metric.columns))
-    totals = trial.rows.daily(names, own[["user", "bucket"]], trial.days)
-    bare = own[["user", "bucket"]]
+    test = of_run(open_run(path, metrics=metrics))
+    table = test.table()
+    own = table[table["bucket"] == test.control].reset_index(drop=True)
+    there = [metric for metric in metrics.measurable(table.columns) if metric.linear]
+    names = list(dict.fromkeys(name for metric in there for name in metric.columns))
+    totals = test.rows.daily(names, own[["user", "bucket"]], test.days)
+    bare, users = own[["user", "bucket"]], test.users["user"].nunique()
     spreads = []
-    for metric in found:
+    for metric in there:
         columns = {name: totals[name] for name in metric.columns}
-        mean = columns[metric.column].cumsum(axis=1, dtype=float).mean(axis=0)
-        if metric.denominator is not None:
-            mean = mean / np.maximum(
-                columns[metric.denominator].cumsum(axis=1, dtype=float).mean(axis=0), 1e-12
-            )
+        means = [x.cumsum(axis=1, dtype=float).mean(axis=0) for x in columns.values()]
+        mean = means[0] if len(means) == 1 else means[0] / np.maximum(means[1], 1e-12)
         kept = mean > 0
-        plain, adjusted = (
-            (
-                cumulative_values(Daily(people, columns), metric).var(axis=0, ddof=1)[kept]
-                / mean[kept] ** 2
-            )
-            for people in (bare, own)
-        )
-        if kept.any():
-            spreads.append(
-                Spread(
-                    metric.name,
-                    np.arange(1, trial.days + 1)[kept],
-                    plain,
-                    adjusted,
-                    trial.users["user"].nunique(),
-                )
-            )
+        if not kept.any():
+            continue
+        values = (cumulative_values(Daily(who, columns), metric) for who in (bare, own))
+        plain, adjusted = (x.var(axis=0, ddof=1)[kept] / mean[kept] ** 2 for x in values)
+        days = np.arange(1, test.days + 1)[kept]
+        spreads.append(Spread(metric.name, metric.label, days, plain, adjusted, users))
     return spreads
 
 
@@ -126,10 +113,8 @@ def of_a_table(path: Path, columns: dict[str, str]) -> list[Spread]:
     weights[names.index("value")] = 1.0
     if "denominator" in names:
         bottom = part.mean[names.index("denominator")]
-        weights[names.index("value")], weights[names.index("denominator")] = (
-            1 / bottom,
-            -value / bottom**2,
-        )
+        weights[names.index("value")] = 1 / bottom
+        weights[names.index("denominator")] = -value / bottom**2
         value = value / bottom
     if value == 0:
         raise AnalysisError("the mean is 0; no relative effect can be planned for")
@@ -138,132 +123,137 @@ def of_a_table(path: Path, columns: dict[str, str]) -> list[Spread]:
     if "before" in names:
         i = names.index("before")
         with_before = float(weights @ part.covariance[:, i])
-        adjusted = (
-            plain - with_before**2 / part.covariance[i, i] if part.covariance[i, i] > 0 else plain
-        )
-    return [
-        Spread(
-            columns["value"],
-            np.empty(0),
-            np.array([plain / value**2]),
-            np.array([adjusted / value**2]),
-            None,
-        )
-    ]
+        if part.covariance[i, i] > 0:
+            adjusted = plain - with_before**2 / part.covariance[i, i]
+    name, scale = columns["value"], value**2
+    relative = np.array([plain / scale]), np.array([adjusted / scale])
+    return [Spread(name, name, np.empty(0), *relative, None)]
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a test is to be: `alpha` two-sided for each contender, `power`, spending of the looks."""
+
+    alpha: float
+    power: float
+    spending: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """As keywords of `sample_size` and `minimum_detectable_effect`."""
+        return {"alpha": self.alpha, "power": self.power, "spending": self.spending}
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """Users per arm for one effect; days with the run's own users, None where they never suffice or
+    are not known.
+    """
+
+    metric: str
+    effect: float
+    cuped: bool
+    looks: int
+    days: float
+    users_per_arm: int
+    extrapolated: bool
+    of_a_run: bool
+    days_needed: int | None
+
+
+@dataclass(frozen=True)
+class BudgetRow:
+    """The relative effect that so many days and users find."""
+
+    metric: str
+    days: float
+    users: int
+    cuped: bool
+    looks: int
+    effect: float
+    extrapolated: bool
 
 
 def plan(
-    spreads: list[Spread], effects: list[float], days: float, arms: int, options: dict[str, Any]
-) -> list[dict[str, Any]]:
+    spreads: list[Spread], effects: list[float], days: float, arms: int, demand: Demand
+) -> list[PlanRow]:
     """Users per arm for each effect, and days where the users are given; with and without CUPED,
     one look and one a day.
 
     Args:
-        effects: relative. days: of the test. arms: how many share the users. options: alpha, power,
-            spending.
+        effects: relative. days: of the test. arms: how many share the users.
     """
-    looks = _looks(days)
     rows = []
     for spread in spreads:
-        for effect in effects:
-            for adjusted in (False, True) if spread.known_before else (False,):
-                for k in (1, looks) if looks > 1 else (1,):
-                    variance, guess = spread.at(days, adjusted)
-                    found = sample_size(variance, effect, looks=k, **options)
-                    rows.append(
-                        {
-                            "metric": spread.metric,
-                            "effect": effect,
-                            "cuped": adjusted,
-                            "looks": k,
-                            "days": days,
-                            "users_per_arm": int(np.ceil(found.n_control)),
-                            "extrapolated": guess,
-                            "of_a_run": spread.users is not None,
-                            "days_needed": _days_needed(spread, effect, adjusted, k, arms, options),
-                        }
-                    )
+        for effect, (cuped, looks) in product(effects, _ways(spread, days)):
+            variance, guess = spread.at(days, cuped)
+            found = sample_size(variance, effect, looks=looks, **demand.options)
+            users = int(np.ceil(found.n_control))
+            needed = _days_needed(spread, effect, cuped, looks, arms, demand)
+            about = (spread.metric, effect, cuped, looks, days, users, guess)
+            rows.append(PlanRow(*about, spread.users is not None, needed))
+    return rows
+
+
+def budget(
+    spreads: list[Spread], days: float, users: int | None, arms: int, demand: Demand
+) -> list[BudgetRow]:
+    """The relative effect that so many days find, with the run's users or as many as are given."""
+    rows = []
+    for spread in spreads:
+        everybody = users if users is not None else spread.users
+        if everybody is None:
+            raise AnalysisError("--budget wants --users where no run tells them")
+        for cuped, looks in _ways(spread, days):
+            variance, guess = spread.at(days, cuped)
+            share = everybody / arms
+            effect = minimum_detectable_effect(variance, share, looks=looks, **demand.options)
+            rows.append(BudgetRow(spread.metric, days, everybody, cuped, looks, effect, guess))
     return rows
 
 
 LONGEST = 365
 
 
-def _looks(days: float) -> int:
-    """One a day, and of tests of more than a month one a week."""
-    return max(int(days), 1) if days <= 31 else int(days // 7)
+def _ways(spread: Spread, days: float) -> list[tuple[bool, int]]:
+    """With and without CUPED, with a look at the end and with looks on the way: one a day, and of
+    tests of more than a month one a week.
+    """
+    looks = max(int(days), 1) if days <= 31 else int(days // 7)
+    adjusted = (False, True) if spread.known_before else (False,)
+    return list(product(adjusted, (1, looks) if looks > 1 else (1,)))
 
 
 def _days_needed(
-    spread: Spread, effect: float, adjusted: bool, looks: int, arms: int, options: dict[str, Any]
+    spread: Spread, effect: float, cuped: bool, looks: int, arms: int, demand: Demand
 ) -> int | None:
-    """The first day on which the run's own users suffice; None where they never do, or are not
-    known.
-    """
+    """The first day on which the run's own users suffice."""
     if spread.users is None or not len(spread.days):
         return None
     per_arm = spread.users / arms
     for day in range(int(spread.days[0]), LONGEST + 1):
-        if (
-            sample_size(spread.at(day, adjusted)[0], effect, looks=looks, **options).n_control
-            <= per_arm
-        ):
+        variance = spread.at(day, cuped)[0]
+        if sample_size(variance, effect, looks=looks, **demand.options).n_control <= per_arm:
             return day
     return None
 
 
-def budget(
-    spreads: list[Spread], days: float, users: int | None, arms: int, options: dict[str, Any]
-) -> list[dict[str, Any]]:
-    """The relative effect that so many days find, with the run's users or as many as are given."""
-    rows = []
-    looks = _looks(days)
-    for spread in spreads:
-        everybody = users if users is not None else spread.users
-        if everybody is None:
-            raise AnalysisError("--budget wants --users where no run tells them")
-        for adjusted in (False, True) if spread.known_before else (False,):
-            for k in (1, looks) if looks > 1 else (1,):
-                variance, guess = spread.at(days, adjusted)
-                found = minimum_detectable_effect(variance, everybody / arms, looks=k, **options)
-                rows.append(
-                    {
-                        "metric": spread.metric,
-                        "days": days,
-                        "users": everybody,
-                        "cuped": adjusted,
-                        "looks": k,
-                        "effect": found,
-                        "extrapolated": guess,
-                    }
-                )
-    return rows
-
-
-def curve(spreads: list[Spread], days: float, options: dict[str, Any], path: Path) -> None:
+def curve(spreads: list[Spread], days: float, demand: Demand, path: Path) -> None:
     """Users per arm against the effect, with CUPED solid and without dashed."""
-    figure, axis = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
     effects = np.geomspace(0.002, 0.2, 40)
-    for i, spread in enumerate(spreads):
-        for adjusted, style in (
-            ((False, "--"), (True, "-")) if spread.known_before else ((False, "-"),)
-        ):
-            variance, _ = spread.at(days, adjusted)
-            users = [sample_size(variance, x, **options).n_control for x in effects]
-            label = METRICS[spread.metric].label if spread.metric in METRICS else spread.metric
-            axis.plot(
-                100 * effects,
-                users,
-                style,
-                color=HUES[i % len(HUES)],
-                label=label if style == "-" else None,
-            )
-    axis.set_xscale("log")
-    axis.set_yscale("log")
-    axis.set_xlabel("relative effect to be found [%]")
-    axis.set_ylabel("users per arm")
-    axis.set_title(
-        f"Users for power {options['power']:g} after {days:g} days (dashed: without CUPED)"
-    )
-    axis.legend(fontsize=9)
-    save(figure, path)
+    with figure(path, (6.4, 4.2)) as (_, axis):
+        for i, spread in enumerate(spreads):
+            styles = ((False, "--"), (True, "-")) if spread.known_before else ((False, "-"),)
+            for cuped, style in styles:
+                variance, _ = spread.at(days, cuped)
+                users = [sample_size(variance, x, **demand.options).n_control for x in effects]
+                label = spread.label if style == "-" else None
+                axis.plot(100 * effects, users, style, color=HUES[i % len(HUES)], label=label)
+        axis.set_xscale("log")
+        axis.set_yscale("log")
+        axis.set_xlabel("relative effect to be found [%]")
+        axis.set_ylabel("users per arm")
+        axis.set_title(
+            f"Users for power {demand.power:g} after {days:g} days (dashed: without CUPED)"
+        )
+        axis.legend(fontsize=9)

@@ -1,396 +1,344 @@
 """A study as a table, a picture and a sentence; `study.json`, `study.md`, `study.png`."""
 
-import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from analysis.metrics import METRICS
-from analysis.reporting.figures import HUES, save
-from analysis.reporting.sentences import percent
-from analysis.reporting.tables import finite
-from analysis.studies.judgement import NAMES
+from analysis.reporting.figures import HUES, figure
+from analysis.studies.judgement import (
+    Coverage,
+    CupedCheck,
+    FalsePositives,
+    Power,
+    Rate,
+    as_json,
+)
+from analysis.studies.over_worlds import (
+    BiasClaim,
+    Biases,
+    PolicyClaim,
+    Replicates,
+    WorldBias,
+    WorldMean,
+)
+from analysis.studies.peeking import Peeking, PeekingRate
+from policies.common.files import save_json
+from policies.common.tables import Table, interval, percent
 
-Cells = tuple[list[str], list[list[str]]]
+Study = FalsePositives | Power | Coverage | Peeking | Replicates | Biases
+TITLES = {
+    "aa": "False positives of an A/A test",
+    "power": "How often a known effect is found, and when",
+    "coverage": "How often the 95 % interval covers the true effect",
+    "peeking": "Error rates and power of looking every day, on made-up data",
+    "bias": "What the estimate misses where arms retrain",
+    "replicate": "The claim about the policy: whole worlds run again",
+}
+METHODS = {
+    "fixed": "at the end",
+    "cuped": "at the end, CUPED",
+    "obrien_fleming": "every day, O'Brien-Fleming spending",
+    "pocock": "every day, Pocock spending",
+    "cs": "every day, confidence sequence",
+    "every_day": "every day, uncorrected",
+    "session": "sessions taken as independent",
+}
+SHORT = {
+    "fixed": "end",
+    "cuped": "CUPED",
+    "obrien_fleming": "OBF",
+    "pocock": "Pocock",
+    "cs": "CS",
+    "every_day": "naive",
+}
 
 
-def write(found: dict[str, Any], command: str, out: Path) -> None:
+def write(study: Study, command: str, out: Path) -> None:
     """The three files, into an existing folder."""
-    (out / "study.json").write_text(json.dumps(finite(found), indent=1) + "\n", encoding="utf-8")
-    parts = [f"# {title(found)}", *sentences(found)]
-    for head, body in tables(found):
-        rows = ["| " + " | ".join(row) + " |" for row in body]
-        parts.append("\n".join(["| " + " | ".join(head) + " |", "|" + "---|" * len(head), *rows]))
+    save_json(out / "study.json", as_json(study))
+    parts = [f"# {TITLES[study.study]}", *sentences(study)]
+    parts += [table.markdown() for table in tables(study)]
     parts.append(f"```\n{command}\n```")
     (out / "study.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    picture(found, out / "study.png")
+    if isinstance(study, Replicates | Biases):
+        _draw_worlds(study, out / "study.png")
+    else:
+        _draw_rates(study, out / "study.png")
 
 
-def terminal(found: dict[str, Any]) -> None:
+def show_study(study: Study) -> None:
     """The same on the screen."""
-    console = Console()
-    for head, body in (
-        [pivot(found)] if found["study"] in ("aa", "power", "peeking") else tables(found)
-    ):
-        table = Table(box=None, pad_edge=False)
-        for i, name in enumerate(head):
-            table.add_column(Text(name), justify="left" if i == 0 else "right", overflow="fold")
-        for row in body:
-            table.add_row(*map(Text, row))
-        console.print(table)
-    for sentence in sentences(found):
-        console.print(sentence, style="bold", highlight=False)
+    short = isinstance(study, FalsePositives | Power | Peeking)
+    for table in [pivot(study)] if short else tables(study):
+        table.print()
+    for sentence in sentences(study):
+        Console().print(sentence, style="bold", highlight=False)
 
 
-def pivot(found: dict[str, Any]) -> Cells:
+# -- tables ----------------------------------------------------------------------------------------
+
+
+def pivot(study: Any) -> Table:
     """Rates only, a line per metric and a column per method, so that they fit a screen."""
-    short = {
-        "fixed": "end",
-        "cuped": "CUPED",
-        "obrien_fleming": "OBF",
-        "pocock": "Pocock",
-        "cs": "CS",
-        "every_day": "naive",
-    }
-    methods = list(dict.fromkeys(row["method"] for row in found["rows"]))
-    by = {(_line(row), row["method"]): row for row in found["rows"]}
+    methods = list(dict.fromkeys(row.rate.method for row in study.rows))
+    by = {(_line(row), row.rate.method): row.rate for row in study.rows}
     body = []
-    for metric in dict.fromkeys(_line(row) for row in found["rows"]):
-        cells = [by.get((metric, method)) for method in methods]
-        marked = [
-            "" if c is None else f"{c['rate']:.3f}" + ("!" if c["inside"] is False else "")
-            for c in cells
-        ]
-        body.append([_label(metric), *marked])
-    return [
-        "share found" if found["study"] == "power" else "share rejected",
-        *(short.get(method, method) for method in methods),
-    ], body
+    for line in dict.fromkeys(_line(row) for row in study.rows):
+        rates = [by.get((line, method)) for method in methods]
+        body.append([_label(line), *map(_marked, rates)])
+    what = "share found" if isinstance(study, Power) else "share rejected"
+    return Table([what, *(SHORT.get(method, method) for method in methods)], body)
 
 
-def _line(row: dict[str, Any]) -> str:
+def _marked(rate: Rate | None) -> str:
+    if rate is None:
+        return ""
+    return f"{rate.rate:.3f}" + ("!" if rate.inside is False else "")
+
+
+def _line(row: Any) -> str:
     """What a line of the pivot is about."""
-    if "kind" not in row:
-        return str(row["metric"])
-    return f"{row['kind']}{', effect' if row['effect'] else ''}{', by days' if row['correlation'] == 'days' else ''}"
-
-
-def title(found: dict[str, Any]) -> str:
-    return {
-        "aa": "False positives of an A/A test",
-        "power": "How often a known effect is found, and when",
-        "coverage": "How often the 95 % interval covers the true effect",
-        "peeking": "Error rates and power of looking every day, on made-up data",
-        "bias": "What the estimate misses where arms retrain",
-        "replicate": "The claim about the policy: whole worlds run again",
-    }[str(found["study"])]
-
-
-def _rate(row: dict[str, Any]) -> list[str]:
-    return [f"{row['rate']:.4f}", f"{row['low']:.4f} to {row['high']:.4f}"]
-
-
-def _band(row: dict[str, Any]) -> list[str]:
-    if row["band"] is None:
-        return ["a warning", ""]
-    return [
-        f"{row['band'][0]:.4f} to {row['band'][1]:.4f}",
-        "inside" if row["inside"] else "OUTSIDE",
-    ]
-
-
-def tables(found: dict[str, Any]) -> list[Cells]:
-    """Head and rows of every table of a study."""
-    return {
-        "aa": _aa,
-        "power": _power,
-        "coverage": _coverage,
-        "peeking": _peeking,
-        "replicate": _replicate,
-        "bias": _bias,
-    }[str(found["study"])](found)
+    if not isinstance(row, PeekingRate):
+        return str(row.metric)
+    effect = ", effect" if row.effect else ""
+    return f"{row.kind}{effect}{', by days' if row.correlation == 'days' else ''}"
 
 
 def _label(name: str) -> str:
     return METRICS[name].label if name in METRICS else name
 
 
-def _aa(found: dict[str, Any]) -> list[Cells]:
-    head = ["metric", "method", "rejected", "95 % interval", "band of chance", ""]
-    rows = [[_label(r["metric"]), NAMES[r["method"]], *_rate(r), *_band(r)] for r in found["rows"]]
-    return [(head, rows), _cuped(found)]
+def _rate(rate: Rate) -> list[str]:
+    return [f"{rate.rate:.4f}", f"{rate.low:.4f} to {rate.high:.4f}"]
 
 
-def _cuped(found: dict[str, Any]) -> Cells:
-    head = [
+def _band(rate: Rate) -> list[str]:
+    if rate.band is None:
+        return ["a warning", ""]
+    low, high = rate.band
+    return [f"{low:.4f} to {high:.4f}", "inside" if rate.inside else "OUTSIDE"]
+
+
+def tables(study: Study) -> list[Table]:
+    """Every table of a study."""
+    return _TABLES[type(study)](study)
+
+
+def _false_positives(study: FalsePositives) -> list[Table]:
+    head = ("metric", "method", "rejected", "95 % interval", "band of chance", "")
+    body = [
+        [_label(r.metric), METHODS[r.rate.method], *_rate(r.rate), *_band(r.rate)]
+        for r in study.rows
+    ]
+    return [Table(head, body, text=2), _cuped(study.cuped)]
+
+
+def _cuped(checks: list[CupedCheck]) -> Table:
+    head = (
         "metric",
         "variance saved by CUPED",
         "variance over the salts, with over without",
         "mean lift",
         "true lift",
         "bias in s.e.",
+    )
+    body = []
+    for c in checks:
+        line = [_label(c.metric), percent(c.saved), f"{c.variance_ratio:.3f}"]
+        line += [percent(c.mean_lift, 3), percent(c.true_lift, 3), f"{c.bias_in_errors:+.1f}"]
+        body.append(line)
+    return Table(head, body)
+
+
+def _power(study: Power) -> list[Table]:
+    head = ("metric", "method", "true lift", "found", "95 % interval", "mean day of the end")
+    body = [
+        [_label(r.metric), METHODS[r.rate.method], percent(r.true_lift), *_rate(r.rate),
+         f"{r.mean_day:.1f}"]
+        for r in study.rows
+    ]  # fmt: skip
+    return [Table(head, body, text=2), _cuped(study.cuped)]
+
+
+def _coverage(study: Coverage) -> list[Table]:
+    head = ["metric", "method", "true lift", "covers the population's", "95 % interval"]
+    head += ["band of chance", "", "covers these users'", "rho", "expected"]
+    body = []
+    for r in study.rows:
+        line = [_label(r.metric), METHODS[r.rate.method], percent(r.true_lift), *_rate(r.rate)]
+        line += [*_band(r.rate), f"{r.of_these_users.rate:.4f}", f"{r.rho:.2f}"]
+        body.append([*line, f"{r.expected_of_these_users:.4f}"])
+    return [Table(head, body, text=2)]
+
+
+def _peeking(study: Peeking) -> list[Table]:
+    head = ("data", "method", "looks' correlation", "effect", "rejected", "95 % interval")
+    body = []
+    for r in study.rows:
+        effect = "none" if r.effect == 0 else "found by .80 at the end"
+        line = [r.kind, METHODS[r.method], r.correlation, effect, *_rate(r.rate)]
+        body.append([*line, f"{r.mean_day:.1f}"])
+    return [Table((*head, "mean day of the end"), body, text=4)]
+
+
+def _bias(study: Biases) -> list[Table]:
+    head = ("run", "contender", "estimate, own rows", "estimate, all rows")
+    body = [
+        [r.run, r.arm, *map(percent, (r.own, r.all, r.read_out, r.true_lift))] for r in study.rows
     ]
-    rows = [
-        [
-            _label(r["metric"]),
-            percent(r["saved"]),
-            f"{r['variance_ratio']:.3f}",
-            percent(r["mean_lift"], 3),
-            percent(r["true_lift"], 3),
-            f"{r['bias_in_errors']:+.1f}",
-        ]
-        for r in found["cuped"]
+    return [Table((*head, "same buckets in the global worlds", "true effect"), body, text=2)]
+
+
+def _replicate(study: Replicates) -> list[Table]:
+    head = ("run", "contender", "estimate", "95 % interval", "true effect")
+    body = [
+        [r.run, r.arm, percent(r.lift), interval(r.low, r.high), percent(r.true_lift)]
+        for r in study.rows
     ]
-    return head, rows
+    return [Table(head, body, text=2)]
 
 
-def _power(found: dict[str, Any]) -> list[Cells]:
-    head = ["metric", "method", "true lift", "found", "95 % interval", "mean day of the end"]
-    rows = [
-        [
-            _label(r["metric"]),
-            NAMES[r["method"]],
-            percent(r["true_lift"]),
-            *_rate(r),
-            f"{r['mean_day']:.1f}",
-        ]
-        for r in found["rows"]
-    ]
-    return [(head, rows), _cuped(found)]
+_TABLES: dict[type, Callable[[Any], list[Table]]] = {
+    FalsePositives: _false_positives,
+    Power: _power,
+    Coverage: _coverage,
+    Peeking: _peeking,
+    Replicates: _replicate,
+    Biases: _bias,
+}
+
+# -- sentences -------------------------------------------------------------------------------------
 
 
-def _coverage(found: dict[str, Any]) -> list[Cells]:
-    head = [
-        "metric",
-        "method",
-        "true lift",
-        "covers the population's",
-        "95 % interval",
-        "band of chance",
-        "",
-    ]
-    head += ["covers these users'", "rho", "expected"]
-    rows = [
-        [
-            _label(r["metric"]),
-            NAMES[r["method"]],
-            percent(r["true_lift"]),
-            *_rate(r),
-            *_band(r),
-            f"{r['of_these_users']['rate']:.4f}",
-            f"{r['rho']:.2f}",
-            f"{r['expected_of_these_users']:.4f}",
-        ]
-        for r in found["rows"]
-    ]
-    return [(head, rows)]
-
-
-def _peeking(found: dict[str, Any]) -> list[Cells]:
-    head = [
-        "data",
-        "method",
-        "looks' correlation",
-        "effect",
-        "rejected",
-        "95 % interval",
-        "mean day of the end",
-    ]
-    rows = [
-        [
-            r["kind"],
-            NAMES[r["method"]],
-            r["correlation"],
-            "none" if r["effect"] == 0 else "found by .80 at the end",
-            *_rate(r),
-            f"{r['mean_day']:.1f}",
-        ]
-        for r in found["rows"]
-    ]
-    return [(head, rows)]
-
-
-def _bias(found: dict[str, Any]) -> list[Cells]:
-    head = [
-        "run",
-        "contender",
-        "estimate, own rows",
-        "estimate, all rows",
-        "same buckets in the global worlds",
-        "true effect",
-    ]
-    return [
-        (
-            head,
-            [
-                [
-                    r["run"],
-                    r["arm"],
-                    *(percent(r[key]) for key in ("own", "all", "read_out", "true_lift")),
-                ]
-                for r in found["rows"]
-            ],
-        )
-    ]
-
-
-def _replicate(found: dict[str, Any]) -> list[Cells]:
-    head = ["run", "contender", "estimate", "95 % interval", "true effect"]
-    rows = [
-        [
-            r["run"],
-            r["arm"],
-            percent(r["lift"]),
-            f"{percent(r['low'])} to {percent(r['high'])}",
-            percent(r["true_lift"]),
-        ]
-        for r in found["rows"]
-    ]
-    return [(head, rows)]
-
-
-def sentences(found: dict[str, Any]) -> list[str]:
+def sentences(study: Study) -> list[str]:
     """What a study says, in words."""
-    kind = found["study"]
-    if kind == "aa":
-        judged = [row for row in found["rows"] if row["inside"] is not None]
-        outside = [
-            f"{_label(row['metric'])}, {NAMES[row['method']]}"
-            for row in judged
-            if not row["inside"]
-        ]
-        said = (
-            f"all {len(judged)} cells lie"
-            if not outside
-            else f"{len(judged) - len(outside)} of {len(judged)} cells lie"
-        )
-        text = (
-            f"{found['salts']} salts over {found['users']} users and {found['days']} days: {said}"
-            f" in the 99.9 % band of chance (Bonferroni over {found['cells']} cells; the confidence"
-            " sequence has only to stay below)"
-        )
-        return [text + (f"; outside: {'; '.join(outside)}." if outside else ".")]
-    if kind == "power":
+    if isinstance(study, FalsePositives):
+        return [_said_of_false_positives(study)]
+    if isinstance(study, Power):
         return [
-            f"{found['arm']} against {found['control']}, {found['salts']} splits of the same"
-            f" {found['users']} users: the effect is the same in all, what changes is who sees"
-            " what."
+            f"{study.arm} against {study.control}, {study.salts} splits of the same"
+            f" {study.users} users: the effect is the same in all, what changes is who sees what."
         ]
-    if kind == "coverage":
-        judged = found["rows"]
-        missed = sum(not row["inside"] for row in judged)
+    if isinstance(study, Coverage):
+        missed = sum(not row.rate.inside for row in study.rows)
         return [
-            f"{found['replicates']} replicates of {found['users']} fresh users, truth from"
-            f" {found['truth_users']} others: {len(judged) - missed} of {len(judged)} intervals"
-            " cover the population's effect as they say (99.9 % band, Bonferroni)."
+            f"{study.replicates} replicates of {study.users} fresh users, truth from"
+            f" {study.truth_users} others: {len(study.rows) - missed} of {len(study.rows)}"
+            " intervals cover the population's effect as they say (99.9 % band, Bonferroni)."
         ]
-    if kind == "bias":
-        return [_parts(claim, found["primary"]) for claim in found["claims"]]
-    if kind == "replicate":
-        return [_claim(claim, found["primary"]) for claim in found["claims"]]
+    if isinstance(study, Biases):
+        return [_said_of_bias(claim, study.label) for claim in study.claims]
+    if isinstance(study, Replicates):
+        return [_said_of_policy(claim, study.label) for claim in study.claims]
     return [
-        f"{found['runs']} runs, {found['looks']} looks each. 'Measured' takes the looks'"
-        " correlation from the users, 'days' from the calendar."
+        f"{study.runs} runs, {study.looks} looks each. 'Measured' takes the looks' correlation from"
+        " the users, 'days' from the calendar."
     ]
 
 
-def _claim(c: dict[str, Any], primary: str) -> str:
-    about = f"{c['arm']} against {c['control']} on {_label(primary)} over {c['worlds']} worlds"
+def _said_of_false_positives(study: FalsePositives) -> str:
+    judged = [row for row in study.rows if row.rate.inside is not None]
+    outside = [
+        f"{_label(row.metric)}, {METHODS[row.rate.method]}" for row in judged if not row.rate.inside
+    ]
+    said = f"all {len(judged)} cells lie"
+    if outside:
+        said = f"{len(judged) - len(outside)} of {len(judged)} cells lie"
     return (
-        f"{about}: the true effect is {_interval(c['truth'])}, its standard deviation between"
-        f" worlds {percent(c['sd_between_worlds'])}; the estimate's bias is {_interval(c['bias'])},"
-        f" the interval covered in {c['covered']}, the sign was wrong in {c['wrong_sign']}."
+        f"{study.salts} salts over {study.users} users and {study.days} days: {said} in the 99.9 %"
+        f" band of chance (Bonferroni over {study.cells} cells; the confidence sequence has only to"
+        f" stay below){_outside(outside)}."
     )
 
 
-def _interval(x: dict[str, float]) -> str:
-    return f"{percent(x['mean'])} ({percent(x['low'])} to {percent(x['high'])})"
+def _outside(cells: list[str]) -> str:
+    return f"; outside: {'; '.join(cells)}" if cells else ""
 
 
-def _parts(c: dict[str, Any], primary: str) -> str:
-    wrong = c["wrong_sign"]
-    about = f"{c['arm']} against {c['control']} on {_label(primary)} over {c['worlds']} worlds"
+def _said_of_policy(c: PolicyClaim, metric: str) -> str:
     return (
-        f"{about}: the true effect is {_interval(c['truth'])}. Who is in which bucket moves the"
-        f" estimate by {_interval(c['chance'])} (chance). Given the buckets, arms that learn from"
-        f" their own rows miss it by {_interval(c['volume'])} (data volume); learning from all rows"
-        f" adds {_interval(c['sharing'])} (sharing), together {_interval(c['both'])}. The sign was"
-        f" wrong in {wrong['own']} and {wrong['all']}."
+        f"{c.arm} against {c.control} on {metric} over {c.worlds} worlds: the true effect is"
+        f" {_with_interval(c.truth)}, its standard deviation between worlds"
+        f" {percent(c.sd_between_worlds)}; the estimate's bias is {_with_interval(c.bias)}, the"
+        f" interval covered in {c.covered}, the sign was wrong in {c.wrong_sign}."
     )
 
 
-def picture(found: dict[str, Any], path: Path) -> None:
-    """Rates with their intervals, or effects per world."""
-    if found["study"] in ("replicate", "bias"):
-        _worlds_picture(found, path)
-        return
-    rows = found["rows"]
-    groups = list(dict.fromkeys(_group(row) for row in rows))
-    methods = list(dict.fromkeys(row["method"] for row in rows))
-    figure, axis = plt.subplots(figsize=(7.6, 1.6 + 0.55 * len(groups)), layout="constrained")
-    for place, method in enumerate(methods):
-        own = [row for row in rows if row["method"] == method and _drawn(row)]
-        height = [-groups.index(_group(row)) - 0.11 * (place - len(methods) / 2) for row in own]
-        x = [row["rate"] for row in own]
-        spread = [
-            [max(row["rate"] - row["low"], 0) for row in own],
-            [max(row["high"] - row["rate"], 0) for row in own],
-        ]
-        axis.errorbar(
-            x,
-            height,
-            xerr=spread,
-            fmt="o",
-            ms=4,
-            color=HUES[place % len(HUES)],
-            label=NAMES[method],
-        )
-    if found["study"] in ("aa", "peeking"):
-        axis.axvline(0.05, color="black", lw=0.9)
-    if found["study"] == "coverage":
-        axis.axvline(0.95, color="black", lw=0.9)
-    axis.set_yticks(range(0, -len(groups), -1), [_label(str(group)) for group in groups])
-    axis.set_xlabel(
-        {
-            "power": "share of splits that find the effect",
-            "coverage": "share of intervals that cover",
-        }.get(str(found["study"]), "share rejected without an effect")
+def _with_interval(x: WorldMean) -> str:
+    return f"{percent(x.mean)} ({interval(x.low, x.high)})"
+
+
+def _said_of_bias(c: BiasClaim, metric: str) -> str:
+    return (
+        f"{c.arm} against {c.control} on {metric} over {c.worlds} worlds: the true effect is"
+        f" {_with_interval(c.truth)}. Who is in which bucket moves the estimate by"
+        f" {_with_interval(c.chance)} (chance). Given the buckets, arms that learn from their own"
+        f" rows miss it by {_with_interval(c.volume)} (data volume); learning from all rows adds"
+        f" {_with_interval(c.sharing)} (sharing), together {_with_interval(c.both)}. The sign was"
+        f" wrong in {c.wrong_sign.own} and {c.wrong_sign.all}."
     )
-    axis.set_title(title(found))
-    figure.legend(loc="outside lower center", ncols=2, fontsize=9)
-    save(figure, path)
 
 
-def _group(row: dict[str, Any]) -> str:
-    return str(row.get("metric", row.get("kind")))
+# -- pictures --------------------------------------------------------------------------------------
+
+AXES = {
+    "power": "share of splits that find the effect",
+    "coverage": "share of intervals that cover",
+}
+NOMINAL = {"aa": 0.05, "peeking": 0.05, "coverage": 0.95}
 
 
-def _drawn(row: dict[str, Any]) -> bool:
-    return bool(row.get("effect", 0) == 0 and row.get("correlation", "measured") == "measured")
+def _draw_rates(study: Any, path: Path) -> None:
+    """Rates with their intervals, a line per metric or kind of data."""
+    groups = list(dict.fromkeys(_group(row) for row in study.rows))
+    methods = list(dict.fromkeys(row.rate.method for row in study.rows))
+    with figure(path, (7.6, 1.6 + 0.55 * len(groups))) as (made, axis):
+        for place, method in enumerate(methods):
+            own = [row for row in study.rows if row.rate.method == method and _drawn(row)]
+            shift = 0.11 * (place - len(methods) / 2)
+            height = [-groups.index(_group(row)) - shift for row in own]
+            x = [row.rate.rate for row in own]
+            below = [max(row.rate.rate - row.rate.low, 0) for row in own]
+            above = [max(row.rate.high - row.rate.rate, 0) for row in own]
+            looks: dict[str, Any] = {"fmt": "o", "ms": 4, "color": HUES[place % len(HUES)]}
+            axis.errorbar(x, height, xerr=[below, above], label=METHODS[method], **looks)
+        if study.study in NOMINAL:
+            axis.axvline(NOMINAL[study.study], color="black", lw=0.9)
+        axis.set_yticks(range(0, -len(groups), -1), [_label(group) for group in groups])
+        axis.set_xlabel(AXES.get(study.study, "share rejected without an effect"))
+        axis.set_title(TITLES[study.study])
+        made.legend(loc="outside lower center", ncols=2, fontsize=9)
 
 
-def _worlds_picture(found: dict[str, Any], path: Path) -> None:
-    rows = found["rows"]
-    figure, axis = plt.subplots(figsize=(7.2, 1.6 + 0.26 * len(rows)), layout="constrained")
-    arms = list(dict.fromkeys(row["arm"] for row in rows))
-    for y, row in zip(range(0, -len(rows), -1), rows, strict=True):
-        colour = HUES[arms.index(row["arm"]) % len(HUES)]
-        if "low" in row:
-            axis.plot([100 * row["low"], 100 * row["high"]], [y, y], color=colour, lw=2)
-        axis.plot(100 * row.get("lift", row.get("own")), y, "o", color=colour, ms=6)
-        if "all" in row:
-            axis.plot(100 * row["all"], y, "s", mfc="white", mec=colour, ms=6)
-        if row["true_lift"] is not None:
-            axis.plot(100 * row["true_lift"], y, "D", mfc="white", mec="black", ms=6)
-    axis.axvline(0, color="black", lw=0.9)
-    axis.set_yticks(
-        range(0, -len(rows), -1), [f"{row['run']} {row['arm']}" for row in rows], fontsize=8
-    )
-    more = "; squares: learning from all rows" if found["study"] == "bias" else ""
-    axis.set_xlabel(f"lift on {_label(found['primary'])} [%]; diamonds: the true effect{more}")
-    axis.set_title(title(found))
-    save(figure, path)
+def _group(row: Any) -> str:
+    return str(row.kind if isinstance(row, PeekingRate) else row.metric)
+
+
+def _drawn(row: Any) -> bool:
+    return not isinstance(row, PeekingRate) or (row.effect == 0 and row.correlation == "measured")
+
+
+def _draw_worlds(study: Replicates | Biases, path: Path) -> None:
+    """Effects per world, and what is true in it."""
+    rows: list[Any] = list(study.rows)
+    arms = list(dict.fromkeys(row.arm for row in rows))
+    places = range(0, -len(rows), -1)
+    with figure(path, (7.2, 1.6 + 0.26 * len(rows))) as (_, axis):
+        for y, row in zip(places, rows, strict=True):
+            colour = HUES[arms.index(row.arm) % len(HUES)]
+            if isinstance(row, WorldBias):
+                axis.plot(100 * row.own, y, "o", color=colour, ms=6)
+                axis.plot(100 * row.all, y, "s", mfc="white", mec=colour, ms=6)
+            else:
+                axis.plot([100 * row.low, 100 * row.high], [y, y], color=colour, lw=2)
+                axis.plot(100 * row.lift, y, "o", color=colour, ms=6)
+            if row.true_lift is not None:
+                axis.plot(100 * row.true_lift, y, "D", mfc="white", mec="black", ms=6)
+        axis.axvline(0, color="black", lw=0.9)
+        axis.set_yticks(places, [f"{row.run} {row.arm}" for row in rows], fontsize=8)
+        more = "; squares: learning from all rows" if isinstance(study, Biases) else ""
+        axis.set_xlabel(f"lift on {study.label} [%]; diamonds: the true effect{more}")
+        axis.set_title(TITLES[study.study])

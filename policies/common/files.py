@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from policies.common.errors import InputError
+from policies.common.tables import plain
 
 
 def save_arrays(
@@ -62,9 +63,7 @@ def save_json(path: Path, content: Any) -> None:
     """JSON, atomically; numpy scalars and paths are made plain, what is not finite becomes null."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(path.suffix + ".part")
-    beside.write_text(
-        json.dumps(_finite(content), indent=1, default=_plain) + "\n", encoding="utf-8"
-    )
+    beside.write_text(json.dumps(plain(content), indent=1, default=_path) + "\n", encoding="utf-8")
     beside.replace(path)
 
 
@@ -94,20 +93,7 @@ def reading(path: Path, advice: str) -> Iterator[None]:
         ) from None
 
 
-def _finite(value: Any) -> Any:
-    """NaN and infinities as None, however deep: they are no JSON."""
-    if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
-    if isinstance(value, float | np.floating) and not np.isfinite(value):
-        return None
-    return value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
+def _path(value: Any) -> str:
     if isinstance(value, Path):
         return str(value)
     raise TypeError(f"cannot store {type(value).__name__}")

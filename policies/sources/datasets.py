@@ -2,6 +2,7 @@
 table.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,9 +63,7 @@ def load(
         data = from_table(Path(spec), columns, click_threshold)
     levels = {"random_click_rate": generic_level(data), **data.calibration}
     levels |= given_levels(calibration or {})
-    data.calibration.clear()
-    data.calibration.update(levels)
-    return data
+    return replace(data, calibration=levels)
 
 
 def kuairand(folder: Path, click_threshold: float | None = None) -> Dataset:

@@ -1,17 +1,14 @@
-"""The upper reference for the expected clicks of one page: it knows the users."""
+"""The upper reference for the expected clicks of one page: it asks for the truth."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
-from policies.base import Requests, Slates
+from policies.base import Requests, Slates, Truth
 from policies.catalogue import Catalogue
 from policies.draws import Draws
 from policies.log import Impressions
 from policies.ranking import mask_scores, top_k
-
-if TYPE_CHECKING:
-    from simulator.engine.world import World
 
 
 class Oracle:
@@ -26,7 +23,10 @@ class Oracle:
     history_of: Literal["impressions", "clicks"] = "impressions"
 
     def __init__(self) -> None:
-        self.world: World | None = None
+        self._truth: Truth | None = None
+
+    def see_truth(self, truth: Truth) -> None:
+        self._truth = truth
 
     def fit(self, log: Impressions, catalogue: Catalogue, rng: np.random.Generator) -> None:
         pass
@@ -35,10 +35,9 @@ class Oracle:
         pass
 
     def recommend(self, requests: Requests, slate_size: int, draws: Draws) -> Slates:
-        if self.world is None:
-            raise RuntimeError("the oracle serves inside a world only")
-        users = self.world.place_of(requests.users)
-        scores = self.world.model.click_probability(self.world.state, users, requests.now)
+        if self._truth is None:
+            raise RuntimeError("the oracle serves inside a simulation only: see_truth comes first")
+        scores = self._truth.click_probability(requests.users, requests.now)
         slates = top_k(mask_scores(scores, requests), slate_size)
         return Slates(slates, np.ones(slates.shape, np.float32))
 

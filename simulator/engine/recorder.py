@@ -4,6 +4,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -29,20 +30,55 @@ class Part:
     rows: int
 
 
+class Sink(Protocol):
+    """Where the engine's rows go, and where retraining reads them.
+
+    Attributes:
+        truth: whether appeal and true click probability are wanted.
+        counterfactual: whether the slates that other arms would have shown are wanted.
+    """
+
+    truth: bool
+    counterfactual: bool
+
+    def add(self, bucket: str, round_: int, columns: dict[str, np.ndarray]) -> None:
+        """Rows of one page of a wave, column by column."""
+        ...
+
+    def flush(self) -> None:
+        """Nothing is left waiting."""
+        ...
+
+    def rows(self, buckets: dict[str, int], start: float, end: float) -> Impressions:
+        """What was added for these buckets with start <= time < end, in canonical order.
+
+        Args:
+            buckets: name -> code to write into the `bucket` column.
+        """
+        ...
+
+
 class Recorder:
     """Writes what the engine saw; hands back rows of the past.
 
     Args:
         folder: of the impressions; made at the first flush.
         truth_folder: of the true probabilities, or None not to write them.
-        shadow_folder: of what other arms would have shown, columns `would ARM`; or None not to
-            write them.
+        counterfactual_folder: of what other arms would have shown, columns `would ARM`; or None.
+        shared: a recorder whose warm-up this world shares: its rows are read and never written.
     """
 
     def __init__(
-        self, folder: Path, truth_folder: Path | None = None, shadow_folder: Path | None = None
+        self,
+        folder: Path,
+        truth_folder: Path | None = None,
+        counterfactual_folder: Path | None = None,
+        shared: "Recorder | None" = None,
     ):
-        self.folder, self.truth_folder, self.shadow_folder = folder, truth_folder, shadow_folder
+        self.folder, self.truth_folder = folder, truth_folder
+        self.counterfactual_folder, self.shared = counterfactual_folder, shared
+        self.truth = truth_folder is not None
+        self.counterfactual = counterfactual_folder is not None
         self.parts: list[Part] = []
         self._waiting: dict[tuple[str, int], list[dict[str, np.ndarray]]] = {}
         self._rows = 0
@@ -79,10 +115,11 @@ class Recorder:
             keys = ("time", "user", "session", "page", "slot", "item", "appeal", "probability")
             _write_table(pa.table({key: columns[key] for key in keys}), self.truth_folder / name)
         would = [key for key in columns if key.startswith(WOULD)]
-        if self.shadow_folder is not None and would:
+        if self.counterfactual_folder is not None and would:
             shown = ("time", "user", "session", "page", "slot", "item", "clicked", "propensity")
             _write_table(
-                pa.table({key: columns[key] for key in (*shown, *would)}), self.shadow_folder / name
+                pa.table({key: columns[key] for key in (*shown, *would)}),
+                self.counterfactual_folder / name,
             )
         time = columns["time"]
         self.parts.append(
@@ -96,17 +133,26 @@ class Recorder:
             buckets: name -> code to write into the `bucket` column.
         """
         self.flush()
-        found = []
-        for part in self.parts:
-            if part.bucket in buckets and part.last >= start and part.first < end:
-                table = pq.read_table(self.folder / part.name, partitioning=None)
-                columns = {name: table[name].to_numpy() for name in _WRITTEN}
-                inside = (columns["time"] >= start) & (columns["time"] < end)
-                columns = {name: value[inside] for name, value in columns.items()}
-                n = int(inside.sum())
-                codes = np.full(n, buckets[part.bucket])
-                found.append(Impressions.of(bucket=codes, round=np.full(n, part.round), **columns))
-        return Impressions.concat(found).sorted()
+        sources = [(self.folder, part) for part in self.parts]
+        if self.shared is not None:
+            before = [part for part in self.shared.parts if part.bucket == WARMUP]
+            sources = [(self.shared.folder, part) for part in before] + sources
+        read = [
+            self._read(folder / part.name, part, buckets[part.bucket], start, end)
+            for folder, part in sources
+            if part.bucket in buckets and part.last >= start and part.first < end
+        ]
+        return Impressions.concat(read).sorted()
+
+    @staticmethod
+    def _read(path: Path, part: Part, code: int, start: float, end: float) -> Impressions:
+        """The rows of one part between two times."""
+        table = pq.read_table(path, partitioning=None)
+        columns = {name: table[name].to_numpy() for name in _WRITTEN}
+        inside = (columns["time"] >= start) & (columns["time"] < end)
+        columns = {name: value[inside] for name, value in columns.items()}
+        n = int(inside.sum())
+        return Impressions.of(bucket=np.full(n, code), round=np.full(n, part.round), **columns)
 
     def keep_only(self, parts: list[Part], buckets: list[str]) -> None:
         """Goes back to these parts: deletes every other file of these buckets, after an
@@ -119,7 +165,7 @@ class Recorder:
         if gone := [part.name for part in parts if not (self.folder / part.name).is_file()]:
             raise FileNotFoundError(f"{len(gone)} files of impressions are gone, such as {gone[0]}")
         kept = {part.name for part in parts}
-        for folder in (self.folder, self.truth_folder, self.shadow_folder):
+        for folder in (self.folder, self.truth_folder, self.counterfactual_folder):
             if folder is None:
                 continue
             for bucket in buckets:

@@ -13,15 +13,14 @@ from typing import Any
 import numpy as np
 import simpy
 
-from policies.base import BY_LOG, BY_OTHER, BY_SELF, Policy, Requests
+from policies.base import BY_LOG, BY_OTHER, BY_SELF, NeedsTruth, Policy, Requests, Slates
 from policies.catalogue import Catalogue
 from policies.common.errors import InputError
 from policies.draws import Draws, generator, key_of
 from policies.registry import base_name, make
 from policies.testing import PolicyError, check_slates
 from simulator.engine.histories import Histories
-from simulator.engine.oracle import Oracle
-from simulator.engine.recorder import WARMUP, WOULD, Recorder
+from simulator.engine.recorder import WARMUP, WOULD, Sink
 from simulator.settings import Experiment
 from simulator.users.choice_model import DAY, ChoiceModel
 from simulator.users.state import Feedback, State
@@ -45,17 +44,45 @@ class Arm:
         return WARMUP if self.code < 0 else self.name
 
 
+@dataclass(frozen=True, slots=True)
+class Wave:
+    """Users who ask for a page together, all on the same page of their visit; (B,) each.
+
+    Attributes:
+        users: places in the world's arrays. session, pages: numbers. now: s. draws: of these users.
+    """
+
+    users: np.ndarray
+    session: np.ndarray
+    pages: np.ndarray
+    now: np.ndarray
+    draws: Draws
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What the engine calls on its way; the engine itself knows no statistics and no screen.
+
+    Attributes:
+        page: called with the time up to which users are served, and the pages served so far.
+        checkpoint: called with the world and the number of the round, before it retrains.
+        look: called at the end of each day of the test with the number of days; True ends the test.
+    """
+
+    page: Callable[[float, int], None] | None = None
+    checkpoint: Callable[["World", int], None] | None = None
+    look: Callable[[int], bool] | None = None
+
+
 @dataclass
 class World:
-    """A population, its minds and histories, and who serves it.
+    """A population, its state and histories, who serves it, and where its rows go.
 
     Attributes:
         ids: (n,) user ids; place i of every other array belongs to user ids[i].
         bucket: (n,) int16 code of the arm that serves each user, -1 for nobody.
         due: (n,) float64 s, next visit. sessions: (n,) int32, visits so far.
-        on_look: called at the end of each day of the test with the number of days; True ends the
-            test.
-        stopped_day: the day that ended it, None where it ran as planned.
+        stopped_day: the day on which a look ended the test, None where it ran as planned.
     """
 
     name: str
@@ -69,11 +96,9 @@ class World:
     histories: Histories
     due: np.ndarray
     sessions: np.ndarray
-    recorder: Recorder
+    sink: Sink
+    hooks: Hooks = Hooks()
     pages_served: int = 0
-    on_page: Callable[[float, int], None] | None = None
-    on_checkpoint: Callable[["World", int], None] | None = None
-    on_look: Callable[[int], bool] | None = None
     stopped_day: int | None = None
 
     def __post_init__(self) -> None:
@@ -81,9 +106,17 @@ class World:
         self._order = np.argsort(self.ids)
         self._available = self.catalogue.available(0.0)
         self._no_exclude = np.zeros((len(self.ids), 0), np.int32)
+        self.hand_truth()
+
+    def hand_truth(self) -> None:
+        """Gives the truth to the policies that ask for it: whoever made them anew calls this."""
         for arm in self.arms:
-            if isinstance(arm.policy, Oracle):
-                arm.policy.world = self
+            if isinstance(arm.policy, NeedsTruth):
+                arm.policy.see_truth(self)
+
+    def click_probability(self, users: np.ndarray, now: np.ndarray) -> np.ndarray:
+        """(B, N + 1) float32 true chance of a click of these user ids (`policies.base.Truth`)."""
+        return self.model.click_probability(self.state, self.place_of(users), now)
 
     def place_of(self, users: np.ndarray) -> np.ndarray:
         """(B,) where these user ids stand in the arrays."""
@@ -104,9 +137,9 @@ class World:
         env.process(self._serving(env, end))
         if start >= 0 and self.experiment.rounds > 1 and self.experiment.learn_from != "none":
             env.process(self._rounds(env, first_round))
-        env.run(until=end if self.on_look is None else env.process(self._looking(env, end)))
+        env.run(until=end if self.hooks.look is None else env.process(self._looking(env, end)))
         self._serve_all(env.now)
-        self.recorder.flush()
+        self.sink.flush()
 
     def _serving(self, env: simpy.Environment, end: float) -> Generator[Any, Any, None]:
         while env.now < end:
@@ -124,15 +157,16 @@ class World:
 
     def _looking(self, env: simpy.Environment, end: float) -> Generator[Any, Any, None]:
         """A look at the end of every day but the last; ends with the test."""
-        assert self.on_look is not None
+        look = self.hooks.look
+        assert look is not None
         while env.now < end:
             day = int(env.now // DAY) + 1
             yield env.timeout(min(day * DAY, end) - env.now)
             if env.now >= end:
                 return
             self._serve_all(env.now)
-            self.recorder.flush()
-            if self.on_look(day):
+            self.sink.flush()
+            if look(day):
                 self.stopped_day = day
                 return
 
@@ -145,21 +179,20 @@ class World:
             cut = number * length
             yield env.timeout(max(cut - env.now, 0.0))
             self._serve_all(cut)
-            if self.on_checkpoint is not None:
-                self.recorder.flush()
-                self.on_checkpoint(self, number)
+            if self.hooks.checkpoint is not None:
+                self.sink.flush()
+                self.hooks.checkpoint(self, number)
             trained = [self._retrained(arm, number, cut) for arm in self.arms]
             yield env.timeout(self.experiment.training_delay_hours * 3600)
             self._serve_all(env.now)
             for arm, policy in zip(self.arms, trained, strict=True):
                 arm.policy, arm.round, arm.unchecked = policy, number, True
+            self.hand_truth()
 
     def _retrained(self, arm: Arm, number: int, cut: float) -> Policy:
         """A copy of the arm's policy that has learned from the rows since the last time, none of
         them after the cut.
         """
-        if isinstance(arm.policy, Oracle):
-            return arm.policy
         e = self.experiment
         since = (number - 1) * e.round_seconds if number > 1 else -np.inf
         readable = {arm.bucket: BY_SELF}
@@ -167,7 +200,7 @@ class World:
             readable = {other.bucket: BY_SELF if other is arm else BY_OTHER for other in self.arms}
         if number == 1:
             readable[WARMUP] = BY_LOG
-        rows = self.recorder.rows(readable, since, cut)
+        rows = self.sink.rows(readable, since, cut)
         settings = e.settings_for(arm.name)
         policy = make(base_name(arm.name), settings)
         policy.restore(arm.policy.state())
@@ -183,8 +216,8 @@ class World:
     def _serve_all(self, until: float) -> None:
         for arm in self.arms:
             self._serve(arm, until)
-        if self.on_page is not None:
-            self.on_page(until, self.pages_served)
+        if self.hooks.page is not None:
+            self.hooks.page(until, self.pages_served)
 
     def _serve(self, arm: Arm, until: float) -> None:
         """All visits of this bucket that begin before `until`; a user may visit more than once."""
@@ -197,8 +230,8 @@ class World:
                 return
             for begin in range(0, len(due), WAVE):
                 self._visits(arm, due[begin : begin + WAVE])
-                if self.on_page is not None:
-                    self.on_page(until, self.pages_served)
+                if self.hooks.page is not None:
+                    self.hooks.page(until, self.pages_served)
 
     def _visits(self, arm: Arm, who: np.ndarray) -> None:
         """One visit of each of these users, page by page until the last one has left."""
@@ -207,7 +240,9 @@ class World:
         live = np.arange(len(who))
         for page in range(self.experiment.max_pages):
             users = who[live]
-            feedback = self._page(arm, users, session[live], page, now[live])
+            pages = np.full(len(users), page, np.int16)
+            draws = Draws(self._key, self.ids[users], session[live], pages)
+            feedback = self._page(arm, Wave(users, session[live], pages, now[live], draws))
             now[live] += feedback.seconds
             live = live[feedback.stays]
             if not len(live):
@@ -216,82 +251,65 @@ class World:
         self.due[who] = self.model.next_visit(self.state, who, now, draws)
         self.sessions[who] += 1
 
-    def _page(
-        self, arm: Arm, users: np.ndarray, session: np.ndarray, page: int, now: np.ndarray
-    ) -> Feedback:
-        pages = np.full(len(users), page, np.int16)
-        draws = Draws(self._key, self.ids[users], session, pages)
-        requests = self._requests(arm, users, session, pages, now)
+    def _page(self, arm: Arm, wave: Wave) -> Feedback:
+        """One page for these users: slates, answers, histories, rows."""
         size = self.experiment.slate_size
-        slates = arm.policy.recommend(requests, size, draws.derived("policy"))
+        requests = self._requests(arm, wave)
+        slates = arm.policy.recommend(requests, size, wave.draws.derived("policy"))
         try:
             check_slates(slates, requests, size, excluded=arm.unchecked)
         except PolicyError as error:
             raise InputError(f"policy '{arm.name}' breaks the contract: {error}") from None
         arm.unchecked = False
-        items = slates.items
-        # A policy that shows one slate for sure says nothing of any other.
-        random = slates.propensity is not None and bool((slates.propensity < 1).any())
-        would = self._would(arm, users, session, pages, now, draws) if random else {}
-        feedback = self.model.respond(self.state, users, items, pages, now, draws)
-        self.histories.record(users, items, feedback.clicked, arm.code + 1, now, session, pages)
-        self._record(arm, requests, items, slates.propensity, feedback, would)
+        others = self._counterfactual(arm, wave, slates)
+        users, items = wave.users, slates.items
+        feedback = self.model.respond(self.state, users, items, wave.pages, wave.now, wave.draws)
+        self.histories.record(
+            users, items, feedback.clicked, arm.code + 1, wave.now, wave.session, wave.pages
+        )
+        self._record(arm, requests, slates, feedback, others)
         self.pages_served += len(users)
         return feedback
 
-    def _would(
-        self,
-        arm: Arm,
-        users: np.ndarray,
-        session: np.ndarray,
-        pages: np.ndarray,
-        now: np.ndarray,
-        draws: Draws,
-    ) -> dict[str, np.ndarray]:
-        """Contender -> (B, K) the slates that it would have shown in this arm's place; by draws
-        that are not this arm's.
+    def _counterfactual(self, arm: Arm, wave: Wave, slates: Slates) -> dict[str, np.ndarray]:
+        """Contender -> (B, K) the slates that it would have shown in this arm's place.
+
+        By draws that are not this arm's; {} unless the sink wants them and this arm is a logger: it
+        shows at random, with probabilities that it states, and without the truth.
         """
-        if self.recorder.shadow_folder is None:
+        if not self.sink.counterfactual or slates.propensity is None:
             return {}
-        others = [
-            other
-            for other in self.arms
-            if other is not arm and other.name in self.experiment.contenders
-        ]
+        # A policy that shows one slate for sure says nothing of any other.
+        if isinstance(arm.policy, NeedsTruth) or not (slates.propensity < 1).any():
+            return {}
         size = self.experiment.slate_size
+        others = [other for other in self.arms if other is not arm]
         return {
-            other.name: (
-                other.policy.recommend(
-                    self._requests(other, users, session, pages, now),
-                    size,
-                    draws.derived(f"would {other.name}"),
-                ).items
-            )
+            other.name: other.policy.recommend(
+                self._requests(other, wave), size, wave.draws.derived(f"would {other.name}")
+            ).items
             for other in others
+            if other.name in self.experiment.contenders
         }
 
-    def _requests(
-        self, arm: Arm, users: np.ndarray, session: np.ndarray, pages: np.ndarray, now: np.ndarray
-    ) -> Requests:
-        """What the policy is told: nothing of the users' minds."""
-        ring = (
-            self.histories.clicks
-            if arm.policy.history_of == "clicks"
-            else self.histories.impressions
-        )
-        at, there = ring.last(users, arm.policy.history_length)
+    def _requests(self, arm: Arm, wave: Wave) -> Requests:
+        """What the policy is told: nothing of the users' state."""
+        users, length = wave.users, arm.policy.history_length
+        clicks_alone = arm.policy.history_of == "clicks"
+        ring = self.histories.clicks if clicks_alone else self.histories.impressions
+        at, there = ring.last(users, length)
         by = ring.by[at]
         said = np.where(by == 0, BY_LOG, np.where(by == arm.code + 1, BY_SELF, BY_OTHER))
-        here = there & (ring.session[at] == session[:, None])
+        here = there & (ring.session[at] == wave.session[:, None])
         return Requests(
             users=self.ids[users],
-            sessions=session,
-            pages=pages,
-            now=now,
+            sessions=wave.session,
+            pages=wave.pages,
+            now=wave.now,
             items=np.where(there, ring.items[at], 0),
             feedback=np.where(there, ring.feedback[at], np.float32(0)),
             said=np.where(there, said, 0).astype(np.int8),
-            ages=np.where(there, now[:, None] - ring.time[at], 0).astype(np.float32),
+            ages=np.where(there, wave.now[:, None] - ring.time[at], 0).astype(np.float32),
             turns=np.where(here, ring.page[at], np.int16(-1)),
             exclude=self._no_exclude[users] if arm.repeats else self.histories.seen[users],
             available=self._available,
@@ -301,30 +319,30 @@ class World:
         self,
         arm: Arm,
         requests: Requests,
-        items: np.ndarray,
-        propensity: np.ndarray | None,
+        slates: Slates,
         feedback: Feedback,
-        would: dict[str, np.ndarray],
+        others: dict[str, np.ndarray],
     ) -> None:
-        b, k = items.shape
+        """The page as columns, handed to the sink."""
+        b, k = slates.items.shape
+        stated = slates.propensity
+        unknown = np.full(b * k, np.nan, np.float32)
         columns = {
             "time": np.repeat(requests.now, k),
             "user": np.repeat(requests.users, k),
             "session": np.repeat(requests.sessions, k),
             "page": np.repeat(requests.pages, k),
             "slot": np.tile(np.arange(k, dtype=np.int8), b),
-            "item": items.ravel(),
-            "propensity": (
-                np.full(b * k, np.nan, np.float32) if propensity is None else propensity.ravel()
-            ),
+            "item": slates.items.ravel(),
+            "propensity": unknown if stated is None else stated.ravel(),
             "clicked": feedback.clicked.ravel(),
             "watched": feedback.watched.ravel(),
             "long_view": feedback.long_view.ravel(),
             "liked": feedback.liked.ravel(),
             "hated": feedback.hated.ravel(),
         }
-        columns |= {WOULD + name: slate.ravel() for name, slate in would.items()}
-        if self.recorder.truth_folder is not None:
+        columns |= {WOULD + name: items.ravel() for name, items in others.items()}
+        if self.sink.truth:
             columns["appeal"] = feedback.appeal.ravel()
             columns["probability"] = feedback.probability.ravel()
-        self.recorder.add(arm.bucket, arm.round if arm.code >= 0 else -1, columns)
+        self.sink.add(arm.bucket, arm.round if arm.code >= 0 else -1, columns)

@@ -232,10 +232,10 @@ def load_world(seed: int = 0, p: WorldParameters | None = None) -> tuple[Dataset
             histories=Histories.of(p.users, 0, 0, e.repeat_after),
             due=model.first_visit(ids, start, Draws(key_of("world", seed, "first"), ids, ids * 0)),
             sessions=np.zeros(p.users, np.int32),
-            recorder=Recorder(Path(folder)),
+            sink=Recorder(Path(folder)),
         )
         world.run(start, 0.0)
-        log = world.recorder.rows({WARMUP: -1}, -np.inf, 0.0)
+        log = world.sink.rows({WARMUP: -1}, -np.inf, 0.0)
     data = Dataset(
         log=log,
         catalogue=catalogue,

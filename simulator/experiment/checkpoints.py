@@ -4,19 +4,18 @@ from dataclasses import asdict
 
 from policies.common.files import load_arrays, save_arrays, save_json
 from simulator.engine.histories import Ring
-from simulator.engine.oracle import Oracle
-from simulator.engine.recorder import Part
+from simulator.engine.recorder import Part, Recorder
 from simulator.engine.world import World
 from simulator.experiment.run_folder import RunFolder
 from simulator.users.state import State
 
 
-# -- checkpoints -----------------------------------------------------------------------------------
 def save_world(world: World, next_round: int, run: RunFolder) -> None:
     """Everything that a world needs to go on, at a moment at which nobody is in the middle of a
     visit.
     """
-    world.recorder.flush()
+    recorder = recorder_of(world)
+    recorder.flush()
     arrays = {f"state.{name}": getattr(world.state, name) for name in State.__slots__}
     for kind in ("impressions", "clicks"):
         ring = getattr(world.histories, kind)
@@ -34,7 +33,7 @@ def save_world(world: World, next_round: int, run: RunFolder) -> None:
         "next_round": next_round,
         "rounds": [arm.round for arm in world.arms],
         "pages": world.pages_served,
-        "parts": [asdict(part) for part in world.recorder.parts],
+        "parts": [asdict(part) for part in recorder.parts],
     }
     save_json(run.checkpoint(world.name).with_suffix(".json"), about)
 
@@ -60,9 +59,15 @@ def restore_world(world: World, run: RunFolder, about: dict) -> None:
             for name, value in arrays.items()
             if name.startswith(prefix)
         }
-        if not isinstance(arm.policy, Oracle):
-            arm.policy.restore(state)
+        arm.policy.restore(state)
+    world.hand_truth()
     world.pages_served = about["pages"]
-    world.recorder.keep_only(
+    recorder_of(world).keep_only(
         [Part(**part) for part in about["parts"]], [arm.bucket for arm in world.arms]
     )
+
+
+def recorder_of(world: World) -> Recorder:
+    """Where the world of an experiment writes: a run folder, which can be gone on with."""
+    assert isinstance(world.sink, Recorder)
+    return world.sink

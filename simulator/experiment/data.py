@@ -29,7 +29,7 @@ def load_data(e: Experiment) -> Dataset:
         if not seed.isdigit():
             raise InputError(f"--log '{e.log}': wanted world: or world:SEED, such as world:7")
         data = load_world(int(seed))[0]
-        data.calibration.update(given_levels(levels))
+        data = replace(data, calibration={**data.calibration, **given_levels(levels)})
     else:
         data = load(e.log, e.columns, e.click_threshold, levels)
     available = int(data.catalogue.available(0.0).sum())

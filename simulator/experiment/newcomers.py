@@ -32,7 +32,7 @@ def rates(e: Experiment, model: ChoiceModel) -> dict[str, float]:
     return {name: fitted[name] if (given := getattr(e, name)) is None else given for name in NAMES}
 
 
-def told(e: Experiment, model: ChoiceModel) -> str:
+def population_note(e: Experiment, model: ChoiceModel) -> str:
     """The population in words."""
     share = rates(e, model)
     new, born, gone = (

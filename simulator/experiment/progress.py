@@ -4,10 +4,10 @@ import sys
 import time
 from types import TracebackType
 
+from rich import progress as bars
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    Progress,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
@@ -17,20 +17,20 @@ from rich.progress import (
 from simulator.users.choice_model import DAY
 
 
-class Show:
+class Progress:
     """A progress bar on a terminal, one line a world and a day elsewhere; silent when asked."""
 
     def __init__(self, quiet: bool = False):
         self.quiet = quiet
         self.console = Console(stderr=True)
         self.live = self.console.is_terminal and not quiet
-        self._bar: Progress | None = None
+        self._bar: bars.Progress | None = None
         self._task: TaskID | None = None
         self._name, self._began, self._pages, self._printed = "", 0.0, 0, -1
 
-    def __enter__(self) -> "Show":
+    def __enter__(self) -> "Progress":
         if self.live:
-            self._bar = Progress(
+            self._bar = bars.Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
                 TextColumn("{task.fields[note]}"),

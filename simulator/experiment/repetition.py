@@ -8,21 +8,23 @@ seeing few of them. No longer test and no larger bucket makes the first one smal
 all` repeats it before users of another make.
 """
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 from scipy.special import expit, logit
 
-from analysis.studies.repeated import markdown, summed_up
+from analysis.studies.over_users import MODELS, OverUsers, over_users, write_summary
 from policies.common.errors import InputError
-from policies.common.files import save_json
+from policies.common.files import reading, save_json
+from policies.common.terminal import to_stderr
 from policies.common.threads import with_threads
 from policies.draws import generator
 from simulator.experiment.data import load_data
+from simulator.experiment.simulate import begin_or_resume
 from simulator.fitting.alternatives import (
     KINDS,
     MATRIX_FILLED,
@@ -32,97 +34,77 @@ from simulator.fitting.alternatives import (
 )
 from simulator.fitting.calibration import settle
 from simulator.fitting.fit_users import fit, fit_users
-from simulator.settings import Experiment
+from simulator.settings import Experiment, from_dict
 from simulator.users.choice_model import ChoiceModel, Number
 from simulator.users.storage import about_users, save_users
 
 SUMMARY = "summary.json"
 
 
-class Outcome(Protocol):
-    """What a run gives back."""
-
-    @property
-    def results(self) -> dict[str, Any]: ...
-
-
-Run = Callable[..., Outcome]
-
-
-def run_worlds(
-    e: Experiment, n: int, out: Path, run: Run, quiet: bool, say: Callable[[str], None]
-) -> dict[str, Any]:
-    """Fits once, draws n worlds, runs the experiment in each (going on where it was interrupted),
-    and sums up.
+def repeat(experiment: Experiment, worlds: int | None, out: Path, quiet: bool) -> OverUsers:
+    """Makes users, runs the experiment before each kind of them, and sums up.
 
     Args:
-        run: as `simulator.simulate`.
+        worlds: how many draws of plausible users, all from one fit; None = one of every user model.
+        out: folder of the runs; what is there is gone on with.
     """
-    if n < 2:
-        raise InputError(f"--worlds must be at least 2, not {n}; leave it out for one world")
-    return _repeated(
-        e, [f"world-{k:02d}" for k in range(n)], "worlds", _draw_users, out, run, quiet, say
-    )
+    if worlds is None:
+        kinds = list(KINDS)
+        # Policies learn from the same part of a matrix under all models.
+        if observed_share(load_data(experiment)) >= MATRIX_FILLED:
+            kinds.append("matrix")
+            if experiment.policy_share is None:
+                experiment = replace(experiment, policy_share=MATRIX_SHARE)
+        return _repeated(experiment, kinds, MODELS, _fit_users, out, quiet)
+    if worlds < 2:
+        raise InputError(f"--worlds must be at least 2, not {worlds}; leave it out for one world")
+    names = [f"world-{k:02d}" for k in range(worlds)]
+    return _repeated(experiment, names, "worlds", _draw_users, out, quiet)
 
 
-def run_models(
-    e: Experiment, out: Path, run: Run, quiet: bool, say: Callable[[str], None]
-) -> dict[str, Any]:
-    """The experiment before users of every make: does the verdict stand?"""
-    kinds = list(KINDS)
-    # policies learn from the same part of it under all models
-    if observed_share(load_data(e)) >= MATRIX_FILLED:
-        kinds.append("matrix")
-        e = replace(e, policy_share=MATRIX_SHARE if e.policy_share is None else e.policy_share)
-    return _repeated(e, kinds, "user models", _fit_users, out, run, quiet, say)
+def is_repetition(folder: str | Path) -> bool:
+    return (Path(folder) / SUMMARY).exists()
+
+
+def resume_repetition(folder: Path, quiet: bool) -> OverUsers:
+    """Goes on with what `repeat` began."""
+    with reading(folder / SUMMARY, "start again in another folder"):
+        stored = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        experiment = from_dict(stored["experiment"])
+        worlds = len(stored["names"]) if stored["over"] == "worlds" else None
+    return repeat(experiment, worlds, folder, quiet)
 
 
 def _repeated(
-    e: Experiment,
-    names: list[str],
-    what: str,
-    make: "Make",
-    out: Path,
-    run: Run,
-    quiet: bool,
-    say: Callable[[str], None],
-) -> dict[str, Any]:
-    if e.users_from is not None:
-        raise InputError(f"repeating over {what} makes users of its own; leave out --users-from")
-    if all(arm == e.control_arm for arm in e.contenders):
+    experiment: Experiment, names: list[str], over: str, make: "Make", out: Path, quiet: bool
+) -> OverUsers:
+    if experiment.users_from is not None:
+        raise InputError(f"repeating over {over} makes users of its own; leave out --users-from")
+    contenders, control = experiment.contenders, experiment.control_arm
+    if all(arm == control for arm in contenders):
         raise InputError(
-            f"nothing to compare over {what}: name two contenders, such as sasrec,popularity"
+            f"nothing to compare over {over}: name two contenders, such as sasrec,popularity"
         )
-    about = {"over": what, "names": names, "experiment": e.as_dict()}
+    about = {"over": over, "names": names, "experiment": experiment.as_dict()}
     new = not out.exists()
     # first of all: --resume knows the folder by it
     save_json(out / SUMMARY, {**about, "status": "incomplete"})
+    say = to_stderr(quiet)
     if not (out / "users" / names[-1] / "parameters.json").exists():
         try:
-            with_threads(e.threads, lambda: make(e, names, out, say))
+            with_threads(experiment.threads, lambda: make(experiment, names, out, say))
         except BaseException:
             if new:  # nothing worth going on with
                 shutil.rmtree(out, ignore_errors=True)
             raise
-    found = []
+    reports = []
     for name in names:
-        folder = out / name
-        say(f"{what}: {name}")
-        if (folder / "manifest.json").exists():
-            outcome = run(resume=str(folder), quiet=quiet)
-        else:
-            here = replace(
-                e, users_from=str(out / "users" / name), calibrate=None, user_model="factors"
-            )
-            outcome = run(here, out=str(folder), quiet=quiet)
-        found.append(outcome.results)
-    summary = {
-        **about,
-        "status": "complete",
-        **summed_up(found, names, list(e.contenders), e.control_arm, e.primary),
-    }
-    save_json(out / SUMMARY, summary)
-    (out / "summary.md").write_text("\n".join(markdown(summary)), encoding="utf-8")
+        say(f"{over}: {name}")
+        users = str(out / "users" / name)
+        here = replace(experiment, users_from=users, calibrate=None, user_model="factors")
+        reports.append(begin_or_resume(here, out / name, quiet).report)
+    summary = over_users(over, names, reports)
+    write_summary(summary, about, out)
     return summary
 
 

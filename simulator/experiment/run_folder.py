@@ -97,6 +97,7 @@ class RunFolder:
             "experiment": e.as_dict(),
             "control": e.control_arm,
             "contenders": list(e.contenders),
+            "references": e.references,
             "versions": _versions(),
             "stages": [],
         }

@@ -1,50 +1,52 @@
-"""One experiment, top to bottom: users are fitted, policies trained, worlds run, and a report
-judges them.
-"""
+"""One experiment, top to bottom: fit the users, train the policies, run the worlds, judge."""
 
 import json
 import resource
 import time
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from analysis import metrics, report
 from analysis.data.ab_test import of_run
 from analysis.data.run import open_run
 from analysis.errors import AnalysisError
-from analysis.results.monitoring import Daily, monitor
-from analysis.statistics.comparison import LEVEL
+from analysis.metrics import load_metrics
+from analysis.reporting.content import Report
+from analysis.reporting.write import write
+from analysis.results.monitoring import all_crossed
 from policies.common.errors import InputError
 from policies.common.files import reading
 from policies.common.threads import with_threads
 from policies.log import Dataset
-from simulator.buckets import assign, parse_weights
-from simulator.engine.world import World
-from simulator.experiment.checkpoints import restore_world, save_world
+from simulator.engine.world import Hooks, World
+from simulator.experiment.checkpoints import recorder_of, restore_world, save_world
 from simulator.experiment.data import before_warmup, load_data, policy_share, size_note
-from simulator.experiment.newcomers import told, turned_over
+from simulator.experiment.newcomers import population_note, turned_over
 from simulator.experiment.population import population
-from simulator.experiment.progress import Show
+from simulator.experiment.progress import Progress
 from simulator.experiment.run_folder import RunFolder, tables
 from simulator.experiment.training import check_importable, train_policies
 from simulator.experiment.worlds import first_world, plan, start_world
 from simulator.fitting.fit_users import fit_users
 from simulator.settings import Experiment
 from simulator.users.choice_model import DAY, ChoiceModel
-from simulator.users.storage import about_users, checksum, load_users, save_users
+from simulator.users.storage import about_users, load_users, save_users
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came out: tables as pandas, all numbers with their units in `results`, files
-    in `path`.
-    """
+    """Tables as pandas, all numbers with their units in `results`, files in `path`."""
 
     path: Path
-    results: dict[str, Any]
+    report: Report
+
+    @cached_property
+    def results(self) -> dict[str, Any]:
+        """What `results.json` holds."""
+        return self.report.as_json()
 
     @property
     def effects(self) -> pd.DataFrame:
@@ -53,7 +55,7 @@ class Result:
 
     @property
     def true_effects(self) -> pd.DataFrame:
-        """One row per contender and metric: the effect between worlds in which everybody gets one
+        """One row per contender and metric: the effect between worlds in which everybody gets an
         arm.
         """
         return pd.DataFrame(self.results["true_effects"]["rows"])
@@ -70,9 +72,9 @@ class Result:
 
     def impressions(self, arm: str) -> pd.DataFrame:
         """Every impression of an arm in the test, in the order of time, user, page and slot."""
-        folder = self.path / "impressions" / f"bucket={arm}"
-        found = pd.concat([pd.read_parquet(file) for file in sorted(folder.rglob("*.parquet"))])
-        return found.sort_values(["time", "user", "page", "slot"], ignore_index=True)
+        files = sorted((self.path / "impressions" / f"bucket={arm}").rglob("*.parquet"))
+        rows = pd.concat([pd.read_parquet(file) for file in files])
+        return rows.sort_values(["time", "user", "page", "slot"], ignore_index=True)
 
 
 def simulate(
@@ -89,6 +91,7 @@ def simulate(
         out: the run directory; must not exist. By default runs/<time>-<policies>.
         resume: an interrupted run.
         quiet: no progress on standard error.
+        command: what to print under "reproduce"; by default this call.
 
     Raises:
         InputError: a setting or the log cannot be used.
@@ -96,84 +99,79 @@ def simulate(
     began = time.monotonic()
     folder: RunFolder | None = None
     if resume is not None:
-        folder, e = RunFolder.reopen(resume)
-    else:
-        e = experiment if experiment is not None else Experiment()
+        folder, experiment = RunFolder.reopen(resume)
+    settings = experiment if experiment is not None else Experiment()
+    _check(settings, out)
+    with Progress(quiet) as progress:
+        if folder is None or folder.manifest["status"] != "complete":
+            begun = folder
+            folder = with_threads(
+                settings.threads, lambda: _run(settings, begun, out, progress, command, began)
+            )
+        progress.say("report")
+        report = write(folder.path)
+    return Result(folder.path, report)
+
+
+def begin_or_resume(experiment: Experiment, folder: Path, quiet: bool) -> Result:
+    """Runs an experiment in this folder, or goes on with the one that is there."""
+    if (folder / "manifest.json").exists():
+        return simulate(resume=str(folder), quiet=quiet)
+    return simulate(experiment, out=str(folder), quiet=quiet)
+
+
+def _check(experiment: Experiment, out: str | None) -> None:
+    """Raises InputError at what would fail only after hours of work."""
     try:
-        metrics.load()
-        metrics.find(e.primary)
+        load_metrics().find(experiment.primary)
     except AnalysisError as error:
         raise InputError(f"--primary: {error}") from None
     if out is not None and Path(out).exists():
         raise InputError(
             f"--out '{out}' exists already; name another folder, or go on with --resume '{out}'"
         )
-    check_importable(e)
-    if e.users_from is not None and e.user_model != "factors":
-        raise InputError(
-            "--user-model takes part in fitting users; with --users-from give it to simulator.fit"
-        )
-    if e.users_from is not None and e.calibrate is not None:
-        raise InputError(
-            "--calibrate takes part in fitting users; with --users-from give it to simulator.fit"
-        )
-    with Show(quiet) as show:
-        if folder is None or folder.manifest["status"] != "complete":
-            begun = folder
-            folder = with_threads(e.threads, lambda: _simulate(e, begun, out, show, command, began))
-        show.say("report")
-        results = report.write(folder.path)
-    return Result(folder.path, results)
+    check_importable(experiment)
+    if experiment.users_from is None:
+        return
+    for name, usual in (("user_model", "factors"), ("calibrate", None)):
+        if getattr(experiment, name) != usual:
+            raise InputError(
+                f"--{name.replace('_', '-')} takes part in fitting users; with --users-from give it"
+                " to simulator.fit"
+            )
 
 
-def _simulate(
-    e: Experiment,
+def _run(
+    experiment: Experiment,
     folder: RunFolder | None,
     out: str | None,
-    show: Show,
+    progress: Progress,
     command: str | None,
     began: float,
 ) -> RunFolder:
     """Fit the users, train the policies, warm up, and let the worlds run."""
-    raw = load_data(e)
-    show.say(f"log: {e.log}, {len(raw.log)} rows")
-    if folder is None:
-        if e.users_from is not None:
-            # refused before anything is written
-            load_users(Path(e.users_from), about_users(raw, e.slate_size))
-        folder = RunFolder.create(e, out)
-        show.say(
-            f"run directory: {folder.path} (after an interruption go on with --resume"
-            f" {folder.path})"
-        )
-        _describe(folder, e, raw, command)
-    elif folder.manifest.get("checksum", checksum(raw)) != checksum(raw):
-        raise InputError(
-            f"--resume '{folder.path}': the log '{e.log}' has changed since the run began; start a"
-            " new run"
-        )
-    model = _users(e, raw, folder, show)
-    data = before_warmup(raw, e, policy_share(e, model))
-    show.say(told(e, model))
-    data, model = turned_over(e, data, model)
-    ids, people, arrival = population(e, model)
-    policies = train_policies(e, data, folder, show.say)
+    raw = load_data(experiment)
+    progress.say(f"log: {experiment.log}, {len(raw.log)} rows")
+    folder = _folder(experiment, raw, folder, out, progress, command)
+    model = _users(experiment, raw, folder, progress)
+    data = before_warmup(raw, experiment, policy_share(experiment, model))
+    progress.say(population_note(experiment, model))
+    data, model = turned_over(experiment, data, model)
+    ids, people, arrival = population(experiment, model)
+    policies = train_policies(experiment, data, folder, progress.say)
 
-    warm = first_world(e, data, people, ids, arrival, policies, folder)
-    _go(warm, -e.warmup_days * DAY, 0.0, folder, show)
-    bucket = (
-        None
-        if e.design == "twin"
-        else assign(ids, parse_weights(e.weights, len(e.policies)), e.bucket_salt)
-    )
-    folder.write_tables(*tables(e, data, ids, bucket))
+    hooks = _hooks(experiment, folder, progress)
+    warm = first_world(experiment, data, people, ids, arrival, policies, folder, hooks)
+    _run_world(warm, -experiment.warmup_days * DAY, 0.0, folder, progress)
+    split = experiment.assignment.of_users(ids) if experiment.design == "split" else None
+    folder.write_tables(*tables(experiment, data, ids, split))
     pages = warm.pages_served
-    for name, arms in plan(e):
-        world = start_world(name, arms, e, warm, policies, folder)
-        world.pages_served = 0
-        if e.stop_early and name == "split":
-            world.on_look = lambda day: _crossed(e, folder, day)
-        _go(world, 0.0, min(e.days, folder.manifest.get("stopped_day", e.days)) * DAY, folder, show)
+    for name, arms in plan(experiment):
+        bucket = split if name == "split" else None
+        hooks = _hooks(experiment, folder, progress, looks=name == "split")
+        world = start_world(name, arms, experiment, warm, policies, folder, bucket, hooks)
+        days = min(experiment.days, folder.manifest.get("stopped_day", experiment.days))
+        _run_world(world, 0.0, days * DAY, folder, progress)
         pages += world.pages_served
 
     folder.manifest |= {
@@ -186,26 +184,33 @@ def _simulate(
     return folder
 
 
-def _crossed(e: Experiment, folder: RunFolder, day: int) -> bool:
-    """Whether every contender has crossed its bound by the end of this day."""
-    trial = of_run(open_run(folder.path, partial=True), days=day)
-    table = trial.table()
-    daily = Daily(table, trial.rows.daily(trial.primary.columns, table[["user", "bucket"]], day))
-    treated = [arm for arm in trial.contenders if arm != trial.control]
-    alpha = (1 - LEVEL) / len(treated)
-    looks = [
-        monitor(daily, trial.primary, trial.control, arm, trial.monitor, trial.planned, alpha)
-        for arm in treated
-    ]
-    return all(found["stopped"] is not None for found in looks)
-
-
-def _describe(folder: RunFolder, e: Experiment, raw: Dataset, command: str | None) -> None:
-    """What the manifest says about where things come from."""
+def _folder(
+    experiment: Experiment,
+    raw: Dataset,
+    folder: RunFolder | None,
+    out: str | None,
+    progress: Progress,
+    command: str | None,
+) -> RunFolder:
+    """A new run folder, or the one to go on with if the log is still the same."""
+    if folder is not None:
+        if folder.manifest.get("checksum", raw.fingerprint) != raw.fingerprint:
+            raise InputError(
+                f"--resume '{folder.path}': the log '{experiment.log}' has changed since the run"
+                " began; start a new run"
+            )
+        return folder
+    if experiment.users_from is not None:  # refused before anything is written
+        load_users(Path(experiment.users_from), about_users(raw, experiment.slate_size))
+    folder = RunFolder.create(experiment, out)
+    progress.say(
+        f"run directory: {folder.path} (after an interruption go on with --resume {folder.path})"
+    )
     default = Experiment().as_dict()
+    changed = {name: x for name, x in experiment.as_dict().items() if x != default[name]}
     folder.manifest |= {
-        "command": command or f"simulate({e!r})",
-        "changed": {key: value for key, value in e.as_dict().items() if value != default[key]},
+        "command": command or f"simulate({experiment!r})",
+        "changed": changed,
         "log_name": raw.name,
         "log": {
             "rows": len(raw.log),
@@ -213,64 +218,81 @@ def _describe(folder: RunFolder, e: Experiment, raw: Dataset, command: str | Non
             "items": raw.catalogue.size,
             "has": sorted(raw.has),
         },
-        "notes": [*raw.notes, *size_note(e, raw)],
-        "checksum": checksum(raw),
-        "weights": dict(
-            zip(e.policies, parse_weights(e.weights, len(e.policies)).tolist(), strict=True)
-        ),
+        "notes": [*raw.notes, *size_note(experiment, raw)],
+        "checksum": raw.fingerprint,
+        "weights": experiment.assignment.shares,
     }
     folder.save()
+    return folder
 
 
-def _users(e: Experiment, raw: Dataset, folder: RunFolder, show: Show) -> ChoiceModel:
+def _users(
+    experiment: Experiment, raw: Dataset, folder: RunFolder, progress: Progress
+) -> ChoiceModel:
     """The fitted users, with the clock set so that time 0 is the start of the test."""
     if folder.done("users"):
         return load_users(folder.path / "users")
-    if e.users_from is not None:
-        show.say(f"users: from {e.users_from}")
-        model = load_users(Path(e.users_from), about_users(raw, e.slate_size))
+    size = experiment.slate_size
+    if experiment.users_from is not None:
+        progress.say(f"users: from {experiment.users_from}")
+        model = load_users(Path(experiment.users_from), about_users(raw, size))
     else:
-        model = fit_users(raw, e.seed, e.slate_size, show.say, e.user_model)
+        model = fit_users(raw, experiment.seed, size, progress.say, experiment.user_model)
     shifted = {f.name: getattr(model, f.name) for f in fields(model)}
-    shifted["hour_zero"] = (model.hour_zero + 24 * e.warmup_days) % 24
+    shifted["hour_zero"] = (model.hour_zero + 24 * experiment.warmup_days) % 24
     model = ChoiceModel(**shifted)
-    save_users(folder.path / "users", model, about_users(raw, e.slate_size, "run"))
+    save_users(folder.path / "users", model, about_users(raw, size, "run"))
     folder.finish("users")
     return model
 
 
-def _go(world: World, start: float, end: float, folder: RunFolder, show: Show) -> None:
+def _hooks(
+    experiment: Experiment, folder: RunFolder, progress: Progress, looks: bool = False
+) -> Hooks:
+    """What the engine calls: the screen, the checkpoints, and the looks of a test that may stop."""
+
+    def look(day: int) -> bool:
+        return all_crossed(of_run(open_run(folder.path, partial=True), days=day))
+
+    return Hooks(
+        page=progress.page,
+        checkpoint=lambda world, number: save_world(world, number, folder),
+        look=look if looks and experiment.stop_early else None,
+    )
+
+
+def _run_world(
+    world: World, start: float, end: float, folder: RunFolder, progress: Progress
+) -> None:
     """Runs a world from its last checkpoint, or from its start, and remembers that it is done."""
-    about = folder.checkpoint(world.name).with_suffix(".json")
-    first_round = 1
-    length = world.experiment.round_seconds
-    if about.exists():
-        with reading(about, "start the run again in another folder"):
-            stored = json.loads(about.read_text(encoding="utf-8"))
-            restore_world(world, folder, stored)
-            first_round = stored["next_round"]
-        if first_round < 0:  # it had ended; the interruption came before that was written down
-            folder.finish(f"world {world.name}")
-    else:
-        world.recorder.keep_only(world.recorder.parts, [arm.bucket for arm in world.arms])
     done = f"world {world.name}"
+    begin, first_round = _where_to_begin(world, start, folder)
+    if first_round < 0:  # it had ended; the interruption came before that was written down
+        folder.finish(done)
     if folder.done(done):
         return
-    begin = (
-        start
-        if first_round == 1 and not about.exists()
-        else (first_round * length if start >= 0 else start)
-    )
-    show.world(world.name, begin, end, world.pages_served)
-    world.on_page = show.page
-    world.on_checkpoint = lambda w, number: save_world(w, number, folder)
+    progress.world(world.name, begin, end, world.pages_served)
     world.run(begin, end, first_round)
     if world.stopped_day is not None:
         folder.manifest["stopped_day"] = world.stopped_day
         folder.save()
-        show.say(
+        progress.say(
             f"stopped on day {world.stopped_day} of {world.experiment.days:g}: every contender has"
             " crossed its bound"
         )
     save_world(world, -1, folder)
     folder.finish(done)
+
+
+def _where_to_begin(world: World, start: float, folder: RunFolder) -> tuple[float, int]:
+    """The time [s] and the round with which a world goes on; its checkpoint is put back."""
+    about = folder.checkpoint(world.name).with_suffix(".json")
+    if not about.exists():
+        recorder = recorder_of(world)
+        recorder.keep_only(recorder.parts, [arm.bucket for arm in world.arms])
+        return start, 1
+    with reading(about, "start the run again in another folder"):
+        stored = json.loads(about.read_text(encoding="utf-8"))
+        restore_world(world, folder, stored)
+        number = int(stored["next_round"])
+    return (number * world.experiment.round_seconds if start >= 0 else start), number

@@ -1,6 +1,5 @@
 """Many tests instead of one: the runs behind each study."""
 
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,39 +8,41 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.studies import judgement as studies
+from analysis.reporting.content import Report
+from analysis.studies import judgement, over_worlds
+from analysis.studies.report import Study
 from policies.common.errors import InputError
+from policies.common.terminal import to_stderr
 from simulator.buckets import assign
 from simulator.experiment.data import load_data
-from simulator.experiment.simulate import simulate
-from simulator.settings import Experiment
+from simulator.experiment.simulate import begin_or_resume
+from simulator.settings import Experiment, LearnFrom
 
 TRUTH_TIMES = 50  # users of the truth over users of a replicate
-Say = Callable[[str], None]
 FROZEN: dict[str, Any] = {"learn_from": "none", "rounds": 1, "truth": False, "record_truth": False}
 
 
-def aa(e: Experiment, n: int, out: Path, quiet: bool) -> dict[str, Any]:
+def aa(e: Experiment, n: int, out: Path, quiet: bool) -> Study:
     """One frozen policy serves everybody; n salts split its users into two arms."""
     (arm,) = e.policies
     e = replace(e, policies=(arm,), control=None, design="split", **FROZEN)
-    path = _world(e, out, quiet)
-    return studies.aa(path, salted(_users(path), n))
+    path = _run_of(e, out, quiet)
+    return judgement.false_positives(path, salted(_users(path), n))
 
 
-def power(e: Experiment, n: int, out: Path, quiet: bool) -> dict[str, Any]:
+def power(e: Experiment, n: int, out: Path, quiet: bool) -> Study:
     """Two frozen policies serve everybody, each in a world; n salts choose whose outcome is seen in
     which.
     """
-    path = _world(_twin(e), out, quiet)
-    return studies.power(path, salted(_users(path), n))
+    path = _run_of(_twin(e), out, quiet)
+    return judgement.power(path, salted(_users(path), n))
 
 
-def coverage(e: Experiment, n: int, out: Path, quiet: bool) -> dict[str, Any]:
+def coverage(e: Experiment, n: int, out: Path, quiet: bool) -> Study:
     """n replicates of `e.users` fresh users each, and a truth from 50 times as many others."""
     known, size = load_data(e).n_users, e.users
     everybody = known + size * (n + TRUTH_TIMES)
-    path = _world(replace(_twin(e), users=everybody), out, quiet)
+    path = _run_of(replace(_twin(e), users=everybody), out, quiet)
     users = _users(path)
     fresh = np.flatnonzero(users >= known)  # the fitted ones are known to the policies
     fresh = fresh[np.argsort(np.random.default_rng(e.seed).random(len(fresh)))]
@@ -52,44 +53,37 @@ def coverage(e: Experiment, n: int, out: Path, quiet: bool) -> dict[str, Any]:
         begin = size * (TRUTH_TIMES + r)
         own = fresh[begin : begin + size]
         assigned[r, own] = assign(users[own], np.array([0.5, 0.5]), f"coverage {r}")
-    return studies.coverage(path, assigned, truth)
+    return judgement.coverage(path, assigned, truth)
 
 
-def replicate(e: Experiment, n: int, out: Path, quiet: bool) -> dict[str, Any]:
+def replicate(e: Experiment, n: int, out: Path, quiet: bool) -> Study:
     """The whole experiment with n seeds: other users, other chance, other training."""
-    names, results = [f"seed-{e.seed + i:03d}" for i in range(n)], []
+    names, reports, say = _seeds(e, n), [], to_stderr(quiet)
     for i, name in enumerate(names):
-        _say(quiet, f"{name} ({i + 1} of {n})")
-        folder = out / name
-        if (folder / "manifest.json").exists():
-            results.append(simulate(resume=str(folder), quiet=quiet).results)
-        else:
-            results.append(
-                simulate(replace(e, seed=e.seed + i), out=str(folder), quiet=quiet).results
-            )
-    return {**studies.replicated(results, names), "learn_from": e.learn_from}
+        say(f"{name} ({i + 1} of {n})")
+        here = replace(e, seed=e.seed + i)
+        reports.append(begin_or_resume(here, out / name, quiet).report)
+    return over_worlds.replicated(reports, names, e.learn_from)
 
 
-def bias(e: Experiment, n: int, out: Path, quiet: bool) -> dict[str, Any]:
-    """The same n worlds with arms that learn from their own rows, and with arms that learn from
-    all.
-    """
-    names = [f"seed-{e.seed + i:03d}" for i in range(n)]
-    results: dict[str, list[dict[str, Any]]] = {"own": [], "all": []}
+def bias(e: Experiment, n: int, out: Path, quiet: bool) -> Study:
+    """The same n worlds with arms that learn from their own rows, and from all rows."""
+    names, say = _seeds(e, n), to_stderr(quiet)
+    reports: dict[LearnFrom, list[Report]] = {"own": [], "all": []}
     for i, name in enumerate(names):
-        for learn, found in results.items():
-            _say(quiet, f"{name}, learning from {learn} ({i + 1} of {n})")
-            folder = out / f"{name}-{learn}"
-            if (folder / "manifest.json").exists():
-                found.append(simulate(resume=str(folder), quiet=quiet).results)
-                continue
+        for learn, done in reports.items():
+            say(f"{name}, learning from {learn} ({i + 1} of {n})")
             # Alone in its world an arm learns from everybody's rows either way: one truth for both.
             here = replace(e, seed=e.seed + i, learn_from=learn, truth=learn == "own")
-            found.append(simulate(here, out=str(folder), quiet=quiet).results)
-    return studies.biases(results["own"], results["all"], names)
+            done.append(begin_or_resume(here, out / f"{name}-{learn}", quiet).report)
+    return over_worlds.biases(reports["own"], reports["all"], names)
 
 
-STUDIES: dict[str, Callable[[Experiment, int, Path, bool], dict[str, Any]]] = {
+def _seeds(e: Experiment, n: int) -> list[str]:
+    return [f"seed-{e.seed + i:03d}" for i in range(n)]
+
+
+STUDIES: dict[str, Callable[[Experiment, int, Path, bool], Study]] = {
     "aa": aa,
     "power": power,
     "coverage": coverage,
@@ -110,12 +104,9 @@ def _twin(e: Experiment) -> Experiment:
     return replace(e, policies=arms, design="twin", weights=None, **FROZEN)
 
 
-def _world(e: Experiment, out: Path, quiet: bool) -> Path:
+def _run_of(e: Experiment, out: Path, quiet: bool) -> Path:
     """The run that a study reads, made or gone on with."""
-    folder = out / "world"
-    if (folder / "manifest.json").exists():
-        return simulate(resume=str(folder), quiet=quiet).path
-    return simulate(e, out=str(folder), quiet=quiet).path
+    return begin_or_resume(e, out / "world", quiet).path
 
 
 def _users(path: Path) -> np.ndarray:
@@ -127,8 +118,3 @@ def salted(users: np.ndarray, n: int) -> np.ndarray:
     """(n, users) 0 or 1, as the buckets' hash says."""
     half = np.array([0.5, 0.5])
     return np.stack([assign(users, half, f"study {salt}") for salt in range(n)]).astype(np.int8)
-
-
-def _say(quiet: bool, text: str) -> None:
-    if not quiet:
-        print(text, file=sys.stderr)

@@ -7,8 +7,7 @@ from policies.base import Policy
 from policies.common.files import load_arrays, save_arrays
 from policies.draws import generator
 from policies.log import Dataset
-from policies.registry import base_name, find, make
-from simulator.engine.oracle import Oracle
+from policies.registry import base_name, make
 from simulator.experiment.run_folder import RunFolder
 from simulator.settings import Experiment
 
@@ -24,9 +23,6 @@ def train_policies(
     found: dict[str, Policy] = {}
     for arm in (*e.policies, e.warmup_policy):
         base, settings = base_name(arm), e.settings_for(arm)
-        if base == "oracle":
-            found[arm] = Oracle()
-            continue
         key = base, str(sorted(settings.items()))
         if key not in trained:
             policy = make(base, settings)
@@ -54,8 +50,6 @@ def train_policies(
 
 def copy_of(e: Experiment, arm: str, policy: Policy) -> Policy:
     """A policy of its own for a world, with the same weights."""
-    if isinstance(policy, Oracle):
-        return Oracle()
     other = make(base_name(arm), e.settings_for(arm))
     other.restore({name: value.copy() for name, value in policy.state().items()})
     return other
@@ -64,6 +58,4 @@ def copy_of(e: Experiment, arm: str, policy: Policy) -> Policy:
 def check_importable(e: Experiment) -> None:
     """Fails early, before any work, where a policy of a third party cannot be made."""
     for arm in (*e.policies, e.warmup_policy):
-        if base_name(arm) != "oracle":
-            make(base_name(arm), e.settings_for(arm))
-            find(base_name(arm))
+        make(base_name(arm), e.settings_for(arm))

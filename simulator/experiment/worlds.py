@@ -5,17 +5,16 @@ import numpy as np
 from policies.base import Policy
 from policies.draws import Draws, key_of
 from policies.log import Dataset
-from simulator.buckets import HELD_OUT, assign, parse_weights
+from simulator.buckets import HELD_OUT
 from simulator.engine.histories import Histories
 from simulator.engine.recorder import WARMUP, Recorder
-from simulator.engine.world import Arm, World
+from simulator.engine.world import Arm, Hooks, World
 from simulator.experiment.run_folder import RunFolder
 from simulator.experiment.training import copy_of
 from simulator.settings import Experiment
 from simulator.users.choice_model import DAY, ChoiceModel
 
 
-# -- worlds ----------------------------------------------------------------------------------------
 def first_world(
     e: Experiment,
     data: Dataset,
@@ -24,6 +23,7 @@ def first_world(
     arrival: np.ndarray,
     policies: dict[str, Policy],
     run: RunFolder,
+    hooks: Hooks,
 ) -> World:
     """The population at the start of the warm-up, which one policy serves. `arrival` as of
     `population`.
@@ -52,13 +52,22 @@ def first_world(
             np.isfinite(arrival), arrival, model.first_visit(np.arange(len(ids)), start, first)
         ),
         sessions=np.zeros(len(ids), np.int32),
-        recorder=_recorder(e, run, "impressions", "truth"),
+        sink=_recorder(e, run),
+        hooks=hooks,
     )
 
 
-def _recorder(e: Experiment, run: RunFolder, folder: str, truth: str) -> Recorder:
-    shadow = run.path / "off_policy" if e.off_policy and folder == "impressions" else None
-    return Recorder(run.path / folder, run.path / truth if e.record_truth else None, shadow)
+def _recorder(
+    e: Experiment, run: RunFolder, below: str = "", shared: Recorder | None = None
+) -> Recorder:
+    """A recorder of the run folder, or of a folder below it."""
+    folder = run.path / below
+    return Recorder(
+        folder / "impressions",
+        folder / "truth" if e.record_truth else None,
+        run.path / "off_policy" if e.off_policy and not below else None,
+        shared,
+    )
 
 
 def plan(e: Experiment) -> list[tuple[str, tuple[str, ...]]]:
@@ -80,24 +89,22 @@ def start_world(
     warm: World,
     policies: dict[str, Policy],
     run: RunFolder,
+    bucket: np.ndarray | None,
+    hooks: Hooks,
 ) -> World:
-    """A world that goes on from the end of the warm-up, with minds, histories and policies of its
+    """A world that goes on from the end of the warm-up, with a state, histories and policies of its
     own.
+
+    Args:
+        bucket: (n,) who is served by which arm; None = one arm serves everybody.
     """
     codes = {arm: e.policies.index(arm) for arm in arms}
-    if name == "split":
-        bucket = assign(warm.ids, parse_weights(e.weights, len(e.policies)), e.bucket_salt)
-        recorder = warm.recorder
-    else:
+    sink = warm.sink
+    if bucket is None:  # one arm serves everybody
+        assert isinstance(sink, Recorder)
         bucket = np.full(len(warm.ids), codes[arms[0]], np.int16)
-        folder = f"truth_worlds/{arms[0].replace(':', '.')}" if name.startswith("global") else None
-        recorder = _recorder(
-            e,
-            run,
-            f"{folder}/impressions" if folder else "impressions",
-            f"{folder}/truth" if folder else "truth",
-        )
-        recorder = _WithWarmup(recorder, warm.recorder)
+        below = f"truth_worlds/{arms[0].replace(':', '.')}" if name.startswith("global") else ""
+        sink = _recorder(e, run, below, shared=sink)
     return World(
         name=name,
         experiment=e,
@@ -113,23 +120,6 @@ def start_world(
         histories=warm.histories.copy(),
         due=warm.due.copy(),
         sessions=warm.sessions.copy(),
-        recorder=recorder,
+        sink=sink,
+        hooks=hooks,
     )
-
-
-class _WithWarmup(Recorder):
-    """Records a world of its own, and reads the warm-up that all worlds share."""
-
-    def __init__(self, own: Recorder, shared: Recorder):
-        super().__init__(own.folder, own.truth_folder)
-        self.shared = shared
-
-    def rows(self, buckets: dict[str, int], start: float, end: float):  # type: ignore[no-untyped-def]
-        own = {name: code for name, code in buckets.items() if name != WARMUP}
-        found = super().rows(own, start, end)
-        if WARMUP not in buckets:
-            return found
-        shared = Recorder(self.shared.folder)
-        shared.parts = [part for part in self.shared.parts if part.bucket == WARMUP]
-        warm = shared.rows({WARMUP: buckets[WARMUP]}, start, end)
-        return type(found).concat([warm, found]).sorted()

@@ -2,9 +2,7 @@
 published click rates.
 """
 
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from scipy.optimize import brentq, root
@@ -13,9 +11,9 @@ from scipy.special import expit, logit
 from policies.baselines.uniform import Uniform
 from policies.common.errors import InputError
 from policies.draws import Draws, generator, key_of
-from policies.log import Dataset
+from policies.log import Dataset, Impressions
 from simulator.engine.histories import Histories
-from simulator.engine.recorder import WARMUP, Recorder
+from simulator.engine.recorder import WARMUP
 from simulator.engine.world import Arm, World
 from simulator.fitting.positive_only import Contrast
 from simulator.settings import Experiment
@@ -157,36 +155,42 @@ def random_rate(
     available = int(data.catalogue.available(0.0).sum())
     e = Experiment(policies=("uniform",), users=max(n, 2), rounds=1, seed=seed, slate_size=k)
     ids = np.arange(n, dtype=np.int32)
-    with tempfile.TemporaryDirectory() as folder:
-        recorder = _MeanProbability(Path(folder), tiring * DAY)
-        world = World(
-            name="calibration",
-            experiment=e,
-            model=model,
-            catalogue=data.catalogue,
-            ids=ids,
-            bucket=np.full(n, -1, np.int16),
-            arms=[Arm(WARMUP, -1, Uniform())],
-            state=model.start(n, 0.0),
-            histories=Histories.of(n, 0, 0, max(min(e.repeat_after, available - k), 0)),
-            due=model.first_visit(ids, 0.0, Draws(key_of("settle", seed), ids, ids * 0)),
-            sessions=np.zeros(n, np.int32),
-            recorder=recorder,
-        )
-        world.run(0.0, (tiring + days) * DAY)
-    if recorder.rows_seen < FEWEST_ROWS:
+    clicks = MeanProbability(tiring * DAY)
+    world = World(
+        name="calibration",
+        experiment=e,
+        model=model,
+        catalogue=data.catalogue,
+        ids=ids,
+        bucket=np.full(n, -1, np.int16),
+        arms=[Arm(WARMUP, -1, Uniform())],
+        state=model.start(n, 0.0),
+        histories=Histories.of(n, 0, 0, max(min(e.repeat_after, available - k), 0)),
+        due=model.first_visit(ids, 0.0, Draws(key_of("settle", seed), ids, ids * 0)),
+        sessions=np.zeros(n, np.int32),
+        sink=clicks,
+    )
+    world.run(0.0, (tiring + days) * DAY)
+    if clicks.count < FEWEST_ROWS:
         return random_rate(model, data, k, seed, 2 * days) if days < LONGEST else None
-    return recorder.total / recorder.rows_seen
+    return clicks.total / clicks.count
 
 
-class _MeanProbability(Recorder):
-    """Keeps the mean of the true click probabilities from a time on instead of rows."""
+class MeanProbability:
+    """A sink that keeps the mean of the true click probabilities from a time on, and no rows."""
 
-    def __init__(self, folder: Path, since: float):
-        super().__init__(folder, folder)
-        self.since, self.total, self.rows_seen = since, 0.0, 0
+    truth, counterfactual = True, False
+
+    def __init__(self, since: float):
+        self.since, self.total, self.count = since, 0.0, 0
 
     def add(self, bucket: str, round_: int, columns: dict[str, np.ndarray]) -> None:
         settled = columns["time"] >= self.since
         self.total += float(columns["probability"][settled].sum(dtype=np.float64))
-        self.rows_seen += int(settled.sum())
+        self.count += int(settled.sum())
+
+    def flush(self) -> None:
+        pass
+
+    def rows(self, buckets: dict[str, int], start: float, end: float) -> Impressions:
+        return Impressions.empty()

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from analysis.studies.repeated import _of_models, _spread
 
 import simulator.run as command
-from analysis.studies.repeated import _of_models, _spread
 from policies.draws import generator
 from policies.log import Dataset
 from simulator.experiment.repetition import _share, visits_drawn

@@ -1,0 +1,164 @@
+"""What a report says: the numbers, the sentences about them, and both as JSON (`results.json`)."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from analysis.reporting.sentences import (
+    Light,
+    lights_of,
+    simulation_remarks,
+    true_verdict,
+    verdicts_of,
+)
+from analysis.results.feedback_loop import ROUND_UNITS
+from analysis.results.results import ArmMetrics, Judgement, Simulation
+from analysis.statistics.comparison import LEVEL
+
+INTERVAL = "relative, 95 % interval"
+EFFECT_UNITS = {
+    "control_mean": "the metric's unit",
+    "treatment_mean": "the metric's unit",
+    "lift": "relative (.02 = 2 %)",
+    "low": INTERVAL,
+    "high": INTERVAL,
+    "error": "relative, standard error of the lift",
+    "pvalue": "probability, two-sided",
+    "pvalue_adjusted": "probability, two-sided",
+    "detectable": "relative effect found with probability .80",
+    "variance_saved": "share of the variance",
+    "chance_to_win": "probability, flat prior",
+    "true_lift": "relative, all users",
+    "margin": "relative",
+    "n_control": "users",
+    "n_treatment": "users",
+}
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that the page, the Markdown, the terminal and `results.json` say.
+
+    Attributes:
+        simulation: None of a live test. manifest: how it came about, for the last section.
+        partial: whether the run was interrupted.
+        verdicts: a sentence per contender; of a twin run, what is true.
+    """
+
+    judgement: Judgement
+    simulation: Simulation | None
+    manifest: Json
+    title: str
+    partial: bool
+    verdicts: list[str]
+    true_verdicts: list[str]
+    lights: list[Light]
+    warnings: list[str]
+    remarks: list[str]
+
+    @staticmethod
+    def of(
+        judgement: Judgement,
+        simulation: Simulation | None,
+        manifest: Json,
+        title: str,
+        partial: bool = False,
+    ) -> "Report":
+        """With the sentences that follow from the numbers."""
+        test = judgement.test
+        true_effects = simulation.true_effects if simulation is not None else []
+        remarks = list(test.remarks)
+        if judgement.lacking:
+            remarks.append(f"not in this log: {', '.join(judgement.lacking)}")
+        if simulation is not None:
+            remarks += simulation_remarks(simulation.users, test)
+        return Report(
+            judgement=judgement,
+            simulation=simulation,
+            manifest=manifest,
+            title=title,
+            partial=partial,
+            verdicts=verdicts_of(judgement),
+            true_verdicts=[true_verdict(e) for e in true_effects if e.metric == test.primary.name],
+            lights=lights_of(judgement, simulation),
+            warnings=list(test.warnings),
+            remarks=remarks,
+        )
+
+    @property
+    def all_verdicts(self) -> list[str]:
+        return self.verdicts or self.true_verdicts
+
+    def as_json(self) -> Json:
+        """Every number with its unit, and the sentences; plain dictionaries and lists."""
+        found, test = self.judgement, self.judgement.test
+        content: Json = {
+            "verdicts": self.verdicts,
+            "true_verdicts": self.true_verdicts,
+            "confidence_level": LEVEL,
+            "primary": test.primary.name,
+            "control": test.control,
+            "references": test.references,
+            "effects": {"units": EFFECT_UNITS, "rows": [asdict(e) for e in found.effects]},
+            "true_effects": {"units": {}, "rows": []},
+            "arms": {
+                "units": {
+                    **{metric.name: metric.unit for metric in test.metrics.values()},
+                    "clicks_per_page": "clicks per page",
+                    "users": "count",
+                },
+                "rows": [_arm(arm) for arm in found.arms],
+            },
+            "warnings": self.warnings,
+            "remarks": self.remarks,
+            "sample_ratio": _or_none(found.sample_ratio),
+            "sample_ratio_by_segment": [asdict(row) for row in found.sample_ratio_by_segment],
+            "before_test": None,
+            "pairs": [asdict(row) for row in found.pairs],
+            "quantiles": [
+                {"arm": row.arm, "quantile": row.quantile, **asdict(row.difference)}
+                for row in found.quantiles
+            ],
+            "monitor": [asdict(row) for row in found.monitor],
+            "over_time": [asdict(row) for row in found.over_time],
+            "segments": asdict(found.segments),
+            "lights": [asdict(light) for light in self.lights],
+            "partial": self.partial,
+            "title": self.title,
+            "manifest": self.manifest,
+        }
+        if found.before_test is not None:
+            content["before_test"] = {"rows": [asdict(row) for row in found.before_test]}
+        if found.sample_ratio_every_day is not None:
+            content["sample_ratio_every_day"] = asdict(found.sample_ratio_every_day)
+        return content | _simulated(self.simulation)
+
+
+def _arm(arm: ArmMetrics) -> Json:
+    pages = {} if arm.clicks_per_page is None else {"clicks_per_page": arm.clicks_per_page}
+    return {"arm": arm.arm, "users": arm.users, **pages, **arm.values}
+
+
+def _or_none(value: Any) -> Json | None:
+    return None if value is None else asdict(value)
+
+
+def _simulated(simulation: Simulation | None) -> Json:
+    """What only a simulated run can tell."""
+    if simulation is None:
+        return {"users": {}, "rounds": None, "top_items": None}
+    return {
+        "true_effects": {
+            "units": {"true_lift": "relative, all users"},
+            "rows": [asdict(row) for row in simulation.true_effects],
+        },
+        "rounds": {"units": {**ROUND_UNITS, "lift": INTERVAL}, **asdict(simulation.rounds)},
+        "top_items": {
+            "units": {"share": "share of the arm's impressions"},
+            "rows": [asdict(row) for row in simulation.top_items],
+        },
+        "users": simulation.users,
+        "off_policy": _or_none(simulation.off_policy),
+        "read_out": simulation.read_out,
+        "deployed_days": simulation.deployed_days,
+    }

@@ -1,0 +1,73 @@
+"""The report as text, for a pull request."""
+
+from analysis.reporting import tables
+from analysis.reporting.content import Report
+from analysis.reporting.sentences import distrust, explanations, off_policy_sentence
+from policies.common.tables import Table
+
+
+def command_of(report: Report) -> str:
+    """What to type to get the same again."""
+    manifest = report.manifest
+    if "command" in manifest:
+        return str(manifest["command"])
+    return "python -m simulator.run --policies " + ",".join(manifest["experiment"]["policies"])
+
+
+def main_table(report: Report) -> Table | None:
+    """The effects, or where nobody was split what is true; None where there is neither."""
+    if report.judgement.effects:
+        return tables.effect_table(report.judgement.effects)
+    if report.simulation is not None and report.simulation.true_effects:
+        return tables.true_table(report.simulation.true_effects)
+    return None
+
+
+def explained(report: Report) -> list[str]:
+    """What the numbers are and are not."""
+    simulation = report.simulation
+    true_effects = simulation.true_effects if simulation is not None else []
+    return explanations(report.judgement, true_effects, report.manifest["experiment"])
+
+
+def markdown(report: Report) -> str:
+    parts = [f"# {report.title}"]
+    if report.partial:
+        parts.append("**Incomplete run**: it was interrupted; the figures cover what was recorded.")
+    parts += [f"**{text}**" for text in (*distrust(report.lights), *report.all_verdicts)]
+    parts.append("\n".join(f"- {x.name} ({x.colour}): {x.text}." for x in report.lights))
+    remarks = [f"- Warning: {text}." for text in report.warnings]
+    parts.append("\n".join([*remarks, *(f"- {text}." for text in report.remarks)]))
+    table = main_table(report)
+    parts += [table.markdown()] if table is not None else []
+    parts += [tables.arm_table(report.judgement).markdown(), *explained(report)]
+    for title, section in _sections(report):
+        parts += [f"## {title}", section.markdown()]
+    simulation = report.simulation
+    if simulation is not None and simulation.off_policy is not None:
+        parts.append(off_policy_sentence(simulation.off_policy))
+    if simulation is not None and simulation.users:
+        parts += ["## Where the users come from", *report.manifest.get("notes", [])]
+        parts.append(tables.parameter_table(simulation.users).markdown())
+    parts += ["## Reproduce", f"```\n{command_of(report)}\n```"]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _sections(report: Report) -> list[tuple[str, Table]]:
+    """Title and table of what is not on the first screen, where there is any."""
+    found, simulation = report.judgement, report.simulation
+    sections = []
+    if found.pairs:
+        sections.append(("All pairs", tables.pair_table(found.pairs)))
+    if found.quantiles:
+        sections.append(("Quantiles over users", tables.quantile_table(found.quantiles)))
+    if found.monitor:
+        sections.append(("Looks", tables.look_table(found.monitor)))
+    if found.segments.rows:
+        sections.append(("Segments", tables.segment_table(found.segments.rows)))
+    if simulation is not None:
+        sections.append(("By round", tables.round_table(simulation.rounds.loop)))
+        if simulation.off_policy is not None and simulation.off_policy.rows:
+            title = "Off-policy cross-check (clicks per impression)"
+            sections.append((title, tables.off_policy_table(simulation.off_policy)))
+    return sections

@@ -1,0 +1,42 @@
+"""Screen 1 of the report in the terminal: the verdict, and a table that fits 80 columns."""
+
+from rich.console import Console
+
+from analysis.reporting import tables
+from analysis.reporting.content import Report
+from analysis.reporting.sentences import distrust, off_policy_sentence
+
+
+def show_results(report: Report, console: Console | None = None) -> None:
+    console = console if console is not None else Console()
+
+    def say(text: str, style: str | None = None) -> None:
+        console.print(text, style=style, highlight=False, markup=False)
+
+    found, simulation = report.judgement, report.simulation
+    for sentence in distrust(report.lights):
+        say(sentence, "bold red")
+    for sentence in report.all_verdicts:
+        say(sentence, "bold")
+    if found.effects:
+        tables.short_effect_table(found.effects).print(console, rule=True)
+    elif simulation is not None and simulation.true_effects:
+        tables.true_table(simulation.true_effects).print(console, rule=True)
+    else:
+        tables.arm_table(found).print(console, rule=True)
+    if any(effect.variance_saved > 0 for effect in found.effects):
+        say("Lifts are adjusted for what users did before the test (CUPED), the means are not.")
+    estimates = simulation.off_policy if simulation is not None else None
+    if estimates is not None and estimates.rows:
+        say(
+            "Off-policy, clicks per impression in the visits of another arm (the page has the other"
+            " estimators):"
+        )
+        tables.short_off_policy_table(estimates).print(console, rule=True)
+    elif estimates is not None:
+        say(off_policy_sentence(estimates))
+    for light in report.lights:
+        say(f"{light.name} ({light.colour}): {light.text}")
+    for kind, texts in (("warning", report.warnings), ("remark", report.remarks)):
+        for text in texts:
+            say(f"{kind}: {text}")
