@@ -19,7 +19,7 @@ from simulator.settings import LOG_FLAGS, Experiment
 
 PrintResult = Callable[[], None]
 Work = Callable[[Experiment, Dataset, Path, Callable[[str], None]], PrintResult]
-FIT_FLAGS = (*LOG_FLAGS, "seed", "user_model", "slate_size", "threads")
+FIT_FLAGS = (*LOG_FLAGS, "seed", "user_model", "slate_size", "draws", "thin", "threads")
 OF_THE_LOG = "as the log's pages, or 6 where it does not show whole sessions"
 
 

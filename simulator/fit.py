@@ -9,14 +9,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
 from policies.common.settings import default_of
+from policies.common.tables import Table
 from policies.log import Dataset
 from simulator.commands import PrintResult, add_fit_flags, with_a_fit
 from simulator.experiment.data import size_note
-from simulator.fitting.fit_users import fit_users
+from simulator.fitting.fit_users import chains_of, fit_users
 from simulator.settings import Experiment
 from simulator.users.provenance import provenance
 from simulator.users.storage import about_users, save_users
@@ -48,16 +46,12 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser().parse_args(arguments)
 
     def work(e: Experiment, data: Dataset, out: Path, say: Callable[[str], None]) -> PrintResult:
-        model = fit_users(data, e.seed, e.slate_size, say, e.user_model)
+        model = fit_users(data, e.seed, e.slate_size, say, e.user_model, chains_of(e))
         save_users(out, model, about_users(data, e.slate_size))
 
         def print_result() -> None:
-            table = Table(
-                "parameter", "value", "s.e.", "status", "source", box=None, pad_edge=False
-            )
-            for row in provenance(model):
-                table.add_row(*row)
-            Console(width=None if Console().is_terminal else 160).print(table)
+            head = ("parameter", "value", "s.e.", "status", "source")
+            Table(head, provenance(model), text=5).print()
             for note in (*data.notes, *size_note(e, data)):
                 print(f"note: {note}")
             print(

@@ -174,6 +174,12 @@ class Experiment:
     threads: int = setting(
         2, "of torch; sums depend on it; 1 where the cores have other work", ge=1
     )
+    draws: int = setting(
+        200,
+        "draws of the users' levels that a fit keeps; rare answers keep three times as many",
+        ge=4,
+    )
+    thin: int = setting(8, "sweeps of the sampler per draw, at most", ge=1)
     record_truth: bool = setting(
         True, "also write appeal and true click probability of every impression", flag=False
     )

@@ -12,26 +12,22 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
-from rich.table import Table
 
 from policies.common.errors import InputError
 from policies.common.files import save_json
 from policies.log import Dataset
 from simulator.commands import PrintResult, add_fit_flags, with_a_fit
+from simulator.fitting.fit_users import chains_of
 from simulator.settings import Experiment
 from simulator.users.choice_model import DAY
 from simulator.validation.report import (
     free_lights,
-    free_table,
+    held_out_lights,
+    light_table,
     lights,
     of_random_slates,
-    ranking_table,
-    replay_lights,
     write,
 )
 from simulator.validation.validation import validate
@@ -69,47 +65,41 @@ def main(arguments: list[str] | None = None) -> int:
     began = time.monotonic()
 
     def work(e: Experiment, data: Dataset, out: Path, say: Callable[[str], None]) -> PrintResult:
-        span = float(data.log.time.max() - data.log.time.min()) / DAY
-        days = max(1, round(span / 3)) if given.held_out_days is None else given.held_out_days
-        if days < 1:
-            raise InputError(f"--held-out-days must be at least 1, not {days}")
-        found = validate(data, days, e.seed, e.slate_size, say, e.user_model)
+        days = _held_out_days(data, given.held_out_days)
+        found = validate(data, days, e.slate_size, say, e.user_model, chains_of(e))
         about: dict[str, Any] = {
             "log": e.log,
             "held_out_days": days,
             "seed": e.seed,
             "slate_size": e.slate_size,
             "user_model": e.user_model,
-            "random_slates": found.random_slates,
+            "seconds": round(time.monotonic() - began, 1),
         }
-        about["seconds"] = round(time.monotonic() - began, 1)
-        parts = {
-            "feedback": [asdict(f) for f in found.feedback],
-            "free_running": None if found.free is None else asdict(found.free),
-            "user_days": found.user_days,
-            "policy_ranking": None if found.ranking is None else asdict(found.ranking),
-        }
-        save_json(out / "fidelity.json", about | parts)
+        save_json(out / "fidelity.json", about | found.as_json())
         rows = [
             *lights(found.feedback),
-            *replay_lights(found.user_days, found.ranking),
+            *held_out_lights(found.user_days, found.ranking),
             *free_lights(found.free),
         ]
-        write(
-            found.feedback, rows, free_table(found.free), ranking_table(found.ranking), about, out
-        )
+        write(found, rows, about, out)
 
         def print_result() -> None:
-            table = Table("part", "light", "what to trust", box=None, pad_edge=False)
-            for part, light, words in rows:
-                table.add_row(part, light, words)
-            Console(width=None if Console().is_terminal else 160).print(table)
+            light_table(rows).print()
             print(of_random_slates(found.random_slates))
             print(f"report: {out}/fidelity.md")
 
         return print_result
 
     return with_a_fit(given, None, work)
+
+
+def _held_out_days(data: Dataset, given: int | None) -> int:
+    """As given, or a third of the log."""
+    span = float(data.log.time.max() - data.log.time.min()) / DAY
+    days = max(1, round(span / 3)) if given is None else given
+    if days < 1:
+        raise InputError(f"--held-out-days must be at least 1, not {days}")
+    return days
 
 
 if __name__ == "__main__":

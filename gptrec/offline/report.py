@@ -1,5 +1,6 @@
 """What an evaluation found, as tables, Markdown, JSON and a picture."""
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,11 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
-from rich.table import Table
 
 from gptrec.offline.bootstrap import over_seeds, two_way_bootstrap
 from gptrec.offline.leave_one_out import CUTS, LeaveOneOut, gains
 from policies.common.files import load_arrays, save_json
+from policies.common.tables import Table
 from policies.draws import generator
 
 COLUMNS = [f"{name}@{k}" for name in ("hr", "ndcg") for k in CUTS]
@@ -75,53 +76,24 @@ def _gains(
     return np.stack([gains(load_arrays(file)[part], cut) for file in files])
 
 
-def _without_nan(value: Any) -> Any:
-    """NaN is no JSON: what is unknown, such as a spread over one seed, becomes null."""
-    if isinstance(value, dict):
-        return {key: _without_nan(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(part) for part in value]
-    return None if isinstance(value, float) and np.isnan(value) else value
-
-
 def number(value: float, digits: int = 4) -> str:
     text = f"{value:.{digits}f}"
     return text.replace("0.", ".", 1) if abs(value) < 1 else text
 
 
-def rows(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of the main table: test figures, mean over seeds, with the interval
-    of NDCG@10.
-    """
-    head = [
-        "model",
-        "seeds",
-        *(name.upper() for name in COLUMNS),
-        "NDCG@10, 95 % over seeds",
-        "valid NDCG@10",
-        "training [s]",
-        "users/s",
-        "memory [MiB]",
-    ]
+def main_table(found: dict[str, Any]) -> Table:
+    """Test figures, mean over seeds, with the interval of NDCG@10."""
+    head = ["model", "seeds", *(name.upper() for name in COLUMNS), "NDCG@10, 95 % over seeds"]
+    head += ["valid NDCG@10", "training [s]", "users/s", "memory [MiB]"]
     body = []
     for label, m in found["models"].items():
         ci = m["test ndcg@10"]
-        spread = (
-            "one seed" if np.isnan(ci["low"]) else f"{number(ci['low'])} to {number(ci['high'])}"
-        )
-        body.append(
-            [
-                label,
-                str(m["seeds"]),
-                *(number(m[f"test {name}"]["mean"]) for name in COLUMNS),
-                spread,
-                number(m["valid ndcg@10"]["mean"]),
-                f"{m['train_seconds']:.0f}",
-                f"{m['users_per_second']:.0f}",
-                f"{m['peak_mib']:.0f}",
-            ]
-        )
-    return head, body
+        known = not np.isnan(ci["low"])
+        spread = f"{number(ci['low'])} to {number(ci['high'])}" if known else "one seed"
+        line = [label, str(m["seeds"]), *(number(m[f"test {name}"]["mean"]) for name in COLUMNS)]
+        line += [spread, number(m["valid ndcg@10"]["mean"]), f"{m['train_seconds']:.0f}"]
+        body.append([*line, f"{m['users_per_second']:.0f}", f"{m['peak_mib']:.0f}"])
+    return Table(head, body)
 
 
 def sentence(d: dict[str, Any]) -> str:
@@ -139,45 +111,28 @@ def sentence(d: dict[str, Any]) -> str:
     )
 
 
-def to_terminal(found: dict[str, Any]) -> None:
-    head, body = rows(found)
-    table = Table(box=None, pad_edge=False)
-    for i, name in enumerate(head):
-        table.add_column(name, justify="left" if i == 0 else "right")
-    for row in body:
-        table.add_row(*row)
-    console = Console(width=None if Console().is_terminal else 200)
-    console.print(table)
-    for d in found["differences"]:
-        console.print(sentence(d), highlight=False)
+def show(found: dict[str, Any]) -> None:
+    """The table and the differences, in the terminal."""
+    main_table(found).print()
+    for difference in found["differences"]:
+        Console().print(sentence(difference), highlight=False)
 
 
-def write(found: dict[str, Any], split: LeaveOneOut, command: str, out: Path) -> None:
+def write(found: dict[str, Any], split: LeaveOneOut, words: list[str], out: Path) -> None:
     """results.json, results.md and quality.png."""
-    save_json(out / "results.json", _without_nan(found))
-    head, body = rows(found)
-    lines = [
+    save_json(out / "results.json", found)
+    parts = [
         f"# Offline evaluation on {split.name}",
-        "",
-        (
-            f"{split.n_users} users, {split.n_items} items, {len(split.train.items)} clicks for"
-            f" training; leave one out, all items ranked, history excluded: {split.repeated()} of"
-            f" {len(split.users)} test targets stand in their own history and count as misses."
-            " Weights and interests chosen on validation; test means over seeds."
-        ),
-        "",
-        f"`{command}`",
-        "",
-        "| " + " | ".join(head) + " |",
-        "|" + "---|" * len(head),
-        *("| " + " | ".join(row) + " |" for row in body),
-        "",
-        *(f"- {sentence(d)}" for d in found["differences"]),
-        "",
+        f"{split.n_users} users, {split.n_items} items, {len(split.train.items)} clicks for"
+        " training; leave one out, all items ranked, history excluded:"
+        f" {split.repeated()} of {len(split.users)} test targets stand in their own history and"
+        " count as misses. Weights and interests chosen on validation; test means over seeds.",
+        f"`python -m gptrec.evaluate {shlex.join(words)}`",
+        main_table(found).markdown(),
+        "\n".join(f"- {sentence(difference)}" for difference in found["differences"]),
         "![validation NDCG@10 against training time](quality.png)",
-        "",
     ]
-    (out / "results.md").write_text("\n".join(lines), encoding="utf-8")
+    (out / "results.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     picture(found, split).savefig(out / "quality.png", dpi=120)
 
 

@@ -33,7 +33,7 @@ from simulator.fitting.alternatives import (
     observed_share,
 )
 from simulator.fitting.calibration import settle
-from simulator.fitting.fit_users import fit, fit_users
+from simulator.fitting.fit_users import chains_of, fit, fit_users
 from simulator.settings import Experiment, from_dict
 from simulator.users.choice_model import ChoiceModel, Number
 from simulator.users.storage import about_users, save_users
@@ -149,7 +149,7 @@ def _share(value: float, error: float, z: float) -> float:
 def _draw_users(e: Experiment, names: list[str], out: Path, say: Callable[[str], None]) -> None:
     """One folder of fitted users per world, all from one fit."""
     data, n = load_data(e), len(names)
-    fitted = fit(data, e.seed, e.slate_size, say, e.user_model)
+    fitted = fit(data, e.seed, e.slate_size, say, e.user_model, chains_of(e))
     if len(fitted) < n:
         raise InputError(
             f"--worlds {n}: a fit to '{data.name}' has {len(fitted)} draws"
@@ -176,7 +176,7 @@ def _fit_users(e: Experiment, names: list[str], out: Path, say: Callable[[str], 
         say(f"users: {kind}")
         save_users(
             out / "users" / kind,
-            fit_users(data, e.seed, e.slate_size, say, kind),
+            fit_users(data, e.seed, e.slate_size, say, kind, chains_of(e)),
             about_users(data, e.slate_size),
         )
 

@@ -30,7 +30,7 @@ from simulator.experiment.progress import Progress
 from simulator.experiment.run_folder import RunFolder, tables
 from simulator.experiment.training import check_importable, train_policies
 from simulator.experiment.worlds import first_world, plan, start_world
-from simulator.fitting.fit_users import fit_users
+from simulator.fitting.fit_users import chains_of, fit_users
 from simulator.settings import Experiment
 from simulator.users.choice_model import DAY, ChoiceModel
 from simulator.users.storage import about_users, load_users, save_users
@@ -237,7 +237,9 @@ def _users(
         progress.say(f"users: from {experiment.users_from}")
         model = load_users(Path(experiment.users_from), about_users(raw, size))
     else:
-        model = fit_users(raw, experiment.seed, size, progress.say, experiment.user_model)
+        model = fit_users(
+            raw, experiment.seed, size, progress.say, experiment.user_model, chains_of(experiment)
+        )
     shifted = {f.name: getattr(model, f.name) for f in fields(model)}
     shifted["hour_zero"] = (model.hour_zero + 24 * experiment.warmup_days) % 24
     model = ChoiceModel(**shifted)

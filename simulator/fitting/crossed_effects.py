@@ -15,9 +15,7 @@ import torch
 from scipy.special import expit, logit
 from torch.nn.functional import logsigmoid
 
-DRAWS, MOST_THIN = 200, 8
-# rare answers leave more open, and a mean over few draws is a noisy one
-RARE, RARE_DRAWS = 0.05, 600
+RARE = 0.05  # share of yeses: rare answers leave more open, and a mean over few draws is noisy
 FEWEST_DRAWS, MOST_NUMBERS = 50, 4e7  # kept of a chain
 WORK = 2e7  # rows times draws, about, that a chain may look at between two draws that are kept
 # prior sd of a fixed effect, per standard deviation of its column: keeps separable rows finite
@@ -307,26 +305,49 @@ class _Mixture:
             self.mean[k] = centre * n / (n + 1) + self.sd[k] / np.sqrt(n + 1) * rng.normal()
 
 
+@dataclass(frozen=True)
+class Chains:
+    """How chains walk.
+
+    Attributes:
+        draws: kept of a chain, three times as many of rare answers, fewer where memory is short.
+        thin: sweeps per draw at most; few rows leave much open, and cost little.
+        seed: of their chance.
+    """
+
+    draws: int = 200
+    thin: int = 8
+    seed: int = 0
+
+    def draws_for(self, rows: Rows) -> int:
+        """How many draws of these rows are kept."""
+        wanted = 3 * self.draws if rows.y.mean() < RARE else self.draws
+        room = MOST_NUMBERS / (rows.n_users + rows.n_items)
+        return int(min(wanted, max(room, min(FEWEST_DRAWS, wanted))))
+
+    def thin_for(self, rows: Rows, draws: int) -> int:
+        """Sweeps per draw."""
+        return int(np.clip(round(WORK / (max(len(rows.y), 1) * draws)), 1, self.thin))
+
+
 def sample_levels(
-    rows: Rows, rng: np.random.Generator, draws: int | None = None, thin: int | None = None
+    rows: Rows,
+    rng: np.random.Generator,
+    draws: int | None = None,
+    thin: int | None = None,
+    chains: Chains | None = None,
 ) -> Sampled:
     """Draws of fixed effects and levels from their posterior.
 
     Args:
-        draws: how many are kept, after as many sweeps from the mode as 20 draws take; None =
-            `DRAWS`, or `RARE_DRAWS`, or what the memory holds.
-        thin: sweeps per draw; None = by the number of rows: few rows leave much open, and cost
-            little.
+        draws: how many are kept, after as many sweeps from the mode as 20 draws take. thin: sweeps
+            per draw. None = as the chains have it.
     """
+    chains = chains if chains is not None else Chains()
     if draws is None:
-        wanted = RARE_DRAWS if rows.y.mean() < RARE else DRAWS
-        draws = int(
-            min(
-                wanted, max(MOST_NUMBERS / (rows.n_users + rows.n_items), min(FEWEST_DRAWS, wanted))
-            )
-        )
+        draws = chains.draws_for(rows)
     if thin is None:
-        thin = int(np.clip(round(WORK / (max(len(rows.y), 1) * draws)), 1, MOST_THIN))
+        thin = chains.thin_for(rows, draws)
     chain = _Chain(rows, fit_levels(rows), rng)
     fixed, users, items, curved, sizes = [], [], [], [], []
     burn = max(20 * thin, min(LEAST_BURN, draws))

@@ -21,7 +21,7 @@ from simulator.fitting.alternatives import (
 from simulator.fitting.arrivals import arrivals
 from simulator.fitting.assumed import ASSUMED, not_told
 from simulator.fitting.calibration import settle, two_points
-from simulator.fitting.crossed_effects import Rows, fit_levels
+from simulator.fitting.crossed_effects import Chains, Rows, fit_levels
 from simulator.fitting.examination import Reach, assumed_reach, reach_of, repeated, unseen_variance
 from simulator.fitting.factors import Taste, cross_fitted, full_taste, reliability
 from simulator.fitting.positive_only import fit_contrast
@@ -29,6 +29,7 @@ from simulator.fitting.posterior import Answer, Fitted, first_look, sample, with
 from simulator.fitting.satiation import REPEATED, Tiredness, tiredness
 from simulator.fitting.sessions import watching, widening
 from simulator.fitting.visits import LEVELS, coming_and_going
+from simulator.settings import Experiment
 from simulator.users.choice_model import OF_MATRIX, ChoiceModel, Number
 
 WITHOUT_CLICK = 0.02  # share of the likes above which a like needs no click
@@ -42,30 +43,42 @@ ENJOYED = {
 }
 
 
+def chains_of(experiment: Experiment) -> Chains:
+    """The sampler's part of an experiment's settings."""
+    return Chains(experiment.draws, experiment.thin, experiment.seed)
+
+
 def fit_users(
     data: Dataset,
     seed: int = 0,
     slate_size: int = 6,
     say: Callable[[str], None] = lambda text: None,
     kind: str = "factors",
+    chains: Chains | None = None,
 ) -> ChoiceModel:
     """Fits the user model to a log: the first of its plausible draws, its level met.
 
     Args:
         slate_size: of the slates to come; levels are calibrated for them.
         say: told what is being done.
-        kind: of user model, one of `simulator.minds.KINDS`.
+        kind: of user model, one of `alternatives.KINDS`. chains: of the sampler.
     """
-    fitted = fit(data, seed, slate_size, say, kind)
+    fitted = fit(data, seed, slate_size, say, kind, chains)
     say("users: calibration to the click rate of uniformly random slates")
     return settle(fitted.model(0), data, slate_size, seed)
 
 
 def fit(
-    data: Dataset, seed: int, slate_size: int, say: Callable[[str], None], kind: str = "factors"
+    data: Dataset,
+    seed: int,
+    slate_size: int,
+    say: Callable[[str], None],
+    kind: str = "factors",
+    chains: Chains | None = None,
 ) -> Fitted:
     """Everything that a log says of its users, with draws of what is uncertain about them."""
     rng = generator("fit users", seed)
+    chains = replace(chains if chains is not None else Chains(), seed=seed)
     check_size(data, kind)
     if kind == "matrix":
         say(f"users: a matrix of {data.n_users} users by {data.catalogue.size} items")
@@ -107,7 +120,7 @@ def fit(
     )
     x = {"taste": crossed, **tired.columns}
     say("users: draws of levels and tastes")
-    click = sample(data, log.clicked, slice(None), x, seen, seed, "click", tired.curve)
+    click = sample(data, log.clicked, slice(None), x, seen, "click", chains, tired.curve)
     click = replace(click, wider=_clustered(data, click, x, seen))
     logits, unseen = click.logits(log.user, log.item, x), None
     numbers |= (
@@ -125,7 +138,7 @@ def fit(
     fitted = Fitted(
         plain, taste, shared, seed, {"click": click}, {}, tired.habits, unseen, reach, drifted
     )
-    answers, counted = _given_appeal(data, logits, fitted.shown, reach, seen, seed, say)
+    answers, counted = _given_appeal(data, logits, fitted.shown, reach, seen, chains, say)
     return replace(fitted, answers={"click": click, **answers}, without_click=counted)
 
 
@@ -254,7 +267,7 @@ def _given_appeal(
     shown: tuple[float, float, float],
     reach: Reach,
     seen: np.ndarray,
-    seed: int,
+    chains: Chains,
     say: Callable[[str], None],
 ) -> tuple[dict[str, Answer], dict[str, float]]:
     """Long views, likes and hates, where the log tells them; and by how much those outside of
@@ -299,7 +312,7 @@ def _given_appeal(
             looked_at = np.where(log.clicked, 1.0, (seen - clicks) / np.maximum(1 - clicks, 1e-9))
         else:
             counted[name] = float(np.log(y.sum() / (y & log.clicked).sum()))
-        answer = sample(data, y, which, slopes, looked_at, seed, name)
+        answer = sample(data, y, which, slopes, looked_at, name, chains)
         slope = abs(answer.sampled.mean(f"{name}_appeal"))
         answers[name] = replace(
             answer, unsure=float(slope * unsure), beyond=max(variance - variance**2 * spread, 0.0)

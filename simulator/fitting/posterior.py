@@ -19,6 +19,7 @@ from scipy.special import expit
 from policies.draws import generator
 from policies.log import Dataset
 from simulator.fitting.crossed_effects import (
+    Chains,
     Curve,
     Levels,
     Rows,
@@ -184,15 +185,17 @@ def sample(
     which: np.ndarray | slice,
     x: dict[str, np.ndarray],
     reach: np.ndarray | None,
-    seed: int,
     name: str,
+    chains: Chains,
     curve: Curve | None = None,
 ) -> Answer:
     """Draws of an answer's levels and slopes; arguments as for `rows_of`."""
     traits = Traits.of(data)
     rows = rows_of(data, traits, y, which, x, reach, curve)
     weight = np.bincount(data.log.user, minlength=data.n_users).astype(float)
-    return Answer(sample_levels(rows, generator("levels", name, seed)), traits, weight)
+    return Answer(
+        sample_levels(rows, generator("levels", name, chains.seed), chains=chains), traits, weight
+    )
 
 
 def first_look(data: Dataset, taste: np.ndarray, reach: np.ndarray) -> np.ndarray:

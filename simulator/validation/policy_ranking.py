@@ -4,14 +4,13 @@ Inverse propensity tells from held-out rows what a policy would have got, withou
 users. A simulator that is used to choose between policies should put them in the same order.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from scipy.special import expit
 
+from analysis.statistics.propensity import off_policy
 from policies.draws import generator
 from policies.log import Dataset, Impressions
 from simulator.fitting.calibration import settle
@@ -99,19 +98,10 @@ def _everybody(weight: np.ndarray, category: np.ndarray) -> Target:
 
 
 def policy_ranking(
-    fitted: Fitted,
-    early: Dataset,
-    late: Impressions,
-    slate_size: int,
-    seed: int,
-    estimate: Callable[..., Any],
+    fitted: Fitted, early: Dataset, late: Impressions, slate_size: int, seed: int
 ) -> PolicyRanking | None:
     """Held-out click rates of a few policies, by both ways; None where the log does not say how
     likely its rows were.
-
-    Args:
-        estimate: `analysis.propensity.off_policy`, handed in since the simulator does not know the
-            analysis.
     """
     p = late.propensity
     if not (np.isfinite(p) & (p > 0) & (p <= 1)).all():
@@ -124,7 +114,7 @@ def policy_ranking(
     selection = level.numbers["selection"].value
     rows = []
     for name, target in targets(early).items():
-        found = estimate(
+        found = off_policy(
             late.clicked, p, target.probability(late.user, late.item), cluster=late.user
         )
         if found.effective_n < LEAST_EFFECTIVE:

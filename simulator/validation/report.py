@@ -1,14 +1,17 @@
 """A fidelity report: lights with words, a table, a calibration picture."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from policies.common.tables import Table
 from simulator.validation.fidelity import LEVEL, Fidelity
 from simulator.validation.free_running import FreeRunning, relative_to
 from simulator.validation.policy_ranking import PolicyRanking
+from simulator.validation.validation import Validation
 
 # Bounds of green and amber. What chance alone does to so many rows is taken off first.
 RATE, RATE_AMBER = 0.03, 0.10
@@ -54,121 +57,92 @@ def _of_tenths(f: Fidelity) -> tuple[str, float]:
     return max(both, key=ORDER.index), worst
 
 
-def lights(found: list[Fidelity]) -> list[tuple[str, str, str]]:
-    """(part, light, words) for everything that was compared."""
-    rows = []
-    for f in found:
-        bounds = f"{100 * f.low:+.1f} to {100 * f.high:+.1f}"
-        span = (
-            f"{100 * f.relative:+.1f} % of the held-out rate ({100 * LEVEL:.0f} % over users and"
-            f" days {bounds})"
-        )
-        rows.append(
-            (
-                f"{f.name} rate",
-                _of_rate(f),
-                f"simulated {f.simulated:.4f}, held out {f.held_out:.4f}: {span}",
-            )
-        )
-        light, worst = _of_tenths(f)
-        tenths = (
-            f"worst tenth {100 * worst:.0f} % off its rate"
-            if worst
-            else "no tenth off its rate by more than chance"
-        )
-        rows.append(
-            (
-                f"{f.name} by predicted probability",
-                light,
-                f"{tenths}; expected calibration error {f.ece:.4f} ({f.ece_chance:.4f} by chance)",
-            )
-        )
-        gain, low, high = f.auc_gain
-        light = "green" if low > 0 else "amber" if high > 0 else "red"
-        rows.append(
-            (
-                f"{f.name}: whose and of what",
-                light,
-                (
-                    f"AUC {f.auc['simulator']:.3f}, user + item levels {f.auc['user + item']:.3f}"
-                    f" (difference {gain:+.3f}, 95 % {low:+.3f} to {high:+.3f}); ceiling"
-                    f" {f.ceiling[0]:.3f}"
-                ),
-            )
-        )
-        for whose, distance, chance in (
-            ("users", f.ks_users, f.ks_users_chance),
-            ("items", f.ks_items, f.ks_items_chance),
-        ):
-            rows.append(
-                (
-                    f"{f.name} rates of {whose}",
-                    _light(distance - chance, SPREAD, SPREAD_AMBER),
-                    (
-                        f"Kolmogorov-Smirnov distance {distance:.3f} ({chance:.3f} between two"
-                        " simulations)"
-                    ),
-                )
-            )
+@dataclass(frozen=True)
+class Light:
+    """What to trust of a part: green, amber or red, and what was found."""
+
+    part: str
+    colour: str
+    words: str
+
+
+def lights(found: list[Fidelity]) -> list[Light]:
+    """For everything that was compared."""
+    return [light for fidelity in found for light in _of_feedback(fidelity)]
+
+
+def _of_feedback(f: Fidelity) -> list[Light]:
+    bounds = f"{100 * f.low:+.1f} to {100 * f.high:+.1f}"
+    span = f"{100 * f.relative:+.1f} % of the held-out rate"
+    span += f" ({100 * LEVEL:.0f} % over users and days {bounds})"
+    rate = f"simulated {f.simulated:.4f}, held out {f.held_out:.4f}: {span}"
+    colour, worst = _of_tenths(f)
+    tenths = "no tenth off its rate by more than chance"
+    if worst:
+        tenths = f"worst tenth {100 * worst:.0f} % off its rate"
+    tenths += f"; expected calibration error {f.ece:.4f} ({f.ece_chance:.4f} by chance)"
+    gain, low, high = f.auc_gain
+    auc = f"AUC {f.auc['simulator']:.3f}, user + item levels {f.auc['user + item']:.3f}"
+    auc += f" (difference {gain:+.3f}, 95 % {low:+.3f} to {high:+.3f}); ceiling {f.ceiling[0]:.3f}"
+    rows = [
+        Light(f"{f.name} rate", _of_rate(f), rate),
+        Light(f"{f.name} by predicted probability", colour, tenths),
+        Light(
+            f"{f.name}: whose and of what",
+            "green" if low > 0 else "amber" if high > 0 else "red",
+            auc,
+        ),
+    ]
+    spreads = {"users": (f.ks_users, f.ks_users_chance), "items": (f.ks_items, f.ks_items_chance)}
+    for whose, (distance, chance) in spreads.items():
+        words = f"Kolmogorov-Smirnov distance {distance:.3f} ({chance:.3f} between two simulations)"
+        colour = _light(distance - chance, SPREAD, SPREAD_AMBER)
+        rows.append(Light(f"{f.name} rates of {whose}", colour, words))
     return rows
 
 
-def free_lights(free: FreeRunning | None) -> list[tuple[str, str, str]]:
-    """(part, light, words) of sessions and returns."""
+def free_lights(free: FreeRunning | None) -> list[Light]:
+    """Of sessions and returns."""
+    part = "sessions and returns"
     if free is None:
-        return [
-            (
-                "sessions and returns",
-                "amber",
-                "not judged: the log has no whole sessions, or too few, so that they are assumed",
-            )
-        ]
-    rows = []
-    for part, levels, by_chance in (
-        ("levels that were fitted", free.levels, free.chance_fitted),
-        ("levels of the held-out days", free.held_out, free.chance),
-    ):
-        beyond = {level: relative_to(level) - by_chance.get(level[0], 0.0) for level in levels}
-        name, log, simulated = worst = max(
-            levels, key=lambda level: (beyond[level], relative_to(level))
-        )
-        relative = f" ({100 * (simulated / log - 1):+.1f} %)" if log else ""
-        chance = f"; {100 * by_chance.get(name, 0.0):.1f} % by chance"
-        words = f"worst of {len(levels)}: {name} {simulated:.3f}, log {log:.3f}{relative}{chance}"
-        rows.append(
-            (
-                f"sessions and returns: {part}",
-                _told(
-                    _light(beyond[worst], GIVEN, GIVEN_AMBER), by_chance.get(name, 0.0), GIVEN_AMBER
-                ),
-                words,
-            )
-        )
-    far = max(
-        distance - free.chance.get(name, 0.0) for name, (distance, _) in free.distances.items()
-    )
+        words = "not judged: the log has no whole sessions, or too few, so that they are assumed"
+        return [Light(part, "amber", words)]
+    auc, low, high = free.auc
+    told = f"a classifier tells simulated ones from held-out ones with AUC {auc:.3f}"
+    told += f" (95 % {low:.3f} to {high:.3f}; .5 = cannot)"
+    return [
+        _of_levels(f"{part}: levels that were fitted", free.levels, free.chance_fitted),
+        _of_levels(f"{part}: levels of the held-out days", free.held_out, free.chance),
+        _of_distances(f"{part}: distributions", free),
+        Light("user-days", _light(auc, TOLD_APART, TOLD_APART_AMBER), told),
+    ]
+
+
+def _of_levels(
+    part: str, levels: list[tuple[str, float, float]], by_chance: dict[str, float]
+) -> Light:
+    """The level that is furthest off, what chance does taken off."""
+    beyond = {level: relative_to(level) - by_chance.get(level[0], 0.0) for level in levels}
+    worst = max(levels, key=lambda level: (beyond[level], relative_to(level)))
+    name, log, simulated = worst
+    chance = by_chance.get(name, 0.0)
+    words = f"worst of {len(levels)}: {name} {simulated:.3f}, log {log:.3f}"
+    words += f" ({100 * (simulated / log - 1):+.1f} %)" if log else ""
+    words += f"; {100 * chance:.1f} % by chance"
+    colour = _told(_light(beyond[worst], GIVEN, GIVEN_AMBER), chance, GIVEN_AMBER)
+    return Light(part, colour, words)
+
+
+def _of_distances(part: str, free: FreeRunning) -> Light:
+    by_chance = {name: free.chance.get(name, 0.0) for name in free.distances}
+    far = max(distance - by_chance[name] for name, (distance, _) in free.distances.items())
     words = ", ".join(
-        f"{name} {distance:.3f} ({free.chance.get(name, 0.0):.3f} by chance)"
+        f"{name} {distance:.3f} ({by_chance[name]:.3f} by chance)"
         for name, (distance, _) in free.distances.items()
     )
-    rows.append(
-        (
-            "sessions and returns: distributions",
-            _told(
-                _light(far, SPREAD, SPREAD_AMBER),
-                max(free.chance.get(name, 0.0) for name in free.distances),
-                SPREAD_AMBER,
-            ),
-            f"Kolmogorov-Smirnov distances: {words}",
-        )
-    )
-    auc, low, high = free.auc
-    words = (
-        f"a classifier tells simulated ones from held-out ones with AUC {auc:.3f} (95 % {low:.3f}"
-        f" to {high:.3f}; .5 = cannot)"
-    )
-    rows.append(("user-days", _light(auc, TOLD_APART, TOLD_APART_AMBER), words))
-    return rows
+    most = max(by_chance.values())
+    colour = _told(_light(far, SPREAD, SPREAD_AMBER), most, SPREAD_AMBER)
+    return Light(part, colour, f"Kolmogorov-Smirnov distances: {words}")
 
 
 def of_random_slates(level: dict[str, Any]) -> str:
@@ -180,122 +154,102 @@ def of_random_slates(level: dict[str, Any]) -> str:
     )
 
 
-def replay_lights(
+def held_out_lights(
     apart: tuple[float, float, float] | None, ranking: PolicyRanking | None
-) -> list[tuple[str, str, str]]:
-    """(part, light, words) of whole user-days of the held-out slates, and of policies."""
-    part, rows = "user-days of the held-out slates", []
+) -> list[Light]:
+    """Of whole user-days of the held-out slates, and of policies."""
+    part = "user-days of the held-out slates"
     if apart is None:
-        rows.append((part, "amber", "not judged: too few users"))
-    else:
-        auc, low, high = apart
-        words = (
-            f"a classifier tells answered slates from what happened with AUC {auc:.3f} (95 %"
-            f" {low:.3f} to {high:.3f}; .5 = cannot)"
-        )
-        rows.append((part, _light(auc, TOLD_APART, TOLD_APART_AMBER), words))
+        return [Light(part, "amber", "not judged: too few users"), _of_ranking(ranking)]
+    auc, low, high = apart
+    words = f"a classifier tells answered slates from what happened with AUC {auc:.3f}"
+    words += f" (95 % {low:.3f} to {high:.3f}; .5 = cannot)"
+    light = Light(part, _light(auc, TOLD_APART, TOLD_APART_AMBER), words)
+    return [light, _of_ranking(ranking)]
+
+
+def _of_ranking(ranking: PolicyRanking | None) -> Light:
+    part = "ranking of policies"
     if ranking is None:
-        return [*rows, ("ranking of policies", "amber", "not judged: the log has no propensities")]
+        return Light(part, "amber", "not judged: the log has no propensities")
     if not ranking.rows:
-        words = (
-            "not judged: by its propensities the log has too few rows of any policy, or a level"
-            " that slates cannot have"
-        )
-        return [*rows, ("ranking of policies", "amber", words)]
+        words = "not judged: by its propensities the log has too few rows of any policy, or a level"
+        return Light(part, "amber", f"{words} that slates cannot have")
     told, wrong = ranking.pairs
     if not told:
         words = f"the log tells no two of {len(ranking.rows)} policies apart"
-        return [*rows, ("ranking of policies", "amber", words)]
+        return Light(part, "amber", words)
     inside = sum(low <= simulated <= high for _, _, low, high, _, simulated in ranking.rows)
-    words = (
-        f"of {told} pairs that the log tells apart {told - wrong} in the same order; {inside} of"
-        f" {len(ranking.rows)} simulated click rates inside the 95 % interval of the log's"
+    words = f"of {told} pairs that the log tells apart {told - wrong} in the same order; {inside}"
+    words += f" of {len(ranking.rows)} simulated click rates inside the 95 % interval of the log's"
+    colour = "red" if wrong else "green" if 2 * inside >= len(ranking.rows) else "amber"
+    return Light(part, colour, words)
+
+
+def light_table(rows: list[Light]) -> Table:
+    head = ("part", "light", "what was found")
+    return Table(head, [[row.part, row.colour, row.words] for row in rows], text=3)
+
+
+def ranking_table(ranking: PolicyRanking) -> Table:
+    """Policies by the log's propensities and by the users."""
+    head = ("policy", "clicks per impression by the log (SNIPS, 95 %)", "effective rows")
+    body = [
+        [name, f"{value:.4f} ({low:.4f} to {high:.4f})", f"{n:.0f}", f"{simulated:.4f}"]
+        for name, value, low, high, n, simulated in ranking.rows
+    ]
+    return Table((*head, "simulated"), body)
+
+
+def free_table(free: FreeRunning) -> Table:
+    """What free running gives beside the log."""
+    head = ("free running", "log, fitted days", "simulated", "log, held-out days", "simulated")
+    pairs = zip(free.levels, free.held_out, strict=True)
+    body = [[name, *(f"{x:.3f}" for x in (a, b, c, d))] for (name, a, b), (_, c, d) in pairs]
+    return Table(head, body)
+
+
+def loss_table(found: list[Fidelity]) -> Table:
+    """Log-loss per row in nats."""
+    head = (
+        "feedback",
+        "held-out rows",
+        "log-loss: simulator",
+        "user + item",
+        "constant",
+        "ceiling",
     )
-    light = "red" if wrong else "green" if 2 * inside >= len(ranking.rows) else "amber"
-    return [*rows, ("ranking of policies", light, words)]
+    body = []
+    for f in found:
+        losses = [f.log_loss[name] for name in ("simulator", "user + item", "constant")]
+        body.append([f.name, str(f.rows), *(f"{x:.4f}" for x in (*losses, f.ceiling[1]))])
+    return Table(head, body)
 
 
-def ranking_table(ranking: PolicyRanking | None) -> list[str]:
-    """Policies by the log's propensities and by the users, as lines of Markdown."""
-    if ranking is None or not ranking.rows:
-        return []
-    return [
-        "",
-        "| policy | clicks per impression by the log (SNIPS, 95 %) | effective rows | simulated |",
-        "|---|---|---|---|",
-        *(
-            f"| {name} | {value:.4f} ({low:.4f} to {high:.4f}) | {n:.0f} | {simulated:.4f} |"
-            for name, value, low, high, n, simulated in ranking.rows
-        ),
-    ]
-
-
-def free_table(free: FreeRunning | None) -> list[str]:
-    """What free running gives beside the log, as lines of Markdown."""
-    if free is None:
-        return []
-    rows = zip(free.levels, free.held_out, strict=True)
-    return [
-        "",
-        "| free running | log, fitted days | simulated | log, held-out days | simulated |",
-        "|---|---|---|---|---|",
-        *(
-            f"| {name} | {a:.3f} | {b:.3f} | {c:.3f} | {d:.3f} |"
-            for (name, a, b), (_, c, d) in rows
-        ),
-    ]
-
-
-def write(
-    found: list[Fidelity],
-    rows: list[tuple[str, str, str]],
-    free: list[str],
-    ranking: list[str],
-    about: dict[str, Any],
-    out: Path,
-) -> None:
+def write(found: Validation, rows: list[Light], about: dict[str, Any], out: Path) -> None:
     """fidelity.md and calibration.png.
 
     Args:
-        rows: of lights. free, ranking: tables as lines of Markdown.
+        rows: of lights. about: the settings.
     """
-    lines = [
+    parts = [
         f"# Fidelity of the users fitted on {about['log']}",
-        "",
-        (
-            f"Fitted on what came before the last {about['held_out_days']:g} calendar days; the"
-            " users then answer the very slates that the log shows on those days; what is"
-            f" simulated freely has slates of {about['slate_size']}. Green: within the bounds that"
-            " docs/users.md states; amber: use with care; red: do not trust this part."
-        ),
-        "",
-        "| part | light | what was found |",
-        "|---|---|---|",
-        *(f"| {part} | {light} | {words} |" for part, light, words in rows),
-        "",
-        "| feedback | held-out rows | log-loss: simulator | user + item | constant | ceiling |",
-        "|---|---|---|---|---|---|",
-        *(
-            f"| {f.name} | {f.rows} | {f.log_loss['simulator']:.4f} |"
-            f" {f.log_loss['user + item']:.4f} | {f.log_loss['constant']:.4f} |"
-            f" {f.ceiling[1]:.4f} |"
-            for f in found
-        ),
-        "",
-        (
-            "The ceiling is what a predictor would get that knows every probability, if the users"
-            " were those simulated."
-        ),
-        *ranking,
-        *free,
-        "",
-        of_random_slates(about["random_slates"]),
-        "",
-        "![calibration](calibration.png)",
-        "",
+        f"Fitted on what came before the last {about['held_out_days']:g} calendar days; the users"
+        " then answer the very slates that the log shows on those days; what is simulated freely"
+        f" has slates of {about['slate_size']}. Green: within the bounds that docs/users.md states;"
+        " amber: use with care; red: do not trust this part.",
+        light_table(rows).markdown(),
+        loss_table(found.feedback).markdown(),
+        "The ceiling is what a predictor would get that knows every probability, if the users were"
+        " those simulated.",
     ]
-    (out / "fidelity.md").write_text("\n".join(lines), encoding="utf-8")
-    picture(found).savefig(out / "calibration.png", dpi=120)
+    if found.ranking is not None and found.ranking.rows:
+        parts.append(ranking_table(found.ranking).markdown())
+    if found.free is not None:
+        parts.append(free_table(found.free).markdown())
+    parts += [of_random_slates(found.random_slates), "![calibration](calibration.png)"]
+    (out / "fidelity.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    picture(found.feedback).savefig(out / "calibration.png", dpi=120)
 
 
 def picture(found: list[Fidelity]) -> Figure:
