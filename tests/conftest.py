@@ -2,23 +2,23 @@
 
 import os
 from pathlib import Path
+from typing import Any, Protocol
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-import analysis.reporting.figures  # noqa: F401  (sets the figures' resolution, which is lowered below)
+from analysis.reporting.figures import STYLE
 from policies.log import Dataset
 from simulator import Experiment
 from simulator.experiment.built_in import WorldParameters, load_world
-from simulator.fitting import crossed_effects as levels
+from simulator.fitting.crossed_effects import Chains
 from simulator.users.choice_model import ChoiceModel
 from tests.live_logs import log
 
 SMALL = WorldParameters(users=240, items=120, categories=8, log_days=6.0)
-TINY_MODELS = {
+TINY_MODELS: dict[str, dict[str, Any]] = {
     "sasrec": {"width": 16, "epochs": 1, "update_epochs": 1, "length": 20, "room": 18},
     "gptrec": {
         "width": 16,
@@ -32,14 +32,20 @@ TINY_MODELS = {
 }
 
 
+SHORT = Chains(draws=12, thin=3)  # what most tests fit users with on the way to something else
+
+
+class MakeExperiment(Protocol):
+    """Makes small experiments: `experiment(policies=("sasrec",), days=2)`."""
+
+    def __call__(self, **settings: Any) -> Experiment: ...
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _quick() -> None:
-    """One thread, short chains, small figures: most tests fit users or write a report on the way to
-    something else.
-    """
+    """One thread and small figures: most tests write a report on the way to something else."""
     torch.set_num_threads(1)
-    plt.rcParams["savefig.dpi"] = 40
-    levels.DRAWS, levels.RARE_DRAWS, levels.MOST_THIN = 12, 24, 3
+    STYLE["savefig.dpi"] = 40
 
 
 @pytest.fixture(scope="session")
@@ -77,11 +83,9 @@ def small_log(
 
 
 @pytest.fixture(scope="session")
-def experiment(small_log: Path):
-    """Makes small experiments: `experiment(policies=("sasrec",), days=2)`."""
-
-    def make(**settings: object) -> Experiment:
-        base: dict = {
+def experiment(small_log: Path) -> MakeExperiment:
+    def make(**settings: Any) -> Experiment:
+        base: dict[str, Any] = {
             "policies": ("sasrec", "popularity"),
             "log": str(small_log),
             "users": 120,
@@ -92,6 +96,8 @@ def experiment(small_log: Path):
             "policy_settings": {},
             "truth": False,
             "threads": 1,
+            "draws": SHORT.draws,
+            "thin": SHORT.thin,
             "calibrate": "random_click_rate=.176",
         }
         base |= settings

@@ -3,11 +3,15 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from analysis.data.ab_test import ABTest
 from analysis.report import main
+from analysis.reporting.content import Report
+from analysis.results.results import judge_test
 
 DAY = 86_400
 COLUMNS = "user=uid,bucket=variant,time=ts,click=clicked,watch=secs,session=visit"
@@ -61,3 +65,9 @@ def verdict_of(path: Path, *more: str) -> str:
     shutil.rmtree(path.parent / "report")
     (sentence,) = results["verdicts"]
     return str(sentence)
+
+
+def results_of(test: ABTest) -> dict[str, Any]:
+    """What `results.json` would hold."""
+    manifest = {"control": test.control, "contenders": test.contenders, "experiment": None}
+    return Report.of(judge_test(test), None, manifest, "a test").as_json()

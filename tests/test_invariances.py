@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ import simulator.experiment.simulate as running
 from simulator import simulate
 from simulator.experiment.checkpoints import save_world
 from simulator.experiment.simulate import Result
-from simulator.fitting import crossed_effects as levels
+from tests.conftest import MakeExperiment
 
 BOTH = ("gptrec", "sasrec")
 
@@ -24,7 +25,7 @@ def same(a: pd.DataFrame, b: pd.DataFrame) -> None:
 
 
 @pytest.fixture(scope="module")
-def plain(experiment, tmp_path_factory: pytest.TempPathFactory) -> Result:  # type: ignore[no-untyped-def]
+def plain(experiment: MakeExperiment, tmp_path_factory: pytest.TempPathFactory) -> Result:
     """Two torch policies, two rounds, retraining on their own rows."""
     return simulate(
         experiment(policies=BOTH, weights="0.4,0.4"),
@@ -41,8 +42,8 @@ def test_the_plain_run_retrains(plain: Result) -> None:
 
 @pytest.mark.parametrize("hours", [5 / 60, 3.0])
 def test_batch_every_changes_speed_never_results(
-    plain: Result, experiment, tmp_path: Path, hours: float
-) -> None:  # type: ignore[no-untyped-def]
+    plain: Result, experiment: MakeExperiment, tmp_path: Path, hours: float
+) -> None:
     other = simulate(
         experiment(policies=BOTH, weights="0.4,0.4", batch_hours=hours), out=str(tmp_path / "run")
     )
@@ -52,8 +53,8 @@ def test_batch_every_changes_speed_never_results(
 
 @pytest.mark.parametrize("learn_from", ["own", "none"])
 def test_one_more_bucket_changes_no_other(
-    plain: Result, experiment, tmp_path: Path, learn_from: str
-) -> None:  # type: ignore[no-untyped-def]
+    plain: Result, experiment: MakeExperiment, tmp_path: Path, learn_from: str
+) -> None:
     settings = {"learn_from": learn_from}
     if learn_from == "own":
         before = plain
@@ -70,7 +71,9 @@ def test_one_more_bucket_changes_no_other(
         same(before.impressions(arm), after.impressions(arm))
 
 
-def test_half_the_population_changes_no_remaining_user(experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_half_the_population_changes_no_remaining_user(
+    experiment: MakeExperiment, tmp_path: Path
+) -> None:
     settings = {"policies": BOTH, "learn_from": "none"}
     whole = simulate(experiment(users=120, **settings), out=str(tmp_path / "whole"))
     half = simulate(experiment(users=60, **settings), out=str(tmp_path / "half"))
@@ -83,11 +86,7 @@ def test_half_the_population_changes_no_remaining_user(experiment, tmp_path: Pat
 def test_another_process_writes_the_same_files(plain: Result, tmp_path: Path) -> None:
     settings = json.loads((plain.path / "manifest.json").read_text())["experiment"]
     code = (
-        "import json, sys; from simulator import simulate;"
-        "from simulator.fitting import crossed_effects as levels; from simulator.settings import"
-        " from_dict;"
-        # as short as in this process
-        f"levels.DRAWS, levels.MOST_THIN = {levels.DRAWS}, {levels.MOST_THIN};"
+        "import json, sys; from simulator import simulate; from simulator.settings import from_dict;"
         f"simulate(from_dict(json.loads(sys.stdin.read())), out={str(tmp_path / 'again')!r})"
     )
     subprocess.run([sys.executable, "-c", code], input=json.dumps(settings), text=True, check=True)
@@ -97,7 +96,7 @@ def test_another_process_writes_the_same_files(plain: Result, tmp_path: Path) ->
         same(pd.read_parquet(plain.path / file), pd.read_parquet(tmp_path / "again" / file))
 
 
-def test_another_seed_differs(plain: Result, experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_another_seed_differs(plain: Result, experiment: MakeExperiment, tmp_path: Path) -> None:
     other = simulate(
         experiment(policies=BOTH, weights="0.4,0.4", seed=1), out=str(tmp_path / "run")
     )
@@ -110,21 +109,25 @@ class Stop(Exception):
 
 
 @pytest.mark.parametrize("when", ["after the cut", "in the middle of a round", "in the warm-up"])
-def test_interrupted_and_resumed_equals_uninterrupted(  # type: ignore[no-untyped-def]
-    plain: Result, experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+def test_interrupted_and_resumed_equals_uninterrupted(
+    plain: Result,
+    experiment: MakeExperiment,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    when: str,
 ) -> None:
     e = dataclasses.replace(experiment(policies=BOTH, weights="0.4,0.4"), batch_hours=6.0)
     folder = tmp_path / "run"
     calls = {"n": 0}
 
-    def save_then_stop(world, next_round, folder_):  # type: ignore[no-untyped-def]
+    def save_then_stop(world: Any, next_round: Any, folder_: Any) -> None:
         save_world(world, next_round, folder_)
         if next_round == 1 and when == "after the cut":
             raise Stop
 
-    original = running.Show.page
+    original = running.Progress.page
 
-    def stop_on_page(self, now, pages):  # type: ignore[no-untyped-def]
+    def stop_on_page(self: Any, now: Any, pages: Any) -> None:
         original(self, now, pages)
         calls["n"] += 1
         if (when == "in the middle of a round" and now > 1.6 * 86_400) or (
@@ -133,7 +136,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(  # type: ignore[no-untype
             raise Stop
 
     monkeypatch.setattr(running, "save_world", save_then_stop)
-    monkeypatch.setattr(running.Show, "page", stop_on_page)
+    monkeypatch.setattr(running.Progress, "page", stop_on_page)
     with pytest.raises(Stop):
         simulate(e, out=str(folder))
     monkeypatch.undo()

@@ -37,7 +37,8 @@ def train_policies(
                     data.catalogue,
                     generator("train", e.seed, base, sorted(settings.items()), 0),
                 )
-                save_arrays(stored, policy.state())
+                if state := policy.state():
+                    save_arrays(stored, state)
                 run.manifest.setdefault("training", {})[arm] = {
                     "seconds": round(time.monotonic() - began, 1),
                     "validation_ndcg10": [round(x, 4) for x in getattr(policy, "scores_", [])],

@@ -1,8 +1,7 @@
 """A fidelity report: lights with words, a table, a calibration picture."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -57,8 +56,7 @@ def _of_tenths(f: Fidelity) -> tuple[str, float]:
     return max(both, key=ORDER.index), worst
 
 
-@dataclass(frozen=True)
-class Light:
+class Light(NamedTuple):
     """What to trust of a part: green, amber or red, and what was found."""
 
     part: str

@@ -2,6 +2,8 @@
 after the other.
 """
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -18,7 +20,14 @@ from policies.log import Impressions
 from policies.neural.sequences import Sequences, autoregressive
 from policies.testing import sample_requests, small_log
 
-TINY = {"epochs": 1, "prompt_epochs": 1, "width": 16, "length": 12, "window": 20, "room": 12}
+TINY: dict[str, Any] = {
+    "epochs": 1,
+    "prompt_epochs": 1,
+    "width": 16,
+    "length": 12,
+    "window": 20,
+    "room": 12,
+}
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["tied", "untied"])
@@ -210,13 +219,11 @@ def session(policy: GPTRec | SASRec, n_pages: int, k: int, n_users: int = 70) ->
 @pytest.mark.parametrize("kind", ["sasrec", "gptrec"])
 def test_cache_equals_recomputation_over_the_same_context(kind: str, trained: GPTRec) -> None:
     k = 4
-    if kind == "gptrec":
-        cached, fresh = (
-            trained,
-            GPTRec(**TINY, interests=3, cache=False, chunk=16, untied=trained.untied),
-        )
-    else:
-        settings = {"epochs": 1, "width": 16, "length": 12, "room": 12, "untied": trained.untied}
+    cached: Any = trained
+    fresh: Any = GPTRec(**TINY, interests=3, cache=False, chunk=16, untied=trained.untied)
+    if kind == "sasrec":
+        settings: dict[str, Any] = {"epochs": 1, "width": 16, "length": 12, "room": 12}
+        settings["untied"] = trained.untied
         cached, fresh = SASRec(**settings), SASRec(**settings, cache=False, chunk=16)
         cached.fit(*small_log(), generator("test"))
     fresh.restore(cached.state())

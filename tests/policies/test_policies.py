@@ -4,6 +4,7 @@ import dataclasses
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from policies.neural.ranking import best_allowed
 from policies.ranking import first_allowed, top_k
 from policies.registry import base_name, find, make
 from policies.testing import PolicyError, check_policy, sample_requests, small_log
+from tests.conftest import MakeExperiment
 
 SMALL = {
     "bprmf": {"factors": 8, "iterations": 20},
@@ -70,8 +72,8 @@ def test_ours_keep_the_contract(name: str) -> None:
 
 
 def test_a_third_partys_policy_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, experiment
-) -> None:  # type: ignore[no-untyped-def]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, experiment: MakeExperiment
+) -> None:
     from simulator import simulate
 
     (tmp_path / "my_module.py").write_text(textwrap.dedent(THIRD_PARTY), encoding="utf-8")
@@ -89,12 +91,12 @@ def test_a_third_partys_policy_runs(
 class Broken(Uniform):
     """Breaks the contract in one way, named by `how`."""
 
-    def __init__(self, how: str):
+    def __init__(self, how: str) -> None:
         super().__init__()
         self.how = how
         self.calls = 0
 
-    def recommend(self, requests, slate_size, draws):  # type: ignore[no-untyped-def]
+    def recommend(self, requests: Any, slate_size: Any, draws: Any) -> Any:
         self.calls += 1
         good = super().recommend(requests, slate_size, draws)
         items, propensity = (
@@ -118,7 +120,8 @@ class Broken(Uniform):
             requests.items[:] = 1
             requests.exclude[:] = 0
         elif self.how == "false propensities":
-            propensity = propensity * 0.5
+            assert propensity is not None
+            propensity = (propensity * 0.5).astype(np.float32)
         elif self.how == "shape":
             items = items[:, :-1]
         elif self.how == "scores":
@@ -164,6 +167,7 @@ def test_uniform_is_uniform_over_what_is_allowed() -> None:
     counts = np.bincount(slates.items[:, 3], minlength=41)
     assert counts[allowed].sum() == n
     assert chisquare(counts[allowed]).pvalue > 0.001
+    assert slates.propensity is not None
     assert np.allclose(slates.propensity, 1 / len(allowed))
 
 

@@ -6,6 +6,7 @@ import errno
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -80,11 +81,22 @@ def bad(
         (["--set", "sasrec.repeat=perhaps"], "wants true or false"),
     ],
 )
-def test_bad_settings(arguments, message, capsys, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_bad_settings(
+    arguments: Any,
+    message: Any,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert message in bad(arguments, capsys, tmp_path, monkeypatch)
 
 
-def test_bad_logs(capsys, tmp_path, monkeypatch, small_log) -> None:  # type: ignore[no-untyped-def]
+def test_bad_logs(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    small_log: Path,
+) -> None:
     few = pd.DataFrame(
         {"user": [1, 2, 3], "item": [1, 2, 3], "time": [1, 2, 3], "click": [1, 0, 1]}
     )
@@ -131,8 +143,11 @@ def test_the_command_writes_a_report_that_stands_alone(
 
 
 def test_a_full_disk_and_an_interruption_leave_an_incomplete_run(
-    tmp_path, small_log, monkeypatch, capsys
-) -> None:  # type: ignore[no-untyped-def]
+    tmp_path: Path,
+    small_log: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     write = simulator.engine.recorder._write_table
     for error, status, words in (
         (OSError(errno.ENOSPC, "No space left"), 1, "disk is full"),
@@ -140,7 +155,7 @@ def test_a_full_disk_and_an_interruption_leave_an_incomplete_run(
     ):
         calls = {"n": 0}
 
-        def fail(table, path, calls=calls, error=error):  # type: ignore[no-untyped-def]
+        def fail(table: Any, path: Any, calls: Any = calls, error: Any = error) -> None:
             calls["n"] += 1
             if calls["n"] > 3:
                 raise error
@@ -194,7 +209,9 @@ def test_the_default_control_is_the_last_contender() -> None:
     assert Experiment(policies=("uniform",)).control_arm == "uniform"
 
 
-def test_a_run_is_not_resumed_on_another_log(tmp_path, small_log, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_a_run_is_not_resumed_on_another_log(
+    tmp_path: Path, small_log: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     copy = tmp_path / "log.parquet"
     frame = pd.read_parquet(small_log)
     frame.to_parquet(copy)
@@ -207,7 +224,7 @@ def test_a_run_is_not_resumed_on_another_log(tmp_path, small_log, capsys) -> Non
     assert "has changed since the run began" in capsys.readouterr().err
 
 
-def test_a_world_that_had_ended_is_not_run_again(tmp_path, small_log) -> None:  # type: ignore[no-untyped-def]
+def test_a_world_that_had_ended_is_not_run_again(tmp_path: Path, small_log: Path) -> None:
     """Interrupted between the last checkpoint of a world and the note that it is done."""
     out = tmp_path / "run"
     assert command.main([*FAST, "--log", str(small_log), "--out", str(out)]) == 0
@@ -223,7 +240,9 @@ def test_a_world_that_had_ended_is_not_run_again(tmp_path, small_log) -> None:  
     )
 
 
-def test_a_damaged_run_is_not_resumed(tmp_path, small_log, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_a_damaged_run_is_not_resumed(
+    tmp_path: Path, small_log: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "run"
     assert (
         command.main([*FAST, "--set", "truth=false", "--log", str(small_log), "--out", str(out)])

@@ -4,16 +4,17 @@ import json
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from analysis import AnalysisError
-from analysis.data.live_log import Source, open_log
+from analysis.data.live_log import open_log
+from analysis.data.live_source import LiveLog
 from analysis.report import main
-from analysis.results.results import judged
-from tests.live_logs import COLUMNS, columns_of, judge_file, log, verdict_of
+from tests.live_logs import COLUMNS, columns_of, judge_file, log, results_of, verdict_of
 
 
 def test_a_csv_log_gets_the_same_report(csv: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,7 +86,7 @@ def test_bad_rows_are_counted_and_said(tmp_path: Path) -> None:
     frame.loc[late[9], "uid"] = None
     path = tmp_path / "log.csv"
     frame.to_csv(path, index=False)
-    source = Source(
+    source = LiveLog(
         path,
         dict(part.split("=") for part in COLUMNS.split(",")),
         control="old",
@@ -114,7 +115,7 @@ def test_assigned_users_who_never_came_count(csv: Path, tmp_path: Path) -> None:
     more = pd.DataFrame({"uid": [f"never{i}" for i in range(200)], "variant": ["old", "new"] * 100})
     pd.concat([frame, more]).to_csv(tmp_path / "all.csv", index=False)
     columns = dict(part.split("=") for part in COLUMNS.split(","))
-    source = Source(
+    source = LiveLog(
         csv, columns, control="old", start="2026-05-03", assignments=tmp_path / "all.csv"
     )
     with open_log(source) as trial:
@@ -153,7 +154,9 @@ def test_assigned_users_who_never_came_count(csv: Path, tmp_path: Path) -> None:
         (lambda f: f, ["--days", "0"], "--days must be at least 1"),
     ],
 )
-def test_what_cannot_be_judged_gets_one_line(change, flags, words, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_what_cannot_be_judged_gets_one_line(
+    change: Any, flags: Any, words: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     change(log(60)).to_csv(tmp_path / "log.csv", index=False)
     assert judge_file(tmp_path / "log.csv", *flags) == 2
     said = capsys.readouterr().err
@@ -162,7 +165,9 @@ def test_what_cannot_be_judged_gets_one_line(change, flags, words, tmp_path: Pat
     assert not (tmp_path / "report").exists()
 
 
-def test_a_missing_file_and_two_things_at_once_are_refused(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_a_missing_file_and_two_things_at_once_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["--impressions", str(tmp_path / "no.csv")]) == 2
     assert main([str(tmp_path), "--impressions", str(tmp_path)]) == 2
     assert main([str(tmp_path), "--primary", "clicks"]) == 2
@@ -191,7 +196,7 @@ def test_before_the_planned_end_only_a_crossing_concludes_anything(tmp_path: Pat
 
 def test_rows_after_the_planned_end_are_left_out_and_counted(csv: Path) -> None:
     columns = dict(part.split("=") for part in COLUMNS.split(","))
-    with open_log(Source(csv, columns, control="old", start="2026-05-03", days=3)) as trial:
+    with open_log(LiveLog(csv, columns, control="old", start="2026-05-03", days=3)) as trial:
         table, days = trial.table(), trial.days
         assert any("after the planned end left out" in text for text in trial.warnings)
     frame = log()
@@ -207,13 +212,15 @@ def test_arms_are_those_of_the_test_whatever_stood_there_before(csv: Path, tmp_p
     columns = dict(part.split("=") for part in COLUMNS.split(","))
     tables = []
     for path in (csv, tmp_path / "other.csv"):
-        with open_log(Source(path, columns, control="old", start="2026-05-03")) as trial:
+        with open_log(LiveLog(path, columns, control="old", start="2026-05-03")) as trial:
             tables.append(trial.table())
             assert trial.warnings == []
     pd.testing.assert_frame_equal(tables[0], tables[1])
 
 
-def test_a_red_light_stands_above_the_verdict(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_a_red_light_stands_above_the_verdict(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     frame = log(2000)
     number = frame["uid"].str[1:].astype(int)
     frame[~((frame["variant"] == "new") & (number % 10 < 3))].to_csv(
@@ -235,11 +242,11 @@ def test_a_broken_split_is_found_on_the_day_that_it_breaks(tmp_path: Path) -> No
     frame = frame[((frame["ts"] - frame["ts"].min()).dt.days >= enters) & ~lost]
     frame.to_parquet(tmp_path / "log.parquet")
     with open_log(
-        Source(
+        LiveLog(
             tmp_path / "log.parquet", dict(p.split("=") for p in COLUMNS.split(",")), control="old"
         )
     ) as trial:
-        results = judged(trial, {})
+        results = results_of(trial)
     assert 5 <= results["sample_ratio_every_day"]["day"] <= 7
     assert results["sample_ratio"]["pvalue"] < 0.001
 
@@ -250,11 +257,11 @@ def test_every_pair_of_three_arms(tmp_path: Path) -> None:
     frame["variant"] = np.array(["old", "new", "newer"])[third]
     frame.to_parquet(tmp_path / "log.parquet")
     with open_log(
-        Source(
+        LiveLog(
             tmp_path / "log.parquet", dict(p.split("=") for p in COLUMNS.split(",")), control="old"
         )
     ) as trial:
-        results = judged(trial, {})
+        results = results_of(trial)
     assert {(r["arm"], r["against"]) for r in results["pairs"]} == {
         ("new", "old"),
         ("newer", "old"),
@@ -269,11 +276,11 @@ def test_days_without_rows_do_no_harm(tmp_path: Path) -> None:
     day = (frame["ts"] - pd.Timestamp("2026-05-01")).dt.days
     frame[~day.isin([4, 5, 6, 7])].to_csv(tmp_path / "log.csv", index=False)  # four days in a row
     with open_log(
-        Source(
+        LiveLog(
             tmp_path / "log.csv", columns_of(), control="old", start="2026-05-03", monitor="pocock"
         )
     ) as trial:
-        found = judged(trial, {})["monitor"][0]
+        found = results_of(trial)["monitor"][0]
     assert found["low"] < 0.5 < found["high"]
 
 
@@ -297,7 +304,7 @@ def test_days_are_those_of_utc_whatever_the_machine_says(
         monkeypatch.setenv("TZ", zone)
         time.tzset()
         with open_log(
-            Source(tmp_path / "log.parquet", columns_of(), control="old", start="2026-05-03")
+            LiveLog(tmp_path / "log.parquet", columns_of(), control="old", start="2026-05-03")
         ) as trial:
             tables.append(trial.table())
     monkeypatch.undo()
@@ -314,12 +321,12 @@ def test_a_value_that_is_no_number_spoils_no_other(csv: Path, tmp_path: Path) ->
     frame.to_csv(tmp_path / "nan.csv", index=False)
     totals = []
     for path in (csv, tmp_path / "nan.csv"):
-        with open_log(Source(path, columns_of(), control="old", start="2026-05-03")) as trial:
+        with open_log(LiveLog(path, columns_of(), control="old", start="2026-05-03")) as trial:
             totals.append(trial.table()["watch_seconds"].sum())
     assert totals[0] - totals[1] == pytest.approx(lost, abs=1e-6)
 
 
-def test_a_stray_time_is_refused(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_a_stray_time_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     frame = log(60)
     frame.loc[frame.index[-1], "ts"] = pd.Timestamp("2029-01-01")
     frame.to_csv(tmp_path / "log.csv", index=False)
@@ -336,7 +343,7 @@ def test_assignments_decide_the_arm(csv: Path, tmp_path: Path) -> None:
     mixed.to_csv(tmp_path / "mixed.csv", index=False)
     tables = []
     for path in (csv, tmp_path / "mixed.csv"):
-        source = Source(
+        source = LiveLog(
             path, columns_of(), control="old", start="2026-05-03", assignments=tmp_path / "all.csv"
         )
         with open_log(source) as trial:
@@ -347,13 +354,15 @@ def test_assignments_decide_the_arm(csv: Path, tmp_path: Path) -> None:
     truth.assign(uid="x").to_csv(tmp_path / "none.csv", index=False)
     with (
         pytest.raises(AnalysisError, match="no user of the log is in"),
-        open_log(Source(csv, columns_of(), start="2026-05-03", assignments=tmp_path / "none.csv")),
+        open_log(LiveLog(csv, columns_of(), start="2026-05-03", assignments=tmp_path / "none.csv")),
     ):
         pass
 
 
 @pytest.mark.parametrize("arm", ["model[v2]", "x[/b]", "p$5_$^", "a|b", "it's; drop"])
-def test_arms_are_called_as_people_call_them(arm: str, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_arms_are_called_as_people_call_them(
+    arm: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     frame = log(200)
     frame["variant"] = frame["variant"].replace("new", arm)
     frame.to_csv(tmp_path / "log.csv", index=False)

@@ -6,11 +6,13 @@ import pytest
 import statsmodels.api as sm
 from scipy import stats
 
+from analysis.data.ab_test import ABTest
+from analysis.data.rows import Rows
 from analysis.metrics import METRICS
-from analysis.reporting.sentences import of_simulation
+from analysis.reporting.sentences import simulation_remarks
 from analysis.results.effects import judge
 from analysis.results.feedback_loop import entropy_within, gini, lorenz, overlap
-from analysis.statistics.comparison import compare, compare_named, covariate
+from analysis.statistics.comparison import compare, covariate
 
 
 def users_table(n: int = 400, seed: int = 0) -> pd.DataFrame:
@@ -31,8 +33,8 @@ def test_a_plain_mean_is_welchs_test() -> None:
     table = users_table().drop(columns=["clicks_pre"])
     found = compare(table, METRICS["clicks"], "a", "b")
     a, b = (table.loc[table["bucket"] == g, "clicks"] for g in "ab")
-    assert found["pvalue"] == pytest.approx(stats.ttest_ind(b, a, equal_var=False).pvalue, rel=1e-6)
-    assert found["lift"] == pytest.approx(b.mean() / a.mean() - 1, rel=1e-9)
+    assert found.pvalue == pytest.approx(stats.ttest_ind(b, a, equal_var=False).pvalue, rel=1e-6)
+    assert found.lift == pytest.approx(b.mean() / a.mean() - 1, rel=1e-9)
 
 
 def test_a_ratio_is_the_delta_method() -> None:
@@ -47,7 +49,7 @@ def test_a_ratio_is_the_delta_method() -> None:
         variances.append(residual.var(ddof=1) / len(rows))
     z = (rates[1] - rates[0]) / np.sqrt(sum(variances))
     # a t distribution there
-    assert found["pvalue"] == pytest.approx(2 * stats.norm.sf(abs(z)), rel=0.01)
+    assert found.pvalue == pytest.approx(2 * stats.norm.sf(abs(z)), rel=0.01)
 
 
 def test_cuped_is_regression_adjustment() -> None:
@@ -56,9 +58,9 @@ def test_cuped_is_regression_adjustment() -> None:
     treated = (table["bucket"] == "b").astype(float)
     design = sm.add_constant(np.column_stack([treated, table["clicks_pre"]]))
     fitted = sm.OLS(table["clicks"], design).fit()
-    assert found["pvalue"] == pytest.approx(fitted.pvalues.iloc[1], abs=0.01)
+    assert found.pvalue == pytest.approx(fitted.pvalues.iloc[1], abs=0.01)
     share = np.corrcoef(table["clicks"], table["clicks_pre"])[0, 1] ** 2
-    assert found["variance_saved"] == pytest.approx(share, abs=0.02)
+    assert found.variance_saved == pytest.approx(share, abs=0.02)
 
 
 def test_users_without_a_warmup_get_an_indicator_and_the_mean() -> None:
@@ -111,16 +113,35 @@ def test_overlap_and_entropy_by_hand() -> None:
     assert entropy_within(many, pd.Series({1: "x", 2: "x"})) == pytest.approx(0.0)
 
 
+def ab_test(*contenders: str) -> ABTest:
+    """A test of nobody between these arms."""
+    rows = Rows("nowhere", frozenset())
+    return ABTest(
+        arms=list(contenders),
+        control=contenders[-1],
+        contenders=list(contenders),
+        weights={},
+        primary=METRICS["clicks"],
+        margin=0.02,
+        rows=rows,
+        before=None,
+        users=pd.DataFrame({"user": [], "bucket": []}),
+        days=1,
+        planned=1,
+    )
+
+
 def test_what_is_assumed_and_why_nothing_is_compared_is_said() -> None:
     numbers = {
         name: {"status": "estimated"} for name in ("long_view", "like", "hate", "watch_long")
     }
-    assert of_simulation({"users": {"numbers": numbers}}, ["sasrec", "popularity"]) == []
+    both = ab_test("sasrec", "popularity")
+    assert simulation_remarks({"numbers": numbers}, both) == []
     numbers["hate"] = {"status": "assumed"}
-    (assumed,) = of_simulation({"users": {"numbers": numbers}}, ["sasrec", "popularity"])
+    (assumed,) = simulation_remarks({"numbers": numbers}, both)
     assert "negative feedback" in assumed
     assert "likes" not in assumed
-    (alone,) = of_simulation({"users": {}}, ["popularity"])
+    (alone,) = simulation_remarks({}, ab_test("popularity"))
     assert alone.startswith("nothing is compared: popularity alone")
 
 
@@ -135,7 +156,7 @@ def test_a_rate_that_is_the_same_for_everybody_is_no_error() -> None:
         for suffix in ("", "_pre"):
             table[f"impressions{suffix}"] = 6.0 * rng.integers(1, 9, 40)
             table[f"clicks{suffix}"] = table[f"impressions{suffix}"] / 3
-        found = compare_named(table, METRICS["click_rate"], "b", "a")
-        assert found["control_mean"] == pytest.approx(1 / 3)
-        assert found["lift"] == pytest.approx(0.0, abs=1e-9)
-        assert not found["pvalue"] < 0.001
+        found = compare(table, METRICS["click_rate"], "b", "a")
+        assert found.control_mean == pytest.approx(1 / 3)
+        assert found.lift == pytest.approx(0.0, abs=1e-9)
+        assert not found.pvalue < 0.001

@@ -1,5 +1,7 @@
 """Daily looks, effects over time, days since exposure, segments."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,13 +10,14 @@ from scipy import stats
 from analysis.metrics import METRICS
 from analysis.results.monitoring import (
     Daily,
-    effects,
     look_correlation,
     monitor,
     relative_information,
     since_exposure,
+    trend,
 )
 from analysis.results.segments import by_segment
+from tests.analysis.results.test_effects import ab_test
 
 
 def daily(
@@ -47,14 +50,16 @@ def test_information_of_lasting_users_is_the_ratio_of_variances() -> None:
 @pytest.mark.parametrize("method", ["obrien_fleming", "pocock", "cs", "none"])
 def test_a_monitor_finds_a_plain_effect_and_says_when(method: str) -> None:
     found = monitor(daily(3000, 7, 0.15), METRICS["clicks"], "a", "b", method, 7, 0.05)
-    assert found["stopped"] is not None
-    assert found["low"] < 0.15 < found["high"]
+    assert found.stopped is not None
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < 0.15 < found.high
     if method == "none":
-        assert found["stopped"] == 7
-    for look in found["looks"]:
-        assert look["crossed"] == (abs(look["z"]) >= look["bound"])
+        assert found.stopped == 7
+    for look in found.looks:
+        assert look.crossed == (abs(look.z) >= look.bound)
     quiet = monitor(daily(3000, 7, 0.0, seed=2), METRICS["clicks"], "a", "b", method, 7, 0.05)
-    assert quiet["stopped"] is None
+    assert quiet.stopped is None
 
 
 def test_a_test_cut_short_spends_only_its_share() -> None:
@@ -62,16 +67,16 @@ def test_a_test_cut_short_spends_only_its_share() -> None:
     half = daily(2000, 8)
     cut = Daily(half.table, {"clicks": half.totals["clicks"][:, :4]})
     part = monitor(cut, METRICS["clicks"], "a", "b", "obrien_fleming", 8, 0.05)
-    for one, two in zip(whole["looks"][:4], part["looks"], strict=True):
-        assert one["bound"] == pytest.approx(two["bound"], rel=1e-3)
+    for one, two in zip(whole.looks[:4], part.looks, strict=True):
+        assert one.bound == pytest.approx(two.bound, rel=1e-3)
 
 
 def test_a_fading_effect_is_seen_and_a_lasting_one_is_not() -> None:
-    fading = effects(daily(6000, 8, 0.3 * 0.6 ** np.arange(8)), METRICS["clicks"], "a", "b")
-    assert fading["slope"] < 0
-    assert fading["pvalue"] < 0.001
+    fading = trend(daily(6000, 8, 0.3 * 0.6 ** np.arange(8)), METRICS["clicks"], "a", "b")
+    assert fading.slope < 0
+    assert fading.pvalue < 0.001
     errors = [
-        effects(daily(800, 6, 0.2, seed=s), METRICS["clicks"], "a", "b")["pvalue"] < 0.05
+        trend(daily(800, 6, 0.2, seed=s), METRICS["clicks"], "a", "b").pvalue < 0.05
         for s in range(150)
     ]
     low, high = stats.binom.interval(0.999, 150, 0.05)
@@ -98,10 +103,13 @@ def test_segments_differ_only_where_they_do() -> None:
             "clicks": rng.poisson(4 * (1 + 0.2 * arm * kind)).astype(float),
         }
     )
-    found = by_segment(table, ["kind", "colour"], METRICS["clicks"], "a", ["b", "a"])
-    tests = {test["segment"]: test["pvalue_adjusted"] for test in found["tests"]}
+    table["user"] = np.arange(n)
+    users = table[["user", "bucket", "kind", "colour"]]
+    test = replace(ab_test("b", "a"), users=users)
+    found = by_segment(table, test)
+    tests = {test.segment: test.pvalue_adjusted for test in found.tests}
     assert tests["kind"] < 0.001
     assert tests["colour"] > 0.05
-    by_level = {row["level"]: row for row in found["rows"]}
-    assert by_level["y"]["low"] < 0.2 < by_level["y"]["high"]
-    assert by_level["y"]["pvalue_adjusted"] < 0.001
+    by_level = {row.level: row for row in found.rows}
+    assert by_level["y"].low < 0.2 < by_level["y"].high
+    assert by_level["y"].pvalue_adjusted < 0.001

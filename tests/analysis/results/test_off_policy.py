@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,8 +11,9 @@ from scipy import stats
 
 from analysis import off_policy, ope
 from simulator import simulate
+from tests.conftest import MakeExperiment
 
-EXACT = {"rel": 1e-6}
+EXACT: dict[str, Any] = {"rel": 1e-6}
 FAST = ["--users", "120", "--days", "2", "--warmup-days", "1", "--set", "threads=1", "--quiet"]
 
 
@@ -79,8 +81,8 @@ def test_off_policy_intervals_cover_the_truth() -> None:
 
 
 def test_contenders_are_estimated_from_an_arm_with_known_propensities(
-    experiment, tmp_path: Path
-) -> None:  # type: ignore[no-untyped-def]
+    experiment: MakeExperiment, tmp_path: Path
+) -> None:
     e = experiment(
         policies=("itemknn", "popularity", "uniform"),
         users=240,
@@ -114,7 +116,9 @@ def test_contenders_are_estimated_from_an_arm_with_known_propensities(
     )
 
 
-def test_without_propensities_the_report_says_what_is_missing(experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_without_propensities_the_report_says_what_is_missing(
+    experiment: MakeExperiment, tmp_path: Path
+) -> None:
     found = simulate(
         experiment(policies=("itemknn", "popularity"), off_policy=True), out=str(tmp_path / "run")
     )
@@ -122,7 +126,7 @@ def test_without_propensities_the_report_says_what_is_missing(experiment, tmp_pa
     assert "no arm shows at random" in (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
 
 
-def test_off_policy_from_a_table(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_off_policy_from_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     frame = pd.DataFrame(
         {"clicked": [1, 0, 1, 0], "p": [0.5, 0.25, 0.25, 0.5], "target": [1.0, 1.0, 0.0, 0.5]}
     )

@@ -4,6 +4,7 @@ published number.
 
 import math
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ from analysis import (
     spending_bounds,
 )
 
-EXACT = {"rel": 1e-6}
+EXACT: dict[str, Any] = {"rel": 1e-6}
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,7 @@ def arms() -> tuple[np.ndarray, np.ndarray]:
     return arm(300, 1.0), arm(420, 1.2)
 
 
-def tea(metric: object, arms: tuple[np.ndarray, np.ndarray]) -> object:
+def tea(metric: Any, arms: tuple[np.ndarray, np.ndarray]) -> Any:
     """What tea-tasting says of columns a, b, c, d."""
 
     def aggregate(x: np.ndarray) -> Aggregates:
@@ -81,7 +82,7 @@ def tea(metric: object, arms: tuple[np.ndarray, np.ndarray]) -> object:
             },
         )
 
-    return metric.analyze_aggregates(aggregate(arms[0]), aggregate(arms[1]))  # type: ignore[attr-defined]
+    return metric.analyze_aggregates(aggregate(arms[0]), aggregate(arms[1]))
 
 
 # -- means -----------------------------------------------------------------------------------------
@@ -89,7 +90,7 @@ def tea(metric: object, arms: tuple[np.ndarray, np.ndarray]) -> object:
 
 @pytest.mark.parametrize("equal_var", [False, True])
 @pytest.mark.parametrize("alternative", ["two-sided", "greater", "less"])
-def test_means_are_students_and_welchs(arms, equal_var: bool, alternative: str) -> None:  # type: ignore[no-untyped-def]
+def test_means_are_students_and_welchs(arms: Any, equal_var: bool, alternative: str) -> None:
     a, b = arms[0][:, 0], arms[1][:, 0]
     found = mean_difference(a, b, equal_var=equal_var, alternative=alternative)
     wanted = stats.ttest_ind(b, a, equal_var=equal_var, alternative=alternative)
@@ -100,7 +101,7 @@ def test_means_are_students_and_welchs(arms, equal_var: bool, alternative: str) 
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high), **EXACT)
 
 
-def test_means_with_a_normal_statistic_are_statsmodels_ztest(arms) -> None:  # type: ignore[no-untyped-def]
+def test_means_with_a_normal_statistic_are_statsmodels_ztest(arms: Any) -> None:
     a, b = arms[0][:, 0], arms[1][:, 0]
     found = mean_difference(a, b, use_t=False)
     compare = weighted.CompareMeans.from_data(b, a)
@@ -111,7 +112,7 @@ def test_means_with_a_normal_statistic_are_statsmodels_ztest(arms) -> None:  # t
     )
 
 
-def test_sufficient_statistics_say_what_values_say_one_by_one_and_many_at_once(arms) -> None:  # type: ignore[no-untyped-def]
+def test_sufficient_statistics_say_what_values_say_one_by_one_and_many_at_once(arms: Any) -> None:
     a, b = arms[0][:, 0], arms[1][:, 0]
     plain = mean_difference(a, b)
     wanted = stats.ttest_ind_from_stats(
@@ -131,7 +132,7 @@ def test_sufficient_statistics_say_what_values_say_one_by_one_and_many_at_once(a
 
 
 @pytest.mark.parametrize("use_t", [True, False])
-def test_the_relative_interval_is_tea_tastings(arms, use_t: bool) -> None:  # type: ignore[no-untyped-def]
+def test_the_relative_interval_is_tea_tastings(arms: Any, use_t: bool) -> None:
     wanted = tea(tt.Mean("a", use_t=use_t), arms)
     found = mean_difference(arms[0][:, 0], arms[1][:, 0], use_t=use_t)
     assert found.lift == pytest.approx(wanted.rel_effect_size, **EXACT)
@@ -206,7 +207,7 @@ def test_one_sided_proportions() -> None:
 
 
 @pytest.mark.parametrize("use_t", [True, False])
-def test_ratios_are_tea_tastings(arms, use_t: bool) -> None:  # type: ignore[no-untyped-def]
+def test_ratios_are_tea_tastings(arms: Any, use_t: bool) -> None:
     wanted = tea(tt.RatioOfMeans("a", "b", use_t=use_t), arms)
     found = ratio_difference(arms[0][:, :2], arms[1][:, :2], use_t=use_t)
     assert (found.control, found.treatment) == pytest.approx(
@@ -219,7 +220,7 @@ def test_ratios_are_tea_tastings(arms, use_t: bool) -> None:  # type: ignore[no-
     assert found.lift_high == pytest.approx(wanted.rel_effect_size_ci_upper, **EXACT)
 
 
-def test_a_ratio_has_the_spread_that_a_bootstrap_over_users_finds(arms) -> None:  # type: ignore[no-untyped-def]
+def test_a_ratio_has_the_spread_that_a_bootstrap_over_users_finds(arms: Any) -> None:
     a, b = arms[0][:, :2], arms[1][:, :2]
     found = ratio_difference(Joint.of(a), Joint.of(b))
     drawn = bootstrap_difference(
@@ -232,7 +233,7 @@ def test_a_ratio_has_the_spread_that_a_bootstrap_over_users_finds(arms) -> None:
 # -- CUPED -----------------------------------------------------------------------------------------
 
 
-def test_cuped_of_a_mean_is_tea_tastings(arms) -> None:  # type: ignore[no-untyped-def]
+def test_cuped_of_a_mean_is_tea_tastings(arms: Any) -> None:
     wanted = tea(tt.Mean("a", "c"), arms)
     found = cuped(arms[0][:, 0], arms[1][:, 0], arms[0][:, 2], arms[1][:, 2])
     assert found.adjusted.difference == pytest.approx(wanted.effect_size, **EXACT)
@@ -241,7 +242,7 @@ def test_cuped_of_a_mean_is_tea_tastings(arms) -> None:  # type: ignore[no-untyp
     assert found.raw.pvalue == pytest.approx(tea(tt.Mean("a"), arms).pvalue, **EXACT)
 
 
-def test_cuped_with_several_covariates_is_least_squares(arms) -> None:  # type: ignore[no-untyped-def]
+def test_cuped_with_several_covariates_is_least_squares(arms: Any) -> None:
     (a, b), n = arms, len(arms[0]) + len(arms[1])
     found = cuped(a[:, 0], b[:, 0], a[:, 2:], b[:, 2:], theta="within")
     treated = np.repeat([0.0, 1.0], [len(a), len(b)])
@@ -263,16 +264,16 @@ def test_cuped_saves_the_squared_correlation() -> None:
     assert cuped(y[0], y[1], x[0], x[1], theta=0.0).variance_saved == pytest.approx(0.0, abs=1e-12)
 
 
-def test_cuped_from_sufficient_statistics(arms) -> None:  # type: ignore[no-untyped-def]
+def test_cuped_from_sufficient_statistics(arms: Any) -> None:
     joint = [Joint.of(arm[:, [0, 2]]) for arm in arms]
     plain = cuped(arms[0][:, 0], arms[1][:, 0], arms[0][:, 2], arms[1][:, 2])
-    assert cuped(*joint).adjusted.pvalue == pytest.approx(plain.adjusted.pvalue, rel=1e-12)
+    assert cuped(*joint).adjusted.pvalue == pytest.approx(plain.adjusted.pvalue, rel=1e-12)  # type: ignore[arg-type]
 
 
 # -- guardrails ------------------------------------------------------------------------------------
 
 
-def test_non_inferiority_with_an_absolute_margin_is_a_shifted_t_test(arms) -> None:  # type: ignore[no-untyped-def]
+def test_non_inferiority_with_an_absolute_margin_is_a_shifted_t_test(arms: Any) -> None:
     a, b = arms[0][:, 0], arms[1][:, 0]
     found = non_inferiority(a, b, 0.3, relative=False, equal_var=True)
     wanted = weighted.ttest_ind(b, a, alternative="larger", usevar="pooled", value=-0.3)
@@ -376,11 +377,11 @@ def test_interaction_is_cochrans_q() -> None:
 # -- quantiles -------------------------------------------------------------------------------------
 
 
-def test_a_bootstrap_with_given_rows_by_hand(arms) -> None:  # type: ignore[no-untyped-def]
+def test_a_bootstrap_with_given_rows_by_hand(arms: Any) -> None:
     a, b = arms[0][:50, 0], arms[1][:60, 0]
     rng = np.random.default_rng(5)
     rows = rng.integers(0, 50, (200, 50)), rng.integers(0, 60, (200, 60))
-    found = bootstrap_difference(a, b, np.median, indices=rows)  # type: ignore[arg-type]
+    found = bootstrap_difference(a, b, np.median, indices=rows)
     spread = np.median(b[rows[1]], axis=1) - np.median(a[rows[0]], axis=1)
     assert (found.low, found.high) == pytest.approx(
         tuple(np.quantile(spread, [0.025, 0.975])), **EXACT
@@ -397,7 +398,7 @@ def test_a_bootstrap_of_means_is_scipys_with_the_same_rows() -> None:
     x = rng.exponential(size=80)
     zero = np.zeros(2)
     rows = np.random.default_rng(9).integers(0, 80, (500, 80))
-    found = bootstrap_difference(zero, x, np.mean, indices=(np.zeros((500, 2), int), rows))  # type: ignore[arg-type]
+    found = bootstrap_difference(zero, x, np.mean, indices=(np.zeros((500, 2), int), rows))
     wanted = stats.bootstrap(
         (x,), np.mean, n_resamples=500, method="percentile", random_state=np.random.default_rng(9)
     )
@@ -445,8 +446,8 @@ def test_ranks_drawn_binomially_spread_as_the_bootstrap_does() -> None:
         (lambda: quantile_difference([1.0, 2.0], [1.0, 2.0], 1.5), "quantile"),
         (lambda: non_inferiority([1.0, 2.0], [1.0, 2.0], -0.1), "margin"),
         (lambda: non_inferiority([-1.0, -2.0], [-1.0, -2.0], 0.1), "not above 0"),
-        (lambda: bootstrap_difference([1.0, np.nan], [1.0, 2.0], np.mean), "missing"),  # type: ignore[arg-type]
-        (lambda: bootstrap_difference([1.0, 2.0], [1.0, 2.0], np.mean, resamples=0), "resamples"),  # type: ignore[arg-type]
+        (lambda: bootstrap_difference([1.0, np.nan], [1.0, 2.0], np.mean), "missing"),
+        (lambda: bootstrap_difference([1.0, 2.0], [1.0, 2.0], np.mean, resamples=0), "resamples"),
         (lambda: off_policy([1.0, np.nan], [0.5, 0.5], [1.0, 1.0]), "rewards are missing"),
         (
             lambda: off_policy([1.0, 0.0], [0.5, 0.5], [1.0, 1.0], cluster=[1]),
@@ -459,7 +460,7 @@ def test_ranks_drawn_binomially_spread_as_the_bootstrap_does() -> None:
         (lambda: spending_bounds([0.5, 0.5000001, 0.5000002, 1.0]), "next to no information"),
     ],
 )
-def test_what_cannot_be_judged_is_refused_in_one_line(call, words: str) -> None:  # type: ignore[no-untyped-def]
+def test_what_cannot_be_judged_is_refused_in_one_line(call: Any, words: str) -> None:
     with pytest.raises(AnalysisError, match=words) as caught:
         call()
     assert "\n" not in str(caught.value)

@@ -1,6 +1,7 @@
 """Looking more than once: bounds, confidence sequences, sample ratio, against published numbers."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from analysis import (
     spending_bounds,
 )
 
-EXACT = {"rel": 1e-6}
+EXACT: dict[str, Any] = {"rel": 1e-6}
 
 
 def test_the_sequential_sample_ratio_is_the_bayes_factor_of_a_dirichlet() -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,13 +12,17 @@ import statsmodels.stats.power as smp
 
 import simulator.experiment.simulate as running
 from analysis import minimum_detectable_effect, power, power_of, sample_size, spending_bounds
+from analysis.data.ab_test import ABTest, of_run
+from analysis.data.run import open_run
+from analysis.results.monitoring import all_crossed
+from analysis.studies.planning import Demand
 from policies.common.errors import InputError
 from simulator import Experiment, simulate
 from simulator.buckets import assign
-from simulator.experiment.run_folder import RunFolder
 from simulator.experiment.studies import salted
+from tests.conftest import MakeExperiment
 
-EXACT = {"rel": 1e-6}
+EXACT: dict[str, Any] = {"rel": 1e-6}
 FAST = ["--users", "120", "--days", "2", "--warmup-days", "1", "--set", "threads=1", "--quiet"]
 
 
@@ -84,13 +89,15 @@ def test_looks_of_pocock_spending_cost_users(looks: int, most: float) -> None:
 
 
 @pytest.fixture(scope="module")
-def three_days(experiment, tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+def three_days(experiment: MakeExperiment, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """itemknn against popularity, 240 users."""
     e = experiment(policies=("itemknn", "popularity"), users=240, days=3.0, truth=False)
     return simulate(e, out=str(tmp_path_factory.mktemp("three") / "run"))
 
 
-def test_a_plan_from_a_run_agrees_with_its_report(three_days, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_a_plan_from_a_run_agrees_with_its_report(
+    three_days: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     found = three_days
     effect = found.effects.set_index("metric").loc["clicks"]
     spread = next(s for s in power.of_a_run(found.path) if s.metric == "clicks")
@@ -99,10 +106,10 @@ def test_a_plan_from_a_run_agrees_with_its_report(three_days, tmp_path: Path, ca
         float(spread.days[-1]),
         None,
         2,
-        {"alpha": 0.05, "power": 0.8, "spending": "obrien_fleming"},
+        Demand(0.05, 0.8, "obrien_fleming"),
     )
-    best = next(r for r in row if r["cuped"] and r["looks"] == 1)
-    assert best["effect"] == pytest.approx(
+    best = next(r for r in row if r.cuped and r.looks == 1)
+    assert best.effect == pytest.approx(
         effect["detectable"], rel=0.25
     )  # there both arms' spread, here the control's
     assert (
@@ -117,7 +124,9 @@ def test_a_plan_from_a_run_agrees_with_its_report(three_days, tmp_path: Path, ca
     assert (tmp_path / "plan" / "power.png").exists()
 
 
-def test_a_plan_from_a_table_and_from_two_numbers(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_a_plan_from_a_table_and_from_two_numbers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rng = np.random.default_rng(0)
     before = rng.gamma(2, 3, 5000)
     frame = pd.DataFrame({"clicks": before + rng.normal(10, 2, 5000), "past": before})
@@ -135,7 +144,7 @@ def test_a_plan_from_a_table_and_from_two_numbers(tmp_path: Path, capsys) -> Non
 
 def test_days_are_carried_on_as_users_and_chance() -> None:
     days = np.arange(1, 11)
-    spread = power.Spread("clicks", days, 0.3 + 0.9 / days, 0.1 + 0.9 / days, 1000)
+    spread = power.Spread("clicks", "clicks", days, 0.3 + 0.9 / days, 0.1 + 0.9 / days, 1000)
     assert spread.at(5, False) == (pytest.approx(0.48), False)
     value, guess = spread.at(30, True)
     assert value == pytest.approx(0.13)
@@ -159,7 +168,9 @@ def test_days_are_carried_on_as_users_and_chance() -> None:
         (["--run", "no", "--variance", "2"], "--variance goes with --mean"),
     ],
 )
-def test_a_plan_that_cannot_be_is_refused(words: list[str], said: str, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_a_plan_that_cannot_be_is_refused(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert power.main(words) == 2
     error = capsys.readouterr().err
     assert said in error
@@ -170,15 +181,15 @@ def test_a_plan_that_cannot_be_is_refused(words: list[str], said: str, capsys) -
 
 
 def test_a_test_ends_at_the_crossing_and_so_do_its_truth_worlds(
-    experiment, tmp_path: Path, monkeypatch
-) -> None:  # type: ignore[no-untyped-def]
+    experiment: MakeExperiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[int] = []
 
-    def crossed(e: Experiment, folder: object, day: int) -> bool:
-        seen.append(day)
-        return day == 2
+    def crossed(test: ABTest) -> bool:
+        seen.append(test.days)
+        return test.days == 2
 
-    monkeypatch.setattr(running, "_crossed", crossed)
+    monkeypatch.setattr(running, "all_crossed", crossed)
     e = experiment(
         policies=("itemknn", "popularity"),
         days=4.0,
@@ -200,7 +211,9 @@ def test_a_test_ends_at_the_crossing_and_so_do_its_truth_worlds(
         assert truth[(truth["page"] == 0) & (truth["slot"] == 0)]["time"].max() < 2 * 86_400
 
 
-def test_looking_without_a_crossing_changes_nothing(three_days, experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_looking_without_a_crossing_changes_nothing(
+    three_days: Any, experiment: MakeExperiment, tmp_path: Path
+) -> None:
     plain, e = (
         three_days,
         experiment(
@@ -215,13 +228,12 @@ def test_looking_without_a_crossing_changes_nothing(three_days, experiment, tmp_
         )
 
 
-def test_the_monitor_that_stops_is_the_reports(three_days) -> None:  # type: ignore[no-untyped-def]
+def test_the_monitor_that_stops_is_the_reports(three_days: Any) -> None:
     found = three_days
     looks = found.results["monitor"][0]["looks"]
-    folder, e = RunFolder.reopen(str(found.path))
     for day in range(1, 4):
         said = any(look["crossed"] for look in looks if look["day"] <= day)
-        assert running._crossed(e, folder, day) == said
+        assert all_crossed(of_run(open_run(found.path), days=day)) == said
 
 
 def test_impossible_stops_are_refused() -> None:
@@ -230,7 +242,7 @@ def test_impossible_stops_are_refused() -> None:
     with pytest.raises(InputError, match="split between two"):
         Experiment(stop_early=True, design="twin")
     with pytest.raises(InputError, match="monitor"):
-        Experiment(monitor="daily")
+        Experiment(monitor="daily")  # type: ignore[arg-type]
 
 
 def test_salts_are_the_buckets_own() -> None:
@@ -238,7 +250,7 @@ def test_salts_are_the_buckets_own() -> None:
     assert (salted(users, 2)[1] == assign(users, np.array([0.5, 0.5]), "study 1")).all()
 
 
-def test_frozen_arms_leave_nothing_but_chance(experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_frozen_arms_leave_nothing_but_chance(experiment: MakeExperiment, tmp_path: Path) -> None:
     """With nothing learned a bucket's users do in the split what they do in the global world of
     their arm.
     """

@@ -18,9 +18,10 @@ from analysis.statistics.comparison import compare
 from analysis.statistics.sequential import bounds_of_correlated_looks, spending_bounds
 from analysis.statistics.summary import Joint
 from analysis.studies import judgement as studies
-from analysis.studies.peeking import study as peek
+from analysis.studies.peeking import peek
 from analysis.studies.resplit import Outcomes, by_session, joint, verdicts
 from simulator import simulate, study
+from tests.conftest import MakeExperiment
 
 
 def outcomes(
@@ -68,17 +69,17 @@ def test_a_split_is_judged_as_the_report_judges_it(metric: str) -> None:
         }
         table = pd.DataFrame({"bucket": np.where(own == 1, "b", "a"), **totals, "came_before": 1.0})
         plain = compare(table, METRICS[metric], "a", "b")
-        assert found.lift["fixed"][i] == pytest.approx(plain["lift"], rel=1e-9)
+        assert found.lift["fixed"][i] == pytest.approx(plain.lift, rel=1e-9)
         assert (found.low["fixed"][i], found.high["fixed"][i]) == pytest.approx(
-            (plain["low"], plain["high"]), rel=1e-6
+            (plain.low, plain.high), rel=1e-6
         )
         table = table.assign(**{f"{name}_pre": x for name, x in data.before.items()})
         # ratios: another but as good a choice of covariates there
         adjusted = compare(table, METRICS[metric], "a", "b")
         assert found.lift["cuped"][i] == pytest.approx(
-            adjusted["lift"], abs=0.006 if metric == "clicks" else 0.02
+            adjusted.lift, abs=0.006 if metric == "clicks" else 0.02
         )
-        assert found.saved[i] == pytest.approx(adjusted["variance_saved"], abs=0.1)
+        assert found.saved[i] == pytest.approx(adjusted.variance_saved, abs=0.1)
 
 
 def test_aa_rates_are_nominal_and_peeking_is_not() -> None:
@@ -116,8 +117,8 @@ def test_sessions_taken_as_independent_reject_too_often() -> None:
 
 def test_peeking_at_made_up_data() -> None:
     rows = {
-        (r["kind"], r["method"], r["correlation"], r["effect"] > 0): r["rejected"] / r["runs"]
-        for r in peek(4000, 14, 1)
+        (r.kind, r.method, r.correlation, r.effect > 0): r.rejected / r.runs
+        for r in peek(4000, 14, 1).rows
     }
     low, high = (x / 4000 for x in binom.interval(0.9999, 4000, 0.05))
     for kind in ("normal", "bernoulli", "returning"):
@@ -256,12 +257,10 @@ def test_coverage_of_outcomes_whose_truth_is_known(
     for r in range(400):
         assigned[r, order[10_000 + 100 * r : 10_100 + 100 * r]] = np.arange(100) % 2
     found = studies.coverage(tmp_path, assigned, truth)
-    assert all(row["inside"] for row in found["rows"])
-    for row in found["rows"]:
-        assert row["of_these_users"]["rate"] >= 0.93
-        assert row["of_these_users"]["rate"] == pytest.approx(
-            row["expected_of_these_users"], abs=0.03
-        )
+    assert all(row.rate.inside for row in found.rows)
+    for row in found.rows:
+        assert row.of_these_users.rate >= 0.93
+        assert row.of_these_users.rate == pytest.approx(row.expected_of_these_users, abs=0.03)
 
 
 def test_replicates_speak_of_the_policy(small_log: Path, tmp_path: Path) -> None:
@@ -331,8 +330,8 @@ def test_bias_has_two_parts_that_add_up(small_log: Path, tmp_path: Path) -> None
     ],
 )
 def test_a_study_that_cannot_be_is_refused(
-    words: list[str], said: str, tmp_path: Path, capsys
-) -> None:  # type: ignore[no-untyped-def]
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = [] if "--resume" in words else ["--out", str(tmp_path / "study")]
     assert study.main([*words, *out, "--quiet"]) == 2
     error = capsys.readouterr().err
@@ -340,9 +339,11 @@ def test_a_study_that_cannot_be_is_refused(
     assert error.count("\n") == 1
 
 
-def test_a_log_with_retraining_is_not_split_again(experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_log_with_retraining_is_not_split_again(
+    experiment: MakeExperiment, tmp_path: Path
+) -> None:
     found = simulate(
         experiment(policies=("popularity",), learn_from="own", rounds=2), out=str(tmp_path / "run")
     )
     with pytest.raises(AnalysisError, match="frozen policies alone"):
-        studies.aa(found.path, salts(2, 5))
+        studies.false_positives(found.path, salts(2, 5))

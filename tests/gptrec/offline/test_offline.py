@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ def test_the_last_two_clicks_are_targets_and_nothing_else_is_lost(lines: Path) -
     raw = [line.split() for line in lines.read_text().splitlines()]
     assert split.n_users == 80
     assert len(split.train.items) == sum(len(line) - 1 for line in raw) - 2 * 80
-    names = {}
+    names: dict[str, Any] = {}
     for row, words in enumerate(raw):
         here = split.train.items[split.train.starts[row] : split.train.starts[row + 1]]
         got = [*here, split.valid[row], split.test[row]]
@@ -93,7 +94,7 @@ def test_a_batch_equals_its_users_one_by_one_and_padding_changes_nothing(
     name: str, lines: Path
 ) -> None:
     split = read(str(lines))
-    policy = make(name, {**SMALL, "epochs": 1})
+    policy: Any = make(name, {**SMALL, "epochs": 1})
     policy.begin(split.train, split.n_items, split.n_users, generator("x"))
     history = split.history(True)
     together = best(policy, split.n_items, split.users, history, 20)

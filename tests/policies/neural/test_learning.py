@@ -1,5 +1,7 @@
 """The transformers learn what there is to learn, and do not learn noise."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from policies.log import Impressions
 from policies.registry import make
 
 N_USERS, N_ITEMS, LENGTH = 300, 30, 20
-MODELS = {
+MODELS: dict[str, dict[str, Any]] = {
     "sasrec": {"width": 32, "epochs": 12, "layers": 1, "batch_tokens": 512},
     "gru4rec": {"width": 32, "epochs": 12, "batch_tokens": 512},
     "bert4rec": {"width": 32, "epochs": 100, "patience": 100, "rate": 4e-3, "batch_tokens": 512},
@@ -51,7 +53,7 @@ def markov_log(noise: bool) -> tuple[Impressions, np.ndarray]:
     return log.sorted(), items
 
 
-def hit_rate(policy, items: np.ndarray, answers: np.ndarray, k: int = 3) -> float:  # type: ignore[no-untyped-def]
+def hit_rate(policy: Any, items: np.ndarray, answers: np.ndarray, k: int = 3) -> float:
     history = np.zeros((N_USERS, policy.history_length), np.int32)
     kept = min(policy.history_length, LENGTH)
     if kept:
@@ -145,7 +147,7 @@ def two_kinds() -> tuple[Impressions, np.ndarray, np.ndarray]:
 def first_place(name: str, length: int, settings: dict, users: np.ndarray | None = None) -> float:
     log, items, answers = two_kinds()
     catalogue = Catalogue.of(np.arange(1, N_ITEMS + 1).astype(str))
-    policy = make(
+    policy: Any = make(
         name,
         {**MODELS[name], "layers": 2, "epochs": 40, "patience": 40, "length": length, **settings},
     )

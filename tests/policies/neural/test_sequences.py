@@ -22,7 +22,10 @@ from policies.neural.sequences import (
 def log_of(user: list[int], item: list[int]) -> Impressions:
     n = len(user)
     return Impressions.of(
-        user=user, item=item, time=np.arange(n, dtype=float), clicked=np.ones(n, bool)
+        user=np.array(user),
+        item=np.array(item),
+        time=np.arange(n, dtype=float),
+        clicked=np.ones(n, bool),
     )
 
 

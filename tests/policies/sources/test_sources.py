@@ -9,7 +9,7 @@ import pytest
 from policies.common.errors import InputError
 from policies.sources.datasets import load
 from simulator.fitting.fit_users import fit_users
-from tests.conftest import shared_data
+from tests.conftest import SHORT, shared_data
 
 GOOD = pd.DataFrame(
     {
@@ -218,7 +218,7 @@ def test_movielens_layouts_agree(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_used_is_said_in_one_line(
     tmp_path: Path, change: dict, columns: str | None, message: str
-) -> None:  # type: ignore[type-arg]
+) -> None:
     with pytest.raises(InputError, match=message) as caught:
         load(csv(GOOD.assign(**change), tmp_path), columns)
     assert "\n" not in str(caught.value)
@@ -318,7 +318,7 @@ def test_users_of_an_order_have_assumed_times(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     lines = [f"{u} " + " ".join(map(str, rng.choice(60, 8, replace=False))) for u in range(80)]
     (tmp_path / "order.txt").write_text("\n".join(lines))
-    users = fit_users(load(str(tmp_path / "order.txt")), 0, 4, lambda text: None)
+    users = fit_users(load(str(tmp_path / "order.txt")), 0, 4, lambda text: None, chains=SHORT)
     assert (users.hours == 1.0).all()
     assert users.provenance["hours"][0] == "assumed"
     assumed = ("gap_long_mean", "leave", "satiation", "drift", "new_users", "shift", "like")

@@ -19,9 +19,10 @@ from simulator.buckets import assign
 from simulator.experiment.built_in import WorldParameters, load_world, truth
 from simulator.fitting.fit_users import fit_users
 from simulator.users.choice_model import ChoiceModel
+from tests.conftest import SHORT, MakeExperiment
 
 
-def test_aa_rejects_at_its_level(experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_aa_rejects_at_its_level(experiment: MakeExperiment, tmp_path: Path) -> None:
     """One frozen policy serves a world; 1,000 salts split its users into two arms."""
     e = experiment(policies=("sasrec",), learn_from="none", users=1000, days=2.0)
     world = open_run(simulate(e, out=str(tmp_path / "run")).path)
@@ -32,15 +33,15 @@ def test_aa_rejects_at_its_level(experiment, tmp_path: Path) -> None:  # type: i
         for salt in range(1000):
             arm = assign(users, np.array([0.5, 0.5]), f"aa {salt}")
             table = full.assign(bucket=np.array(["sasrec", "sasrec.2"])[arm])
-            rejected += compare(table, METRICS[name], "sasrec", "sasrec.2")["pvalue"] < 0.05
+            rejected += compare(table, METRICS[name], "sasrec", "sasrec.2").pvalue < 0.05
         low, high = binom.interval(0.999, 1000, 0.05)
         assert low <= rejected <= high, f"{name}: {rejected} of 1000 A/A tests rejected"
 
 
 @pytest.mark.parametrize("learn_from", ["none", "own"])
 def test_a_policy_has_no_true_effect_against_itself(
-    experiment, tmp_path: Path, learn_from: str
-) -> None:  # type: ignore[no-untyped-def]
+    experiment: MakeExperiment, tmp_path: Path, learn_from: str
+) -> None:
     e = experiment(policies=("sasrec", "sasrec.2"), design="twin", learn_from=learn_from)
     result = simulate(e, out=str(tmp_path / "run"))
     assert (result.true_effects["true_lift"] == 0).all()
@@ -70,7 +71,7 @@ def centred(x: np.ndarray) -> np.ndarray:
 
 def test_fitted_appeal_is_near_the_true_one() -> None:
     data, true = load_world(0)
-    fitted = fit_users(data)
+    fitted = fit_users(data, chains=SHORT)
     a = centred(true.tastes()).ravel()[::11]
     b = centred(fitted.tastes()).ravel()[::11]
     assert spearmanr(a, b)[0] > 0.3
@@ -84,6 +85,7 @@ def test_fitted_appeal_is_near_the_true_one() -> None:
         "watch_long_duration",
     ):
         number = fitted.numbers[name]
+        assert number.error is not None
         assert abs(number.value - true[name]) < 5 * number.error + 0.06, name
     assert abs(fitted["gap_short_share"] - true["gap_short_share"]) < 0.05
     assert abs(fitted["gap_long_mean"] - true["gap_long_mean"]) < 0.15
@@ -91,8 +93,8 @@ def test_fitted_appeal_is_near_the_true_one() -> None:
 
 
 def test_uniform_slates_get_their_level_in_simulation(
-    small_world: tuple[Dataset, ChoiceModel], experiment, tmp_path: Path
-) -> None:  # type: ignore[no-untyped-def]
+    small_world: tuple[Dataset, ChoiceModel], experiment: MakeExperiment, tmp_path: Path
+) -> None:
     """Satiation on, all users: the click rate's 99 % interval, by user, holds .176."""
     result = simulate(
         experiment(policies=("uniform",), rounds=1, users=240, days=4.0), out=str(tmp_path / "run")

@@ -19,6 +19,7 @@ from simulator.experiment.newcomers import rates, turned_over
 from simulator.experiment.population import population
 from simulator.fitting.arrivals import arrivals, share_new
 from simulator.users.choice_model import DAY, ChoiceModel, Number
+from tests.conftest import MakeExperiment
 
 TURNOVER = {"new_users": 0.1, "new_items": 0.05, "gone_items": 0.05}
 
@@ -73,8 +74,8 @@ def test_a_log_without_newcomers_has_none(small_world: tuple[Dataset, ChoiceMode
 
 
 def test_who_comes_does_not_depend_on_how_many(
-    small_world: tuple[Dataset, ChoiceModel], experiment
-) -> None:  # type: ignore[no-untyped-def]
+    small_world: tuple[Dataset, ChoiceModel], experiment: MakeExperiment
+) -> None:
     model = small_world[1]
     many, few = (experiment(users=users, new_users=0.2) for users in (100, 50))
     (ids, people, arrival), (fewer, _, earlier) = (population(e, model) for e in (many, few))
@@ -140,7 +141,9 @@ def test_the_log_decides_unless_told_otherwise(small_world: tuple[Dataset, Choic
         Experiment(new_items=1.5)
 
 
-def test_a_run_with_turnover_keeps_its_invariances(experiment, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_run_with_turnover_keeps_its_invariances(
+    experiment: MakeExperiment, tmp_path: Path
+) -> None:
     arms = ("sasrec", "uniform")
     settings = {"policies": arms, **TURNOVER}
     plain = simulate(experiment(**settings), out=str(tmp_path / "plain"))

@@ -9,9 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from analysis.studies.repeated import _of_models, _spread
 
 import simulator.run as command
+from analysis.studies.over_users import (
+    MODELS,
+    Doubt,
+    OverUsers,
+    UsersEffect,
+    _doubt,
+    sentences,
+)
 from policies.draws import generator
 from policies.log import Dataset
 from simulator.experiment.repetition import _share, visits_drawn
@@ -76,18 +83,24 @@ def test_the_two_doubts_are_told_apart() -> None:
     rng = np.random.default_rng(0)
     true = 0.05 + 0.02 * rng.normal(size=4000)
     lift = true + 0.03 * rng.normal(size=4000)
-    rows = [{"lift": x, "error": 0.03, "true_lift": t} for x, t in zip(lift, true, strict=True)]
-    found = _spread(rows)
-    assert found["mean"] == pytest.approx(0.05, abs=0.003)
-    assert found["users_unknown"] == pytest.approx(0.02, abs=0.002)
-    assert found["users_few"] == pytest.approx(0.03)
-    assert found["high"] - found["low"] == pytest.approx(2 * 1.96 * np.hypot(0.02, 0.03), rel=0.05)
+    rows = [effect(lift=x, true=y) for x, y in zip(lift, true, strict=True)]
+    found = _doubt("a", rows)
+    assert found.mean == pytest.approx(0.05, abs=0.003)
+    assert found.users_unknown == pytest.approx(0.02, abs=0.002)
+    assert found.users_few == pytest.approx(0.03)
+    assert found.high - found.low == pytest.approx(2 * 1.96 * np.hypot(0.02, 0.03), rel=0.05)
     # Without the truth: worlds share their chance, and the spread of the estimates is that of the
     # effects.
-    shared = [{"lift": t + 0.03, "error": 0.03, "true_lift": np.nan} for t in true]
-    assert _spread(shared)["users_unknown"] == pytest.approx(0.02, abs=0.002)
-    few = _spread(rows[:3])
-    assert few["high"] - few["low"] > 2 * 1.96 * few["users_unknown"]
+    shared = [effect(lift=x + 0.03, true=np.nan) for x in true]
+    assert _doubt("a", shared).users_unknown == pytest.approx(0.02, abs=0.002)
+    few = _doubt("a", rows[:3])
+    assert few.high - few.low > 2 * 1.96 * few.users_unknown
+
+
+def effect(
+    lift: float, true: float, low: float = np.nan, high: float = np.nan, world: str = "w"
+) -> UsersEffect:
+    return UsersEffect(world, "a", lift, low, high, 0.03, true)
 
 
 def test_every_user_model_runs_the_same_experiment_and_the_verdicts_are_compared(
@@ -165,15 +178,9 @@ def test_significance_that_flips_is_no_verdict_that_flips(
     bounds: list[tuple[float, float]], said: str
 ) -> None:
     rows = [
-        {
-            "world": f"m{k}",
-            "arm": "a",
-            "lift": (low + high) / 2,
-            "low": low,
-            "high": high,
-            "true_lift": 0.1,
-        }
+        effect((low + high) / 2, 0.1, low, high, world=f"m{k}")
         for k, (low, high) in enumerate(bounds)
     ]
-    contender = {"arm": "a", "of_truth": True, "wins": 2, "worlds": 2}
-    assert said in _of_models(contender, {"rows": rows, "control": "b", "metric": "clicks"})
+    doubt = Doubt("a", 0.1, 0.0, 0.0, 0.0, 0.2, wins=2, worlds=2, of_truth=True)
+    summary = OverUsers(MODELS, ["m0", "m1"], "clicks", "b", rows, [doubt])
+    assert said in sentences(summary)[0]

@@ -29,6 +29,7 @@ from simulator.fitting.alternatives import (
 from simulator.fitting.fit_users import fit, fit_users
 from simulator.settings import Experiment
 from simulator.users.choice_model import ChoiceModel
+from tests.conftest import SHORT
 
 
 def test_neighbours_are_shrunk_cosines_summed_over_choices() -> None:
@@ -84,7 +85,7 @@ def test_the_table_is_the_scores_of_all_pairs(
 
 def test_users_with_a_table_answer_by_it(small_world: tuple[Dataset, ChoiceModel]) -> None:
     data, _ = small_world
-    model = fit_users(data, 0, 6, kind="neighbours")
+    model = fit_users(data, 0, 6, kind="neighbours", chains=SHORT)
     assert model.table is not None
     users = np.arange(data.n_users)
     items = np.tile(np.arange(1, 7, dtype=np.int32), (data.n_users, 1))
@@ -101,7 +102,7 @@ def test_users_with_a_table_answer_by_it(small_world: tuple[Dataset, ChoiceModel
 
 def test_levels_of_the_log_are_met_with_a_table(small_world: tuple[Dataset, ChoiceModel]) -> None:
     data, _ = small_world
-    model = fit(data, 0, 6, lambda text: None, "trees").model(0)
+    model = fit(data, 0, 6, lambda text: None, "trees", chains=SHORT).model(0)
     x = model.appeal(data.log.user, data.log.item[:, None])[:, 0]
     # Without what satiation takes, and the trees have seen these clicks.
     assert (model.examination[data.log.slot] * expit(x)).mean() == pytest.approx(
@@ -147,7 +148,7 @@ def matrix(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_matrix_is_replayed(matrix: Path) -> None:
     data = load_data(Experiment(log=str(matrix), users=10))
-    model = fit_users(data, kind="matrix")
+    model = fit_users(data, kind="matrix", chains=SHORT)
     log = data.log
     chance = expit(model.appeal(log.user, log.item[:, None])[:, 0])
     assert chance[log.clicked] == pytest.approx(1 - minds.SURE, abs=0.002)
@@ -202,7 +203,7 @@ def test_the_four_models_run_the_same_experiment_and_policies_see_a_part_of_the_
 def test_policies_learn_from_their_share_alone(matrix: Path) -> None:
     e = Experiment(log=str(matrix), users=10)
     data = load_data(e)
-    model = fit_users(data, kind="matrix")
+    model = fit_users(data, kind="matrix", chains=SHORT)
     share = policy_share(e, model)
     assert share == minds.MATRIX_SHARE
     seen = before_warmup(data, e, share).for_policies()

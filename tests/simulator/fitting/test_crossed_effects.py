@@ -20,6 +20,7 @@ from simulator.fitting.posterior import Traits
 from simulator.fitting.satiation import repeats, satiation
 from simulator.users.choice_model import ChoiceModel
 from simulator.users.state import RECENT
+from tests.conftest import SHORT
 
 U, N, ROWS = 2000, 300, 60_000
 
@@ -176,7 +177,7 @@ def test_every_draw_of_the_users_answers_the_log_at_its_rate(
     small_world: tuple[Dataset, ChoiceModel],
 ) -> None:
     data, true = small_world
-    fitted = fit(data, 0, 6, lambda text: None)
+    fitted = fit(data, 0, 6, lambda text: None, chains=SHORT)
     rates = []
     for k in (0, len(fitted) // 2, len(fitted) - 1):
         model = fitted.model(k)
@@ -222,7 +223,9 @@ def test_likes_that_need_no_click_are_simulated_without_one(
     found = (said.liked & ~said.clicked)[:, :slots].sum() / (~said.clicked)[:, :slots].sum()
     assert found == pytest.approx(wanted, rel=0.15)
     assert not (said.long_view & ~said.clicked).any()
-    plain = fit(data, 0, 6, lambda text: None).model(0)  # in this log every like comes with a click
+    plain = fit(data, 0, 6, lambda text: None, chains=SHORT).model(
+        0
+    )  # in this log every like comes with a click
     assert "like_without_click" not in plain.numbers
 
 

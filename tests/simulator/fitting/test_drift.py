@@ -13,6 +13,7 @@ from policies.log import Dataset, Impressions
 from simulator.fitting.drift import as_numbers, drift_of
 from simulator.fitting.fit_users import fit
 from simulator.users.choice_model import DAY, ChoiceModel, Number
+from tests.conftest import SHORT
 
 ASSUMED = {"drift_half_life_d": Number(7.0, "assumed", "x")}
 
@@ -68,7 +69,7 @@ def test_a_log_of_few_days_tells_nothing_of_drift(small_world: tuple[Dataset, Ch
 
 
 def test_the_fit_says_that_the_worlds_taste_stays(small_world: tuple[Dataset, ChoiceModel]) -> None:
-    numbers = fit(small_world[0], 0, 6, lambda text: None).plain.numbers
+    numbers = fit(small_world[0], 0, 6, lambda text: None, chains=SHORT).plain.numbers
     assert numbers["drift"].value == 0
     assert "cannot be told from 0" in numbers["drift"].source
     assert numbers["drift_half_life_d"].status == "assumed"

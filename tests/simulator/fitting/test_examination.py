@@ -14,6 +14,7 @@ from simulator.fitting.examination import assumed_reach, reach_of, unseen_varian
 from simulator.fitting.fit_users import fit
 from simulator.fitting.posterior import unflattened
 from simulator.users.choice_model import ChoiceModel
+from tests.conftest import SHORT
 
 REACH = np.array([1.0, 0.85, 0.7, 0.6])
 
@@ -169,9 +170,10 @@ def test_what_no_prediction_knows_is_told_by_repeats(sd: float) -> None:
 
 def test_the_fit_uses_both(small_world: tuple[Dataset, ChoiceModel]) -> None:
     data, true = small_world
-    fitted = fit(data, 0, 6, lambda text: None)
+    fitted = fit(data, 0, 6, lambda text: None, chains=SHORT)
     assert fitted.reach is not None
     assert fitted.unseen is not None
+    assert fitted.reach.error is not None
     z = np.log(fitted.reach.value[1:6] / true.examination[1:6]) / fitted.reach.error[1:6]
     assert np.abs(z).max() < 3.5
     assert 0.05 < fitted.unseen[0] < 1.0

@@ -3,6 +3,7 @@ habits.
 """
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from simulator.fitting.sessions import watching, widening
 from simulator.users.choice_model import ChoiceModel, Number
 from simulator.users.state import RECENT
 from simulator.validation.held_out import day_to_day
+from tests.conftest import SHORT
 
 
 def test_how_far_a_page_was_read_given_its_clicks() -> None:
@@ -69,7 +71,7 @@ def test_satiation_is_told_from_what_a_policy_shows_because_it_is_liked(
         )
     assert found.weary.max() <= 0 < -found.weary.min()
     np.testing.assert_array_equal(columns["repeat_fatigue"], -repeats(log, RECENT))
-    fitted = fit(data, 0, 6, lambda text: None)
+    fitted = fit(data, 0, 6, lambda text: None, chains=SHORT)
     assert fitted.estimates()["satiation"] == pytest.approx(true["satiation"], rel=0.25)
     # it is drawn with the rest
     assert len({fitted.model(k)["satiation_half_life_h"] for k in range(len(fitted))}) > 3
@@ -121,7 +123,7 @@ def test_the_oracle_sees_the_habits_and_every_draw_has_all_answers(
     small_world: tuple[Dataset, ChoiceModel],
 ) -> None:
     data, _ = small_world
-    found = fit(data, 0, 6, lambda text: None)
+    found = fit(data, 0, 6, lambda text: None, chains=SHORT)
     model = found.model(0)
     assert model.user_category is not None
     users = np.arange(data.n_users)
@@ -133,13 +135,11 @@ def test_the_oracle_sees_the_habits_and_every_draw_has_all_answers(
     np.testing.assert_allclose(everything[:, 1:], expit(model.appeal(users, items)), atol=1e-5)
     # Rare clicks have more draws than the long views among them.
     click = found.answers["click"]
-    more = replace(
-        click.sampled,
-        **{
-            name: np.repeat(getattr(click.sampled, name), 3, axis=0)
-            for name in ("fixed", "user", "item", "curved")
-        },
-    )
+    thrice: dict[str, Any] = {
+        name: np.repeat(getattr(click.sampled, name), 3, axis=0)
+        for name in ("fixed", "user", "item", "curved")
+    }
+    more = replace(click.sampled, **thrice)
     rare = replace(found, answers={**found.answers, "click": replace(click, sampled=more)})
     last = rare.model(len(rare) - 1)
     assert last["long_view"] == found.model(len(found) - 1)["long_view"]
@@ -161,7 +161,7 @@ def test_too_little_says_nothing_instead_of_failing(
 ) -> None:
     assert widening({}, np.zeros(3), np.ones(3), np.arange(3)) == {}
     log = small_world[0].log.rows(np.flatnonzero(~small_world[0].log.clicked)[:1000])
-    few = replace(log, watched=np.float32(np.arange(1000) < 40))
+    few = replace(log, watched=(np.arange(1000) < 40).astype(np.float32))
     assert watching(few, small_world[0].catalogue.duration, frozenset({"watch"})) == {}
     rng = generator("sliver")
     day = np.append(rng.integers(0, 6, 6000), np.full(9, 7))

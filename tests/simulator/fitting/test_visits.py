@@ -43,8 +43,8 @@ def observed(seed: int, users: int = 800, days: float = 6.0) -> tuple[Gaps, np.n
             left = 24 * days - t
             rows.append((user, np.log(min(gap, left)), gap < left, share))
             t += gap
-    user, hours, ended, share = (np.array(column) for column in zip(*rows, strict=True))
-    return Gaps(user, hours, ended.astype(bool), share), factor
+    columns = [np.array(column) for column in zip(*rows, strict=True)]
+    return Gaps(columns[0], columns[1], columns[2].astype(bool), columns[3]), factor
 
 
 def test_gaps_are_recovered_although_the_log_ends() -> None:

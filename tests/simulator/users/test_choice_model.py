@@ -3,6 +3,7 @@ gaps are as drawn.
 """
 
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from simulator.users.choice_model import DAY
 MODEL, CATALOGUE = truth(WorldParameters(users=300, items=60, categories=5))
 
 
-def answer(users: np.ndarray, items: np.ndarray, pages: int = 2):  # type: ignore[no-untyped-def]
+def answer(users: np.ndarray, items: np.ndarray, pages: int = 2) -> Any:
     state = MODEL.start(300, 0.0)
     for page in range(pages):
         draws = Draws(9, users, np.zeros_like(users), page)

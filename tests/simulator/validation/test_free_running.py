@@ -1,6 +1,7 @@
 """Free running: a model gives back the levels that it was given, and a wrong one is told apart."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,17 +15,19 @@ from simulator.users.choice_model import ChoiceModel
 from simulator.validation.free_running import FEATURES, features_of, free_running, two_sample
 from simulator.validation.report import free_lights
 from simulator.validation.validation import split
+from tests.conftest import SHORT
 
 
 @pytest.fixture(scope="module")
-def fitted(small_world: tuple[Dataset, ChoiceModel]):  # type: ignore[no-untyped-def]
+def fitted(small_world: tuple[Dataset, ChoiceModel]) -> Any:
     early, late = split(small_world[0], 2)
-    return fit(early, 0, 6, lambda text: None).model(0), early, late
+    return fit(early, 0, 6, lambda text: None, chains=SHORT).model(0), early, late
 
 
-def test_levels_that_were_fitted_come_back(fitted) -> None:  # type: ignore[no-untyped-def]
+def test_levels_that_were_fitted_come_back(fitted: Any) -> None:
     model, early, late = fitted
     found = free_running(model, early, late, 6, 0)
+    assert found is not None
     for name, log, simulated in found.levels:
         # 240 users for four days: chance alone is several per cent, least in the shares.
         assert simulated == pytest.approx(log, rel=0.2, abs=0.02), name
@@ -39,6 +42,7 @@ def test_levels_that_were_fitted_come_back(fitted) -> None:  # type: ignore[no-u
         gap_long_mean=replace(model.numbers["gap_long_mean"], value=model["gap_long_mean"] - 1.5)
     )
     wrong = free_running(busy, early, late, 6, 0)
+    assert wrong is not None
     sessions = {name: simulated / log for name, log, simulated in wrong.levels}
     assert sessions["sessions per user and day"] > 1.4
     assert free_lights(wrong)[0][1] == "red"
@@ -81,7 +85,7 @@ def test_the_two_sample_test_knows_same_from_different() -> None:
     assert np.isfinite(different).all()
 
 
-def test_what_the_log_does_not_tell_is_not_held_against_the_users(fitted) -> None:  # type: ignore[no-untyped-def]
+def test_what_the_log_does_not_tell_is_not_held_against_the_users(fitted: Any) -> None:
     model, early, late = fitted
     assert features_of(early) == FEATURES
     bare = replace(early, has=early.has - {"watch", "long_view"})
