@@ -141,7 +141,7 @@ class Metrics(Mapping[str, Metric]):
             )
         if metric.role not in ("outcome", "guardrail"):
             raise AnalysisError(
-                f"metric '{metric.name}' has the role '{metric.role}'; there are: outcome, guardrail"
+                f"metric '{metric.name}' has the role '{metric.role}'; wanted: outcome, guardrail"
             )
         return Metrics([*self.values(), metric])
 
@@ -187,9 +187,9 @@ def load_metrics(names: str | None = None) -> Metrics:
     return metrics
 
 
-def _made(found: object, where: str) -> Metric:
+def _made(loaded: object, where: str) -> Metric:
     """A metric, or a class or function without arguments that makes one."""
-    made = found() if callable(found) else found
+    made = loaded() if callable(loaded) else loaded
     if not isinstance(made, Metric):
         raise AnalysisError(f"{where} gives a {type(made).__name__}, wanted an analysis.Metric")
     return made

@@ -32,7 +32,7 @@ class LoggedTable:
     table: Path = setting(..., "CSV or Parquet, one row per impression")
     columns: Annotated[dict[str, str], BeforeValidator(mapping)] = setting(
         {},
-        f"ROLE=NAME with commas between; roles: {', '.join(ROLES)}; columns called so need no entry",
+        f"ROLE=NAME with commas; roles: {', '.join(ROLES)}; columns called so need no entry",
     )
 
 
@@ -55,15 +55,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _estimate(asked: LoggedTable) -> None:
-    found = off_policy(**_columns(asked.table, asked.columns))
+    estimate = off_policy(**_columns(asked.table, asked.columns))
     for name, words in ESTIMATES.items():
-        x = getattr(found, name)
+        x = getattr(estimate, name)
         if x is not None:
             print(f"{words:14} {x.value:.5f}   95 % interval {x.low:.5f} to {x.high:.5f}")
-    print(f"effective rows {found.effective_n:.1f}, largest weight {found.largest_weight:.1f}")
     print(
-        f"mean weight {found.mean_weight:.3f}: about 1 where the log shows all that the target would"
-        " show"
+        f"effective rows {estimate.effective_n:.1f}, largest weight {estimate.largest_weight:.1f}"
+    )
+    print(
+        f"mean weight {estimate.mean_weight:.3f}: about 1 where the log shows all that the target"
+        " would show"
     )
 
 

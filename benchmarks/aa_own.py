@@ -17,12 +17,12 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from simulator import Experiment, simulate
-from simulator.experiment.built_in import WorldParameters, load_world
+from simulator.experiment.built_in import BuiltInParameters, built_in_log
 
 
 def small_log(folder: Path) -> str:
     """A small built-in world as a file, so that a run takes seconds."""
-    data, _ = load_world(0, WorldParameters(users=400, items=150, log_days=5.0))
+    data, _ = built_in_log(0, BuiltInParameters(users=400, items=150, log_days=5.0))
     log = data.log
     frame = pd.DataFrame(
         {

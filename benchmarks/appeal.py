@@ -14,10 +14,10 @@ from dataclasses import replace
 import numpy as np
 from scipy.stats import spearmanr
 
-from simulator.experiment.built_in import load_world
+from simulator.experiment.built_in import built_in_log
 from simulator.fitting.calibration import random_by_levels
 from simulator.fitting.fit_users import fit
-from simulator.fitting.posterior import SPARE
+from simulator.fitting.posterior import RESIDUAL_WIDTH
 from simulator.users.choice_model import ChoiceModel
 
 
@@ -35,13 +35,15 @@ def main() -> None:
         "--world", type=int, default=0, help="seed of the built-in world (default 0)"
     )
     seed = parser.parse_args().world
-    data, true = load_world(seed)
+    data, true = built_in_log(seed)
     fitted = fit(data, 0, 6, lambda text: None)
     users = fitted.model(0)
     truth, drawn = table(true), table(users)
     mean = table(
         replace(
-            users, user_taste=users.user_taste[:, :-SPARE], item_taste=users.item_taste[:, :-SPARE]
+            users,
+            user_taste=users.user_taste[:, :-RESIDUAL_WIDTH],
+            item_taste=users.item_taste[:, :-RESIDUAL_WIDTH],
         )
     )
     print(
@@ -58,7 +60,7 @@ def main() -> None:
             f" draw, true {other[first:].std():.2f}"
         )
     for name in ("satiation", "repeat_fatigue", "long_view_appeal", "like_appeal"):
-        number = users.numbers[name]
+        number = users.parameters[name]
         print(
             f"{name}: {number.value:.3f} (s.e. {number.error or float('nan'):.3f}), true"
             f" {true[name]:.3f}"

@@ -1,7 +1,7 @@
 """What pays beyond the paper, judged on validation alone: each change to gptrec against gptrec as
 it is, over seeds.
 
-    python benchmarks/beyond_the_paper.py --data Beauty.txt --seeds 3 --steps 1200 --jobs 2 --out beyond
+    python benchmarks/beyond_the_paper.py --data Beauty.txt --seeds 3 --steps 1200 --out beyond
 
 Every variant gets the same steps, of which prompts have the same share. Prints validation NDCG@10
 with one interest, NDCG@20 with the number of interests that is best there, and the differences of

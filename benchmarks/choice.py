@@ -21,7 +21,7 @@ from policies.neural.sequences import Sequences
 from policies.registry import make
 from simulator.experiment.data import load_data
 from simulator.fitting.factors import cross_fitted, full_taste
-from simulator.fitting.positive_only import fit_contrast
+from simulator.fitting.positive_only import fit_positive_only
 from simulator.settings import Experiment, add_log_flags, log_settings
 from simulator.validation.validation import split
 
@@ -46,7 +46,7 @@ def main() -> None:
     had = sp.csr_matrix(
         (np.ones(len(before)), (before.user, before.item)), shape=(early.n_users, n_items + 1)
     )
-    contrast = fit_contrast(
+    appeal = fit_positive_only(
         early,
         full_taste(early, 0),
         cross_fitted(early, generator("choice")),
@@ -61,7 +61,7 @@ def main() -> None:
             np.bincount(early.log.item[early.log.clicked], minlength=n_items + 1).astype(float),
             (len(u), 1),
         ),
-        "contrast": lambda u: contrast.score(u[:, None], everything[None, :]),
+        "contrast": lambda u: appeal.score(u[:, None], everything[None, :]),
     }
     print(
         f"{len(users)} users, first {column.replace('_', ' ')} of the last {given.held_out_days}"

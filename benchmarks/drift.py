@@ -13,11 +13,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from simulator.experiment.built_in import WorldParameters, load_world
+from simulator.experiment.built_in import BuiltInParameters, built_in_log
 from simulator.fitting import crossed_effects as levels
 from simulator.fitting.fit_users import fit
 
-SMALL = WorldParameters(users=240, items=120, categories=8, log_days=8.0)
+SMALL = BuiltInParameters(users=240, items=120, categories=8, log_days=8.0)
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
     for true in (0.0, 0.1, 0.3):
         found = []
         for seed in range(given.worlds):
-            data, _ = load_world(20_000 + seed, replace(SMALL, drift=true))
+            data, _ = built_in_log(20_000 + seed, replace(SMALL, drift=true))
             found.append(fit(data, seed, SMALL.slate_size, lambda text: None).drifted)
         value, error = np.array([pair for pair in found if pair is not None]).T
         print(

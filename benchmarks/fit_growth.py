@@ -16,14 +16,14 @@ from multiprocessing import get_context
 
 import torch
 
-from simulator.experiment.built_in import WorldParameters, load_world
+from simulator.experiment.built_in import BuiltInParameters, built_in_log
 from simulator.fitting.fit_users import fit_users
 
 
 def one(users: int, days: float) -> tuple[int, float, float, float]:
     """Rows, seconds by the wall and of computing, MiB."""
     torch.set_num_threads(1)
-    data, _ = load_world(0, WorldParameters(users=users, log_days=days))
+    data, _ = built_in_log(0, BuiltInParameters(users=users, log_days=days))
     began, computed = time.perf_counter(), time.process_time()
     fit_users(data)
     seconds, computed = time.perf_counter() - began, time.process_time() - computed

@@ -28,11 +28,11 @@ from rich.progress import track
 from scipy.special import logit
 from scipy.stats import binom, spearmanr
 
-from simulator.experiment.built_in import WorldParameters, load_world
+from simulator.experiment.built_in import BuiltInParameters, built_in_log
 from simulator.fitting.fit_users import fit
 from simulator.users.choice_model import ChoiceModel
 
-SMALL = WorldParameters(users=240, items=120, categories=8, log_days=6.0)
+SMALL = BuiltInParameters(users=240, items=120, categories=8, log_days=6.0)
 PARAMETERS = (
     "leave",
     "leave_first_page",
@@ -68,10 +68,10 @@ PROBABILITIES = ("gap_short_share", "churn")
 def one(seed: int, satiation: float = SMALL.satiation) -> list[dict[str, float | str]]:
     """The estimates of one world, of a seed that nothing else uses."""
     torch.set_num_threads(1)
-    data, true = load_world(10_000 + seed, replace(SMALL, satiation=satiation))
+    data, true = built_in_log(10_000 + seed, replace(SMALL, satiation=satiation))
     fitted = fit(data, seed, SMALL.slate_size, lambda text: None)
     users, estimates = fitted.model(0), fitted.estimates()
-    truth_of = {name: number.value for name, number in true.numbers.items()} | {
+    truth_of = {name: number.value for name, number in true.parameters.items()} | {
         "activity_sd": SMALL.activity_sd
     }
     moved = users["satisfaction_reference"] - true["satisfaction_reference"]
@@ -83,7 +83,7 @@ def one(seed: int, satiation: float = SMALL.satiation) -> list[dict[str, float |
         truth_of[name] += float(np.average(getattr(true, f"user_{name}"), weights=weight))
     rows: list[dict[str, float | str]] = []
     for name in PARAMETERS:
-        number = users.numbers.get(name)
+        number = users.parameters.get(name)
         if number is None or number.status != "estimated" or number.error is None:
             continue
         rows.append(
@@ -95,16 +95,16 @@ def one(seed: int, satiation: float = SMALL.satiation) -> list[dict[str, float |
                 "true": truth_of[name],
             }
         )
-    reach = fitted.reach
-    if reach is not None and reach.error is not None:
+    examination = fitted.examination
+    if examination is not None and examination.error is not None:
         for name, k in zip(SLOTS, range(1, SMALL.slate_size), strict=True):
-            value = float(reach.value[k])
+            value = float(examination.value[k])
             rows.append(
                 {
                     "world": seed,
                     "name": name,
                     "value": value,
-                    "error": value * reach.error[k],
+                    "error": value * examination.error[k],
                     "true": true.examination[k],
                 }
             )
@@ -112,7 +112,7 @@ def one(seed: int, satiation: float = SMALL.satiation) -> list[dict[str, float |
     drawn = np.array([appeal(fitted.model(k)) for k in range(len(fitted))])
     low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
     for name, value in (
-        ("satiation told", float(users.numbers["satiation"].status == "estimated")),
+        ("satiation told", float(users.parameters["satiation"].status == "estimated")),
         ("appeal, Spearman", float(spearmanr(drawn[0], truth)[0])),
         ("appeal, coverage", float(((low <= truth) & (truth <= high)).mean())),
     ):

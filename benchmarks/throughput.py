@@ -28,16 +28,16 @@ from policies.registry import make
 from simulator.engine.histories import Histories
 from simulator.engine.recorder import Recorder
 from simulator.engine.world import Arm, World
-from simulator.experiment.built_in import WorldParameters, truth
+from simulator.experiment.built_in import BuiltInParameters, true_users
 from simulator.settings import Experiment
 from simulator.users.choice_model import DAY
 
 
 def world_of(
-    p: WorldParameters, policy: object, folder: Path, slate: int, record_truth: bool
+    p: BuiltInParameters, policy: object, folder: Path, slate: int, record_truth: bool
 ) -> World:
     """The true users of a synthetic world, served by one policy."""
-    model, catalogue = truth(p)
+    model, catalogue = true_users(p)
     ids = np.arange(p.users, dtype=np.int32)
     lengths = {"impressions": 0, "clicks": 0}
     lengths[policy.history_of] = policy.history_length
@@ -58,7 +58,7 @@ def world_of(
     )
 
 
-def clicks_at_random(p: WorldParameters, rows: int) -> Impressions:
+def clicks_at_random(p: BuiltInParameters, rows: int) -> Impressions:
     """A log to train on; what it says does not matter for speed."""
     rng = generator("bench log")
     return Impressions.of(
@@ -73,7 +73,7 @@ def popularity(users: int, days: float, repeats: int, record_truth: bool) -> Non
     """Impressions per second, full user model, impressions recorded to Parquet (and the truth too,
     if asked).
     """
-    p = WorldParameters(users=users, items=5000)
+    p = BuiltInParameters(users=users, items=5000)
     rates = []
     for _ in range(repeats):
         with tempfile.TemporaryDirectory() as folder:
@@ -90,15 +90,15 @@ def popularity(users: int, days: float, repeats: int, record_truth: bool) -> Non
     )
 
 
-def _catalogue(p: WorldParameters) -> Catalogue:
-    return truth(p)[1]
+def _catalogue(p: BuiltInParameters) -> Catalogue:
+    return true_users(p)[1]
 
 
 def transformers(users: int, days: float, repeats: int) -> None:
     """Pages per second of sasrec and gptrec, with keys and values kept from page to page and
     without.
     """
-    p = WorldParameters(users=users, items=1000, leave=-2.5)
+    p = BuiltInParameters(users=users, items=1000, leave=-2.5)
     log = clicks_at_random(p, 20 * users)
     for name in ("sasrec", "gptrec"):
         rates: dict[bool, list[float]] = {True: [], False: []}

@@ -8,7 +8,7 @@ python -m simulator.run --users-from true_users --policies sasrec,popularity
 import argparse
 from pathlib import Path
 
-from simulator.experiment.built_in import load_world
+from simulator.experiment.built_in import built_in_log
 from simulator.experiment.data import load_data
 from simulator.settings import Experiment
 from simulator.users.storage import about_users, save_users
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("true_users"))
     given = parser.parse_args()
     e = Experiment(log=f"world:{given.world}")
-    save_users(given.out, load_world(given.world)[1], about_users(load_data(e), e.slate_size))
+    save_users(given.out, built_in_log(given.world)[1], about_users(load_data(e), e.slate_size))
 
 
 if __name__ == "__main__":

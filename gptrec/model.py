@@ -66,7 +66,7 @@ class RecGPT(ItemNet):
 
     def embed(self, items: Tensor, segments: Tensor, users: Tensor, positions: Tensor) -> Tensor:
         """(B, T, D), the sum of the four embeddings."""
-        x = self.heard(items) + self.segment(segments) + self.position(positions)
+        x = self.context_embedding(items) + self.segment(segments) + self.position(positions)
         return x + self.user(users)[:, None] if self.user_module else x
 
     def states(self, batch: Batch) -> Tensor:

@@ -282,11 +282,11 @@ class GPTRec(Sequential):
         # A page is what was shown at one moment; what stands before the window does not count.
         page = np.where(there, requests.ages, np.float32(-1))
         keep = there & clicked
-        said = np.full_like(requests.said, BY_LOG)
+        shown_by = np.full_like(requests.said, BY_LOG)
         if self.dialogues:
             keep |= there & (skip_rank(page, clicked | ~there) < self.skips)
-            said = requests.said
-        return Entries(requests.items, segments_of(clicked, said), requests.turns, keep)
+            shown_by = requests.said
+        return Entries(requests.items, segments_of(clicked, shown_by), requests.turns, keep)
 
     def _slates(
         self, requests: Requests, k: int, vectors: Tensor, width: int | None = None

@@ -19,9 +19,9 @@ from policies.log import Impressions
 from policies.neural.sequences import Batch, by_length, grown, windows
 
 
-def segments_of(clicked: np.ndarray, said: np.ndarray) -> np.ndarray:
+def segments_of(clicked: np.ndarray, shown_by: np.ndarray) -> np.ndarray:
     """The segment of each shown item, from the user's answer and from who showed it."""
-    mine = said == BY_SELF
+    mine = shown_by == BY_SELF
     return np.where(
         clicked, np.where(mine, SAID_CLICKED, ORGANIC), np.where(mine, SAID_SKIPPED, OTHER_SKIPPED)
     )
@@ -238,8 +238,8 @@ def with_generated(
     learn = target > 0
     spoken = learn & _placed(learn, share, placement, rng)
     per_prompt = min(per_prompt, len(net.item_vectors()) - 1)
-    said = np.zeros((b, t, per_prompt), np.int64)
-    said[spoken], rank = _say(
+    generated = np.zeros((b, t, per_prompt), np.int64)
+    generated[spoken], rank = _generate(
         net, batch, np.flatnonzero(spoken), target[spoken], per_prompt, heat, rng
     )
     after = np.where(rank >= differ, weight[spoken], np.float32(0))
@@ -250,11 +250,11 @@ def with_generated(
     rows = np.repeat(np.arange(b), t).reshape(b, t)
     items[rows, place], segments[rows, place] = batch.items, batch.segments
     for i in range(per_prompt):
-        items[rows[spoken], place[spoken] + 1 + i] = said[spoken, i]
+        items[rows[spoken], place[spoken] + 1 + i] = generated[spoken, i]
         segments[rows[spoken], place[spoken] + 1 + i] = SAID
     end = rows[spoken] * width + place[spoken] + per_prompt
     targets = np.concatenate([target[learn], target[spoken]]).astype(np.int32)
-    wrong = np.where(said == target[..., None], 0, said) if hard else said[..., :0]
+    wrong = np.where(generated == target[..., None], 0, generated) if hard else generated[..., :0]
     return replace(
         batch,
         items=items,
@@ -278,7 +278,7 @@ def _placed(
 
 
 @torch.no_grad()
-def _say(
+def _generate(
     net: RecGPT,
     batch: Batch,
     where: np.ndarray,
@@ -295,7 +295,7 @@ def _say(
     vectors = net.scale(net.item_vectors()[1:])
     states = net.scale(net.states(batch)[torch.from_numpy(where).to(vectors.device)])
     answers = torch.from_numpy(targets - 1).to(vectors.device)
-    found, beaten = [], []
+    chosen, beaten = [], []
     for part, answer in zip(states.split(256), answers.split(256), strict=True):
         scores = part @ vectors.T
         beaten.append((scores > scores.gather(1, answer[:, None])).sum(dim=1))
@@ -305,8 +305,8 @@ def _say(
                 scores.device
             )
             scores = scores / heat + noise
-        found.append(scores.topk(n, dim=1).indices + 1)
+        chosen.append(scores.topk(n, dim=1).indices + 1)
     net.train(was_training)
     if not len(where):
         return np.zeros((0, n), np.int64), np.zeros(0, np.int64)
-    return torch.cat(found).cpu().numpy(), torch.cat(beaten).cpu().numpy()
+    return torch.cat(chosen).cpu().numpy(), torch.cat(beaten).cpu().numpy()

@@ -120,7 +120,8 @@ class Policy(Protocol):
 
     `fit` learns from a log, `update` from the rows that came since; both get their own generator.
     `recommend` must answer each user as if it were alone: random numbers come from `draws` and
-    nothing else, and no argument is changed. Truths of the simulation are handed to nobody but `NeedsTruth`.
+    nothing else, and no argument is changed. The truth is handed to nobody but
+    `NeedsTruth`.
 
     A class whose fit uses no chance may say `deterministic: ClassVar[bool] = True`:
     `gptrec.evaluate` then fits it once for all seeds.

@@ -4,9 +4,7 @@ extend it.
 
 import dataclasses
 import importlib
-import sys
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import Any
 
 from policies.base import Policy
@@ -61,26 +59,23 @@ def find(name: str) -> type:
     module_name, colon, class_name = target.partition(":")
     if not colon:
         raise InputError(f"unknown policy '{name}'{suggestion(name, known())}")
-    here = str(Path.cwd())
-    if here not in sys.path:  # a file beside the command, as with `python -m`
-        sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
         raise InputError(f"policy '{name}': cannot import '{module_name}' ({error})") from None
-    found = getattr(module, class_name, None)
-    if not isinstance(found, type):
+    policy_class = getattr(module, class_name, None)
+    if not isinstance(policy_class, type):
         classes = [key for key, value in vars(module).items() if isinstance(value, type)]
         raise InputError(
             f"policy '{name}': '{module_name}' has no class"
             f" '{class_name}'{suggestion(class_name, classes)}"
         )
-    missing = [method for method in _METHODS if not callable(getattr(found, method, None))]
+    missing = [method for method in _METHODS if not callable(getattr(policy_class, method, None))]
     if missing:
         raise InputError(
             f"policy '{name}' is no policy: it lacks {', '.join(missing)}; see policies/base.py"
         )
-    return found
+    return policy_class
 
 
 def settings_of(kind: type) -> dict[str, Any]:

@@ -227,8 +227,8 @@ def _check_alone(policy: Policy, requests: Requests, k: int) -> None:
 
 
 def _check_propensity(policy: Policy, requests: Requests, k: int, n: int) -> None:
-    stated = policy.recommend(requests, k, _draws(requests))
-    if stated.propensity is None:
+    slates = policy.recommend(requests, k, _draws(requests))
+    if slates.propensity is None:
         return
     one = requests.rows(np.zeros(n, np.int64))
     draws = Draws(key_of("check_policy", "propensity"), np.zeros(n, np.int32), np.arange(n), 0)
@@ -240,12 +240,12 @@ def _check_propensity(policy: Policy, requests: Requests, k: int, n: int) -> Non
     for slot in range(k):
         for item in np.unique(drawn.items[: min(n, 200), slot]):
             hits = drawn.items[:, slot] == item
-            said = float(drawn.propensity[hits, slot].mean())
+            stated = float(drawn.propensity[hits, slot].mean())
             shown = float(hits.mean())
-            slack = 5 * np.sqrt(max(said * (1 - said), 1 / n) / n) + 1e-6
-            if abs(shown - said) > slack:
+            slack = 5 * np.sqrt(max(stated * (1 - stated), 1 / n) / n) + 1e-6
+            if abs(shown - stated) > slack:
                 raise PolicyError(
-                    f"stated propensity {said:.4f} of item {item} in slot {slot}, shown in"
+                    f"stated propensity {stated:.4f} of item {item} in slot {slot}, shown in"
                     f" {shown:.4f} of {n} pages; state the marginal probability of this item in"
                     " this slot, or None"
                 )

@@ -45,14 +45,23 @@ def main(arguments: list[str] | None = None) -> int:
     """Returns the exit status: 0 done, 1 failed half-way, 2 bad input, 130 interrupted."""
     given = parser().parse_args(arguments)
 
-    def work(e: Experiment, data: Dataset, out: Path, say: Callable[[str], None]) -> PrintResult:
-        model = fit_users(data, e.seed, e.slate_size, say, e.user_model, chains_of(e))
-        save_users(out, model, about_users(data, e.slate_size))
+    def work(
+        experiment: Experiment, data: Dataset, out: Path, say: Callable[[str], None]
+    ) -> PrintResult:
+        model = fit_users(
+            data,
+            experiment.seed,
+            experiment.slate_size,
+            say,
+            experiment.user_model,
+            chains_of(experiment),
+        )
+        save_users(out, model, about_users(data, experiment.slate_size))
 
         def print_result() -> None:
             head = ("parameter", "value", "s.e.", "status", "source")
             Table(head, provenance(model), text=5).print()
-            for note in (*data.notes, *size_note(e, data)):
+            for note in (*data.notes, *size_note(experiment, data)):
                 print(f"note: {note}")
             print(
                 f"users: {out}; use them with python -m simulator.run --log ... --users-from {out}"

@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         metavar="N",
         help="repeat the experiment in N worlds whose users are all as plausible, and say how much"
-        " of the doubt comes of not knowing them; --user-model all repeats it with every user model",
+        " of the doubt comes of not knowing them; --user-model all repeats it with each user model",
     )
     p.add_argument(
         "--out",

@@ -125,9 +125,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _study(kind: str, count: int | None, given: dict[str, Any], quiet: bool, command: str) -> None:
     resume = given.pop("resume", None)
-    e: Experiment | None
+    experiment: Experiment | None
     if resume is not None:
-        out, e, n = _reopened(kind, Path(resume), given, count)
+        out, experiment, n = _reopened(kind, Path(resume), given, count)
     else:
         n = HELP[kind][1] if count is None else count
         if n < 2:
@@ -135,16 +135,25 @@ def _study(kind: str, count: int | None, given: dict[str, Any], quiet: bool, com
         out = Path(
             given.pop("out") or Path("runs") / f"study-{kind}-{time.strftime('%Y%m%d-%H%M%S')}"
         )
-        e = None if kind == "peeking" else _settings(kind, given)
+        experiment = None if kind == "peeking" else _settings(kind, given)
         if out.exists():
             raise InputError(
                 f"--out '{out}' exists already; name another folder, or go on with --resume '{out}'"
             )
         out.mkdir(parents=True)
         save_json(
-            out / ABOUT, {"study": kind, "n": n, "experiment": None if e is None else e.as_dict()}
+            out / ABOUT,
+            {
+                "study": kind,
+                "n": n,
+                "experiment": None if experiment is None else experiment.as_dict(),
+            },
         )
-    study = peek(n, given["looks"], given["seed"]) if e is None else STUDIES[kind](e, n, out, quiet)
+    study = (
+        peek(n, given["looks"], given["seed"])
+        if experiment is None
+        else STUDIES[kind](experiment, n, out, quiet)
+    )
     write(study, command, out)
     show_study(study)
     print(f"study: {os.path.relpath(out / 'study.md')}")
@@ -158,13 +167,13 @@ def _settings(kind: str, given: dict[str, Any]) -> Experiment:
         **SMALLER.get(kind, {}),
         **{key: value for key, value in flags.items() if value is not None},
     }
-    e = build(given.get("config"), flags, given.get("set", []))
-    if kind == "aa" and len(e.policies) != 1:
+    experiment = build(given.get("config"), flags, given.get("set", []))
+    if kind == "aa" and len(experiment.policies) != 1:
         raise InputError(
-            f"an A/A test has one policy, not {','.join(e.policies)}; name one, such as --policies"
+            f"an A/A test has one policy, not {','.join(experiment.policies)}; name one, such as --policies"
             " sasrec"
         )
-    return e
+    return experiment
 
 
 def _reopened(

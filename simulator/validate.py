@@ -64,28 +64,32 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     began = time.monotonic()
 
-    def work(e: Experiment, data: Dataset, out: Path, say: Callable[[str], None]) -> PrintResult:
+    def work(
+        experiment: Experiment, data: Dataset, out: Path, say: Callable[[str], None]
+    ) -> PrintResult:
         days = _held_out_days(data, given.held_out_days)
-        found = validate(data, days, e.slate_size, say, e.user_model, chains_of(e))
+        validation = validate(
+            data, days, experiment.slate_size, say, experiment.user_model, chains_of(experiment)
+        )
         about: dict[str, Any] = {
-            "log": e.log,
+            "log": experiment.log,
             "held_out_days": days,
-            "seed": e.seed,
-            "slate_size": e.slate_size,
-            "user_model": e.user_model,
+            "seed": experiment.seed,
+            "slate_size": experiment.slate_size,
+            "user_model": experiment.user_model,
             "seconds": round(time.monotonic() - began, 1),
         }
-        save_json(out / "fidelity.json", about | found.as_json())
+        save_json(out / "fidelity.json", about | validation.as_json())
         rows = [
-            *lights(found.feedback),
-            *held_out_lights(found.user_days, found.ranking),
-            *free_lights(found.free),
+            *lights(validation.feedback),
+            *held_out_lights(validation.user_days, validation.ranking),
+            *free_lights(validation.free),
         ]
-        write(found, rows, about, out)
+        write(validation, rows, about, out)
 
         def print_result() -> None:
             light_table(rows).print()
-            print(of_random_slates(found.random_slates))
+            print(of_random_slates(validation.random_slates))
             print(f"report: {out}/fidelity.md")
 
         return print_result

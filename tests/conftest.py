@@ -12,12 +12,12 @@ import torch
 from analysis.reporting.figures import STYLE
 from policies.log import Dataset
 from simulator import Experiment
-from simulator.experiment.built_in import WorldParameters, load_world
+from simulator.experiment.built_in import BuiltInParameters, built_in_log
 from simulator.fitting.crossed_effects import Chains
 from simulator.users.choice_model import ChoiceModel
 from tests.live_logs import log
 
-SMALL = WorldParameters(users=240, items=120, categories=8, log_days=6.0)
+SMALL = BuiltInParameters(users=240, items=120, categories=8, log_days=6.0)
 TINY_MODELS: dict[str, dict[str, Any]] = {
     "sasrec": {"width": 16, "epochs": 1, "update_epochs": 1, "length": 20, "room": 18},
     "gptrec": {
@@ -51,7 +51,7 @@ def _quick() -> None:
 @pytest.fixture(scope="session")
 def small_world() -> tuple[Dataset, ChoiceModel]:
     """The log of a small built-in world and the truth behind it."""
-    return load_world(0, SMALL)
+    return built_in_log(0, SMALL)
 
 
 @pytest.fixture(scope="session")

@@ -86,7 +86,8 @@ def test_half_the_population_changes_no_remaining_user(
 def test_another_process_writes_the_same_files(plain: Result, tmp_path: Path) -> None:
     settings = json.loads((plain.path / "manifest.json").read_text())["experiment"]
     code = (
-        "import json, sys; from simulator import simulate; from simulator.settings import from_dict;"
+        "import json, sys; from simulator import simulate;"
+        "from simulator.settings import from_dict;"
         f"simulate(from_dict(json.loads(sys.stdin.read())), out={str(tmp_path / 'again')!r})"
     )
     subprocess.run([sys.executable, "-c", code], input=json.dumps(settings), text=True, check=True)

@@ -127,16 +127,16 @@ def segments_before(before: Rows, items: pd.DataFrame | None) -> pd.DataFrame:
     category first.
     """
     seen = before.query("SELECT user, count(*) AS n FROM {rows} GROUP BY user ORDER BY user")
-    found = seen[["user"]].assign(users="returning", activity=activity(seen["n"].to_numpy()))
+    segments = seen[["user"]].assign(users="returning", activity=activity(seen["n"].to_numpy()))
     if items is None or "item" not in before.has or items["category"].nunique() < 2:
-        return found
+        return segments
     first = before.query(
         "SELECT user, arg_min(item, time) AS item FROM {rows} GROUP BY user ORDER BY user"
     )
     category = first["item"].map(items.set_index("item")["category"]).astype(str)
     top = category.value_counts().index[:SEGMENT_CATEGORIES]
-    found["first category"] = category.where(category.isin(top), "other").to_numpy()
-    return found
+    segments["first category"] = category.where(category.isin(top), "other").to_numpy()
+    return segments
 
 
 def activity(counts: np.ndarray) -> np.ndarray:

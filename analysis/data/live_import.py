@@ -87,10 +87,10 @@ def _relation(path: Path) -> str:
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.suffix in FORMATS)
     formats = {file.suffix for file in files}
     if len(formats) != 1 or not formats <= set(FORMATS):
-        found = ", ".join(sorted(formats)) or "none"
+        listed = ", ".join(sorted(formats)) or "none"
         raise AnalysisError(
             f"--impressions '{path}': wanted files of one format among {', '.join(FORMATS)}, found"
-            f" {found}"
+            f" {listed}"
         )
     names = ", ".join("'" + str(file).replace("'", "''") + "'" for file in files)
     if formats == {".parquet"}:
@@ -241,23 +241,23 @@ def _counted(
         row = db.execute(sql).fetchone()
         return int(row[0]) if row is not None else 0
 
-    found = []
+    notes = []
     for where, words in checks:
         n = count(f"SELECT count(*) FROM raw WHERE {where}")
-        found += [f"{n} {words.format(s='s' if n > 1 else '')}"] if n else []
+        notes += [f"{n} {words.format(s='s' if n > 1 else '')}"] if n else []
     mixed = (
         0
         if source.assignments is not None
         else count(f"SELECT count(*) FROM ({_of_arms('raw', '', _during(start), '<>')})")
     )
     if mixed:
-        found.append(
+        notes.append(
             f"{mixed} user{'s' if mixed > 1 else ''} seen in more than one arm left out: look for"
             " what mixes the arms"
         )
     early = count(f"SELECT count(*) FROM raw WHERE user_id IS NOT NULL AND time < {start!r}")
     said = "before the start: no outcome, but what users did untreated (CUPED, segments, A/A)"
-    return found, [f"{early} row{'s' if early > 1 else ''} {said}"] if early else []
+    return notes, [f"{early} row{'s' if early > 1 else ''} {said}"] if early else []
 
 
 def _during(start: float) -> str:

@@ -108,28 +108,28 @@ def _users(
     ).df()
     for name in names:
         users[name] = users[name].fillna("unknown")
-    found = sorted(users["bucket"].unique())
-    if len(found) < 2:
-        what = f"one arm alone, '{found[0]}'" if found else "no arm"
+    arms = sorted(users["bucket"].unique())
+    if len(arms) < 2:
+        what = f"one arm alone, '{arms[0]}'" if arms else "no arm"
         raise AnalysisError(
             f"'{source.impressions}' has {what}; wanted at least two, in the column for bucket"
         )
     control = (
         source.control
         if source.control is not None
-        else next((a for a in found if a.lower() == "control"), found[0])
+        else next((a for a in arms if a.lower() == "control"), arms[0])
     )
-    if control not in found:
+    if control not in arms:
         raise AnalysisError(
-            f"--control '{control}' is not in the log; its arms are: {', '.join(found)}"
+            f"--control '{control}' is not in the log; its arms are: {', '.join(arms)}"
         )
-    weights = source.weights if source.weights is not None else dict.fromkeys(found, 1.0)
-    wrong = sorted(set(weights) ^ set(found))
+    weights = source.weights if source.weights is not None else dict.fromkeys(arms, 1.0)
+    wrong = sorted(set(weights) ^ set(arms))
     if wrong:
         raise AnalysisError(
             f"--weights and the log disagree about '{wrong[0]}'; the log's arms are:"
-            f" {', '.join(found)}"
+            f" {', '.join(arms)}"
         )
     if not all(share > 0 for share in weights.values()):
         raise AnalysisError("--weights must be positive shares")
-    return users, [*(arm for arm in found if arm != control), control], control, weights
+    return users, [*(arm for arm in arms if arm != control), control], control, weights

@@ -39,7 +39,7 @@ class LiveLog:
     )
     columns: Columns = setting(
         {},
-        f"ROLE=NAME with commas between; roles: {', '.join(ROLES)}; columns called so need no entry",
+        f"ROLE=NAME with commas; roles: {', '.join(ROLES)}; columns called so need no entry",
     )
     control: str | None = setting(
         None, "arm to compare against (default: the one called control, else the first by name)"
@@ -62,7 +62,7 @@ class LiveLog:
     margin: float = setting(0.02, "of the guardrails, relative")
     monitor: Literal["obrien_fleming", "pocock", "cs", "none"] | None = setting(
         None,
-        "how days are looked at: obrien_fleming, pocock, cs, none (default obrien_fleming); where it"
+        "how to look at days: obrien_fleming, pocock, cs, none (default obrien_fleming); where it"
         " is given, and before the planned end, the verdict allows for the looks",
     )
     segments: Names = setting(

@@ -85,7 +85,7 @@ class Rows:
             name -> (users, days) float32. A session counts on each day that it touches, a day
             active on its own.
         """
-        found = {name: np.zeros((len(users), days), np.float32) for name in names}
+        matrices = {name: np.zeros((len(users), days), np.float32) for name in names}
         what = ", ".join(f"{self.totals[name]} AS {name}" for name in names)
         table = self.query(
             f"SELECT bucket, user, floor(time / {DAY})::INTEGER AS day, {what} FROM {{rows}} "
@@ -95,8 +95,10 @@ class Rows:
         row = place.get_indexer(pd.MultiIndex.from_frame(table[["bucket", "user"]]))
         known = row >= 0
         for name in names:
-            found[name][row[known], table["day"].to_numpy()[known]] = table[name].to_numpy()[known]
-        return found
+            matrices[name][row[known], table["day"].to_numpy()[known]] = table[name].to_numpy()[
+                known
+            ]
+        return matrices
 
 
 def parquet(folder: Path, where: str, metrics: Metrics = METRICS) -> Rows:

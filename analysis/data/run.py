@@ -141,14 +141,14 @@ def true_means(run: Run) -> dict[str, pd.DataFrame]:
     """
     if run.twin:
         return dict(list(everyone(assigned(run), rows_of_test(run).per_user()).groupby("bucket")))
-    found: dict[str, pd.DataFrame] = {}
+    means: dict[str, pd.DataFrame] = {}
     for arm in run.arms:
         folder = run.path / "truth_worlds" / arm.replace(":", ".") / "impressions"
         if folder.exists() and any(folder.rglob("*.parquet")):
-            found[arm] = everyone(
+            means[arm] = everyone(
                 run.users[["user"]], rows_of_test(run, folder).per_user(("user",))
             )
-    return found
+    return means
 
 
 def exposure(rows: Rows) -> pd.DataFrame:
@@ -161,9 +161,9 @@ def exposure(rows: Rows) -> pd.DataFrame:
 
 def pair_counts(rows: Rows) -> pd.DataFrame:
     """One row per bucket, round, user and item: how often it was shown; for overlap and entropy."""
-    found = rows.query(
+    counted = rows.query(
         "SELECT bucket, round, user, item, count(*) AS shown FROM {rows} GROUP BY ALL ORDER BY"
         " bucket, round, user, item"
     )
-    found["shown"] = found["shown"].astype(np.float64)
-    return found
+    counted["shown"] = counted["shown"].astype(np.float64)
+    return counted

@@ -79,7 +79,11 @@ class Report:
             title=title,
             partial=partial,
             verdicts=verdicts_of(judgement),
-            true_verdicts=[true_verdict(e) for e in true_effects if e.metric == test.primary.name],
+            true_verdicts=[
+                true_verdict(effect)
+                for effect in true_effects
+                if effect.metric == test.primary.name
+            ],
             lights=lights_of(judgement, simulation),
             warnings=list(test.warnings),
             remarks=remarks,
@@ -91,7 +95,7 @@ class Report:
 
     def as_json(self) -> Json:
         """Every number with its unit, and the sentences; plain dictionaries and lists."""
-        found, test = self.judgement, self.judgement.test
+        judgement, test = self.judgement, self.judgement.test
         content: Json = {
             "verdicts": self.verdicts,
             "true_verdicts": self.true_verdicts,
@@ -99,7 +103,10 @@ class Report:
             "primary": test.primary.name,
             "control": test.control,
             "references": test.references,
-            "effects": {"units": EFFECT_UNITS, "rows": [asdict(e) for e in found.effects]},
+            "effects": {
+                "units": EFFECT_UNITS,
+                "rows": [asdict(effect) for effect in judgement.effects],
+            },
             "true_effects": {"units": {}, "rows": []},
             "arms": {
                 "units": {
@@ -107,30 +114,30 @@ class Report:
                     "clicks_per_page": "clicks per page",
                     "users": "count",
                 },
-                "rows": [_arm(arm) for arm in found.arms],
+                "rows": [_arm(arm) for arm in judgement.arms],
             },
             "warnings": self.warnings,
             "remarks": self.remarks,
-            "sample_ratio": _or_none(found.sample_ratio),
-            "sample_ratio_by_segment": [asdict(row) for row in found.sample_ratio_by_segment],
+            "sample_ratio": _or_none(judgement.sample_ratio),
+            "sample_ratio_by_segment": [asdict(row) for row in judgement.sample_ratio_by_segment],
             "before_test": None,
-            "pairs": [asdict(row) for row in found.pairs],
+            "pairs": [asdict(row) for row in judgement.pairs],
             "quantiles": [
                 {"arm": row.arm, "quantile": row.quantile, **asdict(row.difference)}
-                for row in found.quantiles
+                for row in judgement.quantiles
             ],
-            "monitor": [asdict(row) for row in found.monitor],
-            "over_time": [asdict(row) for row in found.over_time],
-            "segments": asdict(found.segments),
+            "monitor": [asdict(row) for row in judgement.monitor],
+            "over_time": [asdict(row) for row in judgement.over_time],
+            "segments": asdict(judgement.segments),
             "lights": [asdict(light) for light in self.lights],
             "partial": self.partial,
             "title": self.title,
             "manifest": self.manifest,
         }
-        if found.before_test is not None:
-            content["before_test"] = {"rows": [asdict(row) for row in found.before_test]}
-        if found.sample_ratio_every_day is not None:
-            content["sample_ratio_every_day"] = asdict(found.sample_ratio_every_day)
+        if judgement.before_test is not None:
+            content["before_test"] = {"rows": [asdict(row) for row in judgement.before_test]}
+        if judgement.sample_ratio_every_day is not None:
+            content["sample_ratio_every_day"] = asdict(judgement.sample_ratio_every_day)
         return content | _simulated(self.simulation)
 
 

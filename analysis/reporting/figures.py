@@ -110,9 +110,10 @@ def _draw_truth(axis: Any, places: list[float], effects: list[Effect]) -> bool:
 
 def _row_names(effects: list[Effect]) -> list[str]:
     several = len({effect.arm for effect in effects}) > 1
-    names = [e.label + (f" ({e.arm})" if several else "") for e in effects]
+    names = [effect.label + (f" ({effect.arm})" if several else "") for effect in effects]
     return [
-        f"{name} ★" if e.role == "primary" else name for name, e in zip(names, effects, strict=True)
+        f"{name} ★" if effect.role == "primary" else name
+        for name, effect in zip(names, effects, strict=True)
     ]
 
 
@@ -129,8 +130,8 @@ def segment_forest(judgement: Judgement, path: Path) -> str | None:
     it differs nowhere.
     """
     test, segments = judgement.test, judgement.segments
-    differing = [found for found in segments.tests if found.pvalue_adjusted < 0.05]
-    pairs = [(found.arm, found.segment) for found in differing]
+    differing = [tested for tested in segments.tests if tested.pvalue_adjusted < 0.05]
+    pairs = [(tested.arm, tested.segment) for tested in differing]
     rows = [r for pair in pairs for r in segments.rows if (r.arm, r.segment) == pair]
     if not rows:
         return None

@@ -27,8 +27,8 @@ def over_time_figures(report: Report, folder: Path) -> dict[str, str]:
     -> caption.
     """
     captions: dict[str, str] = {}
-    found, test = report.judgement, report.judgement.test
-    looks = [row for row in found.monitor if row.looks]
+    judgement, test = report.judgement, report.judgement.test
+    looks = [row for row in judgement.monitor if row.looks]
     over_control = f"{test.primary.label} over {test.control}"
     if looks:
         days = report.simulation.deployed_days if report.simulation is not None else []
@@ -45,7 +45,7 @@ def over_time_figures(report: Report, folder: Path) -> dict[str, str]:
         )
         caption += ", dashed lines the deployment of retrained models." if days else "."
         captions["time_cumulative"] = caption
-    time = [row for row in found.over_time if len(row.by_day.rows) > 1]
+    time = [row for row in judgement.over_time if len(row.by_day.rows) > 1]
     if not time:
         return captions
     for key, name, unit, caption in (

@@ -55,16 +55,16 @@ def markdown(report: Report) -> str:
 
 def _sections(report: Report) -> list[tuple[str, Table]]:
     """Title and table of what is not on the first screen, where there is any."""
-    found, simulation = report.judgement, report.simulation
+    judgement, simulation = report.judgement, report.simulation
     sections = []
-    if found.pairs:
-        sections.append(("All pairs", tables.pair_table(found.pairs)))
-    if found.quantiles:
-        sections.append(("Quantiles over users", tables.quantile_table(found.quantiles)))
-    if found.monitor:
-        sections.append(("Looks", tables.look_table(found.monitor)))
-    if found.segments.rows:
-        sections.append(("Segments", tables.segment_table(found.segments.rows)))
+    if judgement.pairs:
+        sections.append(("All pairs", tables.pair_table(judgement.pairs)))
+    if judgement.quantiles:
+        sections.append(("Quantiles over users", tables.quantile_table(judgement.quantiles)))
+    if judgement.monitor:
+        sections.append(("Looks", tables.look_table(judgement.monitor)))
+    if judgement.segments.rows:
+        sections.append(("Segments", tables.segment_table(judgement.segments.rows)))
     if simulation is not None:
         sections.append(("By round", tables.round_table(simulation.rounds.loop)))
         if simulation.off_policy is not None and simulation.off_policy.rows:

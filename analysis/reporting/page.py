@@ -33,19 +33,19 @@ def html(report: Report, figures: dict[str, Figure]) -> str:
 
 def _tables(report: Report) -> dict[str, Any]:
     """Name in the template -> HTML, "" where there is nothing."""
-    found, simulation = report.judgement, report.simulation
+    judgement, simulation = report.judgement, report.simulation
     table = main_table(report)
     top = [table.html()] if table is not None else []
-    top.append(tables.arm_table(found).html())
-    if found.pairs:
-        top.append("<h3>All pairs of arms</h3>" + tables.pair_table(found.pairs).html())
-    if found.quantiles:
+    top.append(tables.arm_table(judgement).html())
+    if judgement.pairs:
+        top.append("<h3>All pairs of arms</h3>" + tables.pair_table(judgement.pairs).html())
+    if judgement.quantiles:
         title = "<h3>Quantiles over users</h3>"
-        top.append(title + tables.quantile_table(found.quantiles).html())
-    segments = found.segments.rows
+        top.append(title + tables.quantile_table(judgement.quantiles).html())
+    segments = judgement.segments.rows
     made = {
         "tables_top": top,
-        "table_looks": tables.look_table(found.monitor).html() if found.monitor else "",
+        "table_looks": tables.look_table(judgement.monitor).html() if judgement.monitor else "",
         "table_segments": tables.segment_table(segments).html() if segments else "",
         **dict.fromkeys(("table_rounds", "table_items", "table_off_policy", "table_users"), ""),
     }
@@ -61,13 +61,13 @@ def _tables(report: Report) -> dict[str, Any]:
 
 def _words(report: Report) -> dict[str, Any]:
     """Name in the template -> sentences and settings."""
-    found, simulation, manifest = report.judgement, report.simulation, report.manifest
+    judgement, simulation, manifest = report.judgement, report.simulation, report.manifest
     estimates = simulation.off_policy if simulation is not None else None
     changed = ", ".join(f"{key} = {value}" for key, value in manifest.get("changed", {}).items())
     experiment = manifest["experiment"]
     return {
         "reading": explained(report),
-        "who": who(found.segments) if found.effects else [],
+        "who": who(judgement.segments) if judgement.effects else [],
         "off_policy": off_policy_sentence(estimates) if estimates is not None else "",
         "notes": manifest.get("notes", []),
         "command": command_of(report),

@@ -39,7 +39,8 @@ def verdicts_of(judgement: Judgement) -> list[str]:
     if judgement.looked_at and (test.looked or early):
         looks = {row.arm: row for row in judgement.monitor}
         return [
-            looked_verdict(e, looks[e.arm], test.days, test.simulated) for e in judgement.primary
+            looked_verdict(effect, looks[effect.arm], test.days, test.simulated)
+            for effect in judgement.primary
         ]
     if early:
         return [
@@ -48,7 +49,7 @@ def verdicts_of(judgement: Judgement) -> list[str]:
         ]
     per_user = " per user" if test.primary.denominator is None else ""
     what = f"{test.primary.label}{per_user}"
-    return [verdict(e, test.simulated, what) for e in judgement.primary]
+    return [verdict(effect, test.simulated, what) for effect in judgement.primary]
 
 
 def verdict(effect: Effect, simulated: bool, what: str) -> str:
@@ -182,8 +183,8 @@ def _before_light(before: list[BeforeTest]) -> Light:
         return Light("A/A before the test", "amber", text)
     worst = min(known, key=lambda row: row.pvalue)
     colour = "red" if worst.pvalue < ALARM else "amber" if worst.pvalue < 0.05 else "green"
-    said = {"red": "differed", "amber": "may have differed", "green": "did not differ"}[colour]
-    text = f"p = {worst.pvalue:.2g} (alarm below .001): before the test the buckets {said}"
+    verb = {"red": "differed", "amber": "may have differed", "green": "did not differ"}[colour]
+    text = f"p = {worst.pvalue:.2g} (alarm below .001): before the test the buckets {verb}"
     text += f" ({worst.arm} {percent(worst.lift)}, {interval(worst.low, worst.high)})"
     return Light("A/A before the test", colour, text)
 
@@ -241,8 +242,8 @@ def simulation_remarks(users: dict[str, Any], test: ABTest) -> list[str]:
 
 def interaction_sentence(test: InteractionTest) -> str:
     """Whether an effect differs between the levels of a segment."""
-    said = "differs" if test.pvalue_adjusted < 0.05 else "is not shown to differ"
-    return f"The effect of {test.arm} {said} by {test.segment} (p = {test.pvalue_adjusted:.2g})"
+    verb = "differs" if test.pvalue_adjusted < 0.05 else "is not shown to differ"
+    return f"The effect of {test.arm} {verb} by {test.segment} (p = {test.pvalue_adjusted:.2g})"
 
 
 def who(segments: Segments) -> list[str]:
@@ -306,9 +307,9 @@ def off_policy_sentence(estimates: OffPolicyEstimates) -> str:
 def chances(effects: list[Effect]) -> str:
     """The p-values of the primary metric said again as chances."""
     told = [
-        f"{e.arm} {e.chance_to_win:.3f}"
-        for e in effects
-        if e.role == "primary" and np.isfinite(e.chance_to_win)
+        f"{effect.arm} {effect.chance_to_win:.3f}"
+        for effect in effects
+        if effect.role == "primary" and np.isfinite(effect.chance_to_win)
     ]
     if not told:
         return ""
@@ -323,21 +324,21 @@ def against_truth(effects: list[Effect]) -> list[str]:
     contender.
     """
     sentences = []
-    for e in effects:
-        true = e.true_lift
-        if e.role != "primary" or true is None or not e.known:
+    for effect in effects:
+        true = effect.true_lift
+        if effect.role != "primary" or true is None or not effect.known:
             continue
-        covered = e.low <= true <= e.high
-        if e.pvalue_adjusted >= 1 - LEVEL:
-            said = "no difference"
+        covered = effect.low <= true <= effect.high
+        if effect.pvalue_adjusted >= 1 - LEVEL:
+            verb = "no difference"
             if covered and true:
-                said += f", while the true effect is {percent(true)}: too small for this test"
-        elif (e.lift > 0) == (true > 0):
-            said = f"the right sign, off by {percent(e.lift - true)}"
+                verb += f", while the true effect is {percent(true)}: too small for this test"
+        elif (effect.lift > 0) == (true > 0):
+            verb = f"the right sign, off by {percent(effect.lift - true)}"
         else:
-            said = f"the WRONG sign: {percent(e.lift)} where {percent(true)} is true"
+            verb = f"the WRONG sign: {percent(effect.lift)} where {percent(true)} is true"
         sentences.append(
-            f"A live test like this one would have said of {e.arm} against {e.control}: {said}; its"
+            f"A live test like this one would have said of {effect.arm} against {effect.control}: {verb}; its"
             f" interval {'holds' if covered else 'does NOT hold'} the true effect of"
             f" {percent(true)}."
         )
@@ -363,7 +364,7 @@ def explanations(
         )
         sentences.append(chances(effects))
     sentences += against_truth(effects)
-    if any(e.true_lift is not None for e in effects) or true_effects:
+    if any(effect.true_lift is not None for effect in effects) or true_effects:
         sentences.append(
             "The true effect compares worlds in which everybody gets one arm; no live test can know"
             " it. It speaks of these models: an arm that retrains on a bucket learns from fewer"

@@ -28,15 +28,23 @@ def effect_table(effects: list[Effect]) -> Table:
     head += ["95 % interval", *(["true lift"] if has_truth else [])]
     head += ["adjusted p", "detectable", "CUPED saved"]
     body = []
-    for e in ordered:
-        name = _named(e)
-        if e.margin is not None and e.known:
-            words = "not worse" if e.not_worse else "may be worse"
-            name += f" (guardrail: {words} by {percent(e.margin, 0)})"
-        line = [name, *([e.arm] if several else []), number(e.control_mean)]
-        line += [number(e.treatment_mean), percent(e.lift), interval(e.low, e.high)]
-        line += [percent(e.true_lift)] if has_truth else []
-        line += [pvalue(e.pvalue_adjusted), percent(e.detectable), percent(e.variance_saved, 0)]
+    for effect in ordered:
+        name = _named(effect)
+        if effect.margin is not None and effect.known:
+            words = "not worse" if effect.not_worse else "may be worse"
+            name += f" (guardrail: {words} by {percent(effect.margin, 0)})"
+        line = [name, *([effect.arm] if several else []), number(effect.control_mean)]
+        line += [
+            number(effect.treatment_mean),
+            percent(effect.lift),
+            interval(effect.low, effect.high),
+        ]
+        line += [percent(effect.true_lift)] if has_truth else []
+        line += [
+            pvalue(effect.pvalue_adjusted),
+            percent(effect.detectable),
+            percent(effect.variance_saved, 0),
+        ]
         body.append(line)
     guards = frozenset(i for i, row in enumerate(body) if "guardrail" in row[0])
     return Table(head, body, marked=guards)
@@ -50,10 +58,14 @@ def short_effect_table(effects: list[Effect]) -> Table:
     head += ["mean" if several else "contender", "lift [%]", "95 % interval", "adj. p"]
     head += ["true [%]"] if has_truth else []
     body = []
-    for e in effects:
-        line = [*([e.arm] if several else []), _named(e), number(e.control_mean)]
-        line += [number(e.treatment_mean), _bare(e.lift), f"{_bare(e.low)} to {_bare(e.high)}"]
-        line += [pvalue(e.pvalue_adjusted), *([_bare(e.true_lift)] if has_truth else [])]
+    for effect in effects:
+        line = [*([effect.arm] if several else []), _named(effect), number(effect.control_mean)]
+        line += [
+            number(effect.treatment_mean),
+            _bare(effect.lift),
+            f"{_bare(effect.low)} to {_bare(effect.high)}",
+        ]
+        line += [pvalue(effect.pvalue_adjusted), *([_bare(effect.true_lift)] if has_truth else [])]
         body.append(line)
     return Table(head, body)
 
@@ -64,12 +76,12 @@ def _bare(x: float | None) -> str:
 
 def true_table(effects: list[TrueEffect]) -> Table:
     head = ("metric", "contender", "control mean", "contender mean", "true lift")
-    means = [(number(e.control_mean), number(e.treatment_mean)) for e in effects]
+    means = [(number(effect.control_mean), number(effect.treatment_mean)) for effect in effects]
     return Table(
         head,
         [
-            [e.label, e.arm, *mean, percent(e.true_lift)]
-            for e, mean in zip(effects, means, strict=True)
+            [effect.label, effect.arm, *mean, percent(effect.true_lift)]
+            for effect, mean in zip(effects, means, strict=True)
         ],
     )
 

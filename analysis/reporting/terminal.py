@@ -13,18 +13,18 @@ def show_results(report: Report, console: Console | None = None) -> None:
     def say(text: str, style: str | None = None) -> None:
         console.print(text, style=style, highlight=False, markup=False)
 
-    found, simulation = report.judgement, report.simulation
+    judgement, simulation = report.judgement, report.simulation
     for sentence in distrust(report.lights):
         say(sentence, "bold red")
     for sentence in report.all_verdicts:
         say(sentence, "bold")
-    if found.effects:
-        tables.short_effect_table(found.effects).print(console, rule=True)
+    if judgement.effects:
+        tables.short_effect_table(judgement.effects).print(console, rule=True)
     elif simulation is not None and simulation.true_effects:
         tables.true_table(simulation.true_effects).print(console, rule=True)
     else:
-        tables.arm_table(found).print(console, rule=True)
-    if any(effect.variance_saved > 0 for effect in found.effects):
+        tables.arm_table(judgement).print(console, rule=True)
+    if any(effect.variance_saved > 0 for effect in judgement.effects):
         say("Lifts are adjusted for what users did before the test (CUPED), the means are not.")
     estimates = simulation.off_policy if simulation is not None else None
     if estimates is not None and estimates.rows:

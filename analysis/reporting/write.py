@@ -67,20 +67,22 @@ def write_log(source: LiveLog, out: Path, command: str, metrics: Metrics = METRI
 
 
 def title_of(run: Run) -> str:
-    e = run.settings
-    length = f"{counted(e['days'], 'day')}, {counted(e['rounds'], 'round')}"
-    log = run.manifest.get("log_name", e["log"])
-    return f"{' against '.join(e['policies'])}: {e['users']} users, {length}, log {log}"
+    settings = run.settings
+    length = f"{counted(settings['days'], 'day')}, {counted(settings['rounds'], 'round')}"
+    log = run.manifest.get("log_name", settings["log"])
+    return (
+        f"{' against '.join(settings['policies'])}: {settings['users']} users, {length}, log {log}"
+    )
 
 
 def _common_figures(report: Report, folder: Path) -> dict[str, str]:
     """Those that every experiment has; name -> caption."""
     folder.mkdir(exist_ok=True)
-    found, captions = report.judgement, {}
-    if any(effect.known for effect in found.effects):
-        captions["forest"] = forest(found, folder / "forest.png")
+    judgement, captions = report.judgement, {}
+    if any(effect.known for effect in judgement.effects):
+        captions["forest"] = forest(judgement, folder / "forest.png")
     captions |= over_time_figures(report, folder)
-    caption = segment_forest(found, folder / "segments.png")
+    caption = segment_forest(judgement, folder / "segments.png")
     return captions | ({"segments": caption} if caption is not None else {})
 
 

@@ -68,15 +68,15 @@ def off_policy_of(
         asked = [name.removeprefix(WOULD) for name in table.columns if name.startswith(WOULD)]
         rates = _reward_model(table)
         for arm in (name for name in asked if name in run.manifest["contenders"]):
-            found = _estimate(table, arm, rates)
+            estimate = _estimate(table, arm, rates)
             rows.append(
                 OffPolicyRow(
                     logger,
                     arm,
                     len(table),
-                    *(found.ips, found.snips, found.dm, found.dr),
-                    found.effective_n,
-                    found.matched,
+                    *(estimate.ips, estimate.snips, estimate.dm, estimate.dr),
+                    estimate.effective_n,
+                    estimate.matched,
                     tested.get(arm),
                     true_rates.get(arm),
                 )
@@ -109,13 +109,13 @@ class _Rates:
         self.halves, self.half = halves, half
 
     def predict(self, item: np.ndarray, slot: np.ndarray) -> np.ndarray:
-        found = np.empty(len(item))
+        rates = np.empty(len(item))
         for h, (mean, items, slots) in enumerate(self.halves):
             rows = self.half == h
             by_item = pd.Series(item[rows]).map(items).fillna(mean).to_numpy()
             by_slot = pd.Series(slot[rows]).map(slots).fillna(1.0).to_numpy()
-            found[rows] = np.clip(by_item * by_slot, 0, 1)
-        return found
+            rates[rows] = np.clip(by_item * by_slot, 0, 1)
+        return rates
 
 
 def _rates(table: pd.DataFrame) -> tuple[float, pd.Series, pd.Series]:

@@ -86,12 +86,12 @@ def judge(
         (False, "Benjamini-Hochberg", benjamini_hochberg),
     ):
         cells = [cell for cell in pairs if (cell[1].name == primary) == chosen]
-        corrected = method([found.pvalue for _, _, found in cells])
+        corrected = method([comparison.pvalue for _, _, comparison in cells])
         for (arm, metric, _), value in zip(cells, corrected, strict=True):
             adjusted[arm, metric.name] = float(value), name
     sizes = table["bucket"].value_counts()
     effects = []
-    for arm, metric, found in pairs:
+    for arm, metric, comparison in pairs:
         value, name = adjusted[arm, metric.name]
         effects.append(
             Effect(
@@ -106,31 +106,33 @@ def judge(
                 n_treatment=int(sizes.get(arm, 0)),
                 pvalue_adjusted=value,
                 correction=name,
-                chance_to_win=_chance(found, metric),
+                chance_to_win=_chance(comparison, metric),
                 true_lift=true_lift(truth, metric, control, arm),
-                **_guarded(found, metric, margin),
-                **_figures(found),
+                **_guarded(comparison, metric, margin),
+                **_figures(comparison),
             )
         )
     return effects
 
 
-def _figures(found: Comparison) -> dict[str, Any]:
+def _figures(comparison: Comparison) -> dict[str, Any]:
     """Of a comparison, what an effect says too."""
-    return {f.name: getattr(found, f.name) for f in fields(found) if f.name != "log_error"}
+    return {
+        f.name: getattr(comparison, f.name) for f in fields(comparison) if f.name != "log_error"
+    }
 
 
-def _guarded(found: Comparison, metric: Metric, margin: float) -> dict[str, Any]:
+def _guarded(comparison: Comparison, metric: Metric, margin: float) -> dict[str, Any]:
     """Of a guardrail: its margin, and whether the interval lies on its good side."""
     if metric.role != "guardrail":
         return {"margin": None, "not_worse": None}
-    inside = found.low > -margin if metric.higher_is_better else found.high < margin
+    inside = comparison.low > -margin if metric.higher_is_better else comparison.high < margin
     return {"margin": margin, "not_worse": bool(inside)}
 
 
-def _chance(found: Comparison, metric: Metric) -> float:
-    larger = 1 - found.pvalue / 2
-    return larger if (found.lift > 0) == metric.higher_is_better else 1 - larger
+def _chance(comparison: Comparison, metric: Metric) -> float:
+    larger = 1 - comparison.pvalue / 2
+    return larger if (comparison.lift > 0) == metric.higher_is_better else 1 - larger
 
 
 def true_lift(

@@ -107,7 +107,7 @@ def all_crossed(test: ABTest) -> bool:
     """Whether every contender has crossed its bound by the last day of the test so far."""
     table = test.table()
     totals = test.rows.daily(test.primary.columns, table[["user", "bucket"]], test.days)
-    return all(found.stopped is not None for found in monitored(test, Daily(table, totals)))
+    return all(watched.stopped is not None for watched in monitored(test, Daily(table, totals)))
 
 
 def monitor(
@@ -142,13 +142,13 @@ def monitor(
         Look(
             int(day),
             float(np.expm1(x)),
-            float(np.expm1(x - b * e)),
-            float(np.expm1(x + b * e)),
-            float(x / e),
+            float(np.expm1(x - b * effect)),
+            float(np.expm1(x + b * effect)),
+            float(x / effect),
             float(b),
             bool(c),
         )
-        for day, x, e, b, c in zip(days, log, error, bounds, crossed, strict=True)
+        for day, x, effect, b, c in zip(days, log, error, bounds, crossed, strict=True)
     ]
     first = int(crossed.argmax()) if crossed.any() else None
     about: dict[str, Any] = {"planned": planned, "information": [float(x) for x in information]}
@@ -211,10 +211,14 @@ def _look(
     counts = table.groupby("bucket")[metric.column].sum()
     if counts.get(control, 0) < LEAST_COUNT or counts.get(arm, 0) < LEAST_COUNT:
         return None
-    found = compare(table, metric, control, arm)
-    if not np.isfinite(found.pvalue) or found.lift <= -1 or found.high <= found.low:
+    comparison = compare(table, metric, control, arm)
+    if (
+        not np.isfinite(comparison.pvalue)
+        or comparison.lift <= -1
+        or comparison.high <= comparison.low
+    ):
         return None
-    return day, float(np.log1p(found.lift)), found.log_error
+    return day, float(np.log1p(comparison.lift)), comparison.log_error
 
 
 def cumulative_values(daily: Daily, metric: Metric) -> np.ndarray:
@@ -257,9 +261,9 @@ def look_correlation(values: np.ndarray, group: np.ndarray) -> np.ndarray:
         part = values[group == name]
         covariance += part.T @ part / float(len(part)) ** 2
     spread = np.sqrt(np.maximum(np.diag(covariance), 1e-300))
-    found = covariance / np.outer(spread, spread)
-    np.fill_diagonal(found, 1.0)
-    return found
+    correlation = covariance / np.outer(spread, spread)
+    np.fill_diagonal(correlation, 1.0)
+    return correlation
 
 
 def relative_information(correlation: np.ndarray) -> np.ndarray:
@@ -342,9 +346,9 @@ def trend(daily: Daily, metric: Metric, control: str, arm: str) -> Trend:
     own = daily.arms(control, arm)
     rows = []
     for day in range(own.days):
-        found = compare(own.on(day), metric, control, arm)
-        if np.isfinite(found.lift):
-            rows.append(DayEffect(day + 1, found.lift, found.low, found.high))
+        comparison = compare(own.on(day), metric, control, arm)
+        if np.isfinite(comparison.lift):
+            rows.append(DayEffect(day + 1, comparison.lift, comparison.low, comparison.high))
     return Trend(rows, *_slope(own, metric, control, arm, [row.day - 1 for row in rows]))
 
 

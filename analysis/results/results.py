@@ -296,10 +296,18 @@ def _pairs(table: pd.DataFrame, test: ABTest) -> list[PairEffect]:
         (arm, against, compare(table, test.primary, against, arm))
         for against, arm in combinations(reversed(test.arms), 2)
     ]
-    adjusted = holm([found.pvalue for *_, found in pairs])
+    adjusted = holm([comparison.pvalue for *_, comparison in pairs])
     return [
-        PairEffect(arm, against, found.lift, found.low, found.high, found.pvalue, float(p))
-        for (arm, against, found), p in zip(pairs, adjusted, strict=True)
+        PairEffect(
+            arm,
+            against,
+            comparison.lift,
+            comparison.low,
+            comparison.high,
+            comparison.pvalue,
+            float(p),
+        )
+        for (arm, against, comparison), p in zip(pairs, adjusted, strict=True)
     ]
 
 
@@ -327,9 +335,9 @@ def _before(table: pd.DataFrame, test: ABTest) -> list[BeforeTest]:
     primary = test.primary.name
     effects = judge(past, test.control, test.contenders, primary, test.margin, {}, test.metrics)
     return [
-        BeforeTest(e.arm, e.lift, e.low, e.high, e.pvalue_adjusted)
-        for e in effects
-        if e.metric == primary
+        BeforeTest(effect.arm, effect.lift, effect.low, effect.high, effect.pvalue_adjusted)
+        for effect in effects
+        if effect.metric == primary
     ]
 
 
@@ -384,8 +392,10 @@ def _rounds(run: Run, test: ABTest) -> Rounds:
         table = everyone(test.users[["user", "bucket"]], rows.drop(columns="round"))
         full = with_covariates(table, before) if before is not None else table
         for arm in test.treated:
-            found = compare(full, test.primary, test.control, arm)
-            lifts.append(RoundLift(arm, int(number), found.lift, found.low, found.high))
+            comparison = compare(full, test.primary, test.control, arm)
+            lifts.append(
+                RoundLift(arm, int(number), comparison.lift, comparison.low, comparison.high)
+            )
     return Rounds(loop, lifts)
 
 

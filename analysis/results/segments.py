@@ -78,8 +78,8 @@ def by_segment(table: pd.DataFrame, test: ABTest) -> Segments:
                 continue
             rows += [row for row, _ in kept]
             log = np.log1p([row.lift for row, _ in kept])
-            found = interaction_test(log, np.array([error for _, error in kept]))
-            tests.append(InteractionTest(arm, _short(segment), found.pvalue))
+            interaction = interaction_test(log, np.array([error for _, error in kept]))
+            tests.append(InteractionTest(arm, _short(segment), interaction.pvalue))
     return Segments(
         _corrected(rows, benjamini_hochberg), _corrected(tests, holm), [*map(_short, test.segments)]
     )
@@ -104,12 +104,12 @@ def _level(
     sizes = part["bucket"].value_counts()
     if min(sizes.get(control, 0), sizes.get(arm, 0)) < LEAST_USERS:
         return None
-    found = compare(part, metric, control, arm)
-    if not np.isfinite(found.low) or found.low <= -1:
+    comparison = compare(part, metric, control, arm)
+    if not np.isfinite(comparison.low) or comparison.low <= -1:
         return None
-    figures = (found.lift, found.low, found.high, found.pvalue)
+    figures = (comparison.lift, comparison.low, comparison.high, comparison.pvalue)
     segment, level = place
-    return SegmentEffect(arm, _short(segment), level, len(part), *figures), found.log_error
+    return SegmentEffect(arm, _short(segment), level, len(part), *figures), comparison.log_error
 
 
 def segment_ratios(test: ABTest) -> list[SegmentRatio]:

@@ -124,5 +124,5 @@ def _solve(scatter: np.ndarray, with_outcome: np.ndarray) -> np.ndarray:
 
 def _adjust(part: Joint, theta: np.ndarray, centre: np.ndarray) -> Summary:
     """Mean and variance of outcome - theta (covariate - centre)."""
-    found = part.linear(np.concatenate([np.ones_like(theta[..., :1]), -theta], axis=-1))
-    return Summary(found.n, found.mean + (theta * centre).sum(-1), found.variance)
+    residual = part.linear(np.concatenate([np.ones_like(theta[..., :1]), -theta], axis=-1))
+    return Summary(residual.n, residual.mean + (theta * centre).sum(-1), residual.variance)

@@ -33,10 +33,10 @@ def _adjusted(pvalues: ArrayLike, method: str) -> np.ndarray:
     p = np.atleast_1d(np.asarray(pvalues, float))
     if ((p < 0) | (p > 1)).any():
         raise AnalysisError("a p-value lies between 0 and 1")
-    found, usable = np.full(p.shape, np.nan), np.isfinite(p)
+    adjusted, usable = np.full(p.shape, np.nan), np.isfinite(p)
     if usable.any():
-        found[usable] = multipletests(p[usable], method=method)[1]
-    return found
+        adjusted[usable] = multipletests(p[usable], method=method)[1]
+    return adjusted
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,10 @@ def sample_ratio(
         statistic, pvalue = float("nan"), float("nan")
     else:
         statistic, pvalue = map(float, chisquare(observed, expected))
-    found, wanted = (
+    units, wanted = (
         dict(zip(names, values.tolist(), strict=True)) for values in (observed, expected)
     )
-    return SampleRatio(found, wanted, statistic, len(names) - 1, pvalue)
+    return SampleRatio(units, wanted, statistic, len(names) - 1, pvalue)
 
 
 def sequential_sample_ratio(

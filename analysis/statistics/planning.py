@@ -102,8 +102,8 @@ def minimum_detectable_effect(
     _check(variance, alpha, power, other / n_control, variance_saved, looks, alternative)
     error = np.sqrt(variance * (1 - variance_saved) * (1 / n_control + 1 / other))
     inflation, _ = _inflation(looks, alpha, power, spending)
-    found = float(_drift(alpha, power, alternative) * error * np.sqrt(inflation))
-    return found / abs(mean) if mean is not None else found
+    absolute = float(_drift(alpha, power, alternative) * error * np.sqrt(inflation))
+    return absolute / abs(mean) if mean is not None else absolute
 
 
 def power_of(

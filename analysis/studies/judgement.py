@@ -158,13 +158,12 @@ def outcomes_of(run: Run, names: list[str], arms: tuple[str, str]) -> tuple[Outc
     """The days of every user under two arms of a twin run, or under one arm twice; and who they
     are.
     """
-    trial = of_run(run)
-    known = set(trial.rows.totals)
+    test = of_run(run)
+    known = set(test.rows.totals)
     names = [name for name in names if name in known]
-    users = {arm: trial.users[trial.users["bucket"] == arm].reset_index(drop=True) for arm in arms}
+    users = {arm: test.users[test.users["bucket"] == arm].reset_index(drop=True) for arm in arms}
     daily = {
-        arm: trial.rows.daily(names, users[arm][["user", "bucket"]], trial.days)
-        for arm in set(arms)
+        arm: test.rows.daily(names, users[arm][["user", "bucket"]], test.days) for arm in set(arms)
     }
     earlier = rows_before(run)
     people = users[arms[0]][["user"]]
@@ -177,9 +176,9 @@ def outcomes_of(run: Run, names: list[str], arms: tuple[str, str]) -> tuple[Outc
 
 
 def _metrics(run: Run) -> tuple[list[Metric], list[str]]:
-    trial = of_run(run)
-    found = [m for m in run.metrics.measurable(trial.rows.totals) if m.linear]
-    return found, list(dict.fromkeys(name for metric in found for name in metric.columns))
+    test = of_run(run)
+    linear = [m for m in run.metrics.measurable(test.rows.totals) if m.linear]
+    return linear, list(dict.fromkeys(name for metric in linear for name in metric.columns))
 
 
 def _two_arms(run: Run) -> tuple[str, str]:

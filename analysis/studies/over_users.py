@@ -102,10 +102,10 @@ def over_users(over: str, names: list[str], reports: list[Report]) -> OverUsers:
 
 
 def _effect(name: str, report: Report, arm: str) -> UsersEffect:
-    for e in report.judgement.primary:
-        if e.arm == arm:
-            true = NAN if e.true_lift is None else e.true_lift
-            return UsersEffect(name, arm, e.lift, e.low, e.high, e.error, true)
+    for effect in report.judgement.primary:
+        if effect.arm == arm:
+            true = NAN if effect.true_lift is None else effect.true_lift
+            return UsersEffect(name, arm, effect.lift, effect.low, effect.high, effect.error, true)
     metric = report.judgement.test.primary.name
     for true_effect in report.simulation.true_effects if report.simulation is not None else []:
         if (true_effect.arm, true_effect.metric) == (arm, metric):

@@ -74,9 +74,11 @@ def replicated(reports: list[Report], names: list[str], learn_from: str) -> Repl
     """
     metric = reports[0].judgement.test.primary
     rows = [
-        WorldEffect(name, e.arm, e.control, e.lift, e.low, e.high, e.true_lift)
+        WorldEffect(
+            name, effect.arm, effect.control, effect.lift, effect.low, effect.high, effect.true_lift
+        )
         for name, report in zip(names, reports, strict=True)
-        for e in report.judgement.primary
+        for effect in report.judgement.primary
     ]
     arms = dict.fromkeys(row.arm for row in rows)
     claims = [_claim([row for row in rows if row.arm == arm]) for arm in arms]
@@ -177,11 +179,11 @@ def biases(own: list[Report], shared: list[Report], names: list[str]) -> Biases:
     rows = []
     for name, a, b in zip(names, own, shared, strict=True):
         assert a.simulation is not None
-        other = {e.arm: e.lift for e in b.judgement.primary}
-        for e in a.judgement.primary:
-            read_out = a.simulation.read_out.get(e.arm, float("nan"))
-            lifts = (e.lift, other[e.arm], e.true_lift, read_out)
-            rows.append(WorldBias(name, e.arm, e.control, *lifts))
+        other = {effect.arm: effect.lift for effect in b.judgement.primary}
+        for effect in a.judgement.primary:
+            read_out = a.simulation.read_out.get(effect.arm, float("nan"))
+            lifts = (effect.lift, other[effect.arm], effect.true_lift, read_out)
+            rows.append(WorldBias(name, effect.arm, effect.control, *lifts))
     arms = dict.fromkeys(row.arm for row in rows)
     claims = [_bias([row for row in rows if row.arm == arm]) for arm in arms]
     return Biases(metric.name, metric.label, rows, claims)

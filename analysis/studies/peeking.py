@@ -72,7 +72,7 @@ def _returning(
     later = np.maximum((np.arange(USERS) + 0.5) / USERS - 0.1, 0.0) / 0.9
     first = np.floor(looks * np.sqrt(later))
     entered = first[:, None] <= np.arange(looks)
-    found, correlations = [], []
+    paths, correlations = [], []
     for begin in range(0, runs, chunk):
         m = min(chunk, runs - begin)
         means, variance = [], np.zeros((m, looks, looks))
@@ -84,12 +84,12 @@ def _returning(
             centred = total - means[-1][:, None, :]
             variance += np.swapaxes(centred, 1, 2) @ centred / USERS**2
         error = np.sqrt(np.einsum("mii->mi", variance))
-        found.append((means[1] - means[0]) / error)
+        paths.append((means[1] - means[0]) / error)
         correlations.append((variance / error[:, :, None] / error[:, None, :]).mean(axis=0))
     correlation = np.mean(correlations, axis=0)
     # of an effect that is there from the first day and adds up like the totals
     drift = effect * correlation[-1]
-    return np.concatenate(found) + drift, correlation
+    return np.concatenate(paths) + drift, correlation
 
 
 def bounds(method: str, correlation: np.ndarray, alpha: float) -> np.ndarray:

@@ -23,8 +23,8 @@ class Spread:
     """How widely users differ, in squares of the mean.
 
     Attributes:
-        metric: its name. label: for people. days: (d,) after which it was measured; empty where there is but one
-            number.
+        metric: its name. label: for people. days: (d,) after which it was measured; empty where
+            there is one number.
         plain, adjusted: (d,) variance of a user's value over the squared mean; without and with
             what was known before.
         users: who could take part, in all arms; None where that is not known.
@@ -132,7 +132,7 @@ def of_a_table(path: Path, columns: dict[str, str]) -> list[Spread]:
 
 @dataclass(frozen=True)
 class Demand:
-    """What a test is to be: `alpha` two-sided for each contender, `power`, spending of the looks."""
+    """What a test should be: `alpha` two-sided per contender, `power`, spending of the looks."""
 
     alpha: float
     power: float
@@ -187,8 +187,8 @@ def plan(
     for spread in spreads:
         for effect, (cuped, looks) in product(effects, _ways(spread, days)):
             variance, guess = spread.at(days, cuped)
-            found = sample_size(variance, effect, looks=looks, **demand.options)
-            users = int(np.ceil(found.n_control))
+            size = sample_size(variance, effect, looks=looks, **demand.options)
+            users = int(np.ceil(size.n_control))
             needed = _days_needed(spread, effect, cuped, looks, arms, demand)
             about = (spread.metric, effect, cuped, looks, days, users, guess)
             rows.append(PlanRow(*about, spread.users is not None, needed))

@@ -129,11 +129,11 @@ def sequential_bounds(outcomes: Outcomes, metric: Metric, alpha: float) -> dict[
     )
     correlation = look_correlation(values, table["bucket"].to_numpy())
     share = np.arange(1, outcomes.days + 1) / outcomes.days
-    found = {
+    bounds = {
         method: look_bounds(method, correlation, share, alpha)
         for method in ("obrien_fleming", "pocock", "cs")
     }
-    return found | {"every_day": np.full(outcomes.days, norm.isf(alpha / 2))}
+    return bounds | {"every_day": np.full(outcomes.days, norm.isf(alpha / 2))}
 
 
 def _difference(
@@ -154,8 +154,8 @@ def _difference(
     raw = mean_difference(plain[0], plain[1])
     if not before:
         return raw, raw, 0.0
-    found = cuped(arms[0], arms[1], theta="within")
-    return raw, found.adjusted, found.variance_saved
+    reduced = cuped(arms[0], arms[1], theta="within")
+    return raw, reduced.adjusted, reduced.variance_saved
 
 
 def joint(rows: np.ndarray, columns: np.ndarray) -> Joint:

@@ -1,4 +1,4 @@
-"""An offline evaluation from its settings: what is run, in which order, and what is stored of it."""
+"""An offline evaluation from its settings: what is run, in which order, and what is stored."""
 
 import hashlib
 import json
@@ -234,8 +234,8 @@ def _planned(
     stored = out / "steps.json"
     known: dict[str, list[int]] = json.loads(stored.read_text()) if stored.exists() else {}
     tasks = []
-    for label, model, settings in wanted:
-        task = Task(label, model, 0, settings)
+    for label, model, chosen in wanted:
+        task = Task(label, model, 0, chosen)
         if trials.is_network(model) and label not in known:
             if steps is not None:
                 shares = [stage.share for stage in trials.policy_of(task).stages(split.train)]

@@ -199,5 +199,5 @@ def gains(ranks: np.ndarray, cut: int) -> np.ndarray:
 
 def metrics(ranks: np.ndarray) -> dict[str, float]:
     """HR and NDCG at 5, 10 and 20."""
-    found = {f"hr@{k}": float(((ranks > 0) & (ranks <= k)).mean()) for k in CUTS}
-    return found | {f"ndcg@{k}": float(gains(ranks, k).mean()) for k in CUTS}
+    hits = {f"hr@{k}": float(((ranks > 0) & (ranks <= k)).mean()) for k in CUTS}
+    return hits | {f"ndcg@{k}": float(gains(ranks, k).mean()) for k in CUTS}

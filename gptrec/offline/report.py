@@ -38,8 +38,8 @@ def summary(
     differences = []
     for a, b in wanted:
         if a in labels and b in labels and b is not None:
-            found = two_way_bootstrap(per_user[a], per_user[b], generator("two-way", a, b))
-            differences.append({"a": a, "b": b, "metric": "ndcg@10", **asdict(found)})
+            bootstrapped = two_way_bootstrap(per_user[a], per_user[b], generator("two-way", a, b))
+            differences.append({"a": a, "b": b, "metric": "ndcg@10", **asdict(bootstrapped)})
     several = [
         r for r in records if r.get("interests") and not r["interests"]["chosen"].startswith("1 ")
     ]
@@ -47,25 +47,30 @@ def summary(
         mine = [r for r in several if r["label"] == label]
         # The same weights on both sides: one difference per user and seed, against nothing.
         more = _gains(mine, out, cut=20) - _gains(mine, out, "one_interest", 20)
-        found = two_way_bootstrap(more, None, generator("interests", label))
+        bootstrapped = two_way_bootstrap(more, None, generator("interests", label))
         differences.append(
-            {"a": label, "b": "itself with one interest", "metric": "ndcg@20", **asdict(found)}
+            {
+                "a": label,
+                "b": "itself with one interest",
+                "metric": "ndcg@20",
+                **asdict(bootstrapped),
+            }
         )
     return {"models": models, "differences": differences}
 
 
 def _model(records: list[dict[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {"seeds": len(records)}
+    figures: dict[str, Any] = {"seeds": len(records)}
     for part in ("valid", "test"):
         for name in COLUMNS:
             mean, low, high = over_seeds(np.array([r[part][name] for r in records]))
-            found[f"{part} {name}"] = {"mean": mean, "low": low, "high": high}
+            figures[f"{part} {name}"] = {"mean": mean, "low": low, "high": high}
     for name in ("train_seconds", "seconds", "users_per_second", "peak_mib"):
-        found[name] = float(np.median([r[name] for r in records]))
-    found["curves"] = [r["curve"] for r in records]
-    found["interests"] = [r["interests"]["chosen"] for r in records if "interests" in r]
-    found["steps"] = records[0]["task"]["steps"]
-    return found
+        figures[name] = float(np.median([r[name] for r in records]))
+    figures["curves"] = [r["curve"] for r in records]
+    figures["interests"] = [r["interests"]["chosen"] for r in records if "interests" in r]
+    figures["steps"] = records[0]["task"]["steps"]
+    return figures
 
 
 def _gains(
@@ -81,12 +86,12 @@ def number(value: float, digits: int = 4) -> str:
     return text.replace("0.", ".", 1) if abs(value) < 1 else text
 
 
-def main_table(found: dict[str, Any]) -> Table:
+def main_table(figures: dict[str, Any]) -> Table:
     """Test figures, mean over seeds, with the interval of NDCG@10."""
     head = ["model", "seeds", *(name.upper() for name in COLUMNS), "NDCG@10, 95 % over seeds"]
     head += ["valid NDCG@10", "training [s]", "users/s", "memory [MiB]"]
     body = []
-    for label, m in found["models"].items():
+    for label, m in figures["models"].items():
         ci = m["test ndcg@10"]
         known = not np.isnan(ci["low"])
         spread = f"{number(ci['low'])} to {number(ci['high'])}" if known else "one seed"
@@ -111,16 +116,16 @@ def sentence(d: dict[str, Any]) -> str:
     )
 
 
-def show(found: dict[str, Any]) -> None:
+def show(figures: dict[str, Any]) -> None:
     """The table and the differences, in the terminal."""
-    main_table(found).print()
-    for difference in found["differences"]:
+    main_table(figures).print()
+    for difference in figures["differences"]:
         Console().print(sentence(difference), highlight=False)
 
 
-def write(found: dict[str, Any], split: LeaveOneOut, words: list[str], out: Path) -> None:
+def write(figures: dict[str, Any], split: LeaveOneOut, words: list[str], out: Path) -> None:
     """results.json, results.md and quality.png."""
-    save_json(out / "results.json", found)
+    save_json(out / "results.json", figures)
     parts = [
         f"# Offline evaluation on {split.name}",
         f"{split.n_users} users, {split.n_items} items, {len(split.train.items)} clicks for"
@@ -128,20 +133,20 @@ def write(found: dict[str, Any], split: LeaveOneOut, words: list[str], out: Path
         f" {split.repeated()} of {len(split.users)} test targets stand in their own history and"
         " count as misses. Weights and interests chosen on validation; test means over seeds.",
         f"`python -m gptrec.evaluate {shlex.join(words)}`",
-        main_table(found).markdown(),
-        "\n".join(f"- {sentence(difference)}" for difference in found["differences"]),
+        main_table(figures).markdown(),
+        "\n".join(f"- {sentence(difference)}" for difference in figures["differences"]),
         "![validation NDCG@10 against training time](quality.png)",
     ]
     (out / "results.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    picture(found, split).savefig(out / "quality.png", dpi=120)
+    picture(figures, split).savefig(out / "quality.png", dpi=120)
 
 
-def picture(found: dict[str, Any], split: LeaveOneOut) -> Figure:
+def picture(figures: dict[str, Any], split: LeaveOneOut) -> Figure:
     """Validation NDCG@10 against seconds of training, a thin line per seed."""
     figure = Figure(figsize=(7.5, 4.5), layout="constrained")
     axes = figure.subplots()
     colours = matplotlib.color_sequences["tab10"]
-    for i, (label, model) in enumerate(found["models"].items()):
+    for i, (label, model) in enumerate(figures["models"].items()):
         colour = colours[i % len(colours)]
         drawn = False
         for curve in model["curves"]:

@@ -146,7 +146,7 @@ def run(
     if record.exists():
         return _finished(record, task)
     began = time.perf_counter()
-    found: dict[str, Any] = {
+    trial: dict[str, Any] = {
         "task": asdict(task),
         "label": task.label,
         "seed": task.seed,
@@ -154,29 +154,29 @@ def run(
     }
     if is_network(task.model):
         policy, fitted = _train(task, split, out, show)
-        found |= fitted
+        trial |= fitted
         if hasattr(policy, "interests"):
-            found["interests"] = _choose_interests(policy, split, task.settings)
+            trial["interests"] = _choose_interests(policy, split, task.settings)
     else:
         policy = policy_of(task)
         policy.fit(*split.log(), generator("offline", task.model, task.seed))
-        found |= {"train_seconds": time.perf_counter() - began, "curve": []}
+        trial |= {"train_seconds": time.perf_counter() - began, "curve": []}
     valid = ranks(policy, split, "valid")
     arrays = {"valid": valid}
-    found["valid"] = metrics(valid)
+    trial["valid"] = metrics(valid)
     if task.test:
         start = time.perf_counter()
         arrays["test"] = ranks(policy, split, "test")
-        found["test"] = metrics(arrays["test"])
-        found["users_per_second"] = len(split.users) / (time.perf_counter() - start)
+        trial["test"] = metrics(arrays["test"])
+        trial["users_per_second"] = len(split.users) / (time.perf_counter() - start)
         if hasattr(policy, "interests"):  # what the further interests add, on the same weights
             policy.interests = 1
             arrays["one_interest"] = ranks(policy, split, "test")
-    found["seconds"] = time.perf_counter() - began + found.pop("seconds_before", 0.0)
-    found["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    trial["seconds"] = time.perf_counter() - began + trial.pop("seconds_before", 0.0)
+    trial["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     save_arrays(out / "trials" / f"{task.file}.safetensors", arrays)
-    save_json(record, found)
-    return found
+    save_json(record, trial)
+    return trial
 
 
 def validation_users(split: LeaveOneOut) -> np.ndarray:
@@ -254,12 +254,12 @@ def _train(
 
 def _finished(record: Path, task: Task) -> dict[str, Any]:
     """The record of a finished trial, if it is of this very task."""
-    found: dict[str, Any] = json.loads(record.read_text())
-    if found["task"] != json.loads(json.dumps(asdict(task))):
+    stored: dict[str, Any] = json.loads(record.read_text())
+    if stored["task"] != json.loads(json.dumps(asdict(task))):
         raise InputError(
             f"'{record}' is of other settings than '{task.label}' has now; start a new evaluation"
         )
-    return found
+    return stored
 
 
 def _choose_interests(policy: Any, split: LeaveOneOut, given: dict[str, Any]) -> dict[str, Any]:

@@ -41,10 +41,10 @@ def choices(model: str, n: int) -> list[dict[str, Any]]:
     """
     shared = generator("tuning", "shared")
     own = generator("tuning", model)
-    found: list[dict[str, Any]] = [{}]
+    configurations: list[dict[str, Any]] = [{}]
     for _ in range(n - 1):
-        found.append(_drawn(SHARED, shared) | _drawn(OWN.get(model, {}), own))
-    return found
+        configurations.append(_drawn(SHARED, shared) | _drawn(OWN.get(model, {}), own))
+    return configurations
 
 
 def _drawn(ranges: dict[str, list[Any]], rng: np.random.Generator) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def run_all(
     Args:
         after: called with the records so far when a trial has ended, never twice at once.
     """
-    found: dict[str, dict[str, Any]] = {}
+    finished: dict[str, dict[str, Any]] = {}
     stop, one_by_one = threading.Event(), threading.Lock()
 
     def one(task: Task) -> None:
@@ -47,8 +47,8 @@ def run_all(
             return
         record = _apart(task, data, out, bar, stop)
         with one_by_one:
-            found[task.file] = record
-            after(list(found.values()))
+            finished[task.file] = record
+            after(list(finished.values()))
 
     pool = ThreadPoolExecutor(jobs)
     futures = [pool.submit(one, task) for task in tasks]
@@ -58,7 +58,7 @@ def run_all(
     finally:
         stop.set()  # after an interruption or an error: those under way end at their next step
         pool.shutdown(cancel_futures=True)
-    return found
+    return finished
 
 
 def _apart(
@@ -68,16 +68,18 @@ def _apart(
     name = f"{task.label}, seed {task.seed}"
     row = bar.add_task(name, total=1.0, note="")
     with multiprocessing.get_context("spawn").Manager() as manager:
-        told = manager.dict()
+        shared = manager.dict()
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            future = pool.submit(_work, task, data, out, told, torch.get_num_threads())
+            future = pool.submit(_work, task, data, out, shared, torch.get_num_threads())
             while not future.done():
                 time.sleep(0.2)
                 if stop.is_set():
-                    told["stop"] = True
-                if "done" in told:
+                    shared["stop"] = True
+                if "done" in shared:
                     bar.update(
-                        row, completed=told["done"], note=f"validation NDCG@10 {told['score']:.4f}"
+                        row,
+                        completed=shared["done"],
+                        note=f"validation NDCG@10 {shared['score']:.4f}",
                     )
             record: dict[str, Any] = future.result()
     last = f"validation NDCG@10 {record['valid']['ndcg@10']:.4f}"
@@ -87,14 +89,14 @@ def _apart(
     return record
 
 
-def _work(task: Task, data: Data, out: Path, told: Any, threads: int) -> dict[str, Any]:
+def _work(task: Task, data: Data, out: Path, shared: Any, threads: int) -> dict[str, Any]:
     torch.set_num_threads(threads)
     parent = multiprocessing.parent_process()
 
     def show(label: str, done: float, score: float) -> None:
-        if (parent is not None and not parent.is_alive()) or "stop" in told:
+        if (parent is not None and not parent.is_alive()) or "stop" in shared:
             os._exit(1)  # nobody waits any more; the checkpoint is there for --resume
-        told["score"] = score
-        told["done"] = done
+        shared["score"] = score
+        shared["done"] = done
 
     return trials.run(task, read(*data), out, show)

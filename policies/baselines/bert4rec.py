@@ -43,7 +43,7 @@ class BERT4RecNet(ItemNet):
             (items > 0).sum(1, keepdim=True) - 1 - torch.arange(items.shape[1], device=items.device)
         )
         at = at.clamp(min=0)
-        x = self.dropout(self.heard(items) + self.positions(at))
+        x = self.dropout(self.context_embedding(items) + self.positions(at))
         seen = (items > 0)[:, None, None, :].expand(-1, 1, items.shape[1], -1)
         for block in self.blocks:
             x = block(x, seen)

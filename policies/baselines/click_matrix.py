@@ -21,8 +21,8 @@ def added(clicks: sparse.csr_matrix, log: Impressions) -> sparse.csr_matrix:
     rows = max(clicks.shape[0], int(chosen.user.max()) + 1 if len(chosen) else 0)
     shape = (rows, clicks.shape[1])
     old = clicks.tocoo()
-    found = sparse.csr_matrix((old.data, (old.row, old.col)), shape=shape, dtype=np.float32)
-    return found + sparse.csr_matrix(
+    earlier = sparse.csr_matrix((old.data, (old.row, old.col)), shape=shape, dtype=np.float32)
+    return earlier + sparse.csr_matrix(
         (chosen.weight, (chosen.user, chosen.item)), shape=shape, dtype=np.float32
     )
 

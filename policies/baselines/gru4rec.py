@@ -46,7 +46,7 @@ class GRU4RecNet(ItemNet):
 
     def read(self, items: Tensor) -> Tensor:
         """(B, T, D) states after each of these tokens."""
-        return self.out(self.dropout(self.gru(self.dropout(self.heard(items)))[0]))
+        return self.out(self.dropout(self.gru(self.dropout(self.context_embedding(items)))[0]))
 
     def states(self, batch: Batch) -> Tensor:
         """(B * T, D); tokens are left-aligned, so padding comes after everything that matters."""

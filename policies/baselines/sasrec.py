@@ -50,7 +50,7 @@ class SASRecNet(ItemNet):
         device = self.items.weight.device
         items = torch.from_numpy(batch.items.astype(np.int64)).to(device)
         at = torch.from_numpy(batch.offset)[:, None] + torch.arange(items.shape[1])
-        x = self.dropout(self.heard(items) + self.positions(at.to(device)))
+        x = self.dropout(self.context_embedding(items) + self.positions(at.to(device)))
         for block in self.blocks:
             x = block(x)
         return self.norm(x).flatten(0, 1)
@@ -67,7 +67,7 @@ class SASRecNet(ItemNet):
     ) -> Tensor:
         """See `policies.sessions.CachedNet`."""
         at = first[:, None] + torch.arange(tokens.items.shape[1])
-        x = self.heard(tokens.items) + self.positions(
+        x = self.context_embedding(tokens.items) + self.positions(
             at.clamp(max=self.positions.num_embeddings - 1)
         )
         return self.norm(extend_all(self.blocks, x, keys, values, base, seen, newest))

@@ -47,12 +47,12 @@ def load_arrays(path: Path, about: dict[str, str] | None = None) -> dict[str, np
     """
     try:
         with safe_open(path, framework="numpy") as file:
-            found = file.metadata() or {}
+            metadata = file.metadata() or {}
             for key, wanted in (about or {}).items():
-                if found.get(key) != wanted:
+                if metadata.get(key) != wanted:
                     raise InputError(
-                        f"'{path}' has {key} {found.get(key, '(none)')}, wanted {wanted}; give the"
-                        " file of this run"
+                        f"'{path}' has {key} {metadata.get(key, '(none)')}, wanted {wanted}; give"
+                        " the file of this run"
                     )
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except (SafetensorError, OSError) as error:

@@ -134,12 +134,12 @@ def refuse_unknown(kind: type, given: Iterable[str]) -> None:
 
 def bounds_of(kind: type, name: str) -> str:
     """In words: `at least 1, at most 100`."""
-    found = []
+    bounds = []
     for limit in field_of(kind, name).metadata:
         for key, word in _BOUNDS.items():
             if (value := getattr(limit, key, None)) is not None:
-                found.append(f"{word} {value:g}")
-    return ", ".join(found)
+                bounds.append(f"{word} {value:g}")
+    return ", ".join(bounds)
 
 
 def _refusal(kind: type, error: ValidationError) -> str:

@@ -17,9 +17,9 @@ def shadowed() -> str | None:
     for name in PACKAGES:
         spec = importlib.util.find_spec(name)
         places = list(spec.submodule_search_locations or []) if spec is not None else []
-        found = Path(places[0]).resolve() if places else None
-        if found != home / name:
-            where = f"in '{found.parent}' " if found is not None else ""
+        location = Path(places[0]).resolve() if places else None
+        if location != home / name:
+            where = f"in '{location.parent}' " if location is not None else ""
             return (
                 f"another '{name}' {where}stands before that of this toolkit in '{home}'; rename"
                 " it, or run the command from another folder"

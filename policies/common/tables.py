@@ -119,7 +119,7 @@ def interval(low: float | None, high: float | None) -> str:
 
 
 def plain(value: Any) -> Any:
-    """The same with null for NaN and infinity, which are not JSON, and numpy's numbers made plain."""
+    """The same with null for NaN and infinity, which are not JSON, and plain numbers."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

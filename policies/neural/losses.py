@@ -60,8 +60,8 @@ class Negatives:
 
     def draw(self, n: int, rng: np.random.Generator) -> Tensor:
         """(n,) items, with repeats."""
-        found = np.searchsorted(self._edges, rng.random(n) * self._edges[-1], side="right")
-        return torch.from_numpy(np.minimum(found, len(self._edges) - 1) + 1)
+        place = np.searchsorted(self._edges, rng.random(n) * self._edges[-1], side="right")
+        return torch.from_numpy(np.minimum(place, len(self._edges) - 1) + 1)
 
 
 def picked(vectors: Tensor, rows: Tensor) -> Tensor:

@@ -148,7 +148,7 @@ class ItemNet(nn.Module):
         self.items = nn.Embedding(n_items + 2, width)
         self.apart = nn.Embedding(n_items + 2, width) if untied else None
 
-    def heard(self, items: Tensor) -> Tensor:
+    def context_embedding(self, items: Tensor) -> Tensor:
         """Embeddings of these items as context."""
         x: Tensor = self.items(items)
         return x if self.apart is None else x + self.apart(items)

@@ -75,11 +75,11 @@ def numpy_state(net: nn.Module) -> dict[str, np.ndarray]:
 
 def torch_state(state: dict[str, np.ndarray]) -> dict[str, Tensor]:
     """The weights of `numpy_state` as tensors."""
-    found = {
+    arrays = {
         name[len(_PREFIX) :]: torch.from_numpy(np.array(v))
         for name, v in state.items()
         if name.startswith(_PREFIX)
     }
-    if not found:
+    if not arrays:
         raise InputError("the stored state holds no weights; it belongs to another policy")
-    return found
+    return arrays

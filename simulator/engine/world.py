@@ -23,7 +23,7 @@ from simulator.engine.histories import Histories
 from simulator.engine.recorder import WARMUP, WOULD, Sink
 from simulator.settings import Experiment
 from simulator.users.choice_model import DAY, ChoiceModel
-from simulator.users.state import Feedback, State
+from simulator.users.state import Feedback, UserState
 
 WAVE = 2048  # users served together; bounds memory, never changes results
 
@@ -92,7 +92,7 @@ class World:
     ids: np.ndarray
     bucket: np.ndarray
     arms: list[Arm]
-    state: State
+    state: UserState
     histories: Histories
     due: np.ndarray
     sessions: np.ndarray
@@ -193,21 +193,23 @@ class World:
         """A copy of the arm's policy that has learned from the rows since the last time, none of
         them after the cut.
         """
-        e = self.experiment
-        since = (number - 1) * e.round_seconds if number > 1 else -np.inf
+        experiment = self.experiment
+        since = (number - 1) * experiment.round_seconds if number > 1 else -np.inf
         readable = {arm.bucket: BY_SELF}
-        if e.learn_from == "all":
+        if experiment.learn_from == "all":
             readable = {other.bucket: BY_SELF if other is arm else BY_OTHER for other in self.arms}
         if number == 1:
             readable[WARMUP] = BY_LOG
         rows = self.sink.rows(readable, since, cut)
-        settings = e.settings_for(arm.name)
+        settings = experiment.settings_for(arm.name)
         policy = make(base_name(arm.name), settings)
         policy.restore(arm.policy.state())
         policy.update(
             rows,
             self.catalogue,
-            generator("train", e.seed, base_name(arm.name), sorted(settings.items()), number),
+            generator(
+                "train", experiment.seed, base_name(arm.name), sorted(settings.items()), number
+            ),
         )
         return policy
 
@@ -299,7 +301,7 @@ class World:
         ring = self.histories.clicks if clicks_alone else self.histories.impressions
         at, there = ring.last(users, length)
         by = ring.by[at]
-        said = np.where(by == 0, BY_LOG, np.where(by == arm.code + 1, BY_SELF, BY_OTHER))
+        shown_by = np.where(by == 0, BY_LOG, np.where(by == arm.code + 1, BY_SELF, BY_OTHER))
         here = there & (ring.session[at] == wave.session[:, None])
         return Requests(
             users=self.ids[users],
@@ -308,7 +310,7 @@ class World:
             now=wave.now,
             items=np.where(there, ring.items[at], 0),
             feedback=np.where(there, ring.feedback[at], np.float32(0)),
-            said=np.where(there, said, 0).astype(np.int8),
+            said=np.where(there, shown_by, 0).astype(np.int8),
             ages=np.where(there, wave.now[:, None] - ring.time[at], 0).astype(np.float32),
             turns=np.where(here, ring.page[at], np.int16(-1)),
             exclude=self._no_exclude[users] if arm.repeats else self.histories.seen[users],

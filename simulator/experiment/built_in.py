@@ -24,11 +24,11 @@ from simulator.engine.recorder import WARMUP, Recorder
 from simulator.engine.world import Arm, World
 from simulator.fitting.drift import HALF_LIFE_D
 from simulator.settings import Experiment
-from simulator.users.choice_model import DAY, ChoiceModel, Number
+from simulator.users.choice_model import DAY, ChoiceModel, Parameter
 
 
 @dataclass(frozen=True)
-class WorldParameters:
+class BuiltInParameters:
     """What the world is made of. Standard deviations are in logits."""
 
     users: int = 2000
@@ -72,7 +72,7 @@ class WorldParameters:
     long_view_appeal: float = 0.6
     long_view_sd: float = 0.3
 
-    def numbers(self) -> dict[str, Number]:
+    def parameters(self) -> dict[str, Parameter]:
         """The true scalar parameters, in the form of the fitted ones."""
         values = {
             "shift": self.shift,
@@ -108,7 +108,8 @@ class WorldParameters:
             "seconds_per_item": 2.0,
         }
         return {
-            name: Number(value, "assumed", "the built-in world") for name, value in values.items()
+            name: Parameter(value, "assumed", "the built-in world")
+            for name, value in values.items()
         }
 
 
@@ -120,7 +121,7 @@ HOURS = np.array(
 )
 
 
-def truth(p: WorldParameters, seed: int = 0) -> tuple[ChoiceModel, Catalogue]:
+def true_users(p: BuiltInParameters, seed: int = 0) -> tuple[ChoiceModel, Catalogue]:
     """The users of the world as they really are, and its items."""
     rng = generator("world", seed)
     category = np.sort(rng.choice(p.categories, p.items, p=_zipf(p.categories, 0.7)))
@@ -143,13 +144,13 @@ def truth(p: WorldParameters, seed: int = 0) -> tuple[ChoiceModel, Catalogue]:
     source = ("assumed", "the built-in world")
     arrays = ("user_level", "activity", "taste", "item_level", "examination", "hours")
     model = ChoiceModel(
-        numbers=p.numbers(),
+        parameters=p.parameters(),
         user_level=(p.user_level_sd * rng.normal(size=p.users)).astype(np.float32),
         activity=(p.activity_sd * rng.normal(size=p.users)).astype(np.float32),
         user_taste=user_taste.astype(np.float32),
         item_level=np.concatenate([[0], item_level]).astype(np.float32),
         item_taste=np.concatenate([np.zeros((1, p.taste_width)), item_taste]).astype(np.float32),
-        **_enjoyment(p, seed),
+        **_feedback_effects(p, seed),
         category=catalogue.category,
         duration=np.concatenate([[1], duration]).astype(np.float32),
         examination=slots**-p.examination_exponent,
@@ -160,15 +161,15 @@ def truth(p: WorldParameters, seed: int = 0) -> tuple[ChoiceModel, Catalogue]:
     return model, catalogue
 
 
-def _enjoyment(p: WorldParameters, seed: int) -> dict[str, np.ndarray]:
+def _feedback_effects(p: BuiltInParameters, seed: int) -> dict[str, np.ndarray]:
     """What users and items differ in beyond appeal, around 0 on average."""
     rng = generator("world enjoyment", seed)
-    found: dict[str, np.ndarray] = {}
+    levels: dict[str, np.ndarray] = {}
     for name, sd in (("long_view", p.long_view_sd), ("like", p.like_sd), ("hate", p.hate_sd)):
-        found[f"user_{name}"] = (sd * rng.normal(size=p.users)).astype(np.float32)
+        levels[f"user_{name}"] = (sd * rng.normal(size=p.users)).astype(np.float32)
         items = 0.6 * sd * rng.normal(size=p.items)
-        found[f"item_{name}"] = np.concatenate([[0], items - items.mean()]).astype(np.float32)
-    return found
+        levels[f"item_{name}"] = np.concatenate([[0], items - items.mean()]).astype(np.float32)
+    return levels
 
 
 def _zipf(n: int, exponent: float) -> np.ndarray:
@@ -184,7 +185,7 @@ class LoggingPolicy:
     history_length = 0
     history_of: Literal["impressions", "clicks"] = "impressions"
 
-    def __init__(self, model: ChoiceModel, p: WorldParameters, seed: int):
+    def __init__(self, model: ChoiceModel, p: BuiltInParameters, seed: int):
         rng = generator("world", "logging", seed)
         error = rng.normal(size=(p.users, p.items + 1)).astype(np.float32) * p.logging_noise_sd
         self.scores = (
@@ -208,13 +209,13 @@ class LoggingPolicy:
         pass
 
 
-def load_world(seed: int = 0, p: WorldParameters | None = None) -> tuple[Dataset, ChoiceModel]:
+def built_in_log(seed: int = 0, p: BuiltInParameters | None = None) -> tuple[Dataset, ChoiceModel]:
     """The world's log as a data set like any other, and the truth behind it (for tests and for
     nobody else).
     """
-    p = p if p is not None else WorldParameters()
-    model, catalogue = truth(p, seed)
-    e = Experiment(
+    p = p if p is not None else BuiltInParameters()
+    model, catalogue = true_users(p, seed)
+    experiment = Experiment(
         policies=("uniform",), users=p.users, seed=key_of("world", seed), slate_size=p.slate_size
     )
     ids = np.arange(p.users, dtype=np.int32)
@@ -222,14 +223,14 @@ def load_world(seed: int = 0, p: WorldParameters | None = None) -> tuple[Dataset
     with tempfile.TemporaryDirectory() as folder:
         world = World(
             name="log",
-            experiment=e,
+            experiment=experiment,
             model=model,
             catalogue=catalogue,
             ids=ids,
             bucket=np.full(p.users, -1, np.int16),
             arms=[Arm(WARMUP, -1, LoggingPolicy(model, p, seed))],
             state=model.start(p.users, start),
-            histories=Histories.of(p.users, 0, 0, e.repeat_after),
+            histories=Histories.of(p.users, 0, 0, experiment.repeat_after),
             due=model.first_visit(ids, start, Draws(key_of("world", seed, "first"), ids, ids * 0)),
             sessions=np.zeros(p.users, np.int32),
             sink=Recorder(Path(folder)),

@@ -7,7 +7,7 @@ from simulator.engine.histories import Ring
 from simulator.engine.recorder import Part, Recorder
 from simulator.engine.world import World
 from simulator.experiment.run_folder import RunFolder
-from simulator.users.state import State
+from simulator.users.state import UserState
 
 
 def save_world(world: World, next_round: int, run: RunFolder) -> None:
@@ -16,7 +16,7 @@ def save_world(world: World, next_round: int, run: RunFolder) -> None:
     """
     recorder = recorder_of(world)
     recorder.flush()
-    arrays = {f"state.{name}": getattr(world.state, name) for name in State.__slots__}
+    arrays = {f"state.{name}": getattr(world.state, name) for name in UserState.__slots__}
     for kind in ("impressions", "clicks"):
         ring = getattr(world.histories, kind)
         arrays |= {f"{kind}.{name}": getattr(ring, name) for name in Ring.__slots__}
@@ -43,7 +43,7 @@ def restore_world(world: World, run: RunFolder, about: dict) -> None:
     written after it.
     """
     arrays = load_arrays(run.checkpoint(f"{world.name}-{about['next_round']}"))
-    for name in State.__slots__:
+    for name in UserState.__slots__:
         if f"state.{name}" in arrays:  # runs of before there was drift have none
             setattr(world.state, name, arrays[f"state.{name}"])
     for kind in ("impressions", "clicks"):

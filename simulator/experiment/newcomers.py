@@ -26,21 +26,24 @@ ITEM_ARRAYS = (
 )
 
 
-def rates(e: Experiment, model: ChoiceModel) -> dict[str, float]:
+def rates(experiment: Experiment, model: ChoiceModel) -> dict[str, float]:
     """Shares per day: those of the experiment, or what the log says."""
-    fitted = {name: model[name] if name in model.numbers else 0.0 for name in NAMES}
-    return {name: fitted[name] if (given := getattr(e, name)) is None else given for name in NAMES}
+    fitted = {name: model[name] if name in model.parameters else 0.0 for name in NAMES}
+    return {
+        name: fitted[name] if (given := getattr(experiment, name)) is None else given
+        for name in NAMES
+    }
 
 
-def population_note(e: Experiment, model: ChoiceModel) -> str:
+def population_note(experiment: Experiment, model: ChoiceModel) -> str:
     """The population in words."""
-    share = rates(e, model)
+    share = rates(experiment, model)
     new, born, gone = (
-        share["new_users"] * e.users,
+        share["new_users"] * experiment.users,
         share["new_items"] * model.n_items,
         share["gone_items"] * model.n_items,
     )
-    words = f"population: {e.users} users"
+    words = f"population: {experiment.users} users"
     if new:
         words += f", {new:.3g} newcomers a day"
     return words + (
@@ -49,7 +52,7 @@ def population_note(e: Experiment, model: ChoiceModel) -> str:
 
 
 def newcomers(
-    e: Experiment, model: ChoiceModel, share: float
+    experiment: Experiment, model: ChoiceModel, share: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Ids, rows of the fitted users whose parameters they have, and arrival times [s] of the users
     who come during the run.
@@ -61,45 +64,49 @@ def newcomers(
     Args:
         share: new users per day, as a share of the population.
     """
-    span = e.warmup_days + e.days
-    n = round(share * e.users * span)
+    span = experiment.warmup_days + experiment.days
+    n = round(share * experiment.users * span)
     line = np.arange(n)
-    turns = -(-e.users // model.n_users)  # ids of the population that is there from the start
+    turns = -(
+        -experiment.users // model.n_users
+    )  # ids of the population that is there from the start
     ids = turns * model.n_users + line
     if n and ids[-1] >= np.iinfo(np.int32).max:
         raise InputError(
-            f"new_users={share:g} of {e.users} users in {span:g} days: too many; lower one of them"
+            f"new_users={share:g} of {experiment.users} users in {span:g} days: too many; lower one of them"
         )
-    u = Draws(key_of("newcomers", e.seed), ids, ids * 0).uniform("arrival", 2)
+    u = Draws(key_of("newcomers", experiment.seed), ids, ids * 0).uniform("arrival", 2)
     rows = np.minimum((u[:, 0] * model.n_users).astype(np.int64), model.n_users - 1)
-    begin, end = model.busy_time(np.array([-e.warmup_days, e.days]) * DAY)
+    begin, end = model.busy_time(np.array([-experiment.warmup_days, experiment.days]) * DAY)
     return ids.astype(np.int32), rows, model.clock_time(begin + u[:, 1] * (end - begin))
 
 
-def turned_over(e: Experiment, data: Dataset, model: ChoiceModel) -> tuple[Dataset, ChoiceModel]:
+def turned_over(
+    experiment: Experiment, data: Dataset, model: ChoiceModel
+) -> tuple[Dataset, ChoiceModel]:
     """Data and users with the items that appear during the run, and all items' times of birth and
     withdrawal.
 
     New items are like items of the catalogue, under ids of their own. The items' lives end at a
     constant hazard.
     """
-    share = rates(e, model)
+    share = rates(experiment, model)
     if share["new_items"] == 0 and share["gone_items"] == 0:
         return data, model
-    n, span = data.catalogue.size, e.warmup_days + e.days
+    n, span = data.catalogue.size, experiment.warmup_days + experiment.days
     new = round(share["new_items"] * n * span)
     line = np.arange(n + new)
-    u = Draws(key_of("items", e.seed), line, line * 0).uniform("lives", 3)
+    u = Draws(key_of("items", experiment.seed), line, line * 0).uniform("lives", 3)
     source = 1 + np.minimum((u[n:, 0] * n).astype(np.int64), n - 1)
-    born = (u[n:, 1] * span - e.warmup_days) * DAY
+    born = (u[n:, 1] * span - experiment.warmup_days) * DAY
     catalogue = _more(data.catalogue, source, born)
     if share["gone_items"] > 0:
-        start = np.maximum(np.r_[np.full(n, -np.inf), born], -e.warmup_days * DAY)
+        start = np.maximum(np.r_[np.full(n, -np.inf), born], -experiment.warmup_days * DAY)
         end = start - np.log1p(-u[:, 2]) / share["gone_items"] * DAY
         withdrawn = catalogue.withdrawn.copy()
         withdrawn[1:] = np.minimum(withdrawn[1:], end)
         catalogue = replace(catalogue, withdrawn=withdrawn)
-    _check(e, catalogue)
+    _check(experiment, catalogue)
     more: dict[str, Any] = {
         name: np.concatenate([a := getattr(model, name), a[source]]) for name in ITEM_ARRAYS
     }
@@ -122,13 +129,13 @@ def _more(catalogue: Catalogue, source: np.ndarray, born: np.ndarray) -> Catalog
     )
 
 
-def _check(e: Experiment, catalogue: Catalogue) -> None:
+def _check(experiment: Experiment, catalogue: Catalogue) -> None:
     """Raises InputError where some day has too few items."""
-    least = e.slate_size + e.repeat_after
-    for day in range(-int(np.ceil(e.warmup_days)), int(np.ceil(e.days))):
+    least = experiment.slate_size + experiment.repeat_after
+    for day in range(-int(np.ceil(experiment.warmup_days)), int(np.ceil(experiment.days))):
         there = int(catalogue.available(day * DAY).sum())
         if there < least:
             raise InputError(
-                f"on day {day} {there} items are left, fewer than slates of {e.slate_size} with"
-                f" repeat_after={e.repeat_after} need; lower gone_items or repeat_after"
+                f"on day {day} {there} items are left, fewer than slates of {experiment.slate_size} with"
+                f" repeat_after={experiment.repeat_after} need; lower gone_items or repeat_after"
             )

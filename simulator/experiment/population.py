@@ -8,7 +8,9 @@ from simulator.settings import Experiment
 from simulator.users.choice_model import ChoiceModel
 
 
-def population(e: Experiment, model: ChoiceModel) -> tuple[np.ndarray, ChoiceModel, np.ndarray]:
+def population(
+    experiment: Experiment, model: ChoiceModel
+) -> tuple[np.ndarray, ChoiceModel, np.ndarray]:
     """(n,) user ids, the model of these users, and when they come first [s]; -inf for those who are
     there from the start.
 
@@ -18,11 +20,15 @@ def population(e: Experiment, model: ChoiceModel) -> tuple[np.ndarray, ChoiceMod
     """
     fitted = np.arange(model.n_users)
     order = np.argsort(
-        Draws(key_of("population", e.seed), fitted, fitted * 0).uniform("place", 1)[:, 0]
+        Draws(key_of("population", experiment.seed), fitted, fitted * 0).uniform("place", 1)[:, 0]
     )
-    rows = np.resize(order, e.users)
-    turn = np.arange(e.users) // model.n_users
+    rows = np.resize(order, experiment.users)
+    turn = np.arange(experiment.users) // model.n_users
     ids = np.where(turn == 0, rows, turn * model.n_users + rows).astype(np.int32)
-    more, like, arrival = newcomers(e, model, rates(e, model)["new_users"])
+    more, like, arrival = newcomers(experiment, model, rates(experiment, model)["new_users"])
     people = model.of_users(np.concatenate([rows, like]))
-    return np.concatenate([ids, more]), people, np.concatenate([np.full(e.users, -np.inf), arrival])
+    return (
+        np.concatenate([ids, more]),
+        people,
+        np.concatenate([np.full(experiment.users, -np.inf), arrival]),
+    )

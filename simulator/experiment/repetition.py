@@ -32,10 +32,10 @@ from simulator.fitting.alternatives import (
     check_size,
     observed_share,
 )
-from simulator.fitting.calibration import settle
+from simulator.fitting.calibration import calibrate_shift
 from simulator.fitting.fit_users import chains_of, fit, fit_users
 from simulator.settings import Experiment, from_dict
-from simulator.users.choice_model import ChoiceModel, Number
+from simulator.users.choice_model import ChoiceModel, Parameter
 from simulator.users.storage import about_users, save_users
 
 SUMMARY = "summary.json"
@@ -113,7 +113,7 @@ SHARES = ("gap_short_share", "churn", "watch_none_share", "new_users", "new_item
 Make = Callable[[Experiment, list[str], Path, Callable[[str], None]], None]
 
 
-def visits_drawn(model: ChoiceModel, rng: np.random.Generator) -> dict[str, Number]:
+def visits_drawn(model: ChoiceModel, rng: np.random.Generator) -> dict[str, Parameter]:
     """Staying, returning, watching, drift and arrivals as they might be as well: normal around the
     estimates.
 
@@ -122,8 +122,8 @@ def visits_drawn(model: ChoiceModel, rng: np.random.Generator) -> dict[str, Numb
     normal) are drawn as they are and turned back at 0 and 1. What levels and appeal are made of is
     drawn elsewhere.
     """
-    found = {}
-    for name, number in model.numbers.items():
+    drawn = {}
+    for name, number in model.parameters.items():
         if number.status != "estimated" or not number.error or not name.startswith(VISITS):
             continue
         value, error = number.value, number.error
@@ -132,8 +132,8 @@ def visits_drawn(model: ChoiceModel, rng: np.random.Generator) -> dict[str, Numb
             value = _share(value, error, z)
         else:
             value = value * np.exp(z * error / value) if name.endswith("_sd") else value + z * error
-        found[name] = replace(number, value=float(value))
-    return found
+        drawn[name] = replace(number, value=float(value))
+    return drawn
 
 
 def _share(value: float, error: float, z: float) -> float:
@@ -146,43 +146,56 @@ def _share(value: float, error: float, z: float) -> float:
     return min(there, 2 - there)
 
 
-def _draw_users(e: Experiment, names: list[str], out: Path, say: Callable[[str], None]) -> None:
+def _draw_users(
+    experiment: Experiment, names: list[str], out: Path, say: Callable[[str], None]
+) -> None:
     """One folder of fitted users per world, all from one fit."""
-    data, n = load_data(e), len(names)
-    fitted = fit(data, e.seed, e.slate_size, say, e.user_model, chains_of(e))
+    data, n = load_data(experiment), len(names)
+    fitted = fit(
+        data,
+        experiment.seed,
+        experiment.slate_size,
+        say,
+        experiment.user_model,
+        chains_of(experiment),
+    )
     if len(fitted) < n:
         raise InputError(
             f"--worlds {n}: a fit to '{data.name}' has {len(fitted)} draws"
-            + _why_few(e, len(fitted))
+            + _why_few(experiment, len(fitted))
         )
     # As far apart in the chain as can be.
     for name, draw in zip(
         names, np.linspace(0, len(fitted) - 1, n).round().astype(int), strict=True
     ):
         model = fitted.model(int(draw))
-        model = model.with_numbers(
-            **visits_drawn(model, generator("visits of a world", e.seed, name))
+        model = model.with_parameters(
+            **visits_drawn(model, generator("visits of a world", experiment.seed, name))
         )
-        model = settle(model, data, e.slate_size, e.seed)
-        save_users(out / "users" / name, model, about_users(data, e.slate_size))
+        model = calibrate_shift(model, data, experiment.slate_size, experiment.seed)
+        save_users(out / "users" / name, model, about_users(data, experiment.slate_size))
 
 
-def _fit_users(e: Experiment, names: list[str], out: Path, say: Callable[[str], None]) -> None:
+def _fit_users(
+    experiment: Experiment, names: list[str], out: Path, say: Callable[[str], None]
+) -> None:
     """One folder of fitted users per user model."""
-    data = load_data(e)
+    data = load_data(experiment)
     for kind in names:
         check_size(data, kind)
     for kind in names:
         say(f"users: {kind}")
         save_users(
             out / "users" / kind,
-            fit_users(data, e.seed, e.slate_size, say, kind, chains_of(e)),
-            about_users(data, e.slate_size),
+            fit_users(
+                data, experiment.seed, experiment.slate_size, say, kind, chains_of(experiment)
+            ),
+            about_users(data, experiment.slate_size),
         )
 
 
-def _why_few(e: Experiment, draws: int) -> str:
-    if e.user_model == "matrix":
+def _why_few(experiment: Experiment, draws: int) -> str:
+    if experiment.user_model == "matrix":
         return "; a matrix is replayed as it is, nothing is drawn"
     return (
         "; a log without skips leaves nothing to draw" if draws == 1 else "; use that many or fewer"

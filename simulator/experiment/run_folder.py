@@ -21,14 +21,14 @@ from simulator.settings import Experiment, from_dict
 
 # -- what the analysis needs -----------------------------------------------------------------------
 def tables(
-    e: Experiment, data: Dataset, ids: np.ndarray, bucket: np.ndarray | None
+    experiment: Experiment, data: Dataset, ids: np.ndarray, bucket: np.ndarray | None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Users with their bucket (every arm in turn in a twin run), and items with their rank by
     clicks in the log.
     """
     known = np.where(ids < data.n_users, ids, 0)
     names = np.where(ids < data.n_users, data.user_ids[known], [f"new-{i}" for i in ids])
-    arm = np.array([*e.policies, None], dtype=object)
+    arm = np.array([*experiment.policies, None], dtype=object)
     users = pd.DataFrame(
         {"user": ids, "user_id": names, "bucket": arm[bucket] if bucket is not None else None}
     )
@@ -70,13 +70,13 @@ class RunFolder:
     manifest: dict[str, Any]
 
     @staticmethod
-    def create(e: Experiment, out: str | None) -> "RunFolder":
+    def create(experiment: Experiment, out: str | None) -> "RunFolder":
         """Makes the folder; an explicit one must not exist (the caller has looked before the work
         began).
         """
         if out is None:
             stamp = time.strftime("%Y%m%d-%H%M%S")
-            names = "-".join(arm.replace(":", ".") for arm in e.policies)
+            names = "-".join(arm.replace(":", ".") for arm in experiment.policies)
             path = Path("runs") / f"{stamp}-{names}"
             number = 2
             while path.exists():
@@ -94,10 +94,10 @@ class RunFolder:
         run.manifest = {
             "format": FORMAT,
             "status": "incomplete",
-            "experiment": e.as_dict(),
-            "control": e.control_arm,
-            "contenders": list(e.contenders),
-            "references": e.references,
+            "experiment": experiment.as_dict(),
+            "control": experiment.control_arm,
+            "contenders": list(experiment.contenders),
+            "references": experiment.references,
             "versions": _versions(),
             "stages": [],
         }
@@ -142,10 +142,10 @@ class RunFolder:
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            versions[name] = "not installed"
+    return versions

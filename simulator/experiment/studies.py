@@ -22,30 +22,30 @@ TRUTH_TIMES = 50  # users of the truth over users of a replicate
 FROZEN: dict[str, Any] = {"learn_from": "none", "rounds": 1, "truth": False, "record_truth": False}
 
 
-def aa(e: Experiment, n: int, out: Path, quiet: bool) -> Study:
+def aa(experiment: Experiment, n: int, out: Path, quiet: bool) -> Study:
     """One frozen policy serves everybody; n salts split its users into two arms."""
-    (arm,) = e.policies
-    e = replace(e, policies=(arm,), control=None, design="split", **FROZEN)
-    path = _run_of(e, out, quiet)
+    (arm,) = experiment.policies
+    experiment = replace(experiment, policies=(arm,), control=None, design="split", **FROZEN)
+    path = _run_of(experiment, out, quiet)
     return judgement.false_positives(path, salted(_users(path), n))
 
 
-def power(e: Experiment, n: int, out: Path, quiet: bool) -> Study:
+def power(experiment: Experiment, n: int, out: Path, quiet: bool) -> Study:
     """Two frozen policies serve everybody, each in a world; n salts choose whose outcome is seen in
     which.
     """
-    path = _run_of(_twin(e), out, quiet)
+    path = _run_of(_twin(experiment), out, quiet)
     return judgement.power(path, salted(_users(path), n))
 
 
-def coverage(e: Experiment, n: int, out: Path, quiet: bool) -> Study:
-    """n replicates of `e.users` fresh users each, and a truth from 50 times as many others."""
-    known, size = load_data(e).n_users, e.users
+def coverage(experiment: Experiment, n: int, out: Path, quiet: bool) -> Study:
+    """n replicates of `users` fresh users each, and a truth from 50 times as many others."""
+    known, size = load_data(experiment).n_users, experiment.users
     everybody = known + size * (n + TRUTH_TIMES)
-    path = _run_of(replace(_twin(e), users=everybody), out, quiet)
+    path = _run_of(replace(_twin(experiment), users=everybody), out, quiet)
     users = _users(path)
     fresh = np.flatnonzero(users >= known)  # the fitted ones are known to the policies
-    fresh = fresh[np.argsort(np.random.default_rng(e.seed).random(len(fresh)))]
+    fresh = fresh[np.argsort(np.random.default_rng(experiment.seed).random(len(fresh)))]
     truth = np.zeros(len(users), bool)
     truth[fresh[: size * TRUTH_TIMES]] = True
     assigned = np.full((n, len(users)), -1, np.int8)
@@ -56,31 +56,33 @@ def coverage(e: Experiment, n: int, out: Path, quiet: bool) -> Study:
     return judgement.coverage(path, assigned, truth)
 
 
-def replicate(e: Experiment, n: int, out: Path, quiet: bool) -> Study:
+def replicate(experiment: Experiment, n: int, out: Path, quiet: bool) -> Study:
     """The whole experiment with n seeds: other users, other chance, other training."""
-    names, reports, say = _seeds(e, n), [], to_stderr(quiet)
+    names, reports, say = _seeds(experiment, n), [], to_stderr(quiet)
     for i, name in enumerate(names):
         say(f"{name} ({i + 1} of {n})")
-        here = replace(e, seed=e.seed + i)
+        here = replace(experiment, seed=experiment.seed + i)
         reports.append(begin_or_resume(here, out / name, quiet).report)
-    return over_worlds.replicated(reports, names, e.learn_from)
+    return over_worlds.replicated(reports, names, experiment.learn_from)
 
 
-def bias(e: Experiment, n: int, out: Path, quiet: bool) -> Study:
+def bias(experiment: Experiment, n: int, out: Path, quiet: bool) -> Study:
     """The same n worlds with arms that learn from their own rows, and from all rows."""
-    names, say = _seeds(e, n), to_stderr(quiet)
+    names, say = _seeds(experiment, n), to_stderr(quiet)
     reports: dict[LearnFrom, list[Report]] = {"own": [], "all": []}
     for i, name in enumerate(names):
         for learn, done in reports.items():
             say(f"{name}, learning from {learn} ({i + 1} of {n})")
             # Alone in its world an arm learns from everybody's rows either way: one truth for both.
-            here = replace(e, seed=e.seed + i, learn_from=learn, truth=learn == "own")
+            here = replace(
+                experiment, seed=experiment.seed + i, learn_from=learn, truth=learn == "own"
+            )
             done.append(begin_or_resume(here, out / f"{name}-{learn}", quiet).report)
     return over_worlds.biases(reports["own"], reports["all"], names)
 
 
-def _seeds(e: Experiment, n: int) -> list[str]:
-    return [f"seed-{e.seed + i:03d}" for i in range(n)]
+def _seeds(experiment: Experiment, n: int) -> list[str]:
+    return [f"seed-{experiment.seed + i:03d}" for i in range(n)]
 
 
 STUDIES: dict[str, Callable[[Experiment, int, Path, bool], Study]] = {
@@ -92,21 +94,26 @@ STUDIES: dict[str, Callable[[Experiment, int, Path, bool], Study]] = {
 }
 
 
-def _twin(e: Experiment) -> Experiment:
+def _twin(experiment: Experiment) -> Experiment:
     arms = tuple(
-        dict.fromkeys([*[arm for arm in e.contenders if arm != e.control_arm][:1], e.control_arm])
+        dict.fromkeys(
+            [
+                *[arm for arm in experiment.contenders if arm != experiment.control_arm][:1],
+                experiment.control_arm,
+            ]
+        )
     )
     if len(arms) < 2:
         raise InputError(
             "this study compares two arms; name two contenders, such as --policies"
             " sasrec,popularity"
         )
-    return replace(e, policies=arms, design="twin", weights=None, **FROZEN)
+    return replace(experiment, policies=arms, design="twin", weights=None, **FROZEN)
 
 
-def _run_of(e: Experiment, out: Path, quiet: bool) -> Path:
+def _run_of(experiment: Experiment, out: Path, quiet: bool) -> Path:
     """The run that a study reads, made or gone on with."""
-    return begin_or_resume(e, out / "world", quiet).path
+    return begin_or_resume(experiment, out / "world", quiet).path
 
 
 def _users(path: Path) -> np.ndarray:

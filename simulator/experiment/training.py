@@ -13,16 +13,16 @@ from simulator.settings import Experiment
 
 
 def train_policies(
-    e: Experiment, data: Dataset, run: RunFolder, say: Callable[[str], None]
+    experiment: Experiment, data: Dataset, run: RunFolder, say: Callable[[str], None]
 ) -> dict[str, Policy]:
     """Every arm's policy, trained on the log; arms with the same policy and settings share the
     training.
     """
     log = data.for_policies()
     trained: dict[tuple[str, str], Policy] = {}
-    found: dict[str, Policy] = {}
-    for arm in (*e.policies, e.warmup_policy):
-        base, settings = base_name(arm), e.settings_for(arm)
+    made: dict[str, Policy] = {}
+    for arm in (*experiment.policies, experiment.warmup_policy):
+        base, settings = base_name(arm), experiment.settings_for(arm)
         key = base, str(sorted(settings.items()))
         if key not in trained:
             policy = make(base, settings)
@@ -35,7 +35,7 @@ def train_policies(
                 policy.fit(
                     log,
                     data.catalogue,
-                    generator("train", e.seed, base, sorted(settings.items()), 0),
+                    generator("train", experiment.seed, base, sorted(settings.items()), 0),
                 )
                 if state := policy.state():
                     save_arrays(stored, state)
@@ -44,19 +44,19 @@ def train_policies(
                     "validation_ndcg10": [round(x, 4) for x in getattr(policy, "scores_", [])],
                 }
             trained[key] = policy
-        found[arm] = trained[key]
+        made[arm] = trained[key]
     run.save()
-    return found
+    return made
 
 
-def copy_of(e: Experiment, arm: str, policy: Policy) -> Policy:
+def copy_of(experiment: Experiment, arm: str, policy: Policy) -> Policy:
     """A policy of its own for a world, with the same weights."""
-    other = make(base_name(arm), e.settings_for(arm))
+    other = make(base_name(arm), experiment.settings_for(arm))
     other.restore({name: value.copy() for name, value in policy.state().items()})
     return other
 
 
-def check_importable(e: Experiment) -> None:
+def check_importable(experiment: Experiment) -> None:
     """Fails early, before any work, where a policy of a third party cannot be made."""
-    for arm in (*e.policies, e.warmup_policy):
-        make(base_name(arm), e.settings_for(arm))
+    for arm in (*experiment.policies, experiment.warmup_policy):
+        make(base_name(arm), experiment.settings_for(arm))

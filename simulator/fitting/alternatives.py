@@ -27,7 +27,7 @@ USERS_AT_ONCE = 50
 MOST_PAIRS = {"neighbours": 400_000_000, "trees": 30_000_000}
 
 
-class Mind(Protocol):
+class PairScorer(Protocol):
     """What a user thinks of an item, in units of its own."""
 
     def table(self, users: np.ndarray) -> np.ndarray:
@@ -56,8 +56,8 @@ class Neighbours:
 
     def table(self, users: np.ndarray) -> np.ndarray:
         """(len(users), N + 1) float32."""
-        found: np.ndarray = (self._chosen[users] @ self._near).toarray().astype(np.float32)
-        return found
+        scores: np.ndarray = (self._chosen[users] @ self._near).toarray().astype(np.float32)
+        return scores
 
 
 def _best_of_each(near: sp.csr_matrix, k: int) -> sp.csr_matrix:
@@ -152,8 +152,8 @@ class Trees:
 
     def score(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         """(pairs,) logits."""
-        found: np.ndarray = self._model.decision_function(self._facts.features(user, item))
-        return found
+        logits: np.ndarray = self._model.decision_function(self._facts.features(user, item))
+        return logits
 
     def table(self, users: np.ndarray) -> np.ndarray:
         """(len(users), N + 1) float32."""
@@ -165,9 +165,9 @@ class Trees:
         return np.concatenate(parts)
 
 
-def make_mind(
+def make_scorer(
     data: Dataset, kind: str, rng: np.random.Generator, rows: np.ndarray | None = None
-) -> Mind:
+) -> PairScorer:
     """A mind of this kind by these rows of the log (None: all) and what was chosen before it."""
     if kind == "trees":
         return Trees(data, rng, rows)
@@ -221,43 +221,45 @@ def matrix_table(data: Dataset) -> np.ndarray:
         for a in (0, 1)
     ]
     answer = logit(np.clip(clicked / np.maximum(shown, 1), SURE, 1 - SURE))
-    found: np.ndarray = np.where(shown > 0, answer, sides[0] + sides[1] - logit(rate)).astype(
+    table: np.ndarray = np.where(shown > 0, answer, sides[0] + sides[1] - logit(rate)).astype(
         np.float16
     )
-    found[:, 0] = 0
-    return found
+    table[:, 0] = 0
+    return table
 
 
-def scores_of(mind: Mind, user: np.ndarray, item: np.ndarray, block: int = 1000) -> np.ndarray:
+def scores_of(
+    scorer: PairScorer, user: np.ndarray, item: np.ndarray, block: int = 1000
+) -> np.ndarray:
     """(pairs,) of these pairs, users in blocks."""
-    if isinstance(mind, Trees):
-        return mind.score(user, item)
-    found = np.zeros(len(user))
+    if isinstance(scorer, Trees):
+        return scorer.score(user, item)
+    scores = np.zeros(len(user))
     everyone, place = np.unique(user, return_inverse=True)
     for begin in range(0, len(everyone), block):
-        table = mind.table(everyone[begin : begin + block])
+        table = scorer.table(everyone[begin : begin + block])
         here = (place >= begin) & (place < begin + block)
-        found[here] = table[place[here] - begin, item[here]]
-    return found
+        scores[here] = table[place[here] - begin, item[here]]
+    return scores
 
 
 def cross_scored(data: Dataset, kind: str, rng: np.random.Generator) -> np.ndarray:
     """(rows,) score of each row by a mind that has not seen it, nor the other rows of its fold."""
     fold = rng.integers(0, FOLDS, len(data.log))
-    found = np.zeros(len(data.log))
+    scores = np.zeros(len(data.log))
     for k in range(FOLDS):
-        mind = make_mind(data, kind, rng, np.flatnonzero(fold != k))
+        scorer = make_scorer(data, kind, rng, np.flatnonzero(fold != k))
         here = fold == k
-        found[here] = scores_of(mind, data.log.user[here], data.log.item[here])
-    return found
+        scores[here] = scores_of(scorer, data.log.user[here], data.log.item[here])
+    return scores
 
 
-def full_table(mind: Mind, n_users: int, block: int = 1000) -> np.ndarray:
+def full_table(scorer: PairScorer, n_users: int, block: int = 1000) -> np.ndarray:
     """(U, N + 1) float16 of all pairs; column 0 is 0."""
     parts = [
-        mind.table(np.arange(begin, min(begin + block, n_users))).astype(np.float16)
+        scorer.table(np.arange(begin, min(begin + block, n_users))).astype(np.float16)
         for begin in range(0, n_users, block)
     ]
-    found: np.ndarray = np.concatenate(parts)
-    found[:, 0] = 0
-    return found
+    table: np.ndarray = np.concatenate(parts)
+    table[:, 0] = 0
+    return table

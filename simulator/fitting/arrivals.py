@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 from scipy.special import betaln, expit
 
 from policies.log import Dataset
-from simulator.users.choice_model import DAY, Number
+from simulator.users.choice_model import DAY, Parameter
 
 LEAST_DAYS, LEAST_SEEN = 4, 50
 NAMES = ("new_users", "new_items", "gone_items")
@@ -45,10 +45,10 @@ def share_new(
         )
 
     starts = [np.array([s, np.log(0.5), np.log(1.0)]) for s in (-3.0, 0.0)]
-    found = [
+    optima = [
         minimize(lambda p: -log_likelihood(p), s, method="L-BFGS-B", bounds=_BOUNDS) for s in starts
     ]
-    p = min(found, key=lambda f: float(f.fun)).x
+    p = min(optima, key=lambda f: float(f.fun)).x
     share = float(expit(p[0]))
     error = np.sqrt(max(np.linalg.pinv(-_curvature(log_likelihood, p))[0, 0], 0.0))
     return share, float(error * share * (1 - share))
@@ -62,7 +62,7 @@ def _curvature(f, p: np.ndarray, step: float = 1e-3) -> np.ndarray:  # type: ign
     ) / (4 * step**2)
 
 
-def arrivals(data: Dataset) -> dict[str, Number]:
+def arrivals(data: Dataset) -> dict[str, Parameter]:
     """New users, new items and withdrawn items per day, as shares of the users and of the items
     that the log has.
     """
@@ -70,17 +70,17 @@ def arrivals(data: Dataset) -> dict[str, Number]:
     length = float(np.ptp(log.time)) / DAY if len(log) else 0.0
     if length < LEAST_DAYS:
         why = f"nobody: the log has less than {LEAST_DAYS} days"
-        return {name: Number(0.0, "assumed", why) for name in NAMES}
+        return {name: Parameter(0.0, "assumed", why) for name in NAMES}
     day = np.floor((log.time - log.time.min()) / DAY).astype(np.int64)
     days = int(length)  # whole ones: half a day looks like few users
     whole = day < days
     users, items = (_seen(unit[whole], day[whole], days) for unit in (log.user, log.item))
-    born = _number(*items, np.isin(items[2], data.history.item), days, "items")
-    gone = Number(
+    born = _parameter(*items, np.isin(items[2], data.history.item), days, "items")
+    gone = Parameter(
         born.value, "assumed", "as many as appear; a policy may cease to show what is still there"
     )
     return {
-        "new_users": _number(*users, np.isin(users[2], data.history.user), days, "users"),
+        "new_users": _parameter(*users, np.isin(users[2], data.history.user), days, "users"),
         "new_items": born,
         "gone_items": gone,
     }
@@ -96,15 +96,15 @@ def _seen(
     return when[first], n, which
 
 
-def _number(
+def _parameter(
     first: np.ndarray, n: np.ndarray, which: np.ndarray, known: np.ndarray, days: int, what: str
-) -> Number:
+) -> Parameter:
     if len(which) < LEAST_SEEN:
-        return Number(0.0, "assumed", f"none: fewer than {LEAST_SEEN} {what}")
+        return Parameter(0.0, "assumed", f"none: fewer than {LEAST_SEEN} {what}")
     share, error = (x / (days - 1) for x in share_new(first, n, days, known))
     why = f"share of the {what} per day, by the days on which each was seen"
     if share < 1.96 * error or share * days < 0.01:
-        return Number(
+        return Parameter(
             0.0, "assumed", f"none: {why}, {share:.4f}, cannot be told from 0 (s.e. {error:.4f})"
         )
-    return Number(share, "estimated", why, error)
+    return Parameter(share, "estimated", why, error)

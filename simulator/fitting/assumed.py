@@ -4,7 +4,7 @@ each.
 
 from simulator.fitting import drift
 from simulator.fitting.sessions import SECONDS_PER_ITEM
-from simulator.users.choice_model import Number
+from simulator.users.choice_model import Parameter
 
 ASSUMED = {
     "satiation": (0.03, "mild: ten exposures to a category cost .3 logits"),
@@ -31,19 +31,21 @@ ASSUMED = {
 }
 
 
-def not_told(untold: dict[str, Number]) -> dict[str, Number]:
+def unidentified_parameters(unidentified: dict[str, Parameter]) -> dict[str, Parameter]:
     """Of satiation and repeats that cannot be told from 0: none, as the levels are fitted without
     them.
 
     What is assumed of repeats stays where the log has too few of them to contradict it.
     """
-    found = {}
-    for name, slope in untold.items():
+    parameters = {}
+    for name, slope in unidentified.items():
         error = slope.error or 0.0
         of_log = f"{slope.value:.3g} (s.e. {error:.2g}) is no cost that can be told from 0"
         value, why = ASSUMED[name]
         if name == "repeat_fatigue" and slope.value + 1.96 * error >= value:
-            found[name] = Number(value, "assumed", f"{why}; the log has few repeats: {of_log}")
+            parameters[name] = Parameter(
+                value, "assumed", f"{why}; the log has few repeats: {of_log}"
+            )
         else:
-            found[name] = Number(0.0, "assumed", f"none: {of_log}")
-    return found
+            parameters[name] = Parameter(0.0, "assumed", f"none: {of_log}")
+    return parameters

@@ -15,21 +15,21 @@ from policies.log import Dataset, Impressions
 from simulator.engine.histories import Histories
 from simulator.engine.recorder import WARMUP
 from simulator.engine.world import Arm, World
-from simulator.fitting.positive_only import Contrast
+from simulator.fitting.positive_only import PositiveOnlyAppeal
 from simulator.settings import Experiment
-from simulator.users.choice_model import DAY, ChoiceModel, Number, replays
+from simulator.users.choice_model import DAY, ChoiceModel, Parameter, is_matrix
 
 FEWEST_ROWS, LONGEST = 1000, 96.0  # of a simulation that a level is read from, and days
 
 
-def two_points(
+def scale_and_shift(
     data: Dataset,
-    contrast: Contrast,
-    reach: np.ndarray,
+    appeal: PositiveOnlyAppeal,
+    examination: np.ndarray,
     logged: float,
     k: int,
     rng: np.random.Generator,
-) -> tuple[Number, Number]:
+) -> tuple[Parameter, Parameter]:
     """Scale and shift of a contrast so that random slates and the log's slates get their click
     rates.
 
@@ -39,10 +39,10 @@ def two_points(
     _check_rates(target, logged)
     n = 100_000
     active = data.log.user[rng.integers(0, len(data.log), n)]
-    random = contrast.score(active, rng.integers(1, data.catalogue.size + 1, n))
+    random = appeal.score(active, rng.integers(1, data.catalogue.size + 1, n))
     rows = rng.integers(0, len(data.log), n)
-    shown = contrast.score(data.log.user[rows], data.log.item[rows])
-    seen = reach[:k].mean()
+    shown = appeal.score(data.log.user[rows], data.log.item[rows])
+    seen = examination[:k].mean()
 
     def gaps(p: np.ndarray) -> list[float]:
         scale = np.exp(np.clip(p[0], -30, 30))
@@ -51,18 +51,18 @@ def two_points(
             seen * expit(p[1] + scale * shown).mean() - logged,
         ]
 
-    found = root(gaps, [0.0, float(logit(target))])
-    scale = float(np.exp(np.clip(found.x[0], -30, 30)))
-    if not found.success or not 0.05 <= scale <= 20:
+    solution = root(gaps, [0.0, float(logit(target))])
+    scale = float(np.exp(np.clip(solution.x[0], -30, 30)))
+    if not solution.success or not 0.05 <= scale <= 20:
         # The two rates cannot both be had (the log shows no more than chance): keep the scale, meet
         # the first.
         scale = 1.0
         shift = brentq(lambda s: gaps(np.array([0.0, s]))[0], -30 - random.max(), 30 - random.min())
         note = f"the log's scale; its click rate of {logged:.3f} could not be met at once"
     else:
-        shift = float(found.x[1])
+        shift = float(solution.x[1])
         note = f"two points: random slates {target:g} ({why}), logged slates {logged:.3f}"
-    return Number(scale, "assumed", note), Number(float(shift), "assumed", note)
+    return Parameter(scale, "assumed", note), Parameter(float(shift), "assumed", note)
 
 
 def _check_rates(*rates: float) -> None:
@@ -78,25 +78,25 @@ def at_random(model: ChoiceModel, data: Dataset, seed: int) -> np.ndarray:
     rng = generator("random slates", seed)
     user = data.log.user[rng.integers(0, len(data.log), 100_000)]
     item = rng.integers(1, data.catalogue.size + 1, len(user))
-    found: np.ndarray = model.appeal(user, item[:, None])[:, 0] - model["shift"]
-    return found
+    logits: np.ndarray = model.appeal(user, item[:, None])[:, 0] - model["shift"]
+    return logits
 
 
 def random_by_levels(model: ChoiceModel, data: Dataset, k: int, seed: int) -> float:
     """Click rate of uniformly random slates if what was shown were all that one knows: the shift of
     the log's slates.
     """
-    reach = float(model.examination[:k].mean())
-    return reach * float(expit(at_random(model, data, seed) + model["shift"]).mean())
+    examination = float(model.examination[:k].mean())
+    return examination * float(expit(at_random(model, data, seed) + model["shift"]).mean())
 
 
-def settle(model: ChoiceModel, data: Dataset, k: int, seed: int) -> ChoiceModel:
+def calibrate_shift(model: ChoiceModel, data: Dataset, k: int, seed: int) -> ChoiceModel:
     """Moves the shift until a simulation of uniformly random slates, satiation and all, clicks at
     its level.
 
     Adds `selection`: what the slates of the log have over the level that was met.
     """
-    if replays(model):
+    if is_matrix(model):
         return model  # its level is the matrix's own
     target, why = data.calibration["random_click_rate"]
     _check_rates(target)
@@ -107,9 +107,9 @@ def settle(model: ChoiceModel, data: Dataset, k: int, seed: int) -> ChoiceModel:
         )
     of_log = model["shift"]
     without = random_by_levels(model, data, k, seed)
-    x, reach = at_random(model, data, seed), float(model.examination[:k].mean())
+    x, examination = at_random(model, data, seed), float(model.examination[:k].mean())
     first = brentq(
-        lambda s: reach * expit(x + s).mean() - min(target, 0.99 * reach),
+        lambda s: examination * expit(x + s).mean() - min(target, 0.99 * examination),
         -30 - x.max(),
         30 - x.min(),
     )
@@ -119,7 +119,7 @@ def settle(model: ChoiceModel, data: Dataset, k: int, seed: int) -> ChoiceModel:
     small = model.of_users(rows)
     shift = float(first)
     for _ in range(4):
-        small = small.with_numbers(shift=replace(small.numbers["shift"], value=shift))
+        small = small.with_parameters(shift=replace(small.parameters["shift"], value=shift))
         rate = random_rate(small, data, k, seed)
         if rate is None:  # hardly anybody comes: what was computed without a simulation stays
             shift = float(first)
@@ -132,10 +132,10 @@ def settle(model: ChoiceModel, data: Dataset, k: int, seed: int) -> ChoiceModel:
         "what the log's policy knew and the log does not tell: random slates would click at"
         f" {without:.3f} without it"
     )
-    met = model.with_numbers(shift=Number(shift, "assumed", source))
+    met = model.with_parameters(shift=Parameter(shift, "assumed", source))
     if "skips" not in data.has:
         return met  # it was met before, but for satiation and for who visits most
-    return met.with_numbers(selection=Number(of_log - shift, "assumed", selection))
+    return met.with_parameters(selection=Parameter(of_log - shift, "assumed", selection))
 
 
 def random_rate(
@@ -153,19 +153,21 @@ def random_rate(
     tiring = max(1.0, 2 * model["satiation_half_life_h"] / 24 if model["satiation"] > 0 else 0.0)
     n = model.n_users
     available = int(data.catalogue.available(0.0).sum())
-    e = Experiment(policies=("uniform",), users=max(n, 2), rounds=1, seed=seed, slate_size=k)
+    experiment = Experiment(
+        policies=("uniform",), users=max(n, 2), rounds=1, seed=seed, slate_size=k
+    )
     ids = np.arange(n, dtype=np.int32)
     clicks = MeanProbability(tiring * DAY)
     world = World(
         name="calibration",
-        experiment=e,
+        experiment=experiment,
         model=model,
         catalogue=data.catalogue,
         ids=ids,
         bucket=np.full(n, -1, np.int16),
         arms=[Arm(WARMUP, -1, Uniform())],
         state=model.start(n, 0.0),
-        histories=Histories.of(n, 0, 0, max(min(e.repeat_after, available - k), 0)),
+        histories=Histories.of(n, 0, 0, max(min(experiment.repeat_after, available - k), 0)),
         due=model.first_visit(ids, 0.0, Draws(key_of("settle", seed), ids, ids * 0)),
         sessions=np.zeros(n, np.int32),
         sink=clicks,

@@ -46,10 +46,10 @@ class Curve:
         """(rows,) float64, between the two nearest."""
         place = float(np.interp(at, self.at, np.arange(len(self.at))))
         k = min(int(place), len(self.at) - 2)
-        found: np.ndarray = self.columns[k] + np.float64(place - k) * (
+        column: np.ndarray = self.columns[k] + np.float64(place - k) * (
             self.columns[k + 1] - self.columns[k]
         )
-        return found
+        return column
 
 
 @dataclass(frozen=True)
@@ -70,12 +70,16 @@ class Rows:
     n_users: int
     n_items: int
     x: dict[str, np.ndarray] = field(default_factory=dict)
-    reach: np.ndarray | None = None
+    examination: np.ndarray | None = None
     curve: Curve | None = None
 
     @property
     def seen(self) -> np.ndarray:
-        return np.ones(len(self.y)) if self.reach is None else np.asarray(self.reach, np.float64)
+        return (
+            np.ones(len(self.y))
+            if self.examination is None
+            else np.asarray(self.examination, np.float64)
+        )
 
     def columns(self) -> np.ndarray:
         """(rows, 1 + columns) with the intercept first."""
@@ -93,7 +97,7 @@ class Rows:
             user=self.user[which],
             item=self.item[which],
             x={name: column[which] for name, column in self.x.items()},
-            reach=None if self.reach is None else self.reach[which],
+            examination=None if self.examination is None else self.examination[which],
             curve=(
                 None
                 if self.curve is None
@@ -106,7 +110,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Levels:
+class CrossedEffects:
     """Logits: fixed effects + user + item levels.
 
     Attributes:
@@ -127,13 +131,15 @@ class Levels:
         """Of these users and items; `x` as in `Rows`, all its columns or none where there were
         none.
         """
-        found: np.ndarray = self.fixed[""] + self.user[user] + self.item[item]
+        logits: np.ndarray = self.fixed[""] + self.user[user] + self.item[item]
         for name, column in (x or {}).items():
-            found = found + self.fixed[name] * column
-        return found
+            logits = logits + self.fixed[name] * column
+        return logits
 
 
-def fit_levels(rows: Rows, iterations: int = 80, tolerance: float = 1e-3) -> Levels:
+def fit_crossed_effects(
+    rows: Rows, iterations: int = 80, tolerance: float = 1e-3
+) -> CrossedEffects:
     """The mode of the levels and of the fixed effects, the spreads estimated on the way."""
     y, seen, design, prior = rows.y.astype(float), rows.seen, rows.columns(), rows.prior()
     rate = float(np.clip(y.mean(), 1e-4, 1 - 1e-4))
@@ -156,7 +162,7 @@ def fit_levels(rows: Rows, iterations: int = 80, tolerance: float = 1e-3) -> Lev
         user_var = _variance(user, precision, rows.user)
         if np.abs(np.array([*beta, user_var, item_var]) - before).max() < tolerance:
             break
-    return Levels(
+    return CrossedEffects(
         dict(zip(["", *rows.x], beta.tolist(), strict=True)),
         user,
         item,
@@ -208,8 +214,8 @@ def _bounded(x: np.ndarray, most: np.ndarray | float = MOST_LEVEL) -> np.ndarray
     """Where answers are decided for sure, scoring would run away: a logit of 12 is as good as any
     larger.
     """
-    found: np.ndarray = np.clip(x, -most, most)
-    return found
+    bounded: np.ndarray = np.clip(x, -most, most)
+    return bounded
 
 
 def _variance(level: np.ndarray, precision: np.ndarray, group: np.ndarray) -> float:
@@ -222,16 +228,16 @@ def _variance(level: np.ndarray, precision: np.ndarray, group: np.ndarray) -> fl
     )
 
 
-def _score(x: np.ndarray, y: np.ndarray, reach: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _score(x: np.ndarray, y: np.ndarray, examination: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """First derivative of the log-likelihood by the logit, and its expected information."""
     p = expit(x)
-    rest = np.maximum(1 - reach * p, 1e-9)
-    return (y - reach * p) * (1 - p) / rest, reach * p * (1 - p) ** 2 / rest
+    rest = np.maximum(1 - examination * p, 1e-9)
+    return (y - examination * p) * (1 - p) / rest, examination * p * (1 - p) ** 2 / rest
 
 
 # -- draws -----------------------------------------------------------------------------------------
 @dataclass(frozen=True)
-class Sampled:
+class CrossedEffectsDraws:
     """Draws from the posterior, one after the other, not independent of each other.
 
     Attributes:
@@ -330,13 +336,13 @@ class Chains:
         return int(np.clip(round(WORK / (max(len(rows.y), 1) * draws)), 1, self.thin))
 
 
-def sample_levels(
+def sample_crossed_effects(
     rows: Rows,
     rng: np.random.Generator,
     draws: int | None = None,
     thin: int | None = None,
     chains: Chains | None = None,
-) -> Sampled:
+) -> CrossedEffectsDraws:
     """Draws of fixed effects and levels from their posterior.
 
     Args:
@@ -348,7 +354,7 @@ def sample_levels(
         draws = chains.draws_for(rows)
     if thin is None:
         thin = chains.thin_for(rows, draws)
-    chain = _Chain(rows, fit_levels(rows), rng)
+    chain = _Chain(rows, fit_crossed_effects(rows), rng)
     fixed, users, items, curved, sizes = [], [], [], [], []
     burn = max(20 * thin, min(LEAST_BURN, draws))
     for sweep in range(burn + draws * thin):
@@ -362,21 +368,21 @@ def sample_levels(
                 sizes.append(chain.size)
     drawn = ("", *rows.x), np.array(fixed), np.array(users), np.array(items)
     if rows.curve is None:
-        return Sampled(*drawn)
-    return Sampled(*drawn, np.array(curved), np.array(sizes), rows.curve.name)
+        return CrossedEffectsDraws(*drawn)
+    return CrossedEffectsDraws(*drawn, np.array(curved), np.array(sizes), rows.curve.name)
 
 
 class _Chain:
     """The state of the sampler."""
 
-    def __init__(self, rows: Rows, start: Levels, rng: np.random.Generator):
+    def __init__(self, rows: Rows, start: CrossedEffects, rng: np.random.Generator):
         # The yeses first, so that each kind is looked at with its own formula alone.
         order = np.argsort(~rows.y, kind="stable")
         self.rows = rows = rows.taken(order)
         self.rng, self.yes = rng, int(rows.y.sum())
         self.y, self.seen = rows.y.astype(float), rows.seen
-        self.reach = torch.from_numpy(self.seen.astype(np.float32))
-        self.log_reach = self.reach[: self.yes].log()
+        self.examination = torch.from_numpy(self.seen.astype(np.float32))
+        self.log_examination = self.examination[: self.yes].log()
         self.design = rows.columns()
         self.beta = np.array(list(start.fixed.values()))
         self.levels = [start.user.copy(), start.item.copy()]
@@ -420,13 +426,13 @@ class _Chain:
         """(rows,) of log p where yes, log(1 - reach * p) where not."""
         logits = torch.from_numpy(x.astype(np.float32))
         yes, no = logits[: self.yes], logits[self.yes :]
-        if self.rows.reach is None:
+        if self.rows.examination is None:
             parts = logsigmoid(yes), logsigmoid(-no)
         else:
-            clicks = (self.reach[self.yes :] * torch.sigmoid(no)).clamp_(max=ALMOST)
-            parts = logsigmoid(yes) + self.log_reach, torch.log1p(-clicks)
-        found: np.ndarray = torch.cat(parts).numpy()
-        return found
+            clicks = (self.examination[self.yes :] * torch.sigmoid(no)).clamp_(max=ALMOST)
+            parts = logsigmoid(yes) + self.log_examination, torch.log1p(-clicks)
+        log_likelihood: np.ndarray = torch.cat(parts).numpy()
+        return log_likelihood
 
     def _slope(self) -> np.ndarray:
         """(rows,) derivative of the log-likelihood by the logit."""

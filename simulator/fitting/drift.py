@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import expit
 
 from policies.log import Dataset
-from simulator.users.choice_model import DAY, Number
+from simulator.users.choice_model import DAY, Parameter
 
 HALF_LIFE_D = 7.0
 MOST_LAG = 28  # days
@@ -54,22 +54,22 @@ def drift_of(data: Dataset, logits: np.ndarray, seen: np.ndarray) -> tuple[float
     return _over_pairs(cell, days, kinds, *sums)
 
 
-def as_numbers(found: tuple[float, float] | None) -> dict[str, Number]:
+def as_parameters(estimate: tuple[float, float] | None) -> dict[str, Parameter]:
     """The estimate where it can be told from 0; 0 else."""
-    if found is None:
+    if estimate is None:
         return {}
-    value, error = found
+    value, error = estimate
     why = (
         f"residuals of one user and category on days near and far, half-life of {HALF_LIFE_D:g}"
         " days and clicks as its cause assumed"
     )
     if abs(value) < 1.96 * error:
         return {
-            "drift": Number(
+            "drift": Parameter(
                 0.0, "assumed", f"none: {why}; {value:.4f} cannot be told from 0 (s.e. {error:.4f})"
             )
         }
-    return {"drift": Number(value, "estimated", why, error)}
+    return {"drift": Parameter(value, "estimated", why, error)}
 
 
 def _over_pairs(

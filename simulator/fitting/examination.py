@@ -29,7 +29,7 @@ ATTENUATION = (16 * 3**0.5 / (15 * np.pi)) ** 2
 
 
 @dataclass(frozen=True)
-class Reach:
+class Examination:
     """Probability of reaching each slot.
 
     Attributes:
@@ -45,8 +45,8 @@ class Reach:
 
     def at(self, log: Impressions) -> np.ndarray:
         """(rows,) of the log's slots."""
-        found: np.ndarray = self.value[np.minimum(log.slot, SLOTS - 1)]
-        return found
+        probability: np.ndarray = self.value[np.minimum(log.slot, SLOTS - 1)]
+        return probability
 
     def unsure(self, log: Impressions) -> float:
         """Standard error of the logarithm of the average row's probability; slots are compared with
@@ -62,8 +62,10 @@ class Reach:
         return self.status, self.source
 
 
-def assumed_reach(why: str) -> Reach:
-    return Reach(np.arange(1, SLOTS + 1) ** -EXPONENT, f"slot ** -{EXPONENT:g}; {why}", "assumed")
+def assumed_examination(why: str) -> Examination:
+    return Examination(
+        np.arange(1, SLOTS + 1) ** -EXPONENT, f"slot ** -{EXPONENT:g}; {why}", "assumed"
+    )
 
 
 def pair_codes(log: Impressions, n_items: int) -> np.ndarray:
@@ -80,7 +82,9 @@ def repeated(log: Impressions, n_items: int) -> float:
     return float((np.bincount(pair)[pair] > 1).mean())
 
 
-def reach_of(data: Dataset, score: np.ndarray, tired: np.ndarray | None = None) -> Reach:
+def fit_examination(
+    data: Dataset, score: np.ndarray, offset: np.ndarray | None = None
+) -> Examination:
     """How likely each slot is looked at, by what users clicked of the same item in different slots.
 
     Where too few pairs stand in several slots, by the click rate of each slot over the rate that
@@ -90,22 +94,22 @@ def reach_of(data: Dataset, score: np.ndarray, tired: np.ndarray | None = None) 
         score: (rows,) logit of a click of a rested user. tired: (rows,) what satiation takes from
             it, negative.
     """
-    scale = 1.0 if tired is None else expit(score + tired) / expit(score)
-    found = within_pairs(data.log, data.catalogue.size, np.broadcast_to(scale, len(data.log)))
+    scale = 1.0 if offset is None else expit(score + offset) / expit(score)
+    ratios = within_pairs(data.log, data.catalogue.size, np.broadcast_to(scale, len(data.log)))
     below = data.log.slot[(data.log.slot > 0) & (data.log.slot < SLOTS)]
-    if found is None or not np.median(found[1][below]) < MOST_UNSURE:
+    if ratios is None or not np.median(ratios[1][below]) < MOST_UNSURE:
         return _by_appeal(data, score)
-    value, error = found
-    told = np.flatnonzero(np.isfinite(error))
-    weight = 1 / np.maximum(error[told], 1e-3) ** 2  # the first is 1 for sure
+    value, error = ratios
+    identified = np.flatnonzero(np.isfinite(error))
+    weight = 1 / np.maximum(error[identified], 1e-3) ** 2  # the first is 1 for sure
     falling = IsotonicRegression(increasing=False, out_of_bounds="clip").fit(
-        told, np.log(value[told]), weight
+        identified, np.log(value[identified]), weight
     )
     curve = np.minimum(np.exp(falling.predict(np.arange(len(value)))), 1.0)
     curve[0] = 1.0
     at = np.minimum(np.arange(SLOTS), len(value) - 1)
     why = "clicks of the same user and item in different slots, conditional Poisson regression"
-    return Reach(
+    return Examination(
         curve[at],
         f"{why}; s.e. of the logarithm up to {np.nanmax(error[np.isfinite(error)]):.2f}",
         error=error,
@@ -148,7 +152,9 @@ def within_pairs(
     k, clicks = int(log.slot[log.slot < SLOTS].max()) + 1, np.bincount(pair, y)
     at = np.zeros(k)  # logarithms
     by_slot = np.bincount(slot, y, minlength=k)
-    told = np.flatnonzero(_linked(pair, slot, k) & (by_slot >= LEAST_CLICKS) & (np.arange(k) > 0))
+    identified = np.flatnonzero(
+        _linked(pair, slot, k) & (by_slot >= LEAST_CLICKS) & (np.arange(k) > 0)
+    )
     for _ in range(50):
         raw = m * np.exp(at[slot])
         share = raw / np.bincount(pair, raw)[pair]
@@ -158,23 +164,23 @@ def within_pairs(
             np.diag(np.bincount(slot, clicks[pair] * share, minlength=k))
             - (part.T @ part).toarray()
         )
-        inner = np.linalg.pinv(information[np.ix_(told, told)])
-        step = np.clip(inner @ np.bincount(slot, residual, minlength=k)[told], -1.0, 1.0)
-        at[told] = np.clip(at[told] + step, LOWEST, 1.0)
+        inner = np.linalg.pinv(information[np.ix_(identified, identified)])
+        step = np.clip(inner @ np.bincount(slot, residual, minlength=k)[identified], -1.0, 1.0)
+        at[identified] = np.clip(at[identified] + step, LOWEST, 1.0)
         if np.abs(step).max(initial=0.0) < 1e-7:
             break
     users = sp.csr_matrix(
         (residual, (np.unique(user, return_inverse=True)[1], slot)), shape=(len(np.unique(user)), k)
     )
-    spread = (users.T @ users).toarray()[np.ix_(told, told)]
+    spread = (users.T @ users).toarray()[np.ix_(identified, identified)]
     # The sandwich of few clicks is too small.
     variance = np.diag(inner @ spread @ inner)
     variance = np.where(
-        by_slot[told] < ENOUGH_CLICKS, np.maximum(variance, np.diag(inner)), variance
+        by_slot[identified] < ENOUGH_CLICKS, np.maximum(variance, np.diag(inner)), variance
     )
     error = np.full(k, np.inf)
-    error[told] = np.where(
-        (variance > 0) & (at[told] > LOWEST), np.sqrt(np.maximum(variance, 0.0)), np.inf
+    error[identified] = np.where(
+        (variance > 0) & (at[identified] > LOWEST), np.sqrt(np.maximum(variance, 0.0)), np.inf
     )
     error[0] = 0.0
     return np.exp(at), error
@@ -186,30 +192,30 @@ def _linked(pair: np.ndarray, slot: np.ndarray, k: int) -> np.ndarray:
         (np.ones(len(slot)), (slot, k + pair)), shape=(k + int(pair.max()) + 1,) * 2
     )
     part = sp.csgraph.connected_components(graph, directed=False)[1]
-    found: np.ndarray = part[:k] == part[0]
-    return found
+    linked: np.ndarray = part[:k] == part[0]
+    return linked
 
 
-def _by_appeal(data: Dataset, score: np.ndarray) -> Reach:
+def _by_appeal(data: Dataset, score: np.ndarray) -> Examination:
     """Click rate by slot over the rate that appeal explains; flat beyond the log."""
     slot = np.minimum(data.log.slot.astype(np.int64), SLOTS - 1)
     first = slot == 0
-    found = logistic(data.log.clicked[first], {"score": score[first]}, "")
-    if "score" not in found:
-        return assumed_reach("clicks of the first slot tell nothing")
-    expected = expit(found[""].value + found["score"].value * score)
+    slopes = logistic(data.log.clicked[first], {"score": score[first]}, "")
+    if "score" not in slopes:
+        return assumed_examination("clicks of the first slot tell nothing")
+    expected = expit(slopes[""].value + slopes["score"].value * score)
     shown = np.bincount(slot, expected)
-    told = np.flatnonzero(shown >= LEAST_CLICKS)
-    if not len(told) or told[0] != 0:
-        return assumed_reach("clicks of the first slot tell nothing")
+    identified = np.flatnonzero(shown >= LEAST_CLICKS)
+    if not len(identified) or identified[0] != 0:
+        return assumed_examination("clicks of the first slot tell nothing")
     clicked = np.bincount(slot, data.log.clicked, minlength=len(shown))
-    ratio = np.minimum.accumulate(np.clip(clicked[told] / shown[told], 0.01, None))
-    ratio = np.interp(np.arange(len(shown)), told, np.minimum(ratio / ratio[0], 1.0))
+    ratio = np.minimum.accumulate(np.clip(clicked[identified] / shown[identified], 0.01, None))
+    ratio = np.interp(np.arange(len(shown)), identified, np.minimum(ratio / ratio[0], 1.0))
     why = (
         "click rate by slot over the rate that appeal explains; too few pairs of user and item"
         " stand in two slots"
     )
-    return Reach(np.concatenate([ratio, np.full(SLOTS - len(ratio), ratio[-1])]), why)
+    return Examination(np.concatenate([ratio, np.full(SLOTS - len(ratio), ratio[-1])]), why)
 
 
 def unseen_variance(

@@ -46,8 +46,8 @@ class Taste:
 
     def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Of the pairs (users, items), any shape."""
-        found: np.ndarray = np.einsum("...d,...d->...", self.user[users], self.item[items])
-        return found
+        scores: np.ndarray = np.einsum("...d,...d->...", self.user[users], self.item[items])
+        return scores
 
 
 def choices(data: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -130,15 +130,15 @@ def cross_fitted(
     else:
         fold = rng.integers(0, FOLDS, len(data.log))
     user, item, row = choices(data)
-    found = np.zeros(len(data.log))
+    scores = np.zeros(len(data.log))
     for k in range(FOLDS):
         kept = (row < 0) | (fold[row] != k)
         taste = fit_taste(
             user[kept], item[kept], data.n_users, data.catalogue.size, int(rng.integers(2**31)), s
         )
         here = fold == k
-        found[here] = taste.score(data.log.user[here], data.log.item[here])
-    return found
+        scores[here] = taste.score(data.log.user[here], data.log.item[here])
+    return scores
 
 
 def reliability(data: Dataset, rng: np.random.Generator, s: TasteSettings | None = None) -> float:

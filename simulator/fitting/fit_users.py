@@ -15,28 +15,40 @@ from simulator.fitting.alternatives import (
     check_size,
     cross_scored,
     full_table,
-    make_mind,
+    make_scorer,
     matrix_table,
 )
 from simulator.fitting.arrivals import arrivals
-from simulator.fitting.assumed import ASSUMED, not_told
-from simulator.fitting.calibration import settle, two_points
-from simulator.fitting.crossed_effects import Chains, Rows, fit_levels
-from simulator.fitting.examination import Reach, assumed_reach, reach_of, repeated, unseen_variance
+from simulator.fitting.assumed import ASSUMED, unidentified_parameters
+from simulator.fitting.calibration import calibrate_shift, scale_and_shift
+from simulator.fitting.crossed_effects import Chains, Rows, fit_crossed_effects
+from simulator.fitting.examination import (
+    Examination,
+    assumed_examination,
+    fit_examination,
+    repeated,
+    unseen_variance,
+)
 from simulator.fitting.factors import Taste, cross_fitted, full_taste, reliability
-from simulator.fitting.positive_only import fit_contrast
-from simulator.fitting.posterior import Answer, Fitted, first_look, sample, with_spare
-from simulator.fitting.satiation import REPEATED, Tiredness, tiredness
+from simulator.fitting.positive_only import fit_positive_only
+from simulator.fitting.posterior import (
+    FeedbackPosterior,
+    Posterior,
+    pilot_fit,
+    sample,
+    with_residual_taste,
+)
+from simulator.fitting.satiation import REPEATED, SatiationFit, fit_satiation
 from simulator.fitting.sessions import watching, widening
-from simulator.fitting.visits import LEVELS, coming_and_going
+from simulator.fitting.visits import PUBLISHED, fit_visits
 from simulator.settings import Experiment
-from simulator.users.choice_model import OF_MATRIX, ChoiceModel, Number
+from simulator.users.choice_model import OF_MATRIX, ChoiceModel, Parameter
 
 WITHOUT_CLICK = 0.02  # share of the likes above which a like needs no click
 TURNS = 3  # of slots and satiation, each with the other known
 FEWEST = 20  # answers of a kind, and clicked rows without it, or nothing is estimated
 # Parameter: column, and what tells it.
-ENJOYED = {
+FEEDBACK = {
     "long_view": ("long_view", "long_view"),
     "like": ("liked", "likes"),
     "hate": ("hated", "hates"),
@@ -65,7 +77,7 @@ def fit_users(
     """
     fitted = fit(data, seed, slate_size, say, kind, chains)
     say("users: calibration to the click rate of uniformly random slates")
-    return settle(fitted.model(0), data, slate_size, seed)
+    return calibrate_shift(fitted.model(0), data, slate_size, seed)
 
 
 def fit(
@@ -75,37 +87,43 @@ def fit(
     say: Callable[[str], None],
     kind: str = "factors",
     chains: Chains | None = None,
-) -> Fitted:
+) -> Posterior:
     """Everything that a log says of its users, with draws of what is uncertain about them."""
     rng = generator("fit users", seed)
     chains = replace(chains if chains is not None else Chains(), seed=seed)
     check_size(data, kind)
     if kind == "matrix":
         say(f"users: a matrix of {data.n_users} users by {data.catalogue.size} items")
-        return Fitted(_replaying(data), None, 1.0, seed)
+        return Posterior(_matrix_users(data), None, 1.0, seed)
     taste, crossed, shared, table = _taste(data, kind, seed, rng, say)
-    reach = assumed_reach("the log has no slots")
-    numbers = {name: Number(value, "assumed", why) for name, (value, why) in ASSUMED.items()}
+    examination = assumed_examination("the log has no slots")
+    parameters = {name: Parameter(value, "assumed", why) for name, (value, why) in ASSUMED.items()}
     if taste is None:
-        numbers["taste_scale"] = Number(
+        parameters["taste_scale"] = Parameter(
             0.0, "assumed", "scores do not differ where clicks could follow them"
         )
     else:
-        numbers["taste_reliability"] = Number(
+        parameters["taste_reliability"] = Parameter(
             shared, "estimated", "correlation of two halves, stepped up to the whole"
         )
     reference = _logged_rate(data)
-    numbers["satisfaction_reference"] = reference
-    visits, activity, hours, gap_source = coming_and_going(data, reference.value)
+    parameters["satisfaction_reference"] = reference
+    visits, activity, hours, gap_source = fit_visits(data, reference.value)
     visits |= arrivals(data)
     plain = _without_appeal(data, activity, hours, gap_source)
     if taste is not None and "skips" not in data.has:
-        numbers |= (
+        parameters |= (
             visits | _rates_given_a_click(data) | watching(data.log, _durations(data), data.has)
         )
-        return Fitted(
-            _contrasted(
-                _reading(plain, reach, numbers), data, taste, crossed, slate_size, seed, rng
+        return Posterior(
+            _positive_only_users(
+                _with_parameters(plain, examination, parameters),
+                data,
+                taste,
+                crossed,
+                slate_size,
+                seed,
+                rng,
             ),
             taste,
             shared,
@@ -113,43 +131,66 @@ def fit(
         )
     say("users: levels of what was shown, slots, satiation")
     log = data.log
-    score = first_look(data, crossed, reach.at(log))
-    reach, tired = _looked_and_tired(data, score, reach, taste is not None)
+    score = pilot_fit(data, crossed, examination.at(log))
+    examination, satiation = _examination_and_satiation(data, score, examination, taste is not None)
     seen = (
-        reach.at(log) if "slots" in data.has else np.full(len(log), reach.value[:slate_size].mean())
+        examination.at(log)
+        if "slots" in data.has
+        else np.full(len(log), examination.value[:slate_size].mean())
     )
-    x = {"taste": crossed, **tired.columns}
+    x = {"taste": crossed, **satiation.columns}
     say("users: draws of levels and tastes")
-    click = sample(data, log.clicked, slice(None), x, seen, "click", chains, tired.curve)
+    click = sample(data, log.clicked, slice(None), x, seen, "click", chains, satiation.curve)
     click = replace(click, wider=_clustered(data, click, x, seen))
     logits, unseen = click.logits(log.user, log.item, x), None
-    numbers |= (
-        tired.numbers
-        | not_told(tired.untold)
+    parameters |= (
+        satiation.parameters
+        | unidentified_parameters(satiation.unidentified)
         | visits
         | _rates_given_a_click(data)
         | watching(log, _durations(data), data.has, float(seen.mean()))
     )
     drifted = drift.drift_of(data, logits, seen)
-    plain = replace(_reading(plain, reach, numbers | drift.as_numbers(drifted)), table=table)
+    plain = replace(
+        _with_parameters(plain, examination, parameters | drift.as_parameters(drifted)), table=table
+    )
     if taste is not None and repeated(log, data.catalogue.size) > REPEATED:
         logits = _without_own_answers(data, click, x, cross_fitted(data, rng, pairs=True), seen)
         unseen = unseen_variance(log, data.catalogue.size, logits, seen)
-    fitted = Fitted(
-        plain, taste, shared, seed, {"click": click}, {}, tired.habits, unseen, reach, drifted
+    fitted = Posterior(
+        plain,
+        taste,
+        shared,
+        seed,
+        {"click": click},
+        {},
+        satiation.habits,
+        unseen,
+        examination,
+        drifted,
     )
-    answers, counted = _given_appeal(data, logits, fitted.shown, reach, seen, chains, say)
-    return replace(fitted, answers={"click": click, **answers}, without_click=counted)
+    feedback, counted = _feedback_posteriors(
+        data, logits, fitted.shown, examination, seen, chains, say
+    )
+    return replace(fitted, feedback={"click": click, **feedback}, without_click=counted)
 
 
-def _reading(plain: ChoiceModel, reach: Reach, numbers: dict[str, Number]) -> ChoiceModel:
+def _with_parameters(
+    plain: ChoiceModel, examination: Examination, parameters: dict[str, Parameter]
+) -> ChoiceModel:
     """With these numbers, and slots as likely to be looked at."""
-    provenance = plain.provenance | {"examination": reach.provenance}
-    return replace(plain, numbers=numbers, examination=reach.value, provenance=provenance)
+    provenance = plain.provenance | {"examination": examination.provenance}
+    return replace(
+        plain, parameters=parameters, examination=examination.value, provenance=provenance
+    )
 
 
 def _without_own_answers(
-    data: Dataset, click: Answer, x: dict[str, np.ndarray], apart: np.ndarray, seen: np.ndarray
+    data: Dataset,
+    click: FeedbackPosterior,
+    x: dict[str, np.ndarray],
+    apart: np.ndarray,
+    seen: np.ndarray,
 ) -> np.ndarray:
     """(rows,) logits of a click by a taste that has seen no answer of the user to the item, scaled
     to what clicks follow.
@@ -160,29 +201,29 @@ def _without_own_answers(
     rest = click.logits(data.log.user, data.log.item, x | {"taste": np.zeros(len(apart))})
     none = np.zeros(len(apart), np.int64)
     rows = Rows(data.log.clicked, none, none + 1, 1, 1, {"rest": rest, "taste": apart}, seen)
-    return fit_levels(rows).logits(none, none + 1, rows.x)
+    return fit_crossed_effects(rows).logits(none, none + 1, rows.x)
 
 
-def _looked_and_tired(
-    data: Dataset, score: np.ndarray, reach: Reach, habits: bool
-) -> tuple[Reach, Tiredness]:
+def _examination_and_satiation(
+    data: Dataset, score: np.ndarray, examination: Examination, habits: bool
+) -> tuple[Examination, SatiationFit]:
     """Slots, and what takes from appeal; each is told with the other known, and so in turns.
 
     Args:
         score: (rows,) logit of a click of a rested user. habits: whether habits of the policy are
             wanted.
     """
-    tired = Tiredness({}, None, {}, np.zeros(len(score)), score, None, {})
+    satiation = SatiationFit({}, None, {}, np.zeros(len(score)), score, None, {})
     for _ in range(TURNS if "slots" in data.has and "sessions" in data.has else 1):
         if "slots" in data.has:
-            reach = reach_of(data, score, tired.weary)
+            examination = fit_examination(data, score, satiation.offset)
         if "sessions" in data.has:
-            tired = tiredness(data, score, reach.value, habits, tired.logits)
-    return reach, tired
+            satiation = fit_satiation(data, score, examination.value, habits, satiation.logits)
+    return examination, satiation
 
 
 def _clustered(
-    data: Dataset, click: Answer, x: dict[str, np.ndarray], seen: np.ndarray
+    data: Dataset, click: FeedbackPosterior, x: dict[str, np.ndarray], seen: np.ndarray
 ) -> dict[str, float]:
     """How much wider errors of slopes are as a user's clicks in a category go together beyond what
     is fitted.
@@ -202,32 +243,32 @@ def _clustered(
     )
 
 
-def _replaying(data: Dataset) -> ChoiceModel:
+def _matrix_users(data: Dataset) -> ChoiceModel:
     """Users who answer as the log says that they answered: nothing is estimated of what
     they like.
     """
     reference = _logged_rate(data)
-    visits, activity, hours, gap_source = coming_and_going(data, reference.value)
-    numbers = {name: Number(value, "assumed", why) for name, (value, why) in ASSUMED.items()}
-    numbers |= {"satisfaction_reference": reference} | visits | _rates_given_a_click(data)
-    numbers |= watching(data.log, _durations(data), data.has)
-    numbers |= {
-        name: Number(0.0, "assumed", "a matrix has no sessions")
+    visits, activity, hours, gap_source = fit_visits(data, reference.value)
+    parameters = {name: Parameter(value, "assumed", why) for name, (value, why) in ASSUMED.items()}
+    parameters |= {"satisfaction_reference": reference} | visits | _rates_given_a_click(data)
+    parameters |= watching(data.log, _durations(data), data.has)
+    parameters |= {
+        name: Parameter(0.0, "assumed", "a matrix has no sessions")
         for name in ("satiation", "repeat_fatigue")
-        if name in numbers
+        if name in parameters
     }
-    numbers |= {
-        "shift": Number(0.0, "estimated", OF_MATRIX),
-        "taste_scale": Number(1.0, "estimated", OF_MATRIX),
-        "selection": Number(0.0, "estimated", "every pair was observed: nothing was selected"),
+    parameters |= {
+        "shift": Parameter(0.0, "estimated", OF_MATRIX),
+        "taste_scale": Parameter(1.0, "estimated", OF_MATRIX),
+        "selection": Parameter(0.0, "estimated", "every pair was observed: nothing was selected"),
     }
     plain = _without_appeal(data, activity, hours, gap_source)
     levels = dict.fromkeys(("user_level", "item_level", "taste"), ("estimated", OF_MATRIX))
     plain = replace(plain, provenance=plain.provenance | levels, table=matrix_table(data))
-    return _reading(plain, assumed_reach("a matrix has no slots"), numbers)
+    return _with_parameters(plain, assumed_examination("a matrix has no slots"), parameters)
 
 
-def _contrasted(
+def _positive_only_users(
     plain: ChoiceModel,
     data: Dataset,
     taste: Taste,
@@ -239,37 +280,37 @@ def _contrasted(
     """Users by a log without skips: choices against random items, scaled to the two assumed click
     rates.
     """
-    contrast = fit_contrast(data, taste, crossed, rng)
-    scale, shift = two_points(
-        data, contrast, plain.examination, plain["satisfaction_reference"], slate_size, rng
+    appeal = fit_positive_only(data, taste, crossed, rng)
+    scale, shift = scale_and_shift(
+        data, appeal, plain.examination, plain["satisfaction_reference"], slate_size, rng
     )
-    slope = scale.value * contrast.slope
-    tastes, _ = with_spare(taste, slope, plain["taste_reliability"], seed, 0)
+    slope = scale.value * appeal.slope
+    tastes, _ = with_residual_taste(taste, slope, plain["taste_reliability"], seed, 0)
     source = (
         "estimated",
         "choices against random items, by logistic regression; scaled to the two rates",
     )
     alike = "assumed", "the log has no skips: all users click alike"
-    none = Number(0.0, "assumed", "the log has no skips")
+    none = Parameter(0.0, "assumed", "the log has no skips")
     return replace(
         plain,
-        numbers=plain.numbers | {"scale": scale, "shift": shift, "selection": none},
-        item_level=(scale.value * contrast.item_level).astype(np.float32),
+        parameters=plain.parameters | {"scale": scale, "shift": shift, "selection": none},
+        item_level=(scale.value * appeal.item_level).astype(np.float32),
         user_taste=tastes[0],
         item_taste=tastes[1],
         provenance=plain.provenance | {"item_level": source, "taste": source, "user_level": alike},
     )
 
 
-def _given_appeal(
+def _feedback_posteriors(
     data: Dataset,
     logits: np.ndarray,
     shown: tuple[float, float, float],
-    reach: Reach,
+    examination: Examination,
     seen: np.ndarray,
     chains: Chains,
     say: Callable[[str], None],
-) -> tuple[dict[str, Answer], dict[str, float]]:
+) -> tuple[dict[str, FeedbackPosterior], dict[str, float]]:
     """Long views, likes and hates, where the log tells them; and by how much those outside of
     clicks exceed the clicked ones.
 
@@ -292,11 +333,12 @@ def _given_appeal(
         (p * (1 - p)).mean()
     )  # what an answer tells of the unknown: its variance given a click is v - v^2 p (1 - p)
     unsure = np.hypot(
-        error / stretch * (1 - p[log.clicked].mean()), stretch * reach.unsure(log) / (1 - p.mean())
+        error / stretch * (1 - p[log.clicked].mean()),
+        stretch * examination.unsure(log) / (1 - p.mean()),
     )
-    answers: dict[str, Answer] = {}
+    feedback: dict[str, FeedbackPosterior] = {}
     counted: dict[str, float] = {}
-    for name, (column, flag) in ENJOYED.items():
+    for name, (column, flag) in FEEDBACK.items():
         y = getattr(log, column)
         alone = name != "long_view" and (y & ~log.clicked).sum() > WITHOUT_CLICK * y.sum()
         asked = np.ones(len(y), bool) if alone else log.clicked
@@ -312,12 +354,14 @@ def _given_appeal(
             looked_at = np.where(log.clicked, 1.0, (seen - clicks) / np.maximum(1 - clicks, 1e-9))
         else:
             counted[name] = float(np.log(y.sum() / (y & log.clicked).sum()))
-        answer = sample(data, y, which, slopes, looked_at, name, chains)
-        slope = abs(answer.sampled.mean(f"{name}_appeal"))
-        answers[name] = replace(
-            answer, unsure=float(slope * unsure), beyond=max(variance - variance**2 * spread, 0.0)
+        posterior = sample(data, y, which, slopes, looked_at, name, chains)
+        slope = abs(posterior.sampled.mean(f"{name}_appeal"))
+        feedback[name] = replace(
+            posterior,
+            unsure=float(slope * unsure),
+            beyond=max(variance - variance**2 * spread, 0.0),
         )
-    return answers, counted
+    return feedback, counted
 
 
 def _taste(
@@ -331,29 +375,29 @@ def _taste(
         return full_taste(data, seed), cross_fitted(data, rng), reliability(data, rng), None
     crossed = cross_scored(data, kind, rng)
     say(f"users: {kind}, a table of {data.n_users} users by {data.catalogue.size} items")
-    return None, crossed, 1.0, full_table(make_mind(data, kind, rng), data.n_users)
+    return None, crossed, 1.0, full_table(make_scorer(data, kind, rng), data.n_users)
 
 
-def _rates_given_a_click(data: Dataset) -> dict[str, Number]:
+def _rates_given_a_click(data: Dataset) -> dict[str, Parameter]:
     """Long views, likes and hates, one rate for all: of a log without skips, or with too few of
     them to tell more.
 
     Half of one more yes and of one more no (Haldane, 1956; Anscombe, 1956): what never happened is
     rare, and not what other logs say.
     """
-    found: dict[str, Number] = {}
+    rates: dict[str, Parameter] = {}
     n = int(data.log.clicked.sum())
-    for name, (column, flag) in ENJOYED.items():
+    for name, (column, flag) in FEEDBACK.items():
         if flag in data.has and n >= FEWEST:
             yes = float((getattr(data.log, column) & data.log.clicked).sum()) + 0.5
             error = (1 / yes + 1 / (n + 1 - yes)) ** 0.5
-            found[name] = Number(
+            rates[name] = Parameter(
                 float(np.log(yes / (n + 1 - yes))), "estimated", "rate, given a click", error
             )
-            found[f"{name}_appeal"] = Number(
+            rates[f"{name}_appeal"] = Parameter(
                 0.0, "assumed", "the log does not tell whether it follows the appeal"
             )
-    return found
+    return rates
 
 
 def _without_appeal(
@@ -365,7 +409,7 @@ def _without_appeal(
     alike = "assumed", "the log does not tell: all alike"
     of_hours = alike if "order_only" in data.has else ("estimated", "visits of the log by hour")
     return ChoiceModel(
-        numbers={},
+        parameters={},
         user_level=of_users,
         activity=activity,
         user_taste=of_users[:, None],
@@ -386,25 +430,25 @@ def _without_appeal(
             "activity": gap_source,
             "hours": of_hours,
             **dict.fromkeys(
-                (f"{side}_{name}" for side in ("user", "item") for name in ENJOYED), alike
+                (f"{side}_{name}" for side in ("user", "item") for name in FEEDBACK), alike
             ),
         },
     )
 
 
-def _logged_rate(data: Dataset) -> Number:
+def _logged_rate(data: Dataset) -> Parameter:
     """Click rate of the log's own slates."""
     if "logged_click_rate" in data.calibration:
         value, source = data.calibration["logged_click_rate"]
-        return Number(value, "assumed", source)
+        return Parameter(value, "assumed", source)
     if "skips" not in data.has:
-        value, why = LEVELS["logged_click_rate"]
-        return Number(value, "assumed", f"{why}; the log has no skips")
+        value, why = PUBLISHED["logged_click_rate"]
+        return Parameter(value, "assumed", f"{why}; the log has no skips")
     rate = float(data.log.clicked.mean())
     per_user = np.bincount(data.log.user, minlength=data.n_users)
     clicks = np.bincount(data.log.user, data.log.clicked, minlength=data.n_users)
     spread = np.sqrt(((clicks - rate * per_user) ** 2).sum()) / per_user.sum()
-    return Number(rate, "estimated", "click rate of the log", float(spread))
+    return Parameter(rate, "estimated", "click rate of the log", float(spread))
 
 
 def _durations(data: Dataset) -> np.ndarray:

@@ -12,7 +12,7 @@ from simulator.fitting.sessions import logistic
 
 
 @dataclass(frozen=True)
-class Contrast:
+class PositiveOnlyAppeal:
     """Logits of being chosen rather than a random item, around 0 for a random pair.
 
     Attributes:
@@ -25,13 +25,13 @@ class Contrast:
 
     def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Of the pairs (users, items), any shape."""
-        found: np.ndarray = self.item_level[items] + self.slope * self.taste.score(users, items)
-        return found
+        logits: np.ndarray = self.item_level[items] + self.slope * self.taste.score(users, items)
+        return logits
 
 
-def fit_contrast(
+def fit_positive_only(
     data: Dataset, taste: Taste, crossed: np.ndarray, rng: np.random.Generator
-) -> Contrast:
+) -> PositiveOnlyAppeal:
     """Slopes of popularity and taste, by logistic regression.
 
     Args:
@@ -44,7 +44,7 @@ def fit_contrast(
     user = rng.permutation(log.user[chosen])
     # A choice does not count towards its own item's popularity.
     popularity = np.concatenate([np.log1p(count[log.item[chosen]] - 1), np.log1p(count[other])])
-    found = logistic(
+    fitted = logistic(
         np.arange(2 * len(chosen)) < len(chosen),
         {
             "popularity": popularity,
@@ -53,10 +53,10 @@ def fit_contrast(
         "",
     )
     slopes = {
-        name: max(found[name].value, 0.0) if name in found else 0.0
+        name: max(fitted[name].value, 0.0) if name in fitted else 0.0
         for name in ("popularity", "taste")
     }
     level = slopes["popularity"] * np.log1p(count.astype(float))
     level -= level[1:].mean()
     level[0] = 0.0
-    return Contrast(level, taste, slopes["taste"])
+    return PositiveOnlyAppeal(level, taste, slopes["taste"])

@@ -20,16 +20,16 @@ from policies.draws import generator
 from policies.log import Dataset
 from simulator.fitting.crossed_effects import (
     Chains,
+    CrossedEffects,
+    CrossedEffectsDraws,
     Curve,
-    Levels,
     Rows,
-    Sampled,
-    fit_levels,
-    sample_levels,
+    fit_crossed_effects,
+    sample_crossed_effects,
 )
-from simulator.fitting.examination import ATTENUATION, Reach
+from simulator.fitting.examination import ATTENUATION, Examination
 from simulator.fitting.factors import Taste
-from simulator.users.choice_model import ChoiceModel, Number
+from simulator.users.choice_model import ChoiceModel, Parameter
 
 OF_FACTORS = (
     "weighted matrix factorisation, scaled to what unseen clicks follow of it; the rest drawn"
@@ -38,7 +38,7 @@ OF_TABLE = "scores of all pairs by the user model, scaled to what unseen clicks 
 HABIT = "exposed"  # column of the clicks: how much of the category the policy has shown the user
 OF_HABITS = "share of each category among what the log shows a user, times what clicks follow of it"
 LEAST_VARIED = 1e-4  # of a column: what varies less (a taste that found nothing) has no slope
-SPARE = 8  # dimensions of the part of a taste that the log leaves open
+RESIDUAL_WIDTH = 8  # dimensions of the part of a taste that the log leaves open
 
 
 @dataclass(frozen=True)
@@ -95,10 +95,10 @@ def _counted(index: np.ndarray, size: int, first: int = 0, least: int = 0) -> np
 
 
 @dataclass(frozen=True)
-class Answer:
+class FeedbackPosterior:
     """One kind of answer: its draws, with what users and items bring along."""
 
-    sampled: Sampled
+    sampled: CrossedEffectsDraws
     traits: Traits
     weight: np.ndarray  # (U,) rows per user: the average user is the one that an average row has
     unsure: float = 0.0  # standard deviation of the level beyond that of the draws
@@ -148,11 +148,11 @@ class Answer:
     def logits(self, user: np.ndarray, item: np.ndarray, x: dict[str, np.ndarray]) -> np.ndarray:
         """(rows,) posterior mean of the logit."""
         s = self.sampled
-        found = s.mean("") + s.user.mean(axis=0)[user].astype(float) + s.item.mean(axis=0)[item]
+        logits = s.mean("") + s.user.mean(axis=0)[user].astype(float) + s.item.mean(axis=0)[item]
         for name, column in (self.traits.columns(user, item) | x).items():
             if name in s.names:
-                found = found + s.mean_of_start(name) * column
-        return found
+                logits = logits + s.mean_of_start(name) * column
+        return logits
 
 
 def rows_of(
@@ -161,7 +161,7 @@ def rows_of(
     y: np.ndarray,
     which: np.ndarray | slice,
     x: dict[str, np.ndarray],
-    reach: np.ndarray | None,
+    examination: np.ndarray | None,
     curve: Curve | None = None,
 ) -> Rows:
     """The rows of the log as the levels want them; columns that do not vary are left out.
@@ -174,7 +174,7 @@ def rows_of(
     user, item = log.user[which].astype(np.int64), log.item[which].astype(np.int64)
     columns = {**traits.columns(user, item), **{name: column[which] for name, column in x.items()}}
     kept = {name: column for name, column in columns.items() if np.ptp(column) > LEAST_VARIED}
-    seen = None if reach is None else reach[which]
+    seen = None if examination is None else examination[which]
     curve = curve if curve is not None and curve.name in kept else None
     return Rows(y[which], user, item, data.n_users, data.catalogue.size, kept, seen, curve)
 
@@ -184,31 +184,35 @@ def sample(
     y: np.ndarray,
     which: np.ndarray | slice,
     x: dict[str, np.ndarray],
-    reach: np.ndarray | None,
+    examination: np.ndarray | None,
     name: str,
     chains: Chains,
     curve: Curve | None = None,
-) -> Answer:
+) -> FeedbackPosterior:
     """Draws of an answer's levels and slopes; arguments as for `rows_of`."""
     traits = Traits.of(data)
-    rows = rows_of(data, traits, y, which, x, reach, curve)
+    rows = rows_of(data, traits, y, which, x, examination, curve)
     weight = np.bincount(data.log.user, minlength=data.n_users).astype(float)
-    return Answer(
-        sample_levels(rows, generator("levels", name, chains.seed), chains=chains), traits, weight
+    return FeedbackPosterior(
+        sample_crossed_effects(rows, generator("levels", name, chains.seed), chains=chains),
+        traits,
+        weight,
     )
 
 
-def first_look(data: Dataset, taste: np.ndarray, reach: np.ndarray) -> np.ndarray:
+def pilot_fit(data: Dataset, taste: np.ndarray, examination: np.ndarray) -> np.ndarray:
     """(rows,) logit of a click by levels and taste, quickly: what slots and tiredness are held
     against.
     """
-    rows = rows_of(data, Traits.of(data), data.log.clicked, slice(None), {"taste": taste}, reach)
-    found: Levels = fit_levels(rows, iterations=20, tolerance=0.01)
-    return found.logits(rows.user, rows.item, rows.x)
+    rows = rows_of(
+        data, Traits.of(data), data.log.clicked, slice(None), {"taste": taste}, examination
+    )
+    pilot: CrossedEffects = fit_crossed_effects(rows, iterations=20, tolerance=0.01)
+    return pilot.logits(rows.user, rows.item, rows.x)
 
 
 @dataclass(frozen=True)
-class Fitted:
+class Posterior:
     """What a log says of its users, and how sure that is.
 
     Attributes:
@@ -229,27 +233,29 @@ class Fitted:
     taste: Taste | None  # None: the model has a table of all pairs
     reliability: float
     seed: int
-    answers: dict[str, Answer] = field(default_factory=dict)
+    feedback: dict[str, FeedbackPosterior] = field(default_factory=dict)
     without_click: dict[str, float] = field(default_factory=dict)
     habits: np.ndarray | None = None
     unseen: tuple[float, float] | None = None
-    reach: Reach | None = None
+    examination: Examination | None = None
     drifted: tuple[float, float] | None = None
 
     def __len__(self) -> int:
-        return len(self.answers["click"].sampled) if self.answers else 1
+        return len(self.feedback["click"].sampled) if self.feedback else 1
 
     @cached_property
-    def spare(self) -> float:
+    def residual_sd(self) -> float:
         """Standard deviation over all pairs of the taste that the log leaves open."""
         if self.taste is None:
             return 0.0
-        click = self.answers["click"].sampled
+        click = self.feedback["click"].sampled
         slope = max(click.mean("taste"), 0.0) if "taste" in click.names else 0.0
         habit = click.mean(HABIT) if HABIT in click.names else 0.0
-        return with_spare(self.taste, slope, self.reliability, self.seed, 0, self._told(habit))[1]
+        return with_residual_taste(
+            self.taste, slope, self.reliability, self.seed, 0, self._exposed_sd(habit)
+        )[1]
 
-    def _open(self, k: int) -> float | None:
+    def _residual_sd(self, k: int) -> float | None:
         """Standard deviation of the taste that draw k leaves open, where answers to the same pair
         tell it.
         """
@@ -274,9 +280,9 @@ class Fitted:
         """
         if self.unseen is not None:
             return *self.unseen, stretched(self.unseen[0] ** 0.5)
-        return self.spare**2 / 2, self.spare**2 / 12**0.5, stretched(self.spare)
+        return self.residual_sd**2 / 2, self.residual_sd**2 / 12**0.5, stretched(self.residual_sd)
 
-    def _told(self, slope: float) -> float:
+    def _exposed_sd(self, slope: float) -> float:
         """Standard deviation over random pairs of the taste that exposures tell."""
         if self.habits is None:
             return 0.0
@@ -294,35 +300,35 @@ class Fitted:
         """Draw k of the users, as plausible as any other. Their shift is that of the log's own
         slates.
         """
-        if not self.answers:
+        if not self.feedback:
             return self.plain
-        click = self.answers["click"]
+        click = self.feedback["click"]
         shift, user, item = click.part(k)
         slope = max(click.value(k, "taste"), 0.0)
-        tastes, spare = (self.plain.user_taste, self.plain.item_taste), 0.0
+        tastes, residual_sd = (self.plain.user_taste, self.plain.item_taste), 0.0
         if self.taste is not None:
-            told = self._told(click.value(k, HABIT))
-            tastes, spare = with_spare(
-                self.taste, slope, self.reliability, self.seed, k, told, self._open(k)
+            exposed_sd = self._exposed_sd(click.value(k, HABIT))
+            tastes, residual_sd = with_residual_taste(
+                self.taste, slope, self.reliability, self.seed, k, exposed_sd, self._residual_sd(k)
             )
-        stretch = stretched(spare)
+        stretch = stretched(residual_sd)
         shift, user, item = stretch * shift, np.float32(stretch) * user, np.float32(stretch) * item
         if self.taste is not None:
-            tastes[0][:, :-SPARE] *= stretch
-        numbers = {
-            "shift": Number(
+            tastes[0][:, :-RESIDUAL_WIDTH] *= stretch
+        parameters = {
+            "shift": Parameter(
                 shift,
                 "estimated",
                 "average user and item among what was shown",
                 stretch * _sd(click.intercepts),
             ),
-            "selection": Number(0.0, "assumed", "not yet set"),
+            "selection": Parameter(0.0, "assumed", "not yet set"),
             **self._slopes(click, k, {"taste": "taste_scale"}, stretch),
             **self._slopes(
                 click, k, {name: name for name in ("satiation", "repeat_fatigue")}, self.shown[2]
             ),
         }
-        numbers |= self._half_life(click, k)
+        parameters |= self._half_life(click, k)
         arrays: dict[str, Any] = {
             "user_level": user,
             "item_level": item,
@@ -338,7 +344,7 @@ class Fitted:
         if self.habits is not None and HABIT in click.sampled.names:
             arrays["user_category"] = np.float32(stretch * click.value(k, HABIT)) * self.habits
             provenance["user_category"] = "estimated", OF_HABITS
-        for name in self.answers:
+        for name in self.feedback:
             provenance |= (
                 {}
                 if name == "click"
@@ -346,96 +352,103 @@ class Fitted:
             )
         model = replace(
             self.plain,
-            numbers=self.plain.numbers | numbers,
+            parameters=self.plain.parameters | parameters,
             provenance=self.plain.provenance | provenance,
             **arrays,
         )
-        for name in self.answers:
-            model = model if name == "click" else self._with_answer(model, name, k)
+        for name in self.feedback:
+            model = model if name == "click" else self._with_feedback(model, name, k)
         return model
 
     def variants(self, model: ChoiceModel, name: str, k: int) -> list[ChoiceModel]:
         """Model k with every k-th further draw of one of its answers: rare ones have more draws
         than clicks.
         """
-        if name not in self.answers:
+        if name not in self.feedback:
             return [model]
         return [
-            self._with_answer(model, name, j)
-            for j in range(k, len(self.answers[name].sampled), len(self)) or [k]
+            self._with_feedback(model, name, j)
+            for j in range(k, len(self.feedback[name].sampled), len(self)) or [k]
         ]
 
-    def _with_answer(self, model: ChoiceModel, name: str, k: int) -> ChoiceModel:
+    def _with_feedback(self, model: ChoiceModel, name: str, k: int) -> ChoiceModel:
         """Draw k of long views, likes or hates."""
-        answer, numbers = self.answers[name], {}
-        k %= len(answer.sampled)  # clicks may have more draws
-        base, user, item = answer.part(k)
-        sd = abs(answer.value(k, f"{name}_appeal")) * answer.beyond**0.5
-        why, bases = "logistic regression with crossed random effects", answer.intercepts
-        if f"{name}_clicked" in answer.sampled.names:  # it may come without a click
+        posterior, parameters = self.feedback[name], {}
+        k %= len(posterior.sampled)  # clicks may have more draws
+        base, user, item = posterior.part(k)
+        sd = abs(posterior.value(k, f"{name}_appeal")) * posterior.beyond**0.5
+        why, bases = "logistic regression with crossed random effects", posterior.intercepts
+        if f"{name}_clicked" in posterior.sampled.names:  # it may come without a click
             alone, steeper = unflattened(base, sd)
-            numbers[f"{name}_without_click"] = Number(
-                alone, "estimated", why, steeper * _sd(bases, answer.unsure)
+            parameters[f"{name}_without_click"] = Parameter(
+                alone, "estimated", why, steeper * _sd(bases, posterior.unsure)
             )
-            base += answer.value(k, f"{name}_clicked")
-            bases = bases + answer.sampled.fixed[:, answer.sampled.names.index(f"{name}_clicked")]
+            base += posterior.value(k, f"{name}_clicked")
+            bases = (
+                bases + posterior.sampled.fixed[:, posterior.sampled.names.index(f"{name}_clicked")]
+            )
         else:
             base, why = base + self.without_click[name], f"{why}, given a click"
         base, steeper = unflattened(base, sd)
-        numbers[name] = Number(base, "estimated", why, steeper * _sd(bases, answer.unsure))
+        parameters[name] = Parameter(base, "estimated", why, steeper * _sd(bases, posterior.unsure))
         least = -np.inf if name == "hate" else 0.0
-        numbers |= self._slopes(answer, k, {f"{name}_appeal": f"{name}_appeal"}, steeper, least)
+        parameters |= self._slopes(
+            posterior, k, {f"{name}_appeal": f"{name}_appeal"}, steeper, least
+        )
         user, item = np.float32(steeper) * user, np.float32(steeper) * item
         return replace(
             model,
-            numbers=model.numbers | numbers,
+            parameters=model.parameters | parameters,
             **{f"user_{name}": user, f"item_{name}": item},  # type: ignore[arg-type]
         )
 
     def estimates(self) -> dict[str, float]:
         """Every number, the mean over all draws where it is drawn."""
-        drawn = [self.model(k).numbers for k in range(len(self))]
+        drawn = [self.model(k).parameters for k in range(len(self))]
         return {
-            name: float(np.mean([numbers[name].value for numbers in drawn])) for name in drawn[0]
+            name: float(np.mean([parameters[name].value for parameters in drawn]))
+            for name in drawn[0]
         }
 
-    def _half_life(self, click: Answer, k: int) -> dict[str, Number]:
+    def _half_life(self, click: FeedbackPosterior, k: int) -> dict[str, Parameter]:
         """Of satiation, draw k."""
         name, hours = "satiation_half_life_h", np.exp(click.sampled.curved)
         if not len(hours):
             return {}
         error = _sd(hours) * click.wider.get("satiation", 1.0)
-        return {name: Number(float(hours[k]), "estimated", self.plain.numbers[name].source, error)}
+        return {
+            name: Parameter(float(hours[k]), "estimated", self.plain.parameters[name].source, error)
+        }
 
     def _slopes(
         self,
-        answer: Answer,
+        posterior: FeedbackPosterior,
         k: int,
         names: dict[str, str],
         stretch: float = 1.0,
         least: float = 0.0,
-    ) -> dict[str, Number]:
+    ) -> dict[str, Parameter]:
         """Coefficients of draw k (column -> parameter), none below `least`."""
-        source, s = "logistic regression among what was shown, given levels", answer.sampled
+        source, s = "logistic regression among what was shown, given levels", posterior.sampled
         return {
-            parameter: Number(
-                max(stretch * answer.value(k, column), least),
+            parameter: Parameter(
+                max(stretch * posterior.value(k, column), least),
                 "estimated",
                 source,
-                stretch * answer.error(column),
+                stretch * posterior.error(column),
             )
             for column, parameter in names.items()
             if column in s.names
         }
 
 
-def stretched(spare: float) -> float:
+def stretched(residual_sd: float) -> float:
     """By how much a slope exceeds what clicks follow of it on average over an unseen normal part of
     this sd.
 
     The root of 1 + c^2 sd^2 (Zeger, Liang and Albert, Biometrics 1988).
     """
-    return float(np.sqrt(1 + ATTENUATION * spare**2))
+    return float(np.sqrt(1 + ATTENUATION * residual_sd**2))
 
 
 def unflattened(logit_of_mean: float, sd: float) -> tuple[float, float]:
@@ -460,13 +473,13 @@ def _sd(x: np.ndarray, more: float = 0.0) -> float:
     return float(np.hypot(x.std(ddof=1), more))
 
 
-def with_spare(
+def with_residual_taste(
     taste: Taste,
     slope: float,
     reliability: float,
     seed: int,
     k: int,
-    told: float = 0.0,
+    exposed_sd: float = 0.0,
     missed: float | None = None,
 ) -> tuple[tuple[np.ndarray, np.ndarray], float]:
     """Draw k of the tastes in logits: the fitted one, and in further dimensions what the log leaves
@@ -488,12 +501,12 @@ def with_spare(
     pairs = taste.score(rng.integers(0, n_users, 20_000), rng.integers(1, n_items, 20_000))
     if missed is None:
         missed = slope * float(pairs.std()) * np.sqrt(1 / max(reliability, 0.05) - 1)
-        missed = np.sqrt(max(missed**2 - told**2, 0.0))
-    spare_user = rng.normal(size=(n_users, SPARE)) * missed / np.sqrt(SPARE)
-    spare_item = rng.normal(size=(n_items, SPARE))
-    spare_item[0] = 0
+        missed = np.sqrt(max(missed**2 - exposed_sd**2, 0.0))
+    residual_user = rng.normal(size=(n_users, RESIDUAL_WIDTH)) * missed / np.sqrt(RESIDUAL_WIDTH)
+    residual_item = rng.normal(size=(n_items, RESIDUAL_WIDTH))
+    residual_item[0] = 0
     tastes = (
-        np.concatenate([slope * taste.user, spare_user], axis=1).astype(np.float32),
-        np.concatenate([taste.item, spare_item], axis=1).astype(np.float32),
+        np.concatenate([slope * taste.user, residual_user], axis=1).astype(np.float32),
+        np.concatenate([taste.item, residual_item], axis=1).astype(np.float32),
     )
     return tastes, float(missed)

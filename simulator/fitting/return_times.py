@@ -15,7 +15,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from policies.draws import generator
-from simulator.users.choice_model import Number
+from simulator.users.choice_model import Parameter
 
 # of a user's factor, in standard deviations
 NODES = torch.linspace(-3.5, 3.5, 21, dtype=torch.float64)
@@ -105,7 +105,9 @@ class _Likelihood:
         return -torch.logsumexp(self.by_user(p), dim=1).sum()
 
 
-def returning(gaps: Gaps, n_users: int, seed: int = 0) -> tuple[dict[str, Number], np.ndarray]:
+def fit_return_times(
+    gaps: Gaps, n_users: int, seed: int = 0
+) -> tuple[dict[str, Parameter], np.ndarray]:
     """The numbers, and a draw of each user's log factor from what its gaps leave open.
 
     Returns:
@@ -137,18 +139,18 @@ def returning(gaps: Gaps, n_users: int, seed: int = 0) -> tuple[dict[str, Number
     ).x
     if p[1] > p[3]:
         p[[0, 1, 2, 3, 4]] = -p[0], p[3], p[4], p[1], p[2]
-    found = torch.from_numpy(p)
+    optimum = torch.from_numpy(p)
     if not np.isfinite(p).all():
         return {}, activity
-    curvature = torch.autograd.functional.hessian(likelihood.negative, found).numpy()
+    curvature = torch.autograd.functional.hessian(likelihood.negative, optimum).numpy()
     if not np.isfinite(curvature).all():  # nothing of this form: all gaps alike, say
         return {}, activity
     errors = np.sqrt(np.maximum(np.diag(np.linalg.pinv(curvature)), 0))
-    activity[everyone] = _factors(_Likelihood(gaps), found, rng)
+    activity[everyone] = _factors(_Likelihood(gaps), optimum, rng)
     return _numbers(p, errors), activity
 
 
-def _numbers(p: np.ndarray, errors: np.ndarray) -> dict[str, Number]:
+def _numbers(p: np.ndarray, errors: np.ndarray) -> dict[str, Parameter]:
     """Back from logits and logarithms, errors by the delta method."""
     short, gone = 1 / (1 + np.exp(-p[[0, 7]]))
     values = {
@@ -162,11 +164,12 @@ def _numbers(p: np.ndarray, errors: np.ndarray) -> dict[str, Number]:
         "churn": (gone, errors[7] * gone * (1 - gone)),
     }
     return {
-        name: _number(name, float(value), float(error)) for name, (value, error) in values.items()
+        name: _parameter(name, float(value), float(error))
+        for name, (value, error) in values.items()
     }
 
 
-def _number(name: str, value: float, error: float) -> Number:
+def _parameter(name: str, value: float, error: float) -> Parameter:
     """Estimated, or where the log hardly tells it (one log-normal would do, say) assumed to be as
     likely as can be.
     """
@@ -178,8 +181,8 @@ def _number(name: str, value: float, error: float) -> Number:
         else MOST_UNSURE
     )
     if error <= most:
-        return Number(value, "estimated", SOURCE, error)
-    return Number(
+        return Parameter(value, "estimated", SOURCE, error)
+    return Parameter(
         value,
         "assumed",
         f"likeliest, but the log hardly tells it (s.e. {error:.2g}); {SOURCE}",
@@ -194,7 +197,7 @@ def _factors(likelihood: _Likelihood, p: Tensor, rng: np.random.Generator) -> np
     u = rng.random((len(chance), 2))
     cell = (chance.cumsum(axis=1) < u[:, :1]).sum(axis=1).clip(max=len(NODES) - 1)
     nodes = NODES.numpy()
-    found: np.ndarray = np.exp(float(p[5])) * (
+    factors: np.ndarray = np.exp(float(p[5])) * (
         nodes[cell] + (u[:, 1] - 0.5) * (nodes[1] - nodes[0])
     )
-    return found
+    return factors

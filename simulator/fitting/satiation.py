@@ -14,7 +14,7 @@ from policies.log import Dataset, Impressions
 from simulator.fitting.crossed_effects import Curve
 from simulator.fitting.examination import pair_codes, repeated
 from simulator.fitting.sessions import logistic
-from simulator.users.choice_model import Number
+from simulator.users.choice_model import Parameter
 from simulator.users.state import RECENT
 
 HALF_LIVES = 0.5, 48.0  # hours, between which the half-life is looked for
@@ -23,13 +23,13 @@ MOST_HABITS = 10_000_000  # users times categories
 STEPS = 17  # half-lives between these, between which satiation is interpolated
 # Standard errors that tell a slope from none; more than 1.96 where the half-life was looked for
 # (Davies, Biometrika 1987).
-TOLD = {"satiation": 2.4, "repeat_fatigue": 1.96}
+IDENTIFIED = {"satiation": 2.4, "repeat_fatigue": 1.96}
 NOT_HAD = 1e12  # minus a log-likelihood where the regression cannot be had
 # share of the rows whose user saw their item before or after, above which pairs are compared
 REPEATED = 0.1
 
 
-def examined(log: Impressions, reach: np.ndarray, p: np.ndarray) -> np.ndarray:
+def examined(log: Impressions, examination: np.ndarray, p: np.ndarray) -> np.ndarray:
     """(rows,) probability that each row was looked at, given the clicks of its page.
 
     A user looks at a page from the top and stops somewhere: whatever stands above a click was seen,
@@ -40,7 +40,7 @@ def examined(log: Impressions, reach: np.ndarray, p: np.ndarray) -> np.ndarray:
     """
     order = np.lexsort((log.slot, log.time, log.user))
     user, time = log.user[order], log.time[order]
-    at = reach[np.minimum(log.slot[order], len(reach) - 1)]
+    at = examination[np.minimum(log.slot[order], len(examination) - 1)]
     clicked = log.clicked[order]
     n = len(order)
     fresh = np.ones(n, bool)
@@ -65,9 +65,9 @@ def examined(log: Impressions, reach: np.ndarray, p: np.ndarray) -> np.ndarray:
     before = np.cumsum(weight) - weight
     after = total[page] - (before - before[first][page])
     total = total + np.where(last_click < 0, 1 - at[first], 0.0)
-    found = np.empty(n)
-    found[order] = np.where(below <= 0, 1.0, after / np.maximum(total[page], 1e-12))
-    return np.clip(found, 0.0, 1.0)
+    looked_at = np.empty(n)
+    looked_at[order] = np.where(below <= 0, 1.0, after / np.maximum(total[page], 1e-12))
+    return np.clip(looked_at, 0.0, 1.0)
 
 
 class Exposures:
@@ -106,18 +106,18 @@ class Exposures:
         local = (self.since - stretch * 500 * scale) / scale
         grown = pd.Series(self.weight * np.exp2(local))
         total = (grown.groupby(np.cumsum(begins)).cumsum() - grown).to_numpy()
-        found: np.ndarray = np.where(self.known, total * np.exp2(-local), 0.0)[self.line]
-        return found
+        exposures: np.ndarray = np.where(self.known, total * np.exp2(-local), 0.0)[self.line]
+        return exposures
 
     def curve(self, start: float, sign: float = 1.0) -> Curve:
         """Satiation over the logarithm of the half-life in hours, between the bounds of
         `HALF_LIVES`.
         """
         grid = np.linspace(np.log(HALF_LIVES[0]), np.log(HALF_LIVES[1]), STEPS)
-        found = np.empty((STEPS, len(self.line)), np.float32)
+        columns = np.empty((STEPS, len(self.line)), np.float32)
         for k, at in enumerate(grid):
-            found[k] = sign * self.satiation(float(np.exp(at)))
-        return Curve("satiation", grid, found, start)
+            columns[k] = sign * self.satiation(float(np.exp(at)))
+        return Curve("satiation", grid, columns, start)
 
 
 def satiation(
@@ -133,9 +133,9 @@ def repeats(log: Impressions, recent: int) -> np.ndarray:
     frame = pd.DataFrame({"user": log.user[order], "item": log.item[order]})
     place = frame.groupby("user").cumcount()
     before = place.groupby([frame["user"], frame["item"]]).shift()
-    found = np.zeros(len(log))
-    found[order] = ((place - before) <= recent).to_numpy(float)
-    return found
+    counts = np.zeros(len(log))
+    counts[order] = ((place - before) <= recent).to_numpy(float)
+    return counts
 
 
 def shown_of(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
@@ -153,7 +153,7 @@ def shown_of(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 
 @dataclass(frozen=True)
-class Tiredness:
+class SatiationFit:
     """What takes from the logit of a click, and how it is told from what a policy shows.
 
     Attributes:
@@ -168,16 +168,16 @@ class Tiredness:
 
     columns: dict[str, np.ndarray]
     curve: Curve | None
-    numbers: dict[str, Number]
-    weary: np.ndarray
+    parameters: dict[str, Parameter]
+    offset: np.ndarray
     logits: np.ndarray
     habits: np.ndarray | None
-    untold: dict[str, Number]
+    unidentified: dict[str, Parameter]
 
 
-def tiredness(
-    data: Dataset, score: np.ndarray, reach: np.ndarray, habits: bool, logits: np.ndarray
-) -> Tiredness:
+def fit_satiation(
+    data: Dataset, score: np.ndarray, examination: np.ndarray, habits: bool, logits: np.ndarray
+) -> SatiationFit:
     """Columns of past exposures and repeats, and the half-life of satiation.
 
     Past exposures to a category say two things: that a user has had enough of it, and that the
@@ -195,8 +195,8 @@ def tiredness(
             are known: who was read to its end follows from them.
     """
     log, category = data.log, data.catalogue.category
-    at = reach[np.minimum(log.slot, len(reach) - 1)]
-    weight = examined(log, reach, expit(logits)) if "slots" in data.has else at
+    at = examination[np.minimum(log.slot, len(examination) - 1)]
+    weight = examined(log, examination, expit(logits)) if "slots" in data.has else at
     columns = {"repeat_fatigue": -repeats(log, RECENT)}
     table = None
     if habits and data.n_users * (int(category.max()) + 1) <= MOST_HABITS:
@@ -206,33 +206,33 @@ def tiredness(
         if repeated(log, data.catalogue.size) > REPEATED
         else None
     )
-    log_hours, found = _half_life(data, {"score": score, **columns}, weight, pair)
-    untold = {
-        name: found[name]
-        for name, least in TOLD.items()
-        if name in found and not _told(found[name], least)
+    log_hours, fitted = _half_life(data, {"score": score, **columns}, weight, pair)
+    unidentified = {
+        name: fitted[name]
+        for name, least in IDENTIFIED.items()
+        if name in fitted and not _identified(fitted[name], least)
     }
-    if "repeat_fatigue" in untold:
+    if "repeat_fatigue" in unidentified:
         del columns["repeat_fatigue"]
-    if "satiation" in untold or "satiation" not in found:
-        return Tiredness(columns, None, {}, np.zeros(len(log)), logits, table, untold)
-    slopes = {name: number.value for name, number in found.items() if name not in untold}
+    if "satiation" in unidentified or "satiation" not in fitted:
+        return SatiationFit(columns, None, {}, np.zeros(len(log)), logits, table, unidentified)
+    slopes = {name: number.value for name, number in fitted.items() if name not in unidentified}
     curve = Exposures(log, category, weight).curve(log_hours, -1.0)
     columns["satiation"] = curve.column(log_hours)
     if pair is not None:
         columns["exposed_pair"] = _centred_means(columns["satiation"], pair)
-    weary = np.zeros(len(log)) + sum(
-        slopes[name] * columns[name] for name in TOLD if name in slopes
+    offset = np.zeros(len(log)) + sum(
+        slopes[name] * columns[name] for name in IDENTIFIED if name in slopes
     )
     known: dict[str, Any] = {"": 1.0, "score": score, **columns}
     logits = np.asarray(sum(slope * known[name] for name, slope in slopes.items()))
-    number = Number(float(np.exp(log_hours)), "estimated", "drawn with the levels")
-    return Tiredness(
-        columns, curve, {"satiation_half_life_h": number}, weary, logits, table, untold
+    number = Parameter(float(np.exp(log_hours)), "estimated", "drawn with the levels")
+    return SatiationFit(
+        columns, curve, {"satiation_half_life_h": number}, offset, logits, table, unidentified
     )
 
 
-def _told(slope: Number, least: float) -> bool:
+def _identified(slope: Parameter, least: float) -> bool:
     """Whether it is above 0 by so many standard errors."""
     return slope.error is not None and slope.value >= least * slope.error
 
@@ -240,13 +240,13 @@ def _told(slope: Number, least: float) -> bool:
 def _centred_means(x: np.ndarray, group: np.ndarray) -> np.ndarray:
     """(rows,) means over groups, around 0."""
     means = np.bincount(group, x) / np.maximum(np.bincount(group), 1)
-    found: np.ndarray = means[group] - x.mean()
-    return found
+    centred: np.ndarray = means[group] - x.mean()
+    return centred
 
 
 def _half_life(
     data: Dataset, known: dict[str, np.ndarray], weight: np.ndarray, pair: np.ndarray | None
-) -> tuple[float, dict[str, Number]]:
+) -> tuple[float, dict[str, Parameter]]:
     """Log hours by maximum likelihood beside other columns (rows,), and all slopes there; none
     where the log does not tell.
     """
@@ -259,17 +259,17 @@ def _half_life(
     beside = {name: column[some][first] for name, column in known.items()}
     y = part.clicked[first]
 
-    def fitted(log_hours: float) -> tuple[float, dict[str, Number]]:
+    def fitted(log_hours: float) -> tuple[float, dict[str, Parameter]]:
         past = -exposures.satiation(float(np.exp(log_hours)))
         columns = {**beside, "satiation": past[first]}
         if pair is not None:
             columns["exposed_pair"] = _centred_means(past, pair[some])[first]
-        found = logistic(y, columns, "")
-        if "satiation" not in found:
+        slopes = logistic(y, columns, "")
+        if "satiation" not in slopes:
             return NOT_HAD, {}
-        x = found[""].value + sum(found[name].value * columns[name] for name in found if name)
+        x = slopes[""].value + sum(slopes[name].value * columns[name] for name in slopes if name)
         likelihood = np.where(y, np.log(expit(x)), np.log(expit(-x))).sum()
-        return -float(likelihood), found
+        return -float(likelihood), slopes
 
     bounds = tuple(np.log(HALF_LIVES))
     best = minimize_scalar(

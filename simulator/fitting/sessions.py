@@ -10,7 +10,7 @@ import statsmodels.api as sm
 from statsmodels.tools.sm_exceptions import PerfectSeparationError
 
 from policies.log import Impressions
-from simulator.users.choice_model import Number
+from simulator.users.choice_model import Parameter
 
 SECONDS_PER_ITEM = 2.0
 # share of the rows without a click that have a watch time, above which it is simulated
@@ -19,7 +19,7 @@ ALWAYS = 7.0  # logits: once in a thousand it does not
 UNKNOWN = 10.0  # logits per standard deviation of a column: a standard error that says nothing
 
 
-def logistic(y: np.ndarray, columns: dict[str, np.ndarray], source: str) -> dict[str, Number]:
+def logistic(y: np.ndarray, columns: dict[str, np.ndarray], source: str) -> dict[str, Parameter]:
     """Maximum likelihood of a logistic regression with an intercept (named ""), as numbers.
 
     Columns that do not vary are left out. Returns nothing where the fit cannot be had (no variation
@@ -46,7 +46,7 @@ def logistic(y: np.ndarray, columns: dict[str, np.ndarray], source: str) -> dict
     if len(known) < len(usable):
         return logistic(y, known, source)
     return {
-        name: Number(float(value), "estimated", source, float(error))
+        name: Parameter(float(value), "estimated", source, float(error))
         for name, value, error in zip(["", *usable], fitted.params, fitted.bse, strict=True)
     }
 
@@ -106,7 +106,7 @@ def pages_table(log: Impressions) -> pd.DataFrame:
     return pages
 
 
-def staying(pages: pd.DataFrame, reference: float) -> dict[str, Number]:
+def staying(pages: pd.DataFrame, reference: float) -> dict[str, Parameter]:
     """Discrete hazard of leaving after a page: first page or later, and the share of it that was
     clicked.
     """
@@ -115,11 +115,11 @@ def staying(pages: pd.DataFrame, reference: float) -> dict[str, Number]:
         "leave_satisfaction": pages["share"].to_numpy() - reference,
     }
     if pages["last"].all() and len(pages):
-        return {"leave": Number(ALWAYS, "estimated", "every session of the log has one page")}
-    found = logistic(pages["last"].to_numpy(), columns, "logistic hazard per page")
-    if "" not in found:
+        return {"leave": Parameter(ALWAYS, "estimated", "every session of the log has one page")}
+    hazard = logistic(pages["last"].to_numpy(), columns, "logistic hazard per page")
+    if "" not in hazard:
         return {}
-    return {"leave": found.pop(""), **found}
+    return {"leave": hazard.pop(""), **hazard}
 
 
 def visits_table(pages: pd.DataFrame) -> pd.DataFrame:
@@ -148,14 +148,14 @@ def hour_profile(start: np.ndarray, hour_zero: float) -> np.ndarray:
 
 def watching(
     log: Impressions, duration: np.ndarray, has: frozenset[str], looked: float = 1.0
-) -> dict[str, Number]:
+) -> dict[str, Parameter]:
     """Watch time of what was clicked, for long views and for the others; and of the rest, where it
     plays by itself.
 
     Args:
         looked: share of the rows that were looked at.
     """
-    numbers: dict[str, Number] = {}
+    parameters: dict[str, Parameter] = {}
     idle = ~log.clicked
     if (
         "watch" in has
@@ -165,31 +165,35 @@ def watching(
         # of what was not clicked, this was looked at
         rest = max((looked - log.clicked.mean()) / idle.mean(), share)
         n = np.sqrt(idle.sum())
-        found = _watch("watch_none", log.watched[idle], duration[log.item[idle]], "without a click")
+        unclicked = _watch(
+            "watch_none", log.watched[idle], duration[log.item[idle]], "without a click"
+        )
         why = "share of what was looked at and not clicked that was watched for a moment"
         error = float(np.sqrt(share * (1 - share)) / n / rest)
-        if found:
-            numbers |= found | {"watch_none_share": Number(share / rest, "estimated", why, error)}
+        if unclicked:
+            parameters |= unclicked | {
+                "watch_none_share": Parameter(share / rest, "estimated", why, error)
+            }
     if {"watch", "long_view"} <= has:
         for kind, mask in (
             ("watch_long", log.clicked & log.long_view),
             ("watch_short", log.clicked & ~log.long_view),
         ):
-            numbers |= _watch(kind, log.watched[mask], duration[log.item[mask]])
-    return numbers
+            parameters |= _watch(kind, log.watched[mask], duration[log.item[mask]])
+    return parameters
 
 
-def _mean_watch(kind: str, y: np.ndarray, source: str) -> dict[str, Number]:
+def _mean_watch(kind: str, y: np.ndarray, source: str) -> dict[str, Parameter]:
     sd = float(y.std(ddof=1))
     return {
-        kind: Number(float(y.mean()), "estimated", source, sd / np.sqrt(len(y))),
-        f"{kind}_sd": Number(sd, "estimated", source, sd / np.sqrt(2 * len(y))),
+        kind: Parameter(float(y.mean()), "estimated", source, sd / np.sqrt(len(y))),
+        f"{kind}_sd": Parameter(sd, "estimated", source, sd / np.sqrt(2 * len(y))),
     }
 
 
 def _watch(
     kind: str, watched: np.ndarray, duration: np.ndarray, given: str = "given a click"
-) -> dict[str, Number]:
+) -> dict[str, Parameter]:
     """log watch seconds on log duration; zero times are left out. Where durations are all the same
     they tell nothing.
     """
@@ -199,18 +203,18 @@ def _watch(
     length = np.log(duration[usable].astype(float))
     if np.ptp(length) < 1e-6:
         y = np.log(watched[usable].astype(float))
-        found = _mean_watch(kind, y, f"mean of log seconds, {given}")
-        return found | {
-            f"{kind}_duration": Number(0.0, "assumed", "the log's durations do not differ")
+        parameters = _mean_watch(kind, y, f"mean of log seconds, {given}")
+        return parameters | {
+            f"{kind}_duration": Parameter(0.0, "assumed", "the log's durations do not differ")
         }
     design = sm.add_constant(length, has_constant="add")
     fitted = sm.OLS(np.log(watched[usable].astype(float)), design).fit()
     source = f"regression of log seconds on log duration, {given}"
     values = zip(("", "_duration"), fitted.params, fitted.bse, strict=True)
-    numbers = {
-        kind + part: Number(float(value), "estimated", source, float(error))
+    parameters = {
+        kind + part: Parameter(float(value), "estimated", source, float(error))
         for part, value, error in values
     }
     sd = float(np.sqrt(fitted.scale))
-    numbers[kind + "_sd"] = Number(sd, "estimated", source, sd / np.sqrt(2 * usable.sum()))
-    return numbers
+    parameters[kind + "_sd"] = Parameter(sd, "estimated", source, sd / np.sqrt(2 * usable.sum()))
+    return parameters

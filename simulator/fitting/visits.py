@@ -10,12 +10,12 @@ from scipy.special import logit
 from policies.common.errors import InputError
 from policies.draws import Draws, key_of
 from policies.log import Dataset
-from simulator.fitting.return_times import Gaps, returning
+from simulator.fitting.return_times import Gaps, fit_return_times
 from simulator.fitting.sessions import hour_profile, pages_table, staying, visits_table
-from simulator.users.choice_model import DAY, Number
+from simulator.users.choice_model import DAY, Parameter
 
 ACTIVITY_SD = 0.5
-LEVELS = {
+PUBLISHED = {
     "logged_click_rate": (0.451, "KuaiRand-Pure, production policy"),
     "sessions_per_day": (2.0, "a moderately used application"),
     "pages_per_session": (4.0, "a moderately used application"),
@@ -23,9 +23,9 @@ LEVELS = {
 }
 
 
-def coming_and_going(
+def fit_visits(
     data: Dataset, reference: float
-) -> tuple[dict[str, Number], np.ndarray, np.ndarray, tuple[str, str]]:
+) -> tuple[dict[str, Parameter], np.ndarray, np.ndarray, tuple[str, str]]:
     """Staying and returning: numbers, (U,) activity, (24,) hours, and where the activity comes
     from.
     """
@@ -36,25 +36,25 @@ def coming_and_going(
         if "order_only" in data.has
         else hour_profile(visits["start"].to_numpy(), data.hour_zero)
     )
-    found = _assumed_visits(data)
+    parameters = _assumed_visits(data)
     everyone = np.arange(data.n_users)
     spread = Draws(key_of("activity"), everyone, everyone * 0).normal("activity", 1)[:, 0]
     activity = (ACTIVITY_SD * spread).astype(np.float32)
     source = ("assumed", f"log-normal factor on the gaps, sd {ACTIVITY_SD:g}; drawn for each user")
     given = {"sessions_per_day", "pages_per_session", "short_gap_share"} & set(data.calibration)
     if "sessions" not in data.has or given:
-        return found, activity, hours, source
-    found |= staying(pages, reference)
+        return parameters, activity, hours, source
+    parameters |= staying(pages, reference)
     clock = _clock(hours, data.hour_zero)
     since = clock(visits["end"].to_numpy())
     left = clock(np.full(len(visits), float(data.log.time.max()))) - since
-    gaps, estimated = returning(
+    gaps, estimated = fit_return_times(
         Gaps.of(visits, clock(visits["next"].to_numpy()) - since, left, reference), data.n_users
     )
     if not gaps:
-        return found, activity, hours, source
+        return parameters, activity, hours, source
     return (
-        found | gaps,
+        parameters | gaps,
         estimated,
         hours,
         ("estimated", "a draw of each user's factor from what its gaps leave open"),
@@ -74,13 +74,13 @@ def _clock(hours: np.ndarray, hour_zero: float) -> Callable[[np.ndarray], np.nda
     return busy
 
 
-def _assumed_visits(data: Dataset) -> dict[str, Number]:
+def _assumed_visits(data: Dataset) -> dict[str, Parameter]:
     """Staying and returning from published levels: pages per session, sessions per day, share of
     short gaps.
     """
 
     def level(name: str) -> tuple[float, str]:
-        return data.calibration.get(name, LEVELS[name])
+        return data.calibration.get(name, PUBLISHED[name])
 
     pages, pages_source = level("pages_per_session")
     per_day, day_source = level("sessions_per_day")
@@ -109,4 +109,4 @@ def _assumed_visits(data: Dataset) -> dict[str, Number]:
         ),
         "gap_long_sd": (sd_long, "from a few hours to days"),
     }
-    return {name: Number(value, "assumed", source) for name, (value, source) in values.items()}
+    return {name: Parameter(value, "assumed", source) for name, (value, source) in values.items()}

@@ -13,13 +13,13 @@ import numpy as np
 from scipy.special import expit, ndtri
 
 from policies.draws import Draws
-from simulator.users.state import RECENT, Feedback, State
+from simulator.users.state import RECENT, Feedback, UserState
 
 DAY = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
-class Number:
+class Parameter:
     """One parameter: `estimated` from the log with a standard error where there is one, or
     `assumed` from a source.
     """
@@ -52,7 +52,7 @@ class ChoiceModel:
             part.
     """
 
-    numbers: dict[str, Number]
+    parameters: dict[str, Parameter]
     user_level: np.ndarray
     activity: np.ndarray
     user_taste: np.ndarray
@@ -74,12 +74,12 @@ class ChoiceModel:
     user_category: np.ndarray | None = None
 
     def __getitem__(self, name: str) -> float:
-        return self.numbers[name].value
+        return self.parameters[name].value
 
     @property
     def drifts(self) -> bool:
         """Whether clicks move taste."""
-        return "drift" in self.numbers and self["drift"] != 0
+        return "drift" in self.parameters and self["drift"] != 0
 
     @property
     def n_users(self) -> int:
@@ -103,13 +103,13 @@ class ChoiceModel:
             user_category=None if self.user_category is None else self.user_category[rows],
         )
 
-    def with_numbers(self, **numbers: Number) -> "ChoiceModel":
-        return replace(self, numbers={**self.numbers, **numbers})
+    def with_parameters(self, **parameters: Parameter) -> "ChoiceModel":
+        return replace(self, parameters={**self.parameters, **parameters})
 
     # -- a page ------------------------------------------------------------------------------------
 
-    def start(self, n_users: int, now: float) -> State:
-        return State(
+    def start(self, n_users: int, now: float) -> UserState:
+        return UserState(
             satiation=np.zeros((n_users, int(self.category.max()) + 1), np.float32),
             drifted=np.zeros(
                 (n_users, int(self.category.max()) + 1 if self.drifts else 0), np.float32
@@ -143,14 +143,14 @@ class ChoiceModel:
         """(U, N) float32 taste of all pairs in logits, levels left out. For small populations."""
         if self.table is not None:
             return self.table[:, 1:].astype(np.float32) * np.float32(self["taste_scale"])
-        found: np.ndarray = self.user_taste @ self.item_taste[1:].T
+        tastes: np.ndarray = self.user_taste @ self.item_taste[1:].T
         return (
-            found
+            tastes
             if self.user_category is None
-            else found + self.user_category[:, self.category[1:]]
+            else tastes + self.user_category[:, self.category[1:]]
         )
 
-    def _refresh(self, state: State, users: np.ndarray, now: np.ndarray) -> np.ndarray:
+    def _refresh(self, state: UserState, users: np.ndarray, now: np.ndarray) -> np.ndarray:
         """Decays the satiation of these users to now; returns it (B, C)."""
         idle = np.maximum(now - state.refreshed[users], 0.0)
         left = np.exp2(-idle / (3600 * self["satiation_half_life_h"])).astype(np.float32)
@@ -162,26 +162,26 @@ class ChoiceModel:
         state.refreshed[users] = now
         return satiation
 
-    def _tiredness(
-        self, state: State, users: np.ndarray, satiation: np.ndarray, items: np.ndarray
+    def _fatigue(
+        self, state: UserState, users: np.ndarray, satiation: np.ndarray, items: np.ndarray
     ) -> np.ndarray:
         """(B, K) float32 logits that satiation and repetition take away, less what drift adds."""
         kinds = self.category[items].astype(np.int64)
-        tired = np.take_along_axis(satiation, kinds, axis=1)
-        tired *= np.float32(self["satiation"])
+        fatigue = np.take_along_axis(satiation, kinds, axis=1)
+        fatigue *= np.float32(self["satiation"])
         if self.drifts:
-            tired -= np.float32(self["drift"]) * np.take_along_axis(
+            fatigue -= np.float32(self["drift"]) * np.take_along_axis(
                 state.drifted[users], kinds, axis=1
             )
-        tired *= kinds > 0
+        fatigue *= kinds > 0
         repeats = (state.recent[users][:, None, :] == items[:, :, None]).sum(axis=2, dtype=np.int16)
         if repeats.any():
-            tired += np.float32(self["repeat_fatigue"]) * repeats
-        return tired
+            fatigue += np.float32(self["repeat_fatigue"]) * repeats
+        return fatigue
 
     def respond(
         self,
-        state: State,
+        state: UserState,
         users: np.ndarray,
         items: np.ndarray,
         pages: np.ndarray,
@@ -197,16 +197,16 @@ class ChoiceModel:
         k = items.shape[1]
         satiation = self._refresh(state, users, now)
         appeal = self.appeal(users, items)
-        appeal -= self._tiredness(state, users, satiation, items)
-        reach = self.examination[np.minimum(np.arange(k), len(self.examination) - 1)]
-        examined = draws.uniform("examine", 1) < reach
+        appeal -= self._fatigue(state, users, satiation, items)
+        examination = self.examination[np.minimum(np.arange(k), len(self.examination) - 1)]
+        examined = draws.uniform("examine", 1) < examination
         probability = expit(appeal)
         clicked = draws.uniform("click", k) < probability
         clicked &= examined
-        probability *= reach.astype(np.float32)
+        probability *= examination.astype(np.float32)
         watched, long_view = self._watch(users, items, clicked, examined, appeal, draws)
         liked, hated = (
-            self._say(name, users, items, clicked, examined, appeal, draws)
+            self._react(name, users, items, clicked, examined, appeal, draws)
             for name in ("like", "hate")
         )
         self._remember(state, users, items, examined)
@@ -246,12 +246,12 @@ class ChoiceModel:
         row, slot = np.nonzero(clicked)
         x, user, item = appeal[row, slot], users[row], items[row, slot]
         is_long = draws.uniform_at("long view", row, slot) < expit(
-            self.enjoyment("long_view", user, item, x)
+            self.feedback_logit("long_view", user, item, x)
         )
         long_view[row, slot] = is_long
         for kind, part in (("watch_long", is_long), ("watch_short", ~is_long)):
             self._seconds(kind, watched, row[part], slot[part], items, draws)
-        if "watch_none_share" in self.numbers:
+        if "watch_none_share" in self.parameters:
             row, slot = np.nonzero(examined & ~clicked)
             part = draws.uniform_at("plays", row, slot) < self["watch_none_share"]
             self._seconds("watch_none", watched, row[part], slot[part], items, draws)
@@ -279,10 +279,10 @@ class ChoiceModel:
             + self[f"{kind}_duration"] * np.log(self.duration[items])
             + self[f"{kind}_sd"] * noise
         )
-        found: np.ndarray = np.exp(np.minimum(at, np.log(3600.0)))
-        return found
+        watched: np.ndarray = np.exp(np.minimum(at, np.log(3600.0)))
+        return watched
 
-    def _say(
+    def _react(
         self,
         name: str,
         users: np.ndarray,
@@ -295,25 +295,25 @@ class ChoiceModel:
         """(B, K) bool: a like or negative feedback, of clicked items or, where it comes without
         clicks, of examined ones.
         """
-        said = np.zeros(items.shape, bool)
-        alone = self.numbers.get(f"{name}_without_click")
+        reacted = np.zeros(items.shape, bool)
+        alone = self.parameters.get(f"{name}_without_click")
         row, slot = np.nonzero(clicked if alone is None else examined)
-        logit = self.enjoyment(name, users[row], items[row, slot], appeal[row, slot])
+        logit = self.feedback_logit(name, users[row], items[row, slot], appeal[row, slot])
         if alone is not None:
             logit = logit + np.where(clicked[row, slot], 0.0, alone.value - self[name])
-        said[row, slot] = draws.uniform_at(name, row, slot) < expit(logit)
-        return said
+        reacted[row, slot] = draws.uniform_at(name, row, slot) < expit(logit)
+        return reacted
 
-    def enjoyment(
+    def feedback_logit(
         self, name: str, users: np.ndarray, items: np.ndarray, appeal: np.ndarray
     ) -> np.ndarray:
         """(n,) logit of a long view, a like or negative feedback, given a click of this appeal."""
         levels = getattr(self, f"user_{name}")[users] + getattr(self, f"item_{name}")[items]
-        found: np.ndarray = self[name] + self[f"{name}_appeal"] * appeal + levels
-        return found
+        logit: np.ndarray = self[name] + self[f"{name}_appeal"] * appeal + levels
+        return logit
 
     def _remember(
-        self, state: State, users: np.ndarray, items: np.ndarray, examined: np.ndarray
+        self, state: UserState, users: np.ndarray, items: np.ndarray, examined: np.ndarray
     ) -> None:
         row, slot = np.nonzero(examined)
         item = items[row, slot]
@@ -328,7 +328,7 @@ class ChoiceModel:
         state.recent[users[row], (state.seen[users[row]] + slot) % RECENT] = item
         state.seen[users] += examined.sum(axis=1)
 
-    def click_probability(self, state: State, users: np.ndarray, now: np.ndarray) -> np.ndarray:
+    def click_probability(self, state: UserState, users: np.ndarray, now: np.ndarray) -> np.ndarray:
         """(B, N + 1) float32 true click probability once examined, of every item now; 0 for
         padding.
 
@@ -339,11 +339,11 @@ class ChoiceModel:
         out = np.zeros((len(users), self.n_items + 1), np.float32)
         idle = np.maximum(now - state.refreshed[users], 0.0)
         left = np.exp2(-idle / (3600 * self["satiation_half_life_h"])).astype(np.float32)
-        tired = state.satiation[users] * left[:, None] * np.float32(self["satiation"])
+        fatigue = state.satiation[users] * left[:, None] * np.float32(self["satiation"])
         if self.drifts:
             kept = np.exp2(-idle / (DAY * self["drift_half_life_d"])).astype(np.float32)
-            tired -= np.float32(self["drift"]) * kept[:, None] * state.drifted[users]
-        tired[:, 0] = 0
+            fatigue -= np.float32(self["drift"]) * kept[:, None] * state.drifted[users]
+        fatigue[:, 0] = 0
         for begin in range(0, len(users), block):
             here = users[begin : begin + block]
             padded = np.resize(here, block)
@@ -358,7 +358,7 @@ class ChoiceModel:
             )
             if self.user_category is not None:
                 x += self.user_category[here][:, self.category]
-            x -= tired[begin : begin + block][:, self.category]
+            x -= fatigue[begin : begin + block][:, self.category]
             row = np.repeat(np.arange(len(here)), RECENT)
             np.subtract.at(x, (row, state.recent[here].ravel()), np.float32(self["repeat_fatigue"]))
             out[begin : begin + block] = expit(x)
@@ -400,7 +400,7 @@ class ChoiceModel:
         return 3600.0 * np.exp(log_hours)
 
     def next_visit(
-        self, state: State, users: np.ndarray, since: np.ndarray, draws: Draws
+        self, state: UserState, users: np.ndarray, since: np.ndarray, draws: Draws
     ) -> np.ndarray:
         """(B,) seconds, absolute: when these users come back after a visit that ended at `since`;
         inf if never.
@@ -430,6 +430,6 @@ class ChoiceModel:
 OF_MATRIX = "the log's own answer to every pair"
 
 
-def replays(model: ChoiceModel) -> bool:
+def is_matrix(model: ChoiceModel) -> bool:
     """Whether users answer from a matrix that holds every pair."""
     return model.provenance.get("taste", ("", ""))[1] == OF_MATRIX

@@ -16,7 +16,7 @@ def provenance(model: ChoiceModel) -> list[tuple[str, str, str, str, str]]:
     """
     rows: list[tuple[str, str, str, str, str]] = [
         (name, f"{n.value:.4g}", "" if n.error is None else f"{n.error:.2g}", n.status, n.source)
-        for name, n in sorted(model.numbers.items())
+        for name, n in sorted(model.parameters.items())
     ]
     rng = generator("provenance")
     user, item = rng.integers(0, model.n_users, 20_000), rng.integers(1, model.n_items + 1, 20_000)

@@ -13,7 +13,7 @@ RECENT = 32  # items of which a user remembers having seen them
 
 
 @dataclass(slots=True)
-class State:
+class UserState:
     """What n users have on their minds; struct of arrays.
 
     Attributes:
@@ -33,8 +33,8 @@ class State:
     visit_shown: np.ndarray
     visit_clicked: np.ndarray
 
-    def copy(self) -> "State":
-        return State(**{name: getattr(self, name).copy() for name in self.__slots__})
+    def copy(self) -> "UserState":
+        return UserState(**{name: getattr(self, name).copy() for name in self.__slots__})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +55,11 @@ class Feedback:
 class UserModel(Protocol):
     """What the engine needs of users."""
 
-    def start(self, n_users: int, now: float) -> State: ...
+    def start(self, n_users: int, now: float) -> UserState: ...
 
     def respond(
         self,
-        state: State,
+        state: UserState,
         users: np.ndarray,
         items: np.ndarray,
         pages: np.ndarray,
@@ -68,9 +68,11 @@ class UserModel(Protocol):
     ) -> Feedback: ...
 
     def next_visit(
-        self, state: State, users: np.ndarray, since: np.ndarray, draws: Draws
+        self, state: UserState, users: np.ndarray, since: np.ndarray, draws: Draws
     ) -> np.ndarray: ...
 
     def first_visit(self, users: np.ndarray, start: float, draws: Draws) -> np.ndarray: ...
 
-    def click_probability(self, state: State, users: np.ndarray, now: np.ndarray) -> np.ndarray: ...
+    def click_probability(
+        self, state: UserState, users: np.ndarray, now: np.ndarray
+    ) -> np.ndarray: ...

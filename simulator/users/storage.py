@@ -11,7 +11,7 @@ import numpy as np
 from policies.common.errors import InputError
 from policies.common.files import load_arrays, reading, save_arrays, save_json
 from policies.log import Dataset
-from simulator.users.choice_model import ChoiceModel, Number
+from simulator.users.choice_model import ChoiceModel, Parameter
 
 USERS = 4  # of fitted users
 NEEDED = (
@@ -68,12 +68,12 @@ def save_users(folder: Path, model: ChoiceModel, about: dict[str, Any] | None = 
         if (value := getattr(model, name)) is not None
     }
     save_arrays(folder / "arrays.safetensors", kept)
-    numbers = {name: asdict(number) for name, number in sorted(model.numbers.items())}
+    parameters = {name: asdict(number) for name, number in sorted(model.parameters.items())}
     save_json(
         folder / "parameters.json",
         {
             "format": USERS,
-            "numbers": numbers,
+            "numbers": parameters,
             "arrays": model.provenance,
             "hour_zero": model.hour_zero,
             "about": about or {},
@@ -121,16 +121,19 @@ def load_users(folder: Path, wanted: dict[str, Any] | None = None) -> ChoiceMode
                 f" {USERS}; fit again"
             )
         _refuse_others(folder, stored.get("about", {}), wanted or {})
-        numbers = {name: Number(**number) for name, number in stored["numbers"].items()}
-        missing = [name for name in NEEDED if name not in numbers]
+        parameters = {name: Parameter(**number) for name, number in stored["numbers"].items()}
+        missing = [name for name in NEEDED if name not in parameters]
         if missing:
             raise InputError(f"'{path}' lacks {', '.join(missing)}; fit again")
         provenance = {name: (status, source) for name, (status, source) in stored["arrays"].items()}
         arrays = load_arrays(folder / "arrays.safetensors")
         model = ChoiceModel(
-            numbers=numbers, provenance=provenance, hour_zero=float(stored["hour_zero"]), **arrays
+            parameters=parameters,
+            provenance=provenance,
+            hour_zero=float(stored["hour_zero"]),
+            **arrays,
         )
-        _check_arrays(folder, numbers, arrays)
+        _check_arrays(folder, parameters, arrays)
     return model
 
 
@@ -155,7 +158,9 @@ def _refuse_others(folder: Path, of: dict[str, Any], wanted: dict[str, Any]) -> 
         )
 
 
-def _check_arrays(folder: Path, numbers: dict[str, Number], arrays: dict[str, np.ndarray]) -> None:
+def _check_arrays(
+    folder: Path, parameters: dict[str, Parameter], arrays: dict[str, np.ndarray]
+) -> None:
     """Raises InputError where an array is too short, or holds what is no number."""
     n_users, n_items = len(arrays["user_level"]), len(arrays["item_level"])
     for name, array in arrays.items():
@@ -180,6 +185,6 @@ def _check_arrays(folder: Path, numbers: dict[str, Number], arrays: dict[str, np
                 f"'{folder / 'arrays.safetensors'}': {name} has {len(array)} rows, not {wanted};"
                 " fit again"
             )
-    for name, number in numbers.items():
+    for name, number in parameters.items():
         if not np.isfinite(number.value):
             raise InputError(f"'{folder / 'parameters.json'}': {name} is {number.value}; fit again")

@@ -163,7 +163,7 @@ def _auc(happened: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def _deciles(a: Answers) -> list[list[float]]:
-    found = []
+    deciles = []
     for part in np.array_split(np.argsort(a.predicted, kind="stable"), DECILES):
         y, p = a.happened[part].astype(float), a.predicted[part]
         _, row = np.unique(a.user[part], return_inverse=True)
@@ -172,8 +172,8 @@ def _deciles(a: Answers) -> list[list[float]]:
         error = np.sqrt(
             np.maximum((residual**2).sum() / len(part) ** 2, p.mean() * (1 - p.mean()) / len(part))
         )
-        found.append([float(p.mean()), float(y.mean()), float(error)])
-    return found
+        deciles.append([float(p.mean()), float(y.mean()), float(error)])
+    return deciles
 
 
 def _relative_interval(a: Answers, rng: np.random.Generator) -> tuple[float, float]:

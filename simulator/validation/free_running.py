@@ -97,7 +97,7 @@ def free_running(
         model: their shift is that of the log's own slates. late: held out; time 0 is the end of the
             early log.
     """
-    if model.numbers["gap_long_mean"].status == "assumed":
+    if model.parameters["gap_long_mean"].status == "assumed":
         return None
     rng = generator("free running", seed)
     everyone = np.unique(early.log.user)
@@ -109,12 +109,12 @@ def free_running(
         return None
     # The clicks' level decides how satisfied users are: moved to the log's.
     for _ in range(3):
-        trial = simulate(model, early, users, slate_size, min(max(length, held), 3 * DAY), seed)
+        pilot = simulate(model, early, users, slate_size, min(max(length, held), 3 * DAY), seed)
         moved = logit(np.clip(past.clicked.mean(), 0.001, 0.999)) - logit(
-            np.clip(trial.clicked.mean(), 0.001, 0.999)
+            np.clip(pilot.clicked.mean(), 0.001, 0.999)
         )
-        shift = model.numbers["shift"]
-        model = model.with_numbers(shift=replace(shift, value=shift.value + float(moved)))
+        shift = model.parameters["shift"]
+        model = model.with_parameters(shift=replace(shift, value=shift.value + float(moved)))
     rows = simulate(model, early, users, slate_size, max(length, held), seed)
     zero, chance = early.hour_zero, generator("free running", "chance", seed)
     first, second = rows.rows(rows.time < length), rows.rows(rows.time < held)
@@ -176,14 +176,16 @@ def _by_chance(
                 distance(x, other_spread[name]) if len(x) and len(other_spread[name]) else 0.0
             )
     return {
-        name: float(samples**0.5 * np.quantile(found, 0.95)) for name, found in off.items() if found
+        name: float(samples**0.5 * np.quantile(values, 0.95))
+        for name, values in off.items()
+        if values
     }
 
 
 def ragged(count: np.ndarray) -> np.ndarray:
     """0, 1, ... for each count, one after the other."""
-    found: np.ndarray = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-    return found
+    offsets: np.ndarray = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+    return offsets
 
 
 def relative_to(level: tuple[str, float, float]) -> float:
@@ -200,7 +202,7 @@ def simulate(
 ) -> Impressions:
     """What these users see and do in `length` seconds from time 0 on; `user` is the log's."""
     n, available = len(users), int(early.catalogue.available(0.0).sum())
-    e = Experiment(
+    experiment = Experiment(
         policies=("uniform",), users=max(n, 2), rounds=1, seed=seed, slate_size=slate_size
     )
     ids = users.astype(np.int32)
@@ -208,14 +210,16 @@ def simulate(
         small = model.of_users(users)
         world = World(
             name="free running",
-            experiment=e,
+            experiment=experiment,
             model=small,
             catalogue=early.catalogue,
             ids=ids,
             bucket=np.full(n, -1, np.int16),
             arms=[Arm(WARMUP, -1, Exposed(early))],
             state=small.start(n, 0.0),
-            histories=Histories.of(n, 0, 0, max(min(e.repeat_after, available - slate_size), 0)),
+            histories=Histories.of(
+                n, 0, 0, max(min(experiment.repeat_after, available - slate_size), 0)
+            ),
             due=small.first_visit(
                 np.arange(n), 0.0, Draws(key_of("free running", seed), ids, ids * 0)
             ),
@@ -242,7 +246,7 @@ def _measures(
     hours = (visits["next"] - visits["end"]).to_numpy() / 3600
     hours = hours[np.isfinite(hours) & (hours > 0)]
     per_session = pages.groupby(["user", "session"]).size().to_numpy()
-    found = {
+    measures = {
         "sessions per user and day": len(visits) / n_users / (length / DAY),
         "pages per session": float(per_session.mean()),
         "share of gaps under 4 h": float((hours < 4).mean()),
@@ -251,14 +255,14 @@ def _measures(
     }
     clock = (visits["start"].to_numpy() / 3600 + hour_zero) % 24
     shares = np.bincount(clock.astype(int) // 6, minlength=4) / len(clock)
-    found |= {
+    measures |= {
         f"visits from {6 * i} to {6 * i + 6} o'clock": float(share)
         for i, share in enumerate(shares)
     }
     sessions = np.zeros(n_users)
     per_user = visits.groupby("user").size().to_numpy()
     sessions[: len(per_user)] = per_user
-    return found, {
+    return measures, {
         "pages per session": per_session.astype(float),
         "gaps (h)": hours,
         "hour of the day": clock,
@@ -296,12 +300,12 @@ def features_of(data: Dataset) -> tuple[str, ...]:
     """Those of FEATURES that the log tells; the others are simulated by assumption and would give
     the users away.
     """
-    told = {
+    identified = {
         "long_views": "long_view" in data.has,
         "watch_time": "watch" in data.has,
         "categories": int(data.catalogue.category.max()) > 0,
     }
-    return tuple(name for name in FEATURES if told.get(name, True))
+    return tuple(name for name in FEATURES if identified.get(name, True))
 
 
 def two_sample(

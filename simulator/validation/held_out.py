@@ -10,13 +10,13 @@ from scipy.special import expit
 from policies.draws import generator
 from policies.log import Dataset, Impressions
 from simulator.fitting.crossed_effects import Curve
-from simulator.fitting.posterior import Fitted
+from simulator.fitting.posterior import Posterior
 from simulator.fitting.satiation import Exposures, repeats
 from simulator.users.choice_model import ChoiceModel
 from simulator.users.state import RECENT
 
 Replay = dict[str, np.ndarray]
-ENJOYED = {"long view": "long_view", "like": "like", "hate": "hate"}  # feedback: parameter
+FEEDBACK = {"long view": "long_view", "like": "like", "hate": "hate"}  # feedback: parameter
 
 
 def seen(model: ChoiceModel, data: Dataset, log: Impressions, slate_size: int) -> np.ndarray:
@@ -54,21 +54,21 @@ def past_of(model: ChoiceModel, data: Dataset, late: Impressions) -> Past | None
     if not {"sessions", "skips"} <= data.has:
         return None
     both = Impressions.concat([data.log, late])
-    reach = model.examination[np.minimum(both.slot, len(model.examination) - 1)]
-    return Past.of(both, model, reach, slice(len(data.log), None))
+    examination = model.examination[np.minimum(both.slot, len(model.examination) - 1)]
+    return Past.of(both, model, examination, slice(len(data.log), None))
 
 
-def weary(model: ChoiceModel, past: Past | None) -> np.ndarray | float:
+def fatigue_of(model: ChoiceModel, past: Past | None) -> np.ndarray | float:
     """(rows,) logits that satiation and repeats take, by this draw's half-life."""
     if past is None:
         return 0.0
     exposures = past.exposures.column(float(np.log(model["satiation_half_life_h"])))
-    found: np.ndarray = model["satiation"] * exposures + model["repeat_fatigue"] * past.repeats
-    return found
+    fatigue: np.ndarray = model["satiation"] * exposures + model["repeat_fatigue"] * past.repeats
+    return fatigue
 
 
 def answers_of(
-    fitted: Fitted, data: Dataset, late: Impressions, slate_size: int
+    fitted: Posterior, data: Dataset, late: Impressions, slate_size: int
 ) -> tuple[Replay, Replay, dict[str, float]]:
     """(rows,) probability of each feedback, the users being shown the late slates: by all draws,
     and by one of them.
@@ -82,10 +82,10 @@ def answers_of(
     for k in range(len(fitted)):
         model = fitted.model(k)
         x = model.appeal(late.user, late.item[:, None])[:, 0].astype(float)
-        x -= weary(model, past)
+        x -= fatigue_of(model, past)
         click = looked * expit(x)
         one, mean = {"click": click}, {"click": click}
-        for name, parameter in ENJOYED.items():
+        for name, parameter in FEEDBACK.items():
             draws = [
                 _given(m, parameter, late, x, click, looked)
                 for m in fitted.variants(model, parameter, k)
@@ -113,7 +113,7 @@ def answered(
     long_view = clicked & (rng.random(len(late)) < given)
     watched = np.zeros(len(late), np.float32)
     kinds = [("watch_long", long_view), ("watch_short", clicked & ~long_view)]
-    if "watch_none_share" in model.numbers:
+    if "watch_none_share" in model.parameters:
         # given that it was not clicked
         looked = (looked - one["click"]) / np.maximum(1 - one["click"], 1e-12)
         kinds.append(
@@ -161,8 +161,10 @@ def _given(
     looked: np.ndarray,
 ) -> np.ndarray:
     """(rows,) probability of a long view, a like or a hate, with a click or without."""
-    logit = model.enjoyment(name, late.user, late.item, x)
-    found: np.ndarray = click * expit(logit)
-    if f"{name}_without_click" in model.numbers:
-        found += (looked - click) * expit(logit + model[f"{name}_without_click"] - model[name])
-    return found
+    logit = model.feedback_logit(name, late.user, late.item, x)
+    probability: np.ndarray = click * expit(logit)
+    if f"{name}_without_click" in model.parameters:
+        probability += (looked - click) * expit(
+            logit + model[f"{name}_without_click"] - model[name]
+        )
+    return probability

@@ -13,10 +13,10 @@ from scipy.special import expit
 from analysis.statistics.propensity import off_policy
 from policies.draws import generator
 from policies.log import Dataset, Impressions
-from simulator.fitting.calibration import settle
-from simulator.fitting.posterior import Fitted
+from simulator.fitting.calibration import calibrate_shift
+from simulator.fitting.posterior import Posterior
 from simulator.fitting.satiation import MOST_HABITS, shown_of
-from simulator.validation.held_out import Past, seen, weary
+from simulator.validation.held_out import Past, fatigue_of, seen
 
 CONTEXTS = 20_000  # held-out rows in whose place a policy's items are simulated
 MODELS = 10  # draws of the users
@@ -48,8 +48,8 @@ class Target:
 
     def probability(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         row = user if len(self.by_user) > 1 else 0
-        found: np.ndarray = self.by_user[row, self.category[item]] * self.within[item]
-        return found
+        probability: np.ndarray = self.by_user[row, self.category[item]] * self.within[item]
+        return probability
 
     def draw(self, user: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """(rows,) items."""
@@ -77,16 +77,16 @@ def targets(early: Dataset) -> dict[str, Target]:
     )
     rate = (clicked + 5 * log.clicked.mean()) / (shown + 5)
     weights = {"uniform": np.ones(n_items + 1), "popular": clicked + 1, "high click rate": rate**4}
-    found = {name: _everybody(w, category) for name, w in weights.items()}
+    by_name = {name: _everybody(w, category) for name, w in weights.items()}
     if category.max() > 1 and early.n_users * (int(category.max()) + 1) <= MOST_HABITS:
         share, everyone = shown_of(early)[0].astype(float), _everybody(clicked + 1, category)
         # As if each user had been shown two items like everybody's besides.
         rows = np.bincount(log.user, minlength=early.n_users)[:, None]
         own = share * rows + 2 * everyone.by_user
-        found["popular in own categories"] = Target(
+        by_name["popular in own categories"] = Target(
             own / own.sum(axis=1, keepdims=True), everyone.within, everyone.category
         )
-    return found
+    return by_name
 
 
 def _everybody(weight: np.ndarray, category: np.ndarray) -> Target:
@@ -98,7 +98,7 @@ def _everybody(weight: np.ndarray, category: np.ndarray) -> Target:
 
 
 def policy_ranking(
-    fitted: Fitted, early: Dataset, late: Impressions, slate_size: int, seed: int
+    fitted: Posterior, early: Dataset, late: Impressions, slate_size: int, seed: int
 ) -> PolicyRanking | None:
     """Held-out click rates of a few policies, by both ways; None where the log does not say how
     likely its rows were.
@@ -110,14 +110,14 @@ def policy_ranking(
         return PolicyRanking([], (0, 0))  # a level that these slates cannot have
     rng = generator("policy ranking", seed)
     context = late.rows(np.sort(rng.permutation(len(late))[:CONTEXTS]))
-    level = settle(fitted.model(0), early, slate_size, seed)
-    selection = level.numbers["selection"].value
+    level = calibrate_shift(fitted.model(0), early, slate_size, seed)
+    selection = level.parameters["selection"].value
     rows = []
     for name, target in targets(early).items():
-        found = off_policy(
+        estimates = off_policy(
             late.clicked, p, target.probability(late.user, late.item), cluster=late.user
         )
-        if found.effective_n < LEAST_EFFECTIVE:
+        if estimates.effective_n < LEAST_EFFECTIVE:
             continue
         item = target.draw(context.user, rng)
         past = _past(fitted, early, late, context, item)
@@ -125,15 +125,15 @@ def policy_ranking(
         for k in range(min(MODELS, len(fitted))):
             model = fitted.model(k)
             x = model.appeal(context.user, item[:, None])[:, 0] - selection
-            x -= weary(model, past)
+            x -= fatigue_of(model, past)
             rates.append(float((seen(model, early, context, slate_size) * expit(x)).mean()))
-        s = found.snips
-        rows.append((name, s.value, s.low, s.high, found.effective_n, float(np.mean(rates))))
+        s = estimates.snips
+        rows.append((name, s.value, s.low, s.high, estimates.effective_n, float(np.mean(rates))))
     return PolicyRanking(rows, _pairs(rows))
 
 
 def _past(
-    fitted: Fitted, early: Dataset, late: Impressions, context: Impressions, item: np.ndarray
+    fitted: Posterior, early: Dataset, late: Impressions, context: Impressions, item: np.ndarray
 ) -> Past | None:
     """As `held_out.past_of`, of another item in the same place."""
     if "sessions" not in early.has:
@@ -150,9 +150,9 @@ def _pairs(rows: list[tuple[str, float, float, float, float, float]]) -> tuple[i
     """Pairs whose intervals do not touch, and those of them that are simulated in the
     other order.
     """
-    told = wrong = 0
+    decided = wrong = 0
     for one, other in combinations(rows, 2):
         if one[2] > other[3] or other[2] > one[3]:
-            told += 1
+            decided += 1
             wrong += (one[1] > other[1]) != (one[5] > other[5])
-    return told, wrong
+    return decided, wrong

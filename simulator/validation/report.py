@@ -64,9 +64,9 @@ class Light(NamedTuple):
     words: str
 
 
-def lights(found: list[Fidelity]) -> list[Light]:
+def lights(fidelities: list[Fidelity]) -> list[Light]:
     """For everything that was compared."""
-    return [light for fidelity in found for light in _of_feedback(fidelity)]
+    return [light for fidelity in fidelities for light in _of_feedback(fidelity)]
 
 
 def _of_feedback(f: Fidelity) -> list[Light]:
@@ -106,13 +106,13 @@ def free_lights(free: FreeRunning | None) -> list[Light]:
         words = "not judged: the log has no whole sessions, or too few, so that they are assumed"
         return [Light(part, "amber", words)]
     auc, low, high = free.auc
-    told = f"a classifier tells simulated ones from held-out ones with AUC {auc:.3f}"
-    told += f" (95 % {low:.3f} to {high:.3f}; .5 = cannot)"
+    decided = f"a classifier tells simulated ones from held-out ones with AUC {auc:.3f}"
+    decided += f" (95 % {low:.3f} to {high:.3f}; .5 = cannot)"
     return [
         _of_levels(f"{part}: levels that were fitted", free.levels, free.chance_fitted),
         _of_levels(f"{part}: levels of the held-out days", free.held_out, free.chance),
         _of_distances(f"{part}: distributions", free),
-        Light("user-days", _light(auc, TOLD_APART, TOLD_APART_AMBER), told),
+        Light("user-days", _light(auc, TOLD_APART, TOLD_APART_AMBER), decided),
     ]
 
 
@@ -173,12 +173,14 @@ def _of_ranking(ranking: PolicyRanking | None) -> Light:
     if not ranking.rows:
         words = "not judged: by its propensities the log has too few rows of any policy, or a level"
         return Light(part, "amber", f"{words} that slates cannot have")
-    told, wrong = ranking.pairs
-    if not told:
+    decided, wrong = ranking.pairs
+    if not decided:
         words = f"the log tells no two of {len(ranking.rows)} policies apart"
         return Light(part, "amber", words)
     inside = sum(low <= simulated <= high for _, _, low, high, _, simulated in ranking.rows)
-    words = f"of {told} pairs that the log tells apart {told - wrong} in the same order; {inside}"
+    words = (
+        f"of {decided} pairs that the log tells apart {decided - wrong} in the same order; {inside}"
+    )
     words += f" of {len(ranking.rows)} simulated click rates inside the 95 % interval of the log's"
     colour = "red" if wrong else "green" if 2 * inside >= len(ranking.rows) else "amber"
     return Light(part, colour, words)
@@ -207,7 +209,7 @@ def free_table(free: FreeRunning) -> Table:
     return Table(head, body)
 
 
-def loss_table(found: list[Fidelity]) -> Table:
+def loss_table(fidelities: list[Fidelity]) -> Table:
     """Log-loss per row in nats."""
     head = (
         "feedback",
@@ -218,13 +220,13 @@ def loss_table(found: list[Fidelity]) -> Table:
         "ceiling",
     )
     body = []
-    for f in found:
+    for f in fidelities:
         losses = [f.log_loss[name] for name in ("simulator", "user + item", "constant")]
         body.append([f.name, str(f.rows), *(f"{x:.4f}" for x in (*losses, f.ceiling[1]))])
     return Table(head, body)
 
 
-def write(found: Validation, rows: list[Light], about: dict[str, Any], out: Path) -> None:
+def write(validation: Validation, rows: list[Light], about: dict[str, Any], out: Path) -> None:
     """fidelity.md and calibration.png.
 
     Args:
@@ -237,23 +239,23 @@ def write(found: Validation, rows: list[Light], about: dict[str, Any], out: Path
         f" has slates of {about['slate_size']}. Green: within the bounds that docs/users.md states;"
         " amber: use with care; red: do not trust this part.",
         light_table(rows).markdown(),
-        loss_table(found.feedback).markdown(),
+        loss_table(validation.feedback).markdown(),
         "The ceiling is what a predictor would get that knows every probability, if the users were"
         " those simulated.",
     ]
-    if found.ranking is not None and found.ranking.rows:
-        parts.append(ranking_table(found.ranking).markdown())
-    if found.free is not None:
-        parts.append(free_table(found.free).markdown())
-    parts += [of_random_slates(found.random_slates), "![calibration](calibration.png)"]
+    if validation.ranking is not None and validation.ranking.rows:
+        parts.append(ranking_table(validation.ranking).markdown())
+    if validation.free is not None:
+        parts.append(free_table(validation.free).markdown())
+    parts += [of_random_slates(validation.random_slates), "![calibration](calibration.png)"]
     (out / "fidelity.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    picture(found.feedback).savefig(out / "calibration.png", dpi=120)
+    picture(validation.feedback).savefig(out / "calibration.png", dpi=120)
 
 
-def picture(found: list[Fidelity]) -> Figure:
+def picture(fidelities: list[Fidelity]) -> Figure:
     """Held-out rate against prediction, by tenths of the prediction."""
-    figure = Figure(figsize=(3.6 * len(found), 3.6), layout="constrained")
-    for axes, f in zip(np.atleast_1d(figure.subplots(1, len(found))), found, strict=True):
+    figure = Figure(figsize=(3.6 * len(fidelities), 3.6), layout="constrained")
+    for axes, f in zip(np.atleast_1d(figure.subplots(1, len(fidelities))), fidelities, strict=True):
         predicted, rate, error = np.array(f.deciles).T
         top = 1.08 * max(predicted.max(), rate.max())
         axes.plot([0, top], [0, top], color="0.7", lw=1)

@@ -12,9 +12,9 @@ from policies.draws import generator
 from policies.log import Dataset, Impressions
 from policies.sources.levels import generic_level
 from simulator.fitting.calibration import random_by_levels
-from simulator.fitting.crossed_effects import Chains, Rows, fit_levels
+from simulator.fitting.crossed_effects import Chains, Rows, fit_crossed_effects
 from simulator.fitting.fit_users import fit
-from simulator.fitting.posterior import Fitted
+from simulator.fitting.posterior import Posterior
 from simulator.users.choice_model import DAY
 from simulator.validation.fidelity import Answers, Fidelity, judge
 from simulator.validation.free_running import (
@@ -99,7 +99,7 @@ def _shifted(log: Impressions, zero: float) -> Impressions:
     return replace(log, time=log.time - zero)
 
 
-def random_slates(fitted: Fitted, early: Dataset, slate_size: int, seed: int) -> dict[str, Any]:
+def random_slates(fitted: Posterior, early: Dataset, slate_size: int, seed: int) -> dict[str, Any]:
     """Click rate of uniformly random slates as what was shown alone predicts it, beside the level
     that is calibrated to.
 
@@ -168,7 +168,7 @@ def _refuse(data: Dataset, kind: str) -> None:
 
 def _feedback(
     data: Dataset,
-    fitted: Fitted,
+    fitted: Posterior,
     early: Dataset,
     late: Impressions,
     answers: tuple[Replay, Replay, dict[str, float]],
@@ -211,13 +211,13 @@ def _feedback(
 def _by_levels(y: np.ndarray, early: Dataset, late: Impressions, looked: np.ndarray) -> np.ndarray:
     """(rows,) of a simpler prediction, if looked at: user and item levels alone."""
     log, size = early.log, early.catalogue.size
-    rows = Rows(y, log.user, log.item, early.n_users, size, reach=looked)
-    simple: np.ndarray = expit(fit_levels(rows).logits(late.user, late.item))
+    rows = Rows(y, log.user, log.item, early.n_users, size, examination=looked)
+    simple: np.ndarray = expit(fit_crossed_effects(rows).logits(late.user, late.item))
     return simple
 
 
 def _user_days(
-    fitted: Fitted, early: Dataset, late: Impressions, one: Replay, slate_size: int, seed: int
+    fitted: Posterior, early: Dataset, late: Impressions, one: Replay, slate_size: int, seed: int
 ) -> tuple[float, float, float] | None:
     """Whether held-out user-days can be told from the same ones answered by the users; None with
     too few users.

@@ -50,7 +50,8 @@ THIRD_PARTY = """
             self.seconds = np.bincount(log.item, log.watched, minlength=catalogue.size + 1)
 
         def update(self, log, catalogue, rng):
-            self.seconds = self.seconds + np.bincount(log.item, log.watched, minlength=len(self.seconds))
+            more = np.bincount(log.item, log.watched, minlength=len(self.seconds))
+            self.seconds = self.seconds + more
 
         def recommend(self, requests, slate_size, draws):
             scores = np.tile(self.seconds.astype(np.float32), (len(requests), 1))

@@ -158,7 +158,7 @@ def test_the_table_says_of_every_parameter_whether_it_is_assumed(
 ) -> None:
     model = load_users(stored)
     table = {row[0]: row for row in provenance(model)}
-    assert set(table) == set(model.numbers) | set(model.provenance)
+    assert set(table) == set(model.parameters) | set(model.provenance)
     assert table["shift"][3] == "assumed"
     assert table["leave"][3] == "estimated"
     assert all(row[3] in ("estimated", "assumed") and row[4] for row in table.values())
@@ -281,7 +281,7 @@ def test_what_plays_by_itself_is_watched_for_a_moment_without_a_click(
     # at.
     assert 0.55 < (watched > 0).mean() < 0.68
     assert np.log(watched[watched > 0]).mean() == pytest.approx(0.7, abs=0.05)
-    assert "watch_none" not in fitting.fit_users(data, chains=SHORT).numbers
+    assert "watch_none" not in fitting.fit_users(data, chains=SHORT).parameters
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0])
@@ -293,13 +293,13 @@ def test_what_always_or_never_happens_is_no_published_rate(
         data.log, liked=np.full(len(data.log), bool(rate)), hated=data.log.clicked & False
     )
     users = fitting.fit(replace(data, log=log), 0, 6, lambda text: None, chains=SHORT).model(0)
-    like = users.numbers["like"]
+    like = users.parameters["like"]
     assert like.status == "estimated"
     assert abs(expit(like.value) - rate) < 2 / log.clicked.sum()
     assert like.error is not None
     assert like.error > 1.0  # half an event
-    assert users.numbers["like_appeal"].status == "assumed"
-    assert users.numbers["hate"].value < -6.3
+    assert users.parameters["like_appeal"].status == "assumed"
+    assert users.parameters["hate"].value < -6.3
 
 
 def test_a_log_of_few_clicks_is_fitted_without_a_word(

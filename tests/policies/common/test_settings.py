@@ -3,6 +3,7 @@
 import argparse
 import runpy
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,6 +42,7 @@ def test_values_out_of_bounds_are_refused_with_the_bounds() -> None:
 
 
 def test_values_that_are_not_numbers_are_refused() -> None:
+    wrong: Any
     for wrong in ("hot", float("nan"), float("inf"), 12.5):
         with pytest.raises(InputError, match=r"--degrees"):
             Oven(degrees=wrong)
@@ -48,14 +50,14 @@ def test_values_that_are_not_numbers_are_refused() -> None:
 
 def test_an_unknown_name_is_refused_and_the_nearest_is_named() -> None:
     with pytest.raises(InputError, match=r"unknown setting 'degree'.*degrees"):
-        Oven(**{"degree": 3})
+        Oven(**dict[str, Any](degree=3))
     with pytest.raises(InputError, match=r"unknown setting 'slate_siz'.*slate_size"):
-        Experiment(**{"slate_siz": 3})
+        Experiment(**dict[str, Any](slate_siz=3))
 
 
 def test_flags_give_what_was_given_and_nothing_else() -> None:
     parser = argparse.ArgumentParser()
-    add_flags(parser, Oven)
+    add_flags(parser, Oven, flagged(Oven))
     given = parser.parse_args(["--degrees", "200"])
     assert given_flags(Oven, given) == {"degrees": 200} or given_flags(Oven, given) == {
         "degrees": "200"
@@ -65,7 +67,7 @@ def test_flags_give_what_was_given_and_nothing_else() -> None:
 
 def test_every_flag_has_its_help() -> None:
     parser = argparse.ArgumentParser(prog="x")
-    add_flags(parser, Experiment)
+    add_flags(parser, Experiment, flagged(Experiment))
     for action in parser._actions:
         assert action.help, action.option_strings
     assert set(flagged(Experiment)) <= set(names_of(Experiment))

@@ -6,7 +6,9 @@ from rich.console import Console
 
 from policies.common.tables import Table
 
-TABLE = Table(("arm", "lift", "note"), [["a|b", "1.2 %", "<b>"], ["c", "–", "plain"]], marked=frozenset({1}))
+TABLE = Table(
+    ("arm", "lift", "note"), [["a|b", "1.2 %", "<b>"], ["c", "–", "plain"]], marked=frozenset({1})
+)
 
 
 def test_markdown_escapes_bars_and_has_a_line_per_row() -> None:

@@ -1,4 +1,4 @@
-"""What holds of any event table: no row is lost or invented, ids come back, order does not matter."""
+"""What holds of any event table: no row is lost, ids come back, order does not matter."""
 
 import numpy as np
 import pandas as pd
@@ -33,11 +33,11 @@ def keyed(data: Dataset) -> set[tuple[str, str, bool]]:
 @given(st.lists(ROW, min_size=4, max_size=40, unique_by=lambda r: (r[0], r[1], r[2])))
 def test_rows_and_ids_survive(rows: list[tuple[str, str, int, bool]]) -> None:
     frame = frame_of(rows)
-    try:
-        data = from_frame(frame, "made up")
-    except InputError as error:  # one click for all, one time for all: refused with a line
-        assert "\n" not in str(error)
+    if frame["time"].nunique() == 1:
+        with pytest.raises(InputError):  # times that are all the same
+            from_frame(frame, "made up")
         return
+    data = from_frame(frame, "made up")
     assert len(data.log) == len(rows)
     assert int(data.log.clicked.sum()) == sum(row[3] for row in rows)
     assert set(data.user_ids) == {row[0] for row in rows}

@@ -322,7 +322,7 @@ def test_users_of_an_order_have_assumed_times(tmp_path: Path) -> None:
     assert (users.hours == 1.0).all()
     assert users.provenance["hours"][0] == "assumed"
     assumed = ("gap_long_mean", "leave", "satiation", "drift", "new_users", "shift", "like")
-    assert {name for name in assumed if users.numbers[name].status != "assumed"} == set()
+    assert {name for name in assumed if users.parameters[name].status != "assumed"} == set()
 
 
 @pytest.mark.parametrize(

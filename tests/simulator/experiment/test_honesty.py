@@ -16,7 +16,7 @@ from analysis.statistics.comparison import compare
 from policies.log import Dataset
 from simulator import simulate
 from simulator.buckets import assign
-from simulator.experiment.built_in import WorldParameters, load_world, truth
+from simulator.experiment.built_in import BuiltInParameters, built_in_log, true_users
 from simulator.fitting.fit_users import fit_users
 from simulator.users.choice_model import ChoiceModel
 from tests.conftest import SHORT, MakeExperiment
@@ -52,7 +52,7 @@ def test_a_policy_has_no_true_effect_against_itself(
 
 
 def test_levels_of_the_world() -> None:
-    data, model = load_world(0)
+    data, model = built_in_log(0)
     assert abs(data.log.clicked.mean() - 0.45) < 0.01
     clicks = np.sort(
         np.bincount(data.log.item[data.log.clicked], minlength=data.catalogue.size + 1)[1:]
@@ -70,12 +70,12 @@ def centred(x: np.ndarray) -> np.ndarray:
 
 
 def test_fitted_appeal_is_near_the_true_one() -> None:
-    data, true = load_world(0)
+    data, true = built_in_log(0)
     fitted = fit_users(data, chains=SHORT)
     a = centred(true.tastes()).ravel()[::11]
     b = centred(fitted.tastes()).ravel()[::11]
     assert spearmanr(a, b)[0] > 0.3
-    assert {n.status for n in fitted.numbers.values()} == {"estimated", "assumed"}
+    assert {n.status for n in fitted.parameters.values()} == {"estimated", "assumed"}
     for name in (
         "leave",
         "leave_first_page",
@@ -84,7 +84,7 @@ def test_fitted_appeal_is_near_the_true_one() -> None:
         "watch_long",
         "watch_long_duration",
     ):
-        number = fitted.numbers[name]
+        number = fitted.parameters[name]
         assert number.error is not None
         assert abs(number.value - true[name]) < 5 * number.error + 0.06, name
     assert abs(fitted["gap_short_share"] - true["gap_short_share"]) < 0.05
@@ -107,7 +107,7 @@ def test_uniform_slates_get_their_level_in_simulation(
 
 
 def test_truth_has_the_shape_it_says() -> None:
-    model, catalogue = truth(WorldParameters(users=50, items=30))
+    model, catalogue = true_users(BuiltInParameters(users=50, items=30))
     assert model.n_users == 50
     assert model.n_items == catalogue.size == 30
     assert (np.diff(model.examination) <= 0).all()

@@ -18,7 +18,7 @@ from simulator.experiment.data import before_warmup
 from simulator.experiment.newcomers import rates, turned_over
 from simulator.experiment.population import population
 from simulator.fitting.arrivals import arrivals, share_new
-from simulator.users.choice_model import DAY, ChoiceModel, Number
+from simulator.users.choice_model import DAY, ChoiceModel, Parameter
 from tests.conftest import MakeExperiment
 
 TURNOVER = {"new_users": 0.1, "new_items": 0.05, "gone_items": 0.05}
@@ -130,7 +130,7 @@ def test_items_live_and_die_and_resemble_the_others(
 
 
 def test_the_log_decides_unless_told_otherwise(small_world: tuple[Dataset, ChoiceModel]) -> None:
-    model = small_world[1].with_numbers(new_users=Number(0.03, "estimated", "x"))
+    model = small_world[1].with_parameters(new_users=Parameter(0.03, "estimated", "x"))
     assert rates(Experiment(), model) == {"new_users": 0.03, "new_items": 0.0, "gone_items": 0.0}
     assert rates(Experiment(new_users=0.0, new_items=0.2), model) == {
         "new_users": 0.0,

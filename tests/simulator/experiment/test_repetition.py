@@ -22,7 +22,7 @@ from analysis.studies.over_users import (
 from policies.draws import generator
 from policies.log import Dataset
 from simulator.experiment.repetition import _share, visits_drawn
-from simulator.users.choice_model import ChoiceModel, Number
+from simulator.users.choice_model import ChoiceModel, Parameter
 from simulator.users.storage import load_users
 
 FAST = [
@@ -56,11 +56,11 @@ def test_worlds_differ_in_their_users_alone_and_are_summed_up(
     assert [row["world"] for row in summary["rows"]] == ["world-00", "world-01", "world-02"]
     one, other = (load_users(out / f"world-{k:02d}" / "users") for k in (0, 1))
     assert not np.array_equal(one.user_level, other.user_level)
-    gaps = [model.numbers["gap_long_mean"] for model in (one, other)]
+    gaps = [model.parameters["gap_long_mean"] for model in (one, other)]
     assert gaps[0].error is not None
     assert 0 < abs(gaps[0].value - gaps[1].value) < 6 * gaps[0].error
     # nothing is known of its error
-    assert one.numbers["seconds_per_item"] == other.numbers["seconds_per_item"]
+    assert one.parameters["seconds_per_item"] == other.parameters["seconds_per_item"]
     assert "| users | contender |" in (out / "summary.md").read_text()
     # Without its last world, killed while its users were written: going on gives the same.
     shutil.rmtree(out / "world-02")
@@ -120,7 +120,7 @@ def test_every_user_model_runs_the_same_experiment_and_the_verdicts_are_compared
         users = load_users(out / kind / "users")
         assert users.table is not None
         assert users.table.shape == (240, 121)
-        assert users.numbers["taste_scale"].value > 0
+        assert users.parameters["taste_scale"].value > 0
     bad = [*FAST, "--log", str(small_log), "--user-model", "neighbour"]
     assert command.main(bad) == 2
     assert "did you mean 'neighbours'" in capsys.readouterr().err
@@ -133,15 +133,15 @@ def test_every_user_model_runs_the_same_experiment_and_the_verdicts_are_compared
 def test_numbers_are_drawn_as_widely_as_their_errors_say(
     small_world: tuple[Dataset, ChoiceModel],
 ) -> None:
-    numbers = {
-        "gap_short_share": Number(0.05, "estimated", "x", 0.03),
-        "gap_long_sd": Number(0.2, "estimated", "x", 0.1),
-        "leave": Number(-1.0, "estimated", "x", 0.2),
-        "churn": Number(0.0, "estimated", "x", 0.01),
-        "watch_long": Number(1.0, "assumed", "x"),
-        "satiation": Number(0.1, "estimated", "x", 0.01),
+    parameters = {
+        "gap_short_share": Parameter(0.05, "estimated", "x", 0.03),
+        "gap_long_sd": Parameter(0.2, "estimated", "x", 0.1),
+        "leave": Parameter(-1.0, "estimated", "x", 0.2),
+        "churn": Parameter(0.0, "estimated", "x", 0.01),
+        "watch_long": Parameter(1.0, "assumed", "x"),
+        "satiation": Parameter(0.1, "estimated", "x", 0.01),
     }
-    model = replace(small_world[1], numbers=numbers)
+    model = replace(small_world[1], parameters=parameters)
     rng = generator("drawn numbers")
     drawn = [visits_drawn(model, rng) for _ in range(800)]
     assert set(drawn[0]) == {"gap_short_share", "gap_long_sd", "leave", "churn"}

@@ -23,7 +23,7 @@ from simulator.fitting.alternatives import (
     check_size,
     cross_scored,
     full_table,
-    make_mind,
+    make_scorer,
     scores_of,
 )
 from simulator.fitting.fit_users import fit, fit_users
@@ -74,13 +74,13 @@ def test_the_table_is_the_scores_of_all_pairs(
     kind: str, small_world: tuple[Dataset, ChoiceModel]
 ) -> None:
     data, _ = small_world
-    mind = make_mind(data, kind, generator("mind"))
-    assert isinstance(mind, Trees) == (kind == "trees")
-    table = full_table(mind, data.n_users, block=100)
+    scorer = make_scorer(data, kind, generator("mind"))
+    assert isinstance(scorer, Trees) == (kind == "trees")
+    table = full_table(scorer, data.n_users, block=100)
     assert table.shape == (data.n_users, data.catalogue.size + 1)
     rng = generator("pairs")
     user, item = rng.integers(0, data.n_users, 50), rng.integers(1, data.catalogue.size + 1, 50)
-    assert np.allclose(scores_of(mind, user, item, block=7), table[user, item], atol=0.01)
+    assert np.allclose(scores_of(scorer, user, item, block=7), table[user, item], atol=0.01)
 
 
 def test_users_with_a_table_answer_by_it(small_world: tuple[Dataset, ChoiceModel]) -> None:

@@ -12,10 +12,15 @@ from scipy.stats import spearmanr
 
 from policies.draws import Draws, generator
 from policies.log import Dataset
-from simulator.fitting.crossed_effects import Curve, Rows, fit_levels, sample_levels
+from simulator.fitting.crossed_effects import (
+    Curve,
+    Rows,
+    fit_crossed_effects,
+    sample_crossed_effects,
+)
 from simulator.fitting.factors import cross_fitted, fit_taste, full_taste, reliability
 from simulator.fitting.fit_users import fit
-from simulator.fitting.positive_only import fit_contrast
+from simulator.fitting.positive_only import fit_positive_only
 from simulator.fitting.posterior import Traits
 from simulator.fitting.satiation import repeats, satiation
 from simulator.users.choice_model import ChoiceModel
@@ -29,55 +34,55 @@ def levels_world(seed: int) -> tuple[np.ndarray, ...]:
     rng = generator("levels", seed)
     user_level, item_level = rng.normal(0, 0.5, U), rng.normal(0, 0.8, N + 1)
     user, item = rng.integers(0, U, ROWS), rng.integers(1, N + 1, ROWS)
-    reach = rng.choice([1.0, 0.8, 0.6], ROWS)
+    examination = rng.choice([1.0, 0.8, 0.6], ROWS)
     p = expit(-0.3 + user_level[user] + item_level[item])
-    return user_level, item_level, user, item, reach, p, rng.random(ROWS) < reach * p
+    return user_level, item_level, user, item, examination, p, rng.random(ROWS) < examination * p
 
 
 def test_levels_and_spreads_are_recovered() -> None:
-    user_level, item_level, user, item, reach, p, y = levels_world(0)
-    found = fit_levels(Rows(y, user, item, U, N, reach=reach))
+    user_level, item_level, user, item, examination, p, y = levels_world(0)
+    found = fit_crossed_effects(Rows(y, user, item, U, N, examination=examination))
     # Penalised quasi-likelihood pulls everything a little towards 0.
     assert found.fixed[""] == pytest.approx(-0.3, abs=0.08)
     assert found.user_sd == pytest.approx(0.5, abs=0.08)
     assert found.item_sd == pytest.approx(0.8, abs=0.1)
     assert np.corrcoef(found.item[1:], item_level[1:])[0, 1] > 0.95
     assert np.corrcoef(found.user, user_level)[0, 1] > 0.7
-    predicted = reach * expit(found.logits(user, item))
+    predicted = examination * expit(found.logits(user, item))
     assert predicted.mean() == pytest.approx(y.mean(), rel=0.01)
-    assert np.abs(predicted - reach * p).mean() < 0.07
+    assert np.abs(predicted - examination * p).mean() < 0.07
 
 
 def test_a_user_without_rows_is_an_average_one() -> None:
     _, _, user, item, _, _, y = levels_world(1)
-    found = fit_levels(Rows(y, user, item, U + 5, N))
+    found = fit_crossed_effects(Rows(y, user, item, U + 5, N))
     assert (found.user[U:] == 0).all()
     assert (found.user[np.unique(user)] != 0).all()
 
 
 def test_columns_of_rows_and_of_items_get_their_slopes() -> None:
     rng = generator("levels", "slopes")
-    _, item_level, user, item, reach, _, _ = levels_world(3)
+    _, item_level, user, item, examination, _, _ = levels_world(3)
     of_item, of_row = rng.normal(size=N + 1), rng.normal(size=ROWS)
-    y = rng.random(ROWS) < reach * expit(
+    y = rng.random(ROWS) < examination * expit(
         -0.5 + 0.5 * item_level[item] + 0.7 * of_item[item] - 0.4 * of_row
     )
-    rows = Rows(y, user, item, U, N, {"of_item": of_item[item], "of_row": of_row}, reach)
-    found = fit_levels(rows)
+    rows = Rows(y, user, item, U, N, {"of_item": of_item[item], "of_row": of_row}, examination)
+    found = fit_crossed_effects(rows)
     # among 300 items whose levels differ by .4
     assert found.fixed["of_item"] == pytest.approx(0.7, abs=0.1)
     assert found.fixed["of_row"] == pytest.approx(-0.4, abs=0.04)
-    drawn = sample_levels(rows, generator("draws"), draws=30)
+    drawn = sample_crossed_effects(rows, generator("draws"), draws=30)
     assert drawn.mean("of_row") == pytest.approx(-0.4, abs=0.04)
     assert 0.005 < drawn.error("of_row") < 0.03
 
 
 def test_draws_are_as_spread_as_the_levels_and_cover_them() -> None:
-    user_level, item_level, user, item, reach, p, y = levels_world(4)
-    rows = Rows(y, user, item, U, N, reach=reach)
-    drawn = sample_levels(rows, generator("draws"), draws=60, thin=4)
+    user_level, item_level, user, item, examination, p, y = levels_world(4)
+    rows = Rows(y, user, item, U, N, examination=examination)
+    drawn = sample_crossed_effects(rows, generator("draws"), draws=60, thin=4)
     assert drawn.user.std() == pytest.approx(0.5, abs=0.06)
-    assert fit_levels(rows).user.std() < 0.42  # the mode is not
+    assert fit_crossed_effects(rows).user.std() < 0.42  # the mode is not
     for level, truth in ((drawn.user, user_level), (drawn.item[:, 1:], item_level[1:])):
         centred = level - level.mean(axis=1, keepdims=True)
         low, high = np.quantile(centred, [0.05, 0.95], axis=0)
@@ -88,15 +93,15 @@ def test_draws_are_as_spread_as_the_levels_and_cover_them() -> None:
         f[0] + u[user] + i[item]
         for f, u, i in zip(drawn.fixed, drawn.user, drawn.item, strict=True)
     ]
-    mean = reach * expit(np.array(predicted)).mean(axis=0)
+    mean = examination * expit(np.array(predicted)).mean(axis=0)
     assert mean.mean() == pytest.approx(y.mean(), rel=0.01)
-    assert np.abs(mean - reach * p).mean() < 0.07
+    assert np.abs(mean - examination * p).mean() < 0.07
 
 
 def test_the_same_seed_gives_the_same_draws() -> None:
     _, _, user, item, _, _, y = levels_world(5)
     rows = Rows(y[:5000], user[:5000], item[:5000], U, N)
-    one, other = (sample_levels(rows, generator("same"), draws=3) for _ in range(2))
+    one, other = (sample_crossed_effects(rows, generator("same"), draws=3) for _ in range(2))
     assert np.array_equal(one.user, other.user)
     assert np.array_equal(one.fixed, other.fixed)
 
@@ -104,7 +109,7 @@ def test_the_same_seed_gives_the_same_draws() -> None:
 def test_few_rows_and_answers_that_are_all_alike_do_no_harm() -> None:
     for y in (np.ones(6, bool), np.zeros(6, bool), np.arange(6) < 3):
         rows = Rows(y, np.arange(6) % 2, 1 + np.arange(6) % 3, 2, 3, {"x": np.arange(6.0)})
-        drawn = sample_levels(rows, generator("few"), draws=5)
+        drawn = sample_crossed_effects(rows, generator("few"), draws=5)
         assert np.isfinite(drawn.user).all()
         assert np.isfinite(drawn.fixed).all()
 
@@ -163,7 +168,7 @@ def test_the_contrast_of_a_log_without_skips_ranks_what_is_chosen_high(
     data, _ = small_world
     only = replace(data, log=data.log.rows(data.log.clicked), has=frozenset({"sessions"}))
     taste, crossed = full_taste(only, 0), cross_fitted(only, generator("folds"))
-    found = fit_contrast(only, taste, crossed, generator("contrast"))
+    found = fit_positive_only(only, taste, crossed, generator("contrast"))
     rng = generator("random items")
     random = found.score(only.log.user, rng.integers(1, only.catalogue.size + 1, len(only.log)))
     assert found.score(only.log.user, only.log.item).mean() > random.mean() + 0.5
@@ -188,7 +193,7 @@ def test_every_draw_of_the_users_answers_the_log_at_its_rate(
         )
         x = x - tired - model["repeat_fatigue"] * repeats(data.log, RECENT)
         rates.append((model.examination[data.log.slot] * expit(x)).mean())
-        assert {n.status for n in model.numbers.values()} == {"estimated", "assumed"}
+        assert {n.status for n in model.parameters.values()} == {"estimated", "assumed"}
     # The taste has seen these clicks, which lifts them a little.
     assert np.mean(rates) == pytest.approx(data.log.clicked.mean(), rel=0.06)
     assert np.ptp(rates) < 0.03
@@ -226,7 +231,7 @@ def test_likes_that_need_no_click_are_simulated_without_one(
     plain = fit(data, 0, 6, lambda text: None, chains=SHORT).model(
         0
     )  # in this log every like comes with a click
-    assert "like_without_click" not in plain.numbers
+    assert "like_without_click" not in plain.parameters
 
 
 def test_a_number_that_bends_a_column_is_drawn_from_its_posterior() -> None:
@@ -243,7 +248,9 @@ def test_a_number_that_bends_a_column_is_drawn_from_its_posterior() -> None:
     )
     user, item = rng.integers(0, 300, n), rng.integers(1, 41, n)
     x = {"noise": noise, "decay": curve.column(at[8])}
-    drawn = sample_levels(Rows(y, user, item, 300, 40, x, None, curve), rng, draws=400, thin=3)
+    drawn = sample_crossed_effects(
+        Rows(y, user, item, 300, 40, x, None, curve), rng, draws=400, thin=3
+    )
     assert drawn.curved.shape == (400,)
 
     def log_likelihood(a: float) -> float:
@@ -272,7 +279,7 @@ def test_a_column_that_grows_as_it_bends_keeps_its_slope_in_bounds() -> None:
     y = rng.random(n) < expit(-0.5 + 0.5 * t)
     user, item = rng.integers(0, 200, n), rng.integers(1, 41, n)
     curve = Curve("grows", at, columns, 1.0)
-    drawn = sample_levels(
+    drawn = sample_crossed_effects(
         Rows(y, user, item, 200, 40, {"grows": curve.column(1.0)}, None, curve), rng, 600, 2
     )
     assert drawn.sizes is not None
@@ -299,10 +306,10 @@ def test_answers_that_are_decided_for_sure_have_levels_within_bounds(kind: str) 
         "own item": rng.random(6000) < 0.3,
     }[kind]
     rows = Rows(y, user, item, 150, 150, {"count": np.log1p(np.bincount(item)[item])})
-    found = fit_levels(rows)
+    found = fit_crossed_effects(rows)
     p = expit(found.logits(user, item, rows.x))
     assert np.isfinite(p).all()
     assert p.mean() == pytest.approx(y.mean(), abs=0.03)
-    drawn = sample_levels(rows, rng, draws=5, thin=1)
+    drawn = sample_crossed_effects(rows, rng, draws=5, thin=1)
     assert np.isfinite(drawn.user).all()
     assert np.isfinite(drawn.fixed).all()

@@ -10,12 +10,12 @@ from scipy.special import expit
 
 from policies.draws import Draws, generator
 from policies.log import Dataset, Impressions
-from simulator.fitting.drift import as_numbers, drift_of
+from simulator.fitting.drift import as_parameters, drift_of
 from simulator.fitting.fit_users import fit
-from simulator.users.choice_model import DAY, ChoiceModel, Number
+from simulator.users.choice_model import DAY, ChoiceModel, Parameter
 from tests.conftest import SHORT
 
-ASSUMED = {"drift_half_life_d": Number(7.0, "assumed", "x")}
+ASSUMED = {"drift_half_life_d": Parameter(7.0, "assumed", "x")}
 
 
 def moving(
@@ -46,7 +46,7 @@ def test_drift_is_told_from_a_taste_that_stays(
     z, values = [], []
     for seed in range(10):
         data, logits = moving(small_world[0], size, seed)
-        found = as_numbers(drift_of(data, logits, np.ones(len(logits))))["drift"]
+        found = as_parameters(drift_of(data, logits, np.ones(len(logits))))["drift"]
         values.append(found.value)
         if found.status == "estimated":
             assert found.error is not None
@@ -63,23 +63,23 @@ def test_a_log_of_few_days_tells_nothing_of_drift(small_world: tuple[Dataset, Ch
     data = small_world[0]
     day = data.log.rows(data.log.time < data.log.time.min() + DAY / 2)
     assert drift_of(replace(data, log=day), np.zeros(len(day)), np.ones(len(day))) is None
-    assert as_numbers(None) == {}
+    assert as_parameters(None) == {}
     holes = replace(data, has=data.has - {"sessions"})
     assert drift_of(holes, np.zeros(len(data.log)), np.ones(len(data.log))) is None
 
 
 def test_the_fit_says_that_the_worlds_taste_stays(small_world: tuple[Dataset, ChoiceModel]) -> None:
-    numbers = fit(small_world[0], 0, 6, lambda text: None, chains=SHORT).plain.numbers
-    assert numbers["drift"].value == 0
-    assert "cannot be told from 0" in numbers["drift"].source
-    assert numbers["drift_half_life_d"].status == "assumed"
+    parameters = fit(small_world[0], 0, 6, lambda text: None, chains=SHORT).plain.parameters
+    assert parameters["drift"].value == 0
+    assert "cannot be told from 0" in parameters["drift"].source
+    assert parameters["drift_half_life_d"].status == "assumed"
 
 
 def test_unexpected_clicks_move_taste_and_are_forgotten(
     small_world: tuple[Dataset, ChoiceModel],
 ) -> None:
     still = small_world[1]
-    model = still.with_numbers(drift=Number(0.2, "estimated", "x"), **ASSUMED)
+    model = still.with_parameters(drift=Parameter(0.2, "estimated", "x"), **ASSUMED)
     users, items = np.arange(200), np.tile(np.arange(1, 7), (200, 1))
     plain, moved = still.start(200, 0.0), model.start(200, 0.0)
     draws = Draws(3, users, users * 0, users * 0)

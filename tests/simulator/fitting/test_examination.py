@@ -10,7 +10,12 @@ from scipy.special import expit, logit
 
 from policies.draws import generator
 from policies.log import Dataset, Impressions
-from simulator.fitting.examination import assumed_reach, reach_of, unseen_variance, within_pairs
+from simulator.fitting.examination import (
+    assumed_examination,
+    fit_examination,
+    unseen_variance,
+    within_pairs,
+)
 from simulator.fitting.fit_users import fit
 from simulator.fitting.posterior import unflattened
 from simulator.users.choice_model import ChoiceModel
@@ -81,21 +86,21 @@ def test_without_repeats_slots_are_told_by_appeal_and_the_source_says_so(
 ) -> None:
     data, true = small_world
     score = true.appeal(data.log.user, data.log.item[:, None])[:, 0].astype(float)
-    again = reach_of(data, score)
+    again = fit_examination(data, score)
     assert again.error is not None
     assert "conditional Poisson" in again.source
     assert (np.diff(again.value) <= 0).all()
     assert again.value[0] == 1.0
     code = data.log.user.astype(np.int64) * 1000 + data.log.item
     once = np.sort(np.unique(code, return_index=True)[1])
-    alone = reach_of(replace(data, log=data.log.rows(once)), score[once])
+    alone = fit_examination(replace(data, log=data.log.rows(once)), score[once])
     assert alone.error is None
     assert "too few pairs" in alone.source
     # the whole appeal was known
     np.testing.assert_allclose(alone.value[:6], true.examination[:6], atol=0.1)
     silent = replace(data, log=replace(data.log, clicked=np.zeros(len(data.log), bool)))
-    assert reach_of(silent, score).status == "assumed"
-    assert assumed_reach("x").value[5] == pytest.approx(6**-0.12)
+    assert fit_examination(silent, score).status == "assumed"
+    assert assumed_examination("x").value[5] == pytest.approx(6**-0.12)
 
 
 def test_slots_that_nothing_compares_with_the_first_are_not_made_up(
@@ -106,13 +111,13 @@ def test_slots_that_nothing_compares_with_the_first_are_not_made_up(
     header = rng.random(len(user)) < 0.5
     item = np.where(header, rng.integers(1, 4, len(user)), rng.integers(4, 8, len(user)))
     slot = np.where(header, rng.integers(0, 2, len(user)), rng.integers(2, 5, len(user)))
-    reach = np.array([1.0, 0.9, 0.4, 0.35, 0.3])
+    examination = np.array([1.0, 0.9, 0.4, 0.35, 0.3])
     log = Impressions.of(
         user=user,
         item=item,
         slot=slot,
         time=np.arange(len(user)) * 1.0,
-        clicked=rng.random(len(user)) < 0.4 * reach[slot],
+        clicked=rng.random(len(user)) < 0.4 * examination[slot],
     )
     found = within_pairs(log, 8, np.ones(len(log)))
     assert found is not None
@@ -126,7 +131,7 @@ def test_slots_that_nothing_compares_with_the_first_are_not_made_up(
     seen = set(data.log.item[data.log.user == data.log.user[last]].tolist())
     deep.slot[last], deep.item[last] = 60, min(set(range(1, 121)) - seen, default=1)
     score = np.full(len(deep), -1.0)
-    odd = reach_of(replace(data, log=deep), score)
+    odd = fit_examination(replace(data, log=deep), score)
     assert np.isfinite(odd.value).all()
     assert odd.error is not None
     np.testing.assert_allclose(odd.value[5:], odd.value[5], rtol=1e-6)
@@ -171,10 +176,13 @@ def test_what_no_prediction_knows_is_told_by_repeats(sd: float) -> None:
 def test_the_fit_uses_both(small_world: tuple[Dataset, ChoiceModel]) -> None:
     data, true = small_world
     fitted = fit(data, 0, 6, lambda text: None, chains=SHORT)
-    assert fitted.reach is not None
+    assert fitted.examination is not None
     assert fitted.unseen is not None
-    assert fitted.reach.error is not None
-    z = np.log(fitted.reach.value[1:6] / true.examination[1:6]) / fitted.reach.error[1:6]
+    assert fitted.examination.error is not None
+    z = (
+        np.log(fitted.examination.value[1:6] / true.examination[1:6])
+        / fitted.examination.error[1:6]
+    )
     assert np.abs(z).max() < 3.5
     assert 0.05 < fitted.unseen[0] < 1.0
     assert fitted.shown[2] > 1.0

@@ -12,12 +12,12 @@ from scipy.special import expit, logit
 
 from policies.draws import generator
 from policies.log import Dataset, Impressions
-from simulator.experiment.built_in import WorldParameters, load_world
-from simulator.fitting.assumed import not_told
+from simulator.experiment.built_in import BuiltInParameters, built_in_log
+from simulator.fitting.assumed import unidentified_parameters
 from simulator.fitting.fit_users import fit
-from simulator.fitting.satiation import examined, repeats, satiation, shown_of, tiredness
+from simulator.fitting.satiation import examined, fit_satiation, repeats, satiation, shown_of
 from simulator.fitting.sessions import watching, widening
-from simulator.users.choice_model import ChoiceModel, Number
+from simulator.users.choice_model import ChoiceModel, Parameter
 from simulator.users.state import RECENT
 from simulator.validation.held_out import day_to_day
 from tests.conftest import SHORT
@@ -26,8 +26,8 @@ from tests.conftest import SHORT
 def test_how_far_a_page_was_read_given_its_clicks() -> None:
     """Against many pages that were read and clicked by chance."""
     rng = generator("pages")
-    n, reach, rate = 200_000, np.array([1.0, 0.7, 0.5, 0.2]), 0.3
-    depth = (rng.random((n, 1)) < reach).sum(axis=1)
+    n, examination, rate = 200_000, np.array([1.0, 0.7, 0.5, 0.2]), 0.3
+    depth = (rng.random((n, 1)) < examination).sum(axis=1)
     clicked = (rng.random((n, 4)) < rate) & (np.arange(4) < depth[:, None])
     page = np.repeat(np.arange(n), 4)
     slot = np.tile(np.arange(4), n)
@@ -35,7 +35,7 @@ def test_how_far_a_page_was_read_given_its_clicks() -> None:
     log = Impressions.of(
         item=np.ones(4 * n, int), user=page, time=page * 1.0, slot=slot, clicked=clicked.ravel()
     ).rows(shuffled)
-    found = examined(log, reach, np.full(len(log), rate))
+    found = examined(log, examination, np.full(len(log), rate))
     read = (slot < depth[page])[shuffled]
     codes = (clicked @ (1 << np.arange(4)))[page][shuffled] * 4 + log.slot
     for code in np.unique(codes):
@@ -49,11 +49,11 @@ def test_satiation_is_told_from_what_a_policy_shows_because_it_is_liked(
     small_world: tuple[Dataset, ChoiceModel],
 ) -> None:
     data, true = small_world
-    log, reach = data.log, true.examination
+    log, examination = data.log, true.examination
     score = true.appeal(log.user, log.item[:, None])[:, 0].astype(float)
-    found = tiredness(data, score, reach, True, score)
+    found = fit_satiation(data, score, examination, True, score)
     columns, habits = found.columns, found.habits
-    assert found.numbers["satiation_half_life_h"].value == pytest.approx(
+    assert found.parameters["satiation_half_life_h"].value == pytest.approx(
         true["satiation_half_life_h"], rel=0.5
     )
     assert habits is not None
@@ -64,12 +64,14 @@ def test_satiation_is_told_from_what_a_policy_shows_because_it_is_liked(
     assert set(columns) == {"repeat_fatigue", "exposed", "satiation", "exposed_pair"}
     assert found.curve is not None
     # between two half-lives as at one of them
-    for hours in (2.0, found.numbers["satiation_half_life_h"].value, 4.0):
-        exact = -satiation(log, data.catalogue.category, examined(log, reach, expit(score)), hours)
+    for hours in (2.0, found.parameters["satiation_half_life_h"].value, 4.0):
+        exact = -satiation(
+            log, data.catalogue.category, examined(log, examination, expit(score)), hours
+        )
         np.testing.assert_allclose(
             found.curve.column(np.log(hours)), exact, atol=0.02 * np.abs(exact).max()
         )
-    assert found.weary.max() <= 0 < -found.weary.min()
+    assert found.offset.max() <= 0 < -found.offset.min()
     np.testing.assert_array_equal(columns["repeat_fatigue"], -repeats(log, RECENT))
     fitted = fit(data, 0, 6, lambda text: None, chains=SHORT)
     assert fitted.estimates()["satiation"] == pytest.approx(true["satiation"], rel=0.25)
@@ -134,13 +136,13 @@ def test_the_oracle_sees_the_habits_and_every_draw_has_all_answers(
     )
     np.testing.assert_allclose(everything[:, 1:], expit(model.appeal(users, items)), atol=1e-5)
     # Rare clicks have more draws than the long views among them.
-    click = found.answers["click"]
+    click = found.feedback["click"]
     thrice: dict[str, Any] = {
         name: np.repeat(getattr(click.sampled, name), 3, axis=0)
         for name in ("fixed", "user", "item", "curved")
     }
     more = replace(click.sampled, **thrice)
-    rare = replace(found, answers={**found.answers, "click": replace(click, sampled=more)})
+    rare = replace(found, feedback={**found.feedback, "click": replace(click, sampled=more)})
     last = rare.model(len(rare) - 1)
     assert last["long_view"] == found.model(len(found) - 1)["long_view"]
     assert len(rare.variants(last, "long_view", len(rare) - 1)) == 1
@@ -152,7 +154,7 @@ def test_hates_of_what_was_not_opened_are_fitted(small_world: tuple[Dataset, Cho
     model = fit(replace(data, log=replace(data.log, hated=hidden)), 0, 6, lambda text: None).model(
         0
     )
-    assert model.numbers["hate_without_click"].status == "estimated"
+    assert model.parameters["hate_without_click"].status == "estimated"
     assert model["hate_without_click"] > model["hate"] + 2
 
 
@@ -187,21 +189,21 @@ def test_what_days_differ_by_is_found(spread: float) -> None:
 @pytest.mark.parametrize("seed", [0, 1])
 def test_satiation_is_none_where_there_is_none(seed: int) -> None:
     """What is kept above 0 draw by draw would be above 0 on average in every log."""
-    small = WorldParameters(users=240, items=120, categories=8, log_days=6.0, satiation=0.0)
-    data, true = load_world(20_000 + seed, small)
+    small = BuiltInParameters(users=240, items=120, categories=8, log_days=6.0, satiation=0.0)
+    data, true = built_in_log(20_000 + seed, small)
     score = true.appeal(data.log.user, data.log.item[:, None])[:, 0].astype(float)
-    found = tiredness(data, score, true.examination, True, score)
+    found = fit_satiation(data, score, true.examination, True, score)
     assert found.curve is None
     assert "satiation" not in found.columns
-    number = not_told(found.untold)["satiation"]
+    number = unidentified_parameters(found.unidentified)["satiation"]
     assert (number.value, number.status) == (0.0, "assumed")
     assert "is no cost that can be told from 0" in number.source
 
 
 def test_repeats_that_cost_nothing_leave_the_levels_alone() -> None:
     few, none, more = (
-        Number(v, "estimated", "", e) for v, e in ((0.2, 0.3), (0.01, 0.05), (-0.25, 0.1))
+        Parameter(v, "estimated", "", e) for v, e in ((0.2, 0.3), (0.01, 0.05), (-0.25, 0.1))
     )
-    assert not_told({"repeat_fatigue": few})["repeat_fatigue"].value == 0.5
-    assert not_told({"repeat_fatigue": none})["repeat_fatigue"].value == 0.0
-    assert not_told({"repeat_fatigue": more})["repeat_fatigue"].value == 0.0
+    assert unidentified_parameters({"repeat_fatigue": few})["repeat_fatigue"].value == 0.5
+    assert unidentified_parameters({"repeat_fatigue": none})["repeat_fatigue"].value == 0.0
+    assert unidentified_parameters({"repeat_fatigue": more})["repeat_fatigue"].value == 0.0

@@ -10,9 +10,9 @@ import pytest
 
 from policies.draws import generator
 from policies.log import Dataset
-from simulator.fitting.return_times import Gaps, returning
+from simulator.fitting.return_times import Gaps, fit_return_times
 from simulator.fitting.sessions import staying
-from simulator.fitting.visits import coming_and_going
+from simulator.fitting.visits import fit_visits
 from simulator.users.choice_model import ChoiceModel
 
 TRUE = {
@@ -50,7 +50,7 @@ def observed(seed: int, users: int = 800, days: float = 6.0) -> tuple[Gaps, np.n
 def test_gaps_are_recovered_although_the_log_ends() -> None:
     gaps, factor = observed(0)
     assert gaps.ended.mean() < 0.92
-    found, activity = returning(gaps, 801)
+    found, activity = fit_return_times(gaps, 801)
     for name, true in TRUE.items():
         number = found[name]
         assert number.error is not None
@@ -64,15 +64,15 @@ def test_gaps_are_recovered_although_the_log_ends() -> None:
 
 def test_dropping_the_last_gaps_would_shorten_the_long_ones() -> None:
     gaps, _ = observed(1, days=2.0)
-    whole, _ = returning(gaps, 800)
-    seen, _ = returning(gaps.rows(gaps.ended), 800)
+    whole, _ = fit_return_times(gaps, 800)
+    seen, _ = fit_return_times(gaps.rows(gaps.ended), 800)
     assert seen["gap_long_mean"].value < TRUE["gap_long_mean"] - 0.1 < whole["gap_long_mean"].value
 
 
 def test_the_same_seed_gives_the_same_factors_and_few_gaps_give_nothing() -> None:
     gaps, _ = observed(2, users=200)
-    assert np.array_equal(returning(gaps, 200)[1], returning(gaps, 200)[1])
-    few, activity = returning(gaps.rows(np.arange(len(gaps.user)) < 100), 200)
+    assert np.array_equal(fit_return_times(gaps, 200)[1], fit_return_times(gaps, 200)[1])
+    few, activity = fit_return_times(gaps.rows(np.arange(len(gaps.user)) < 100), 200)
     assert few == {}
     assert (activity == 0).all()
 
@@ -81,13 +81,13 @@ def test_levels_of_visits_that_were_given_are_assumed(
     small_world: tuple[Dataset, ChoiceModel],
 ) -> None:
     data, true = small_world
-    numbers, _, _, source = coming_and_going(data, 0.45)
-    assert numbers["gap_long_mean"].status == "estimated"
+    parameters, _, _, source = fit_visits(data, 0.45)
+    assert parameters["gap_long_mean"].status == "estimated"
     assert source[0] == "estimated"
-    assert abs(numbers["gap_long_mean"].value - true["gap_long_mean"]) < 0.15
+    assert abs(parameters["gap_long_mean"].value - true["gap_long_mean"]) < 0.15
     given = replace(data, calibration=data.calibration | {"sessions_per_day": (3.0, "given")})
-    numbers, _, _, source = coming_and_going(given, 0.45)
-    assert numbers["gap_long_mean"].status == "assumed"
+    parameters, _, _, source = fit_visits(given, 0.45)
+    assert parameters["gap_long_mean"].status == "assumed"
     assert source[0] == "assumed"
 
 

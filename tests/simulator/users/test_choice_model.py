@@ -12,10 +12,10 @@ from policies.base import plain_requests
 from policies.draws import Draws
 from policies.ranking import mask_scores, top_k
 from simulator.buckets import HELD_OUT, assign, parse_weights
-from simulator.experiment.built_in import WorldParameters, truth
+from simulator.experiment.built_in import BuiltInParameters, true_users
 from simulator.users.choice_model import DAY
 
-MODEL, CATALOGUE = truth(WorldParameters(users=300, items=60, categories=5))
+MODEL, CATALOGUE = true_users(BuiltInParameters(users=300, items=60, categories=5))
 
 
 def answer(users: np.ndarray, items: np.ndarray, pages: int = 2) -> Any:
@@ -78,17 +78,19 @@ def test_click_probability_is_the_one_that_answers_use() -> None:
 
 @pytest.mark.parametrize("k", [2, 3])
 def test_the_oracles_page_has_the_most_expected_clicks(k: int) -> None:
-    model, _ = truth(WorldParameters(users=12, items=6, categories=2))
+    model, _ = true_users(BuiltInParameters(users=12, items=6, categories=2))
     users = np.arange(12)
     state = model.start(12, 0.0)
     seen = np.tile(np.array([1, 2, 3], np.int32), (12, 1))
     model.respond(state, users, seen, np.zeros(12), np.zeros(12), Draws(3, users, users * 0))
     p = model.click_probability(state, users, np.full(12, 60.0))
     slates = top_k(mask_scores(p.copy(), plain_requests(np.zeros((12, 0), np.int32), 6)), k)
-    reach = model.examination[:k]
+    examination = model.examination[:k]
     for user in users:
-        best = max(float(p[user, list(page)] @ reach) for page in permutations(range(1, 7), k))
-        assert float(p[user, slates[user]] @ reach) == pytest.approx(best, rel=1e-6)
+        best = max(
+            float(p[user, list(page)] @ examination) for page in permutations(range(1, 7), k)
+        )
+        assert float(p[user, slates[user]] @ examination) == pytest.approx(best, rel=1e-6)
 
 
 def test_operational_time_runs_there_and_back() -> None:

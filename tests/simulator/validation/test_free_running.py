@@ -10,7 +10,7 @@ import pytest
 from policies.draws import generator
 from policies.log import Dataset
 from simulator.fitting.fit_users import fit
-from simulator.fitting.return_times import _number
+from simulator.fitting.return_times import _parameter
 from simulator.users.choice_model import ChoiceModel
 from simulator.validation.free_running import FEATURES, features_of, free_running, two_sample
 from simulator.validation.report import free_lights
@@ -38,8 +38,8 @@ def test_levels_that_were_fitted_come_back(fitted: Any) -> None:
     assert found.auc[0] < 0.65
     assert found.auc[1] < found.auc[0] < found.auc[2]
     # Users who come twice as often are another matter.
-    busy = model.with_numbers(
-        gap_long_mean=replace(model.numbers["gap_long_mean"], value=model["gap_long_mean"] - 1.5)
+    busy = model.with_parameters(
+        gap_long_mean=replace(model.parameters["gap_long_mean"], value=model["gap_long_mean"] - 1.5)
     )
     wrong = free_running(busy, early, late, 6, 0)
     assert wrong is not None
@@ -58,13 +58,13 @@ def test_levels_that_were_fitted_come_back(fitted: Any) -> None:
 
 
 def test_gaps_that_a_log_hardly_tells_count_as_assumed() -> None:
-    assert _number("gap_long_mean", 3.0, 0.2).status == "estimated"
+    assert _parameter("gap_long_mean", 3.0, 0.2).status == "estimated"
     for name, value, error in (
         ("gap_short_mean", -3.0, 11.0),
         ("gap_long_sd", 0.5, 0.7),
         ("churn", 0.4, 0.3),
     ):
-        number = _number(name, value, error)
+        number = _parameter(name, value, error)
         assert number.status == "assumed"
         assert "hardly tells" in number.source
 
@@ -90,8 +90,8 @@ def test_what_the_log_does_not_tell_is_not_held_against_the_users(fitted: Any) -
     assert features_of(early) == FEATURES
     bare = replace(early, has=early.has - {"watch", "long_view"})
     assert features_of(bare) == ("impressions", "clicks", "categories", "active_hours")
-    assumed = model.with_numbers(
-        gap_long_mean=replace(model.numbers["gap_long_mean"], status="assumed")
+    assumed = model.with_parameters(
+        gap_long_mean=replace(model.parameters["gap_long_mean"], status="assumed")
     )
     assert free_running(assumed, early, late, 6, 0) is None
     assert free_running(model, early, late.rows(late.user < 3), 6, 0) is None

@@ -12,7 +12,7 @@ from policies.draws import generator
 from policies.log import Dataset, Impressions
 from policies.sources.levels import generic_level
 from simulator.fitting.fit_users import fit
-from simulator.fitting.posterior import Fitted
+from simulator.fitting.posterior import Posterior
 from simulator.users.choice_model import ChoiceModel
 from simulator.validation.policy_ranking import policy_ranking, targets
 from simulator.validation.report import held_out_lights, ranking_table
@@ -40,7 +40,7 @@ def uniform(small_world: tuple[Dataset, ChoiceModel]) -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def fitted(uniform: Dataset) -> Fitted:
+def fitted(uniform: Dataset) -> Posterior:
     return fit(split(uniform, 3)[0], 0, 1, lambda text: None, chains=SHORT)
 
 
@@ -66,7 +66,7 @@ def test_the_level_of_random_slates_comes_from_propensities_where_there_are_any(
 
 
 def test_the_users_rank_policies_as_the_log_does_and_liars_do_not(
-    uniform: Dataset, fitted: Fitted
+    uniform: Dataset, fitted: Posterior
 ) -> None:
     early, late = split(uniform, 3)
     honest = policy_ranking(fitted, early, late, 1, 0)
@@ -83,10 +83,10 @@ def test_the_users_rank_policies_as_the_log_does_and_liars_do_not(
         assert low - 0.03 < simulated < high + 0.03
     assert held_out_lights((0.5, 0.49, 0.51), honest)[1][1] == "green"
     assert any(row[0] == "uniform" for row in ranking_table(honest).rows)
-    click = fitted.answers["click"]
+    click = fitted.feedback["click"]
     turned = replace(click, sampled=replace(click.sampled, item=-3 * click.sampled.item))
     liar = policy_ranking(
-        replace(fitted, answers={**fitted.answers, "click": turned}), early, late, 1, 0
+        replace(fitted, feedback={**fitted.feedback, "click": turned}), early, late, 1, 0
     )
     assert liar is not None
     assert liar.pairs[1] > 0
@@ -94,7 +94,7 @@ def test_the_users_rank_policies_as_the_log_does_and_liars_do_not(
 
 
 def test_without_propensities_nothing_is_ranked(
-    small_world: tuple[Dataset, ChoiceModel], fitted: Fitted
+    small_world: tuple[Dataset, ChoiceModel], fitted: Posterior
 ) -> None:
     early, late = split(small_world[0], 2)
     assert policy_ranking(fitted, early, late, 1, 0) is None
