@@ -40,7 +40,8 @@ class Experiment:
     policies: Names = setting(
         ("gptrec", "sasrec"),
         "arms, in order: popularity, itemknn, bprmf, gru4rec, bert4rec, sasrec, gptrec,"
-        " module:Class; references uniform and oracle; two arms of one policy are written sasrec,sasrec.2",
+        " module:Class; references uniform and oracle; two arms of one policy are written"
+        " sasrec,sasrec.2",
     )
     log: Text = setting(
         "world:",

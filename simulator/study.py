@@ -170,8 +170,8 @@ def _settings(kind: str, given: dict[str, Any]) -> Experiment:
     experiment = build(given.get("config"), flags, given.get("set", []))
     if kind == "aa" and len(experiment.policies) != 1:
         raise InputError(
-            f"an A/A test has one policy, not {','.join(experiment.policies)}; name one, such as --policies"
-            " sasrec"
+            f"an A/A test has one policy, not {','.join(experiment.policies)}; name one, such as"
+            " --policies sasrec"
         )
     return experiment
 

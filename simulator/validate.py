@@ -88,6 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
         write(validation, rows, about, out)
 
         def print_result() -> None:
+            print("what to trust")
             light_table(rows).print()
             print(of_random_slates(validation.random_slates))
             print(f"report: {out}/fidelity.md")

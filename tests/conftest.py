@@ -35,6 +35,9 @@ TINY_MODELS: dict[str, dict[str, Any]] = {
 SHORT = Chains(draws=12, thin=3)  # what most tests fit users with on the way to something else
 
 
+SHORT_FLAGS = ["--draws", "12", "--thin", "3", "--threads", "1"]  # the same for commands
+
+
 class MakeExperiment(Protocol):
     """Makes small experiments: `experiment(policies=("sasrec",), days=2)`."""
 

@@ -338,9 +338,9 @@ def against_truth(effects: list[Effect]) -> list[str]:
         else:
             verb = f"the WRONG sign: {percent(effect.lift)} where {percent(true)} is true"
         sentences.append(
-            f"A live test like this one would have said of {effect.arm} against {effect.control}: {verb}; its"
-            f" interval {'holds' if covered else 'does NOT hold'} the true effect of"
-            f" {percent(true)}."
+            f"A live test like this one would have said of {effect.arm} against"
+            f" {effect.control}: {verb}; its interval"
+            f" {'holds' if covered else 'does NOT hold'} the true effect of {percent(true)}."
         )
     return sentences
 

@@ -37,13 +37,14 @@ def load_data(experiment: Experiment) -> Dataset:
     available = int(data.catalogue.available(0.0).sum())
     if available < experiment.slate_size:
         raise InputError(
-            f"the log has {available} items, fewer than a slate of {experiment.slate_size}; use a smaller"
-            " --slate-size"
+            f"the log has {available} items, fewer than a slate of {experiment.slate_size}; use a"
+            " smaller --slate-size"
         )
-    if available < experiment.slate_size + experiment.repeat_after:
+    needed = experiment.slate_size + experiment.repeat_after
+    if available < needed:
         raise InputError(
             f"the log has {available} items; slates of {experiment.slate_size} with"
-            f" repeat_after={experiment.repeat_after} need {experiment.slate_size + experiment.repeat_after}: use --set"
+            f" repeat_after={experiment.repeat_after} need {needed}: use --set"
             f" repeat_after={available - experiment.slate_size} or less"
         )
     return data
@@ -67,8 +68,8 @@ def size_note(experiment: Experiment, data: Dataset) -> tuple[str, ...]:
         return ()
     note = (
         f"The log's pages hold {length} {'item' if length == 1 else 'items'}, the slates here"
-        f" {experiment.slate_size}: people see {experiment.slate_size / length:.3g} times as much per page as in the"
-        f" log (--slate-size {length} for the log's own)."
+        f" {experiment.slate_size}: people see {experiment.slate_size / length:.3g} times as much"
+        f" per page as in the log (--slate-size {length} for the log's own)."
     )
     if length == 1:
         note += (

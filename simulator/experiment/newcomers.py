@@ -73,7 +73,8 @@ def newcomers(
     ids = turns * model.n_users + line
     if n and ids[-1] >= np.iinfo(np.int32).max:
         raise InputError(
-            f"new_users={share:g} of {experiment.users} users in {span:g} days: too many; lower one of them"
+            f"new_users={share:g} of {experiment.users} users in {span:g} days: too many;"
+            " lower one of them"
         )
     u = Draws(key_of("newcomers", experiment.seed), ids, ids * 0).uniform("arrival", 2)
     rows = np.minimum((u[:, 0] * model.n_users).astype(np.int64), model.n_users - 1)
@@ -136,6 +137,7 @@ def _check(experiment: Experiment, catalogue: Catalogue) -> None:
         there = int(catalogue.available(day * DAY).sum())
         if there < least:
             raise InputError(
-                f"on day {day} {there} items are left, fewer than slates of {experiment.slate_size} with"
-                f" repeat_after={experiment.repeat_after} need; lower gone_items or repeat_after"
+                f"on day {day} {there} items are left, fewer than slates of"
+                f" {experiment.slate_size} with repeat_after={experiment.repeat_after} need; lower"
+                " gone_items or repeat_after"
             )

@@ -26,7 +26,7 @@ from simulator.fitting.sessions import _watch
 from simulator.users.choice_model import ChoiceModel
 from simulator.users.provenance import provenance
 from simulator.users.storage import about_users, load_users
-from tests.conftest import SHORT
+from tests.conftest import SHORT, SHORT_FLAGS
 
 
 def test_users_of_a_run_and_for_other_slates_are_refused(
@@ -35,6 +35,7 @@ def test_users_of_a_run_and_for_other_slates_are_refused(
     words = [
         "--log",
         str(small_log),
+        *SHORT_FLAGS,
         "--policies",
         "popularity,itemknn",
         "--users",
@@ -71,7 +72,10 @@ def test_users_of_a_run_and_for_other_slates_are_refused(
 def test_a_folder_that_cannot_be_made_is_refused_before_the_work(
     small_log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert fit.main(["--log", str(small_log), "--out", str(small_log / "x"), "--quiet"]) == 2
+    assert (
+        fit.main(["--log", str(small_log), *SHORT_FLAGS, "--out", str(small_log / "x"), "--quiet"])
+        == 2
+    )
     assert "cannot be made" in capsys.readouterr().err
     assert fit.main(["--log", "nowhere.csv", "--out", str(tmp_path / "x"), "--quiet"]) == 2
     assert not (tmp_path / "x").exists()
@@ -86,7 +90,7 @@ def test_a_full_disk_and_an_interruption_leave_one_line_and_no_folder(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out"
-    words = ["--log", str(small_log), "--out", str(out), "--threads", "1", "--quiet"]
+    words = ["--log", str(small_log), *SHORT_FLAGS, "--out", str(out), "--threads", "1", "--quiet"]
     for error, status, said in (
         (OSError(errno.ENOSPC, "No space left"), 1, "disk is full"),
         (KeyboardInterrupt(), 130, "nothing was written"),
@@ -118,7 +122,12 @@ def test_a_disk_that_fills_up_under_the_arrays_is_an_error_of_the_system(tmp_pat
 @pytest.fixture(scope="module")
 def stored(small_log: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("fit") / "users"
-    assert fit.main(["--log", str(small_log), "--out", str(out), "--threads", "1", "--quiet"]) == 0
+    assert (
+        fit.main(
+            ["--log", str(small_log), *SHORT_FLAGS, "--out", str(out), "--threads", "1", "--quiet"]
+        )
+        == 0
+    )
     return out
 
 
@@ -128,6 +137,7 @@ def test_a_run_with_stored_users_is_the_run_that_fits_them(
     words = [
         "--log",
         str(small_log),
+        *SHORT_FLAGS,
         "--policies",
         "popularity,itemknn",
         "--users",
@@ -262,7 +272,9 @@ def test_what_plays_by_itself_is_watched_for_a_moment_without_a_click(
         np.exp(rng.normal(0.7, 0.5, len(log))),
         log.watched,
     )
-    model = fitting.fit_users(replace(data, log=replace(log, watched=moment.astype(np.float32))))
+    model = fitting.fit_users(
+        replace(data, log=replace(log, watched=moment.astype(np.float32))), chains=SHORT
+    )
     users = np.arange(data.n_users)
     items = (
         np.argsort(rng.random((data.n_users, data.catalogue.size)), axis=1)[:, :6].astype(np.int32)

@@ -16,6 +16,7 @@ import simulator.run as command
 from analysis import report
 from analysis.metrics import METRICS
 from simulator import Experiment, simulate
+from tests.conftest import SHORT, SHORT_FLAGS
 
 LOG = [
     "--users",
@@ -66,7 +67,7 @@ def bad(
         (["--weights", "0.5"], "1 numbers for 2"),
         (["--weights", "0.5,x"], "wanted numbers"),
         (["--weights", "80,80"], "sum to at most 1"),
-        (["--control", "itemknn"], "is no contender"),
+        (["--control", "itemknn"], "is not a contender"),
         (["--design", "twin", "--weights", ".5,.5"], "is for --design split"),
         (["--design", "spilt"], "did you mean 'split'"),
         (["--primary", "revenue"], "unknown metric"),
@@ -103,7 +104,10 @@ def test_bad_logs(
     few.to_csv(tmp_path / "few.csv", index=False)
     assert "fewer than a slate" in bad(["--log", "few.csv"], capsys, tmp_path, monkeypatch)
     assert "use --set repeat_after=114" in bad(
-        ["--log", str(small_log), "--set", "repeat_after=500"], capsys, tmp_path, monkeypatch
+        ["--log", str(small_log), *SHORT_FLAGS, "--set", "repeat_after=500"],
+        capsys,
+        tmp_path,
+        monkeypatch,
     )
     (tmp_path / "there").mkdir()
     assert "exists already" in bad(["--out", "there"], capsys, tmp_path, monkeypatch)
@@ -121,7 +125,7 @@ def test_the_command_writes_a_report_that_stands_alone(
     tmp_path: Path, small_log: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
-    assert command.main([*FAST, "--log", str(small_log), "--out", str(out)]) == 0
+    assert command.main([*FAST, "--log", str(small_log), *SHORT_FLAGS, "--out", str(out)]) == 0
     shown = capsys.readouterr().out
     assert "itemknn" in shown
     assert "true" in shown
@@ -163,7 +167,10 @@ def test_a_full_disk_and_an_interruption_leave_an_incomplete_run(
 
         out = tmp_path / f"run{status}"
         monkeypatch.setattr(simulator.engine.recorder, "_write_table", fail)
-        assert command.main([*FAST, "--log", str(small_log), "--out", str(out)]) == status
+        assert (
+            command.main([*FAST, "--log", str(small_log), *SHORT_FLAGS, "--out", str(out)])
+            == status
+        )
         monkeypatch.undo()
         assert words in capsys.readouterr().err
         assert json.loads((out / "manifest.json").read_text())["status"] == "incomplete"
@@ -176,7 +183,10 @@ def test_a_full_disk_and_an_interruption_leave_an_incomplete_run(
 def test_a_run_without_a_warm_up_has_no_covariates(tmp_path: Path, small_log: Path) -> None:
     out = tmp_path / "run"
     assert (
-        command.main([*FAST, "--log", str(small_log), "--warmup-days", "0", "--out", str(out)]) == 0
+        command.main(
+            [*FAST, "--log", str(small_log), *SHORT_FLAGS, "--warmup-days", "0", "--out", str(out)]
+        )
+        == 0
     )
     results = json.loads((out / "results.json").read_text())
     assert results["before_test"] is None
@@ -195,6 +205,9 @@ def test_partial_judges_what_there_is(
         rounds=1,
         repeat_after=10,
         truth=False,
+        threads=1,
+        draws=SHORT.draws,
+        thin=SHORT.thin,
     )
     simulate(e, out=str(out))
     manifest = json.loads((out / "manifest.json").read_text())
@@ -216,7 +229,7 @@ def test_a_run_is_not_resumed_on_another_log(
     frame = pd.read_parquet(small_log)
     frame.to_parquet(copy)
     out = tmp_path / "run"
-    assert command.main([*FAST, "--log", str(copy), "--out", str(out)]) == 0
+    assert command.main([*FAST, "--log", str(copy), *SHORT_FLAGS, "--out", str(out)]) == 0
     manifest = json.loads((out / "manifest.json").read_text())
     (out / "manifest.json").write_text(json.dumps(manifest | {"status": "incomplete"}))
     frame[:-100].to_parquet(copy)
@@ -227,7 +240,7 @@ def test_a_run_is_not_resumed_on_another_log(
 def test_a_world_that_had_ended_is_not_run_again(tmp_path: Path, small_log: Path) -> None:
     """Interrupted between the last checkpoint of a world and the note that it is done."""
     out = tmp_path / "run"
-    assert command.main([*FAST, "--log", str(small_log), "--out", str(out)]) == 0
+    assert command.main([*FAST, "--log", str(small_log), *SHORT_FLAGS, "--out", str(out)]) == 0
     manifest = json.loads((out / "manifest.json").read_text())
     before = (out / "results.json").read_text()
     stages = [stage for stage in manifest["stages"] if stage != "world split"]
@@ -245,7 +258,18 @@ def test_a_damaged_run_is_not_resumed(
 ) -> None:
     out = tmp_path / "run"
     assert (
-        command.main([*FAST, "--set", "truth=false", "--log", str(small_log), "--out", str(out)])
+        command.main(
+            [
+                *FAST,
+                "--set",
+                "truth=false",
+                "--log",
+                str(small_log),
+                *SHORT_FLAGS,
+                "--out",
+                str(out),
+            ]
+        )
         == 0
     )
     manifest = json.loads((out / "manifest.json").read_text())
@@ -262,7 +286,7 @@ def test_a_damaged_run_is_not_resumed(
     refused("is damaged or incomplete", [])
     refused("'experiment'", {"format": manifest["format"], "status": "incomplete", "stages": []})
     refused("'status'", {"format": manifest["format"], "experiment": manifest["experiment"]})
-    refused("unexpected keyword", half | {"experiment": manifest["experiment"] | {"horses": 3}})
+    refused("unknown setting", half | {"experiment": manifest["experiment"] | {"horses": 3}})
     about = out / "checkpoint" / "split.json"
     whole = about.read_text()
     for text in ("{", "[]", "{}"):

@@ -21,7 +21,7 @@ from analysis.studies import judgement as studies
 from analysis.studies.peeking import peek
 from analysis.studies.resplit import Outcomes, by_session, joint, verdicts
 from simulator import simulate, study
-from tests.conftest import MakeExperiment
+from tests.conftest import SHORT_FLAGS, MakeExperiment
 
 
 def outcomes(
@@ -160,7 +160,7 @@ FAST = ["--users", "120", "--days", "2", "--warmup-days", "1", "--set", "threads
 def test_aa_and_power_from_the_command(
     small_log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = [*FAST, "--log", str(small_log)]
+    flags = [*FAST, "--log", str(small_log), *SHORT_FLAGS]
     assert (
         study.main(
             [
@@ -224,7 +224,10 @@ def test_coverage_uses_fresh_users_and_another_truth(
         "1",
     ]
     assert (
-        study.main([*words, "--log", str(small_log), "--quiet", "--out", str(tmp_path / "c")]) == 0
+        study.main(
+            [*words, "--log", str(small_log), *SHORT_FLAGS, "--quiet", "--out", str(tmp_path / "c")]
+        )
+        == 0
     )
     found = json.loads((tmp_path / "c" / "study.json").read_text())
     assert (found["users"], found["truth_users"], found["replicates"]) == (60, 240, 6)
@@ -275,6 +278,7 @@ def test_replicates_speak_of_the_policy(small_log: Path, tmp_path: Path) -> None
         *FAST,
         "--log",
         str(small_log),
+        *SHORT_FLAGS,
     ]
     assert study.main([*words, "--out", str(tmp_path / "r")]) == 0
     found = json.loads((tmp_path / "r" / "study.json").read_text())
@@ -300,6 +304,7 @@ def test_bias_has_two_parts_that_add_up(small_log: Path, tmp_path: Path) -> None
         *FAST,
         "--log",
         str(small_log),
+        *SHORT_FLAGS,
     ]
     assert (
         study.main([*words, "--set", "training_delay_hours=1", "--out", str(tmp_path / "b")]) == 0

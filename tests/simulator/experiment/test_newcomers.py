@@ -19,7 +19,7 @@ from simulator.experiment.newcomers import rates, turned_over
 from simulator.experiment.population import population
 from simulator.fitting.arrivals import arrivals, share_new
 from simulator.users.choice_model import DAY, ChoiceModel, Parameter
-from tests.conftest import MakeExperiment
+from tests.conftest import SHORT_FLAGS, MakeExperiment
 
 TURNOVER = {"new_users": 0.1, "new_items": 0.05, "gone_items": 0.05}
 
@@ -137,7 +137,7 @@ def test_the_log_decides_unless_told_otherwise(small_world: tuple[Dataset, Choic
         "new_items": 0.2,
         "gone_items": 0.0,
     }
-    with pytest.raises(InputError, match="new_items must be a share per day"):
+    with pytest.raises(InputError, match="new_items must be at least 0, below 1"):
         Experiment(new_items=1.5)
 
 
@@ -179,6 +179,7 @@ def test_turnover_from_the_command(
         "popularity,uniform",
         "--log",
         str(small_log),
+        *SHORT_FLAGS,
         "--users",
         "60",
         "--days",

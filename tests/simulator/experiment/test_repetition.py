@@ -24,6 +24,7 @@ from policies.log import Dataset
 from simulator.experiment.repetition import _share, visits_drawn
 from simulator.users.choice_model import ChoiceModel, Parameter
 from simulator.users.storage import load_users
+from tests.conftest import SHORT_FLAGS
 
 FAST = [
     "--policies",
@@ -48,7 +49,7 @@ def test_worlds_differ_in_their_users_alone_and_are_summed_up(
     small_log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "worlds"
-    words = [*FAST, "--log", str(small_log), "--worlds", "3", "--out", str(out)]
+    words = [*FAST, "--log", str(small_log), *SHORT_FLAGS, "--worlds", "3", "--out", str(out)]
     assert command.main(words) == 0
     assert "plausible worlds" in capsys.readouterr().out.replace("\n", " ")
     summary = json.loads((out / "summary.json").read_text())
@@ -72,7 +73,16 @@ def test_worlds_differ_in_their_users_alone_and_are_summed_up(
     assert "exists already" in capsys.readouterr().err
     assert (
         command.main(
-            [*FAST, "--log", str(small_log), "--worlds", "1", "--out", str(tmp_path / "x")]
+            [
+                *FAST,
+                "--log",
+                str(small_log),
+                *SHORT_FLAGS,
+                "--worlds",
+                "1",
+                "--out",
+                str(tmp_path / "x"),
+            ]
         )
         == 2
     )
@@ -108,7 +118,9 @@ def test_every_user_model_runs_the_same_experiment_and_the_verdicts_are_compared
 ) -> None:
     out = tmp_path / "models"
     assert (
-        command.main([*FAST, "--log", str(small_log), "--user-model", "all", "--out", str(out)])
+        command.main(
+            [*FAST, "--log", str(small_log), *SHORT_FLAGS, "--user-model", "all", "--out", str(out)]
+        )
         == 0
     )
     said = " ".join(capsys.readouterr().out.split())
@@ -121,11 +133,14 @@ def test_every_user_model_runs_the_same_experiment_and_the_verdicts_are_compared
         assert users.table is not None
         assert users.table.shape == (240, 121)
         assert users.parameters["taste_scale"].value > 0
-    bad = [*FAST, "--log", str(small_log), "--user-model", "neighbour"]
+    bad = [*FAST, "--log", str(small_log), *SHORT_FLAGS, "--user-model", "neighbour"]
     assert command.main(bad) == 2
     assert "did you mean 'neighbours'" in capsys.readouterr().err
     assert (
-        command.main([*FAST, "--log", str(small_log), "--user-model", "all", "--worlds", "2"]) == 2
+        command.main(
+            [*FAST, "--log", str(small_log), *SHORT_FLAGS, "--user-model", "all", "--worlds", "2"]
+        )
+        == 2
     )
     assert "give one of them" in capsys.readouterr().err
 

@@ -29,7 +29,7 @@ from simulator.fitting.alternatives import (
 from simulator.fitting.fit_users import fit, fit_users
 from simulator.settings import Experiment
 from simulator.users.choice_model import ChoiceModel
-from tests.conftest import SHORT
+from tests.conftest import SHORT, SHORT_FLAGS
 
 
 def test_neighbours_are_shrunk_cosines_summed_over_choices() -> None:
@@ -172,6 +172,7 @@ def test_the_four_models_run_the_same_experiment_and_policies_see_a_part_of_the_
     words = [
         "--log",
         str(matrix),
+        *SHORT_FLAGS,
         "--policies",
         "itemknn,popularity",
         "--users",

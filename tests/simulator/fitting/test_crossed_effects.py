@@ -210,7 +210,11 @@ def test_likes_that_need_no_click_are_simulated_without_one(
     rng = generator("likes")
     stray = ~data.log.clicked & (rng.random(len(data.log)) < 0.05)
     model = fit(
-        replace(data, log=replace(data.log, liked=data.log.liked | stray)), 0, 6, lambda text: None
+        replace(data, log=replace(data.log, liked=data.log.liked | stray)),
+        0,
+        6,
+        lambda text: None,
+        chains=SHORT,
     ).model(0)
     users = np.arange(data.n_users)
     items = (

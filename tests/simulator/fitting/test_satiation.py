@@ -151,9 +151,9 @@ def test_the_oracle_sees_the_habits_and_every_draw_has_all_answers(
 def test_hates_of_what_was_not_opened_are_fitted(small_world: tuple[Dataset, ChoiceModel]) -> None:
     data, _ = small_world
     hidden = ~data.log.clicked & (generator("hidden").random(len(data.log)) < 0.03)
-    model = fit(replace(data, log=replace(data.log, hated=hidden)), 0, 6, lambda text: None).model(
-        0
-    )
+    model = fit(
+        replace(data, log=replace(data.log, hated=hidden)), 0, 6, lambda text: None, chains=SHORT
+    ).model(0)
     assert model.parameters["hate_without_click"].status == "estimated"
     assert model["hate_without_click"] > model["hate"] + 2
 

@@ -23,6 +23,7 @@ from simulator.users.choice_model import ChoiceModel
 from simulator.validation.fidelity import Answers, _weighted_auc, expected_calibration_error, judge
 from simulator.validation.report import lights
 from simulator.validation.validation import split
+from tests.conftest import SHORT_FLAGS
 from tests.simulator.fitting.test_crossed_effects import levels_world
 
 ROWS = 60_000
@@ -125,7 +126,9 @@ def test_the_command_writes_a_report_and_refuses_what_it_cannot_judge(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert (
-        validate.main(["--log", str(small_log), "--held-out-days", "2", "--out", "f", "--quiet"])
+        validate.main(
+            ["--log", str(small_log), *SHORT_FLAGS, "--held-out-days", "2", "--out", "f", "--quiet"]
+        )
         == 0
     )
     assert "what to trust" in capsys.readouterr().out
@@ -146,7 +149,7 @@ def test_the_command_writes_a_report_and_refuses_what_it_cannot_judge(
     free = found["free_running"]
     assert 0.4 < free["auc"][0] < 0.8
     assert "| sessions per user and day |" in Path("f/fidelity.md").read_text()
-    assert validate.main(["--log", str(small_log), "--out", "f", "--quiet"]) == 2
+    assert validate.main(["--log", str(small_log), *SHORT_FLAGS, "--out", "f", "--quiet"]) == 2
     assert "exists already" in capsys.readouterr().err
     rows = "\n".join(f"{i % 40},{i % 90},{i * 3000}" for i in range(900))
     Path("order.csv").write_text("user,item,time\n" + rows)
@@ -166,7 +169,7 @@ def test_validation_has_slates_of_the_logs_page_length(
     frame[frame["slot"] < 4].to_parquet(tmp_path / "four.parquet")
     frame.drop(columns="session").groupby("user").head(1).to_parquet(tmp_path / "few.parquet")
 
-    def stopped(data: Dataset, days: int, seed: int, slate_size: int, *rest: object) -> None:
+    def stopped(data: Dataset, days: int, slate_size: int, *rest: object) -> None:
         raise InputError(f"slates of {slate_size}")
 
     monkeypatch.setattr(validate, "validate", stopped)
