@@ -106,8 +106,8 @@ class NeedsTruth(Protocol):
     """A policy that asks for the truth by having this method, and is a reference for it.
 
     The engine hands the truth over whenever it has made the policy: for a new world, after
-    retraining, after an interruption. A reference is no contender, no control, serves no warm-up
-    and logs for no off-policy estimate.
+    retraining, after an interruption. A reference is neither contender nor control, serves no
+    warm-up and logs for no off-policy estimate.
     """
 
     def see_truth(self, truth: Truth) -> None: ...

@@ -53,7 +53,7 @@ def find(name: str) -> type:
     """The class behind a name of the registry or `module:Class`.
 
     Raises:
-        InputError: there is no such name, module or class, or the class is no policy.
+        InputError: there is no such name, module or class, or the class is not a policy.
     """
     target = known().get(name, name)
     module_name, colon, class_name = target.partition(":")
@@ -73,7 +73,7 @@ def find(name: str) -> type:
     missing = [method for method in _METHODS if not callable(getattr(policy_class, method, None))]
     if missing:
         raise InputError(
-            f"policy '{name}' is no policy: it lacks {', '.join(missing)}; see policies/base.py"
+            f"policy '{name}' is not a policy: it lacks {', '.join(missing)}; see policies/base.py"
         )
     return policy_class
 

@@ -188,7 +188,7 @@ def _start(db: duckdb.DuckDBPyConnection, source: LiveLog) -> float:
             start = pd.Timestamp(source.start).timestamp()
         except ValueError:
             raise AnalysisError(
-                f"--start '{source.start}' is no date; wanted one like 2026-05-01 (UTC)"
+                f"--start '{source.start}' is not a date; wanted one like 2026-05-01 (UTC)"
             ) from None
     if not (first - DAY <= start <= last):
         shown = [

@@ -49,11 +49,11 @@ def open_run(path: str | Path, partial: bool = False, metrics: Metrics = METRICS
     """Opens a run.
 
     Raises:
-        AnalysisError: it is no run, or it is incomplete and `partial` is not set.
+        AnalysisError: it is not a run, or it is incomplete and `partial` is not set.
     """
     folder = Path(path)
     if not (folder / "manifest.json").is_file():
-        raise AnalysisError(f"'{folder}' is no run: there is no manifest.json in it")
+        raise AnalysisError(f"'{folder}' is not a run: there is no manifest.json in it")
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:

@@ -158,7 +158,7 @@ def proportion_difference(
         raise AnalysisError(f"a confidence level lies between .5 and 1, not {level}")
     for k, n in ((clicks_control, n_control), (clicks_treatment, n_treatment)):
         if not 0 <= k <= n or n < 1:
-            raise AnalysisError(f"{k} of {n} is no proportion")
+            raise AnalysisError(f"{k} of {n} is not a proportion")
     word = {"two-sided": "two-sided", "greater": "larger", "less": "smaller"}[alternative]
     counts, sizes = np.array([clicks_treatment, clicks_control]), np.array([n_treatment, n_control])
     p = counts / sizes

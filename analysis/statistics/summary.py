@@ -29,7 +29,7 @@ class Summary:
         """The summary of plain values; a summary is handed back.
 
         Raises:
-            AnalysisError: fewer than 2 values, or one that is no finite number.
+            AnalysisError: fewer than 2 values, or one that is not a finite number.
         """
         if isinstance(values, Summary):
             return values

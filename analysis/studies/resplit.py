@@ -80,7 +80,7 @@ def verdicts(
     fixed test looked at every day, the mistake.
     """
     if not metric.linear:
-        raise AnalysisError(f"'{metric.name}' is no mean or ratio of means")
+        raise AnalysisError(f"'{metric.name}' is neither a mean nor a ratio of means")
     parts = [
         _judge(outcomes, metric, assigned[i : i + CHUNK], alpha)
         for i in range(0, len(assigned), CHUNK)

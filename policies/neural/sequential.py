@@ -75,7 +75,7 @@ class Sequential:
         if self.loss not in LOSSES:
             raise InputError(f"loss '{self.loss}': wanted one of {', '.join(LOSSES)}")
         if self.width % self.heads:
-            raise InputError(f"width {self.width} is no multiple of {self.heads} heads")
+            raise InputError(f"width {self.width} is not a multiple of {self.heads} heads")
         for name in ("layers", "chunk"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} {getattr(self, name)}: wanted at least 1")

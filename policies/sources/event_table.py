@@ -221,7 +221,7 @@ def _check_watch(frame: pd.DataFrame, parts: dict[str, np.ndarray], name: str) -
     )
     if len(there) and np.median(there) > TOO_LONG * np.median(longest):
         raise InputError(
-            f"'{name}': watch times with a median of {np.median(there):g} are no seconds"
+            f"'{name}': watch times with a median of {np.median(there):g} are not seconds"
             + (
                 f" where durations have one of {np.median(longest):g}"
                 if "duration" in frame

@@ -26,7 +26,7 @@ def read_lines(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarr
             line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
         ]
     except UnicodeDecodeError:
-        raise InputError(f"'{path}' is no text; wanted lines of 'user item item ...'") from None
+        raise InputError(f"'{path}' is not text; wanted lines of 'user item item ...'") from None
     if not words or all(len(line) < 2 for line in words):
         raise InputError(f"'{path}' holds no line of 'user item item ...'; give one user per line")
     names = [line[0] for line in words]

@@ -92,7 +92,7 @@ def calibration_of(experiment: Experiment) -> dict[str, float]:
         try:
             rates[name] = float(value)
         except ValueError:
-            raise InputError(f"--calibrate '{pair}': '{value}' is no number") from None
+            raise InputError(f"--calibrate '{pair}': '{value}' is not a number") from None
     return rates
 
 

@@ -109,7 +109,7 @@ class RunFolder:
         """An interrupted run and its settings."""
         manifest = Path(path) / "manifest.json"
         if not manifest.is_file():
-            raise InputError(f"--resume '{path}' is no run: there is no manifest.json in it")
+            raise InputError(f"--resume '{path}' is not a run: there is no manifest.json in it")
         with reading(manifest, "start the run again in another folder"):
             stored = json.loads(manifest.read_text(encoding="utf-8"))
             if stored.get("format") != FORMAT:

@@ -1,9 +1,9 @@
-"""Other minds: what appeals to whom by similar users' choices, or by trees on what is known of
-users and items.
+"""Other user models: what appeals to whom by similar users' choices, or by trees on what is known
+of users and items.
 
-Alternatives to the factors of `simulator/taste.py`, for the question whether a verdict stands when
-the users are of another make. Each scores every pair of a user and an item; levels and slopes are
-then fitted as they are for factors, on scores of rows that the mind has not seen.
+Alternatives to the factors of `simulator/fitting/factors.py`, for the question whether a verdict
+stands when the users are of another make. Each scores every pair of a user and an item; levels and
+slopes are then fitted as they are for factors, on scores of rows that the scorer has not seen.
 """
 
 from typing import Protocol
@@ -28,7 +28,7 @@ MOST_PAIRS = {"neighbours": 400_000_000, "trees": 30_000_000}
 
 
 class PairScorer(Protocol):
-    """What a user thinks of an item, in units of its own."""
+    """How well an item suits a user, in units of its own."""
 
     def table(self, users: np.ndarray) -> np.ndarray:
         """(len(users), N + 1) float32."""
@@ -168,7 +168,7 @@ class Trees:
 def make_scorer(
     data: Dataset, kind: str, rng: np.random.Generator, rows: np.ndarray | None = None
 ) -> PairScorer:
-    """A mind of this kind by these rows of the log (None: all) and what was chosen before it."""
+    """A scorer of this kind by these rows of the log (None: all) and what was chosen before it."""
     if kind == "trees":
         return Trees(data, rng, rows)
     user, item, row = choices(data)
@@ -244,7 +244,9 @@ def scores_of(
 
 
 def cross_scored(data: Dataset, kind: str, rng: np.random.Generator) -> np.ndarray:
-    """(rows,) score of each row by a mind that has not seen it, nor the other rows of its fold."""
+    """(rows,) score of each row by a scorer that has not seen it, nor the other rows of
+    its fold.
+    """
     fold = rng.integers(0, FOLDS, len(data.log))
     scores = np.zeros(len(data.log))
     for k in range(FOLDS):

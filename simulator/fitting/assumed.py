@@ -40,7 +40,7 @@ def unidentified_parameters(unidentified: dict[str, Parameter]) -> dict[str, Par
     parameters = {}
     for name, slope in unidentified.items():
         error = slope.error or 0.0
-        of_log = f"{slope.value:.3g} (s.e. {error:.2g}) is no cost that can be told from 0"
+        of_log = f"{slope.value:.3g} (s.e. {error:.2g}) is not a cost that differs from 0"
         value, why = ASSUMED[name]
         if name == "repeat_fatigue" and slope.value + 1.96 * error >= value:
             parameters[name] = Parameter(

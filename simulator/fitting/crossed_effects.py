@@ -1,11 +1,11 @@
 """User and item levels of a yes-or-no answer among what was shown: a logistic regression with two
 crossed random effects.
 
-`fit_levels` finds the mode by Fisher scoring (penalised quasi-likelihood, Breslow and Clayton,
-1993). It is fast, and shrinks too much where users have few rows. `sample_levels` goes on from
-there with a Metropolis-within-Gibbs sampler; each of its draws is a plausible set of levels, as
-spread as the users and items really are, where point estimates are less spread. The levels come
-from mixtures of two normals, since few users and items are far below the rest.
+`fit_crossed_effects` finds the mode by Fisher scoring (penalised quasi-likelihood, Breslow and
+Clayton, 1993). It is fast, and shrinks too much where users have few rows. `sample_crossed_effects`
+goes on from there with a Metropolis-within-Gibbs sampler; each of its draws is a plausible set of
+levels, as spread as the users and items really are, where point estimates are less spread. The
+levels come from mixtures of two normals, since few users and items are far below the rest.
 """
 
 from dataclasses import dataclass, field, replace
@@ -59,7 +59,7 @@ class Rows:
     Attributes:
         y: (rows,) bool. user, item: (rows,) integers below `n_users` and `n_items + 1`.
         x: name -> (rows,) further columns.
-        reach: (rows,) probability that the row was looked at: a yes has probability reach *
+        examination: (rows,) probability that the row was looked at: P(y) = examination *
             sigmoid(logit); None = 1.
         curve: of a column of `x`, which is its start.
     """
@@ -305,7 +305,8 @@ class _Mixture:
         for k, inside in enumerate((~second, second)):
             x, n = level[inside], int(inside.sum())
             centre = x.mean() if n else 0.0
-            # A weak prior: as if four more levels had a spread of a quarter.
+            # s^2 | levels, a weak prior as of four more levels with a spread of a quarter; what the
+            # prior of the mean adds to the sum of squares is left out, it is less than one level's.
             spread = ((x - centre) ** 2).sum() + 4 * 0.25**2
             self.sd[k] = np.sqrt(spread / rng.chisquare(n + 3))
             self.mean[k] = centre * n / (n + 1) + self.sd[k] / np.sqrt(n + 1) * rng.normal()
@@ -373,11 +374,28 @@ def sample_crossed_effects(
 
 
 class _Chain:
-    """The state of the sampler."""
+    """The state of the sampler, which draws all unknowns of this model in turns.
+
+    With r a row, u its user, i its item, e its examination (1 where all was looked at)::
+
+        P(y_r = 1)       = e_r sigmoid(x_r)
+        x_r              = beta' d_r + a_u + b_i          d_r: 1 and the columns, of which one, the
+                                                          curve, has a shape that depends on h
+        a_u ~ sum_k w_k N(m_k, s_k^2),  k = 1, 2          b_i likewise, with parameters of its own
+        w   ~ Dirichlet(10, 10)
+        s_k^2            ~ scaled inverse chi-square(3, .25^2 4 / 3)
+        m_k | s_k        ~ N(0, s_k^2)
+        beta_c           ~ N(0, (5 / sd of column c)^2)
+        h                ~ uniform between the ends of the curve
+
+    A sweep (`sweep`) draws a, its mixture, b, its mixture, beta, and h, each given the rest. The
+    likelihood of every row (`fit`) and its logit (`x`) are kept and moved along.
+    """
 
     def __init__(self, rows: Rows, start: CrossedEffects, rng: np.random.Generator):
         # The yeses first, so that each kind is looked at with its own formula alone.
         order = np.argsort(~rows.y, kind="stable")
+        # The data: y, e, d; and where all unknowns start, at the mode.
         self.rows = rows = rows.taken(order)
         self.rng, self.yes = rng, int(rows.y.sum())
         self.y, self.seen = rows.y.astype(float), rows.seen
@@ -393,11 +411,13 @@ class _Chain:
         ]
         self.x = self.design @ self.beta + start.user[rows.user] + start.item[rows.item]
         _, weight = _score(self.x, self.y, self.seen)
+        # The proposal of beta: the inverse of its information, and a root of that.
         self.prior = rows.prior()
         self.covariance = np.linalg.inv(
             (self.design * weight[:, None]).T @ self.design + np.diag(self.prior)
         )
         self.root = np.linalg.cholesky(self.covariance)
+        # The width of each level's step: its own posterior standard deviation, about.
         self.steps = [
             STEP / np.sqrt(np.bincount(index, weight, minlength=size) + 1 / sd**2)
             for (index, size), sd in zip(rows.groups(), spreads, strict=True)
@@ -423,7 +443,7 @@ class _Chain:
         self.stride = STEP / np.sqrt(information + 1 / float(np.ptp(curve.at)) ** 2)
 
     def _log_likelihood(self, x: np.ndarray) -> np.ndarray:
-        """(rows,) of log p where yes, log(1 - reach * p) where not."""
+        """(rows,) of log p where yes, log(1 - examination * p) where not."""
         logits = torch.from_numpy(x.astype(np.float32))
         yes, no = logits[: self.yes], logits[self.yes :]
         if self.rows.examination is None:
@@ -443,22 +463,26 @@ class _Chain:
         return slope
 
     def sweep(self) -> None:
-        """Every level once, then what they are spread like, then the fixed effects."""
+        """One draw of every unknown given the others."""
         for g, (index, size) in enumerate(self.rows.groups()):
+            # a | b, beta, h, y, by a Metropolis step of each level; then the same for b.
             self._walk(g, index, size)
+            # w, m, s | a: which normal each level is from, then its parameters, by Gibbs.
             self.priors[g].draw(self.levels[g][self.there[g]], self.rng)
-        # A draw from the normal approximation around the mode; the information of the start serves
-        # for all.
+        # beta | a, b, h, y: a draw from the normal approximation around the mode; the information
+        # of the start serves for all.
         step = self.covariance @ (self.design.T @ self._slope() - self.prior * self.beta)
         step += self.root @ self.rng.normal(size=len(step))
         self.beta = self.beta + step
         self.x = self.x + self.design @ step
-        for g in range(2):  # levels around 0: the intercept has the rest
+        # a - mean(a), b - mean(b), and the intercept takes both: x stays, and the chain mixes.
+        for g in range(2):
             middle = float(self.levels[g][self.there[g]].mean())
             self.levels[g] -= middle
             self.priors[g].mean -= middle
             self.beta[0] += middle
         self.fit = self._log_likelihood(self.x)
+        # h | a, b, y, and the slope of its column along with it.
         if self.rows.curve is not None:
             self._bend(self.rows.curve)
 

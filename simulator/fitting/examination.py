@@ -1,5 +1,5 @@
-"""What the answers of a user to the same item, shown again and again, tell: slots, and what no
-prediction knows.
+"""Examination (position bias): how likely each slot is looked at, from clicks of a user on the same
+item in different slots; and what no prediction knows.
 
 A policy puts what it believes to be good first, and it knows more than any fit to its log. So the
 click rate of a slot falls for two reasons, of which only one is the slot. An item that the same
@@ -91,7 +91,7 @@ def fit_examination(
     appeal explains, which falls too fast where the policy knows more than the fit.
 
     Args:
-        score: (rows,) logit of a click of a rested user. tired: (rows,) what satiation takes from
+        score: (rows,) logit of a click of a rested user. offset: (rows,) what satiation takes from
             it, negative.
     """
     scale = 1.0 if offset is None else expit(score + offset) / expit(score)

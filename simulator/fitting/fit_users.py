@@ -46,7 +46,7 @@ from simulator.users.choice_model import OF_MATRIX, ChoiceModel, Parameter
 
 WITHOUT_CLICK = 0.02  # share of the likes above which a like needs no click
 TURNS = 3  # of slots and satiation, each with the other known
-FEWEST = 20  # answers of a kind, and clicked rows without it, or nothing is estimated
+FEWEST = 20  # of one kind of feedback, and clicked rows without it, or nothing is estimated
 # Parameter: column, and what tells it.
 FEEDBACK = {
     "long_view": ("long_view", "long_view"),
@@ -207,7 +207,7 @@ def _without_own_answers(
 def _examination_and_satiation(
     data: Dataset, score: np.ndarray, examination: Examination, habits: bool
 ) -> tuple[Examination, SatiationFit]:
-    """Slots, and what takes from appeal; each is told with the other known, and so in turns.
+    """Examination, and what takes from appeal; each is fitted with the other known, in turns.
 
     Args:
         score: (rows,) logit of a click of a rested user. habits: whether habits of the policy are
@@ -320,8 +320,8 @@ def _feedback_posteriors(
     (`unseen_variance`).
 
     Args:
-        logits: (rows,) of the click. shown: of `Fitted`. reach: of the slots, and seen: (rows,)
-            probability of being looked at.
+        logits: (rows,) of the click. shown: of `Posterior`. examination: of the slots, and seen:
+            (rows,) probability of being looked at.
     """
     log = data.log
     p = expit(logits)

@@ -1,5 +1,5 @@
-"""Appeal from a log that holds skips: levels and taste of what was shown, as draws from their
-posterior.
+"""The posterior of users from a log that holds skips: crossed effects and taste of what was shown,
+as draws.
 
 A log's policy selects what it shows. Among its slates the levels and the slope of the taste are
 those of any slates as long as it selects in proportion to the exponential of how relevant it thinks
@@ -43,7 +43,7 @@ RESIDUAL_WIDTH = 8  # dimensions of the part of a taste that the log leaves open
 
 @dataclass(frozen=True)
 class Traits:
-    """What is known of users and items beside their answers: how often they are in the log, and
+    """What is known of users and items beside their feedback: how often they are in the log, and
     were before it.
 
     Attributes:
@@ -96,13 +96,15 @@ def _counted(index: np.ndarray, size: int, first: int = 0, least: int = 0) -> np
 
 @dataclass(frozen=True)
 class FeedbackPosterior:
-    """One kind of answer: its draws, with what users and items bring along."""
+    """Draws of one kind of feedback, a click or what follows it, with what users and
+    items bring.
+    """
 
     sampled: CrossedEffectsDraws
     traits: Traits
     weight: np.ndarray  # (U,) rows per user: the average user is the one that an average row has
     unsure: float = 0.0  # standard deviation of the level beyond that of the draws
-    # variance of what the answer's own column of appeal does not know of the appeal
+    # variance of what its own column of appeal does not know of the appeal
     beyond: float = 0.0
     # column -> factor on the error of its slope
     wider: dict[str, float] = field(default_factory=dict)
@@ -164,11 +166,11 @@ def rows_of(
     examination: np.ndarray | None,
     curve: Curve | None = None,
 ) -> Rows:
-    """The rows of the log as the levels want them; columns that do not vary are left out.
+    """The rows of the log as the crossed effects want them; columns that do not vary are left out.
 
     Args:
-        y: (rows,) bool. which: of the rows. x: name -> (rows,). reach: (rows,) or None. curve: of a
-            column, over all rows.
+        y: (rows,) bool. which: of the rows. x: name -> (rows,). examination: (rows,) or None.
+            curve: of a column, over all rows.
     """
     log = data.log
     user, item = log.user[which].astype(np.int64), log.item[which].astype(np.int64)
@@ -189,7 +191,7 @@ def sample(
     chains: Chains,
     curve: Curve | None = None,
 ) -> FeedbackPosterior:
-    """Draws of an answer's levels and slopes; arguments as for `rows_of`."""
+    """Draws of crossed effects and slopes of one kind of feedback; arguments as for `rows_of`."""
     traits = Traits.of(data)
     rows = rows_of(data, traits, y, which, x, examination, curve)
     weight = np.bincount(data.log.user, minlength=data.n_users).astype(float)
@@ -201,8 +203,8 @@ def sample(
 
 
 def pilot_fit(data: Dataset, taste: np.ndarray, examination: np.ndarray) -> np.ndarray:
-    """(rows,) logit of a click by levels and taste, quickly: what slots and tiredness are held
-    against.
+    """(rows,) logit of a click by crossed effects and taste, by a quick fit: what examination and
+    satiation are held against.
     """
     rows = rows_of(
         data, Traits.of(data), data.log.clicked, slice(None), {"taste": taste}, examination
@@ -217,14 +219,14 @@ class Posterior:
 
     Attributes:
         plain: all that is not drawn.
-        answers: by name (click, long_view, like, hate), of which `click` is there if any is.
+        feedback: by name (click, long_view, like, hate), of which `click` is there if any is.
         habits: (U, C) how much of each category the log's policy has shown each user, or None; a
             part of the taste follows it.
-        without_click: name -> log of all such answers over those of clicked rows, where simulated
+        without_click: name -> log of all such feedback over that of clicked rows, where simulated
             ones need a click.
         unseen: variance of what makes users click what they are shown and the logits do not know,
             and its standard error, in squared logits; None where the log does not tell.
-        reach: how likely each slot is looked at; None where nothing was fitted.
+        examination: how likely each slot is looked at; None where nothing was fitted.
         drifted: how much a click moves taste, and the standard error, whether or not it can be told
             from 0.
     """
@@ -361,7 +363,7 @@ class Posterior:
         return model
 
     def variants(self, model: ChoiceModel, name: str, k: int) -> list[ChoiceModel]:
-        """Model k with every k-th further draw of one of its answers: rare ones have more draws
+        """Model k with every k-th further draw of one kind of feedback: rare ones have more draws
         than clicks.
         """
         if name not in self.feedback:
@@ -490,7 +492,7 @@ def with_residual_taste(
     drawn at random, so that nobody can learn it from the log, as nobody can in reality.
 
     Args:
-        told: standard deviation of the taste that something else tells; it is not missing.
+        exposed_sd: standard deviation of the taste that exposures tell; it is not missing.
         missed: standard deviation of what is missing, where that is known better.
 
     Returns:

@@ -1,5 +1,5 @@
-"""What a user had on its mind at each row of a log: satiation and repeats, replayed from the
-exposures in order.
+"""Satiation and repeats of a user at each row of a log, computed from the exposures in order; and
+whether the log identifies what they cost.
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ def examined(log: Impressions, examination: np.ndarray, p: np.ndarray) -> np.nda
     and the longer a page goes on without one, the less likely it was read to its end.
 
     Args:
-        reach: probability of reaching each slot. p: (rows,) of a click, if looked at.
+        examination: probability that each slot is looked at. p: (rows,) of a click, if looked at.
     """
     order = np.lexsort((log.slot, log.time, log.user))
     user, time = log.user[order], log.time[order]
@@ -154,15 +154,15 @@ def shown_of(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class SatiationFit:
-    """What takes from the logit of a click, and how it is told from what a policy shows.
+    """What takes from the logit of a click, and how it is kept apart from what a policy shows.
 
     Attributes:
         columns: name -> (rows,): `repeat_fatigue`, `satiation` (negative), `exposed`.
         curve: of `satiation` over the logarithm of the half-life; None where the log does not tell.
-        numbers: the half-life. weary: (rows,) logits taken, negative, and logits: (rows,) of a
+        parameters: the half-life. offset: (rows,) logits taken, negative, and logits: (rows,) of a
             click, by a quick fit.
         habits: (U, C) what `exposed` is taken from, or None.
-        untold: name -> slope of `satiation` or `repeat_fatigue` where it cannot be told from 0; the
+        unidentified: name -> slope of `satiation` or `repeat_fatigue` that is not above 0; the
             column is left out then.
     """
 
@@ -190,9 +190,9 @@ def fit_satiation(
     what changes from one time to the next.
 
     Args:
-        score: (rows,) logit of a click of a rested user. reach: (slots,) probability of reaching
-            each. habits: whether `exposed` is wanted. logits: (rows,) of a click, as far as they
-            are known: who was read to its end follows from them.
+        score: (rows,) logit of a click of a rested user. examination: (slots,) probability that
+            each is looked at. habits: whether `exposed` is wanted. logits: (rows,) of a click, as
+            far as they are known: who was read to its end follows from them.
     """
     log, category = data.log, data.catalogue.category
     at = examination[np.minimum(log.slot, len(examination) - 1)]

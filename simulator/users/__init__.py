@@ -1,1 +1,1 @@
-"""The users: what they like and answer, what is on their minds, how they are stored."""
+"""The users: what they like and how they respond, what they remember, how they are stored."""

@@ -1,9 +1,9 @@
 """The users: what appeals to them, what they examine, click, watch and like, when they leave and
 when they return.
 
-Parameters only. What a user has on its mind (`State`) is separate, for twin worlds must not share a
-mind. The model is a choice model with levels and a low-rank taste, and never a transformer: a
-simulator must not be a contender in disguise.
+Parameters only. What a user remembers (`UserState`) is separate, for twin worlds must not share it.
+The model is a choice model with levels and a low-rank taste, and never a transformer: a simulator
+must not be a contender in disguise.
 """
 
 from dataclasses import dataclass, replace
@@ -36,7 +36,7 @@ class ChoiceModel:
     logistic click once examined.
 
     Attributes:
-        numbers: the scalar parameters by name, each with its provenance; see docs/users.md.
+        parameters: the scalars by name, each with its provenance; see docs/users.md.
         user_level, activity: (U,) logit units, and log factor on the gaps between visits.
         user_taste: (U, D), item_taste: (N + 1, D), item_level: (N + 1,) logit units.
         user_long_view, user_like, user_hate: (U,), item_long_view, item_like, item_hate: (N + 1,)

@@ -1,4 +1,4 @@
-"""What users have on their minds and what they answer: the state of a population, and what the
+"""What users remember and how they respond: the state of a population, and what the
 engine needs of users.
 """
 
@@ -14,7 +14,7 @@ RECENT = 32  # items of which a user remembers having seen them
 
 @dataclass(slots=True)
 class UserState:
-    """What n users have on their minds; struct of arrays.
+    """What n users remember and are satiated with; struct of arrays.
 
     Attributes:
         satiation: (n, C) float32, decayed exposures per category.

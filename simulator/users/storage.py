@@ -161,7 +161,7 @@ def _refuse_others(folder: Path, of: dict[str, Any], wanted: dict[str, Any]) -> 
 def _check_arrays(
     folder: Path, parameters: dict[str, Parameter], arrays: dict[str, np.ndarray]
 ) -> None:
-    """Raises InputError where an array is too short, or holds what is no number."""
+    """Raises InputError where an array is too short, or holds what is not a number."""
     n_users, n_items = len(arrays["user_level"]), len(arrays["item_level"])
     for name, array in arrays.items():
         if not np.isfinite(array).all():

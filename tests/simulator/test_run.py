@@ -74,9 +74,9 @@ def bad(
         (["--rounds", "100"], "training delay"),
         (["--log", "nowhere.csv"], "there is no file"),
         (["--config", "nowhere.toml"], "there is no file"),
-        (["--resume", "nowhere"], "is no run"),
+        (["--resume", "nowhere"], "is not a run"),
         (["--log", "world:x"], "world:SEED"),
-        (["--calibrate", "random_click_rate=x"], "is no number"),
+        (["--calibrate", "random_click_rate=x"], "is not a number"),
         # of the built-in world, too
         (["--calibrate", "sessions_per_day=inf"], "must be from 0 to below 1000"),
         (["--set", "sasrec.repeat=perhaps"], "wants true or false"),

@@ -159,7 +159,7 @@ def test_days_are_carried_on_as_users_and_chance() -> None:
         (["--mean", "1", "--variance", "2", "--budget", "soon"], "wanted days"),
         (["--mean", "1", "--variance", "2", "--budget", "14d"], "wants --users"),
         (["--table", "no.csv"], "there is no file"),
-        (["--run", "no"], "is no run"),
+        (["--run", "no"], "is not a run"),
         (["--mean", "1", "--variance", "2", "--mde", "5"], "is an effect of 500 %"),
         (["--mean", "1", "--variance", "2", "--mde", "5%", "--budget", "14d"], "give one of them"),
         (["--mean", "1", "--variance", "2", "--users", "50"], "--users goes with --budget"),

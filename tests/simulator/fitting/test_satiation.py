@@ -197,7 +197,7 @@ def test_satiation_is_none_where_there_is_none(seed: int) -> None:
     assert "satiation" not in found.columns
     number = unidentified_parameters(found.unidentified)["satiation"]
     assert (number.value, number.status) == (0.0, "assumed")
-    assert "is no cost that can be told from 0" in number.source
+    assert "is not a cost that differs from 0" in number.source
 
 
 def test_repeats_that_cost_nothing_leave_the_levels_alone() -> None:
