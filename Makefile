@@ -1,16 +1,30 @@
-# Every target makes its own .venv when there is none: `make run` and `make test` need nothing before them.
+# Every target makes its own .venv when there is none: `make run` and `make test` need nothing before
+# them.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test check bench clean
+.PHONY: run test test-lowest check coverage bench clean
 
 run: $(VENV)/.ready
 	$(BIN)/python -m simulator.run --policies gptrec,sasrec
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=15
+
+# Lines that the tests reach, with a floor.
+coverage: $(VENV)/.ready
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov=policies --cov=gptrec --cov=simulator \
+		--cov=analysis --cov-fail-under=90
+
+# The tests with the oldest libraries that pyproject.toml admits.
+test-lowest:
+	$(PYTHON) -m venv .venv-lowest
+	$(PYTHON) .github/lowest.py > .venv-lowest/constraints.txt
+	.venv-lowest/bin/pip install --quiet -c .venv-lowest/constraints.txt torch
+	.venv-lowest/bin/pip install --quiet -c .venv-lowest/constraints.txt -e '.[test]'
+	.venv-lowest/bin/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/.ready
 	$(BIN)/ruff format --check .
@@ -28,4 +42,4 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-lowest *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -36,14 +36,19 @@ class LoggedTable:
     )
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit status: 0 done, 2 bad input, 130 interrupted."""
+def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="python -m analysis.ope",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_flags(p, LoggedTable, names_of(LoggedTable))
+    return p
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit status: 0 done, 2 bad input, 130 interrupted."""
+    p = parser()
     given = given_flags(LoggedTable, p.parse_args(arguments))
     if "table" not in given:
         p.error("--table is missing; name a CSV or Parquet file, one row per impression")

@@ -23,9 +23,9 @@ def document() -> str:
     """The whole document."""
     parts = [
         "# Settings\n",
-        "Written by `python docs/settings.py`. Those of an experiment stand in a TOML file, in"
-        " `--set KEY=VALUE` or in a flag; those of a policy in `[policy.NAME]` or"
-        " `--set NAME.KEY=VALUE`.\n",
+        "Written by `python docs/settings.py`. Those of an experiment stand in a TOML file, in\n"
+        "`--set KEY=VALUE` or in a flag; those of a policy in `[policy.NAME]` or\n"
+        "`--set NAME.KEY=VALUE`.\n",
     ]
     for command, kind in KINDS.items():
         table = Table(("setting", "default", "bounds", "meaning"), described(kind))

@@ -33,8 +33,8 @@ def keyed(data: Dataset) -> set[tuple[str, str, bool]]:
 @given(st.lists(ROW, min_size=4, max_size=40, unique_by=lambda r: (r[0], r[1], r[2])))
 def test_rows_and_ids_survive(rows: list[tuple[str, str, int, bool]]) -> None:
     frame = frame_of(rows)
-    if frame["time"].nunique() == 1:
-        with pytest.raises(InputError):  # times that are all the same
+    if min(frame["time"].nunique(), frame["user"].nunique()) == 1 or not frame["click"].any():
+        with pytest.raises(InputError):  # one time, one user or no click at all
             from_frame(frame, "made up")
         return
     data = from_frame(frame, "made up")

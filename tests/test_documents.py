@@ -1,0 +1,103 @@
+"""What the documents tell people to type: commands are read by the commands' own parsers, and
+Python is run. Longer runs are parsed alone.
+"""
+
+import importlib
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from policies.testing import check_policy
+from simulator import Experiment
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+SLOW = "simulate(Experiment("  # a whole run
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """(document, text) of every fenced block of a language."""
+    found = []
+    for path in DOCUMENTS:
+        text = path.read_text(encoding="utf-8")
+        for match in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.S | re.M):
+            if match.group(1) == language:
+                found.append((path.name, match.group(2)))
+    return found
+
+
+def commands() -> list[list[str]]:
+    """Every command line of the blocks, as words."""
+    lines = []
+    for _, block in blocks(""):
+        for line in block.replace("\\\n", " ").splitlines():
+            if line.startswith(".venv/bin/python "):
+                lines.append(shlex.split(line, comments=True))
+    return lines
+
+
+def inline() -> list[list[str]]:
+    """Every command line between backticks in the text."""
+    lines = []
+    for path in DOCUMENTS:
+        for match in re.finditer(r"`\.venv/bin/python ([^`]+)`", path.read_text(encoding="utf-8")):
+            lines.append([".venv/bin/python", *shlex.split(match.group(1).replace("\n", " "))])
+    return lines
+
+
+EVERY = [*commands(), *inline()]
+
+
+def test_there_is_something_to_check() -> None:
+    assert len(commands()) > 20
+    assert len(blocks("python")) >= 4
+
+
+@pytest.mark.parametrize("words", EVERY, ids=[" ".join(words[1:])[:70] for words in EVERY])
+def test_a_command_of_the_documents_is_understood(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    if words[1] == "-c":
+        compile(words[2], "document", "exec")
+    elif words[1].endswith(".py"):
+        assert (ROOT / words[1]).is_file()
+    else:
+        parser = importlib.import_module(words[2]).parser()
+        try:
+            parser.parse_args(words[3:])
+        except SystemExit as stopped:
+            assert stopped.code == 0, capsys.readouterr().err  # noqa: PT017 (--help stops, too)
+
+
+@pytest.mark.parametrize(
+    ("document", "text"), blocks("python"), ids=[name for name, _ in blocks("python")]
+)
+def test_python_of_the_documents_runs(
+    document: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = compile(text, document, "exec")
+    if SLOW in text:
+        arguments = re.search(r"simulate\((Experiment\(.*?\))\)$", text, re.M)
+        assert arguments is not None
+        assert isinstance(eval(arguments.group(1), {"Experiment": Experiment}), Experiment)
+        return
+    named = re.match(r"# (\w+)\.py\n", text)
+    if named is None:
+        exec(code, {"np": np})
+        return
+    (tmp_path / f"{named.group(1)}.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = importlib.import_module(named.group(1))
+    if hasattr(module, "MyPolicy"):
+        check_policy(module.MyPolicy)
+    sys.modules.pop(named.group(1))
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for path in DOCUMENTS:
+        for target in re.findall(r"\]\(([\w./-]+)\)", path.read_text(encoding="utf-8")):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"
