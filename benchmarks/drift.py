@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from simulator.experiment.built_in import BuiltInParameters, built_in_log
-from simulator.fitting import crossed_effects as levels
+from simulator.fitting.crossed_effects import Chains
 from simulator.fitting.fit_users import fit
 
 SMALL = BuiltInParameters(users=240, items=120, categories=8, log_days=8.0)
@@ -27,12 +27,13 @@ def main() -> None:
     parser.add_argument("--worlds", type=int, default=8)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    levels.DRAWS = levels.RARE_DRAWS = 40  # residuals need means alone
+    chains = Chains(draws=40)  # residuals need means alone
     for true in (0.0, 0.1, 0.3):
         found = []
         for seed in range(given.worlds):
             data, _ = built_in_log(20_000 + seed, replace(SMALL, drift=true))
-            found.append(fit(data, seed, SMALL.slate_size, lambda text: None).drifted)
+            users = fit(data, seed, SMALL.slate_size, lambda text: None, chains=chains)
+            found.append(users.drifted)
         value, error = np.array([pair for pair in found if pair is not None]).T
         print(
             f"true {true:g}: mean {value.mean():.3f}, spread {value.std(ddof=1):.3f}, s.e."

@@ -47,14 +47,14 @@ CHANGED: dict[str, tuple[float, str]] = {
 }
 
 
-def parameters(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def numbers(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """(dotted path, number, flag or None) of everything in a JSON value but its sentences."""
     if isinstance(value, dict):
         for key, part in value.items():
-            yield from parameters(part, f"{path}.{key}" if path else str(key))
+            yield from numbers(part, f"{path}.{key}" if path else str(key))
     elif isinstance(value, list):
         for i, part in enumerate(value):
-            yield from parameters(part, f"{path}.{i}")
+            yield from numbers(part, f"{path}.{i}")
     elif value is None or isinstance(value, bool | int | float):
         yield path, value
 
@@ -74,7 +74,7 @@ def compare_json(one: Path, other: Path) -> tuple[list[str], int, int]:
     """
     values = []
     for path in (one, other):
-        values.append(dict(parameters(json.loads(path.read_text(encoding="utf-8")))))
+        values.append(dict(numbers(json.loads(path.read_text(encoding="utf-8")))))
     old, new = ({p: v for p, v in part.items() if not PASSING.search(p)} for part in values)
     for pattern, target in RENAMED.items():
         old = {re.sub(pattern, target, p): v for p, v in old.items()}
