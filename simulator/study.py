@@ -72,6 +72,8 @@ _TAKEN = (
     "warmup_days",
     "slate_size",
     "seed",
+    "draws",
+    "thin",
     "threads",
 )
 _MORE = {

@@ -13,8 +13,11 @@ from analysis.reporting.figures import STYLE
 from policies.log import Dataset
 from simulator import Experiment
 from simulator.experiment.built_in import BuiltInParameters, built_in_log
+from simulator.experiment.data import load_data
 from simulator.fitting.crossed_effects import Chains
+from simulator.fitting.fit_users import fit_users
 from simulator.users.choice_model import ChoiceModel
+from simulator.users.storage import about_users, save_users
 from tests.live_logs import log
 
 SMALL = BuiltInParameters(users=240, items=120, categories=8, log_days=6.0)
@@ -32,6 +35,8 @@ TINY_MODELS: dict[str, dict[str, Any]] = {
 }
 
 
+CALIBRATE = "random_click_rate=.176"
+REFIT = {"log", "slate_size", "user_model", "users_from", "calibrate", "policy_share", "draws"}
 SHORT = Chains(draws=12, thin=3)  # what most tests fit users with on the way to something else
 
 
@@ -86,11 +91,24 @@ def small_log(
 
 
 @pytest.fixture(scope="session")
-def experiment(small_log: Path) -> MakeExperiment:
+def small_users(small_log: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Users fitted to that log, for tests in which it does not matter who they are."""
+    data = load_data(Experiment(log=str(small_log), calibrate=CALIBRATE, repeat_after=20))
+    out = tmp_path_factory.mktemp("users")
+    save_users(out, fit_users(data, chains=SHORT), about_users(data, 6))
+    return out
+
+
+@pytest.fixture(scope="session")
+def experiment(small_log: Path, small_users: Path) -> MakeExperiment:
+    """Of the small log and its users; those are fitted again where a setting asks for others."""
+
     def make(**settings: Any) -> Experiment:
+        fitted = REFIT.isdisjoint(settings)
         base: dict[str, Any] = {
             "policies": ("sasrec", "popularity"),
             "log": str(small_log),
+            "users_from": str(small_users) if fitted else None,
             "users": 120,
             "days": 2.0,
             "warmup_days": 1.0,
@@ -101,7 +119,7 @@ def experiment(small_log: Path) -> MakeExperiment:
             "threads": 1,
             "draws": SHORT.draws,
             "thin": SHORT.thin,
-            "calibrate": "random_click_rate=.176",
+            "calibrate": None if fitted else CALIBRATE,
         }
         base |= settings
         arms = {arm.split(".")[0] for arm in base["policies"]}

@@ -79,7 +79,7 @@ def test_a_third_partys_policy_runs(
 
     (tmp_path / "my_module.py").write_text(textwrap.dedent(THIRD_PARTY), encoding="utf-8")
     assert len([line for line in textwrap.dedent(THIRD_PARTY).splitlines() if line.strip()]) <= 25
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
     check_policy(find("my_module:MostWatched"))
     result = simulate(
         experiment(policies=("my_module:MostWatched", "popularity"), rounds=2),

@@ -100,7 +100,7 @@ def test_truth_comes_after_copy_and_retraining_and_the_report_marks_it(
     assert rows["clicked"].mean() < 0.7 * best["clicked"].mean()  # it shows what is liked least
     stored = json.loads((tmp_path / "run" / "results.json").read_text())
     assert "sees the truth" in stored["references"][SPY]
-    assert SPY not in {row["arm"] for row in stored["effects"]}
+    assert SPY not in {row["arm"] for row in stored["effects"]["rows"]}
     assert not [c for c in pd.read_parquet(_first(tmp_path / "run", SPY)) if c.startswith("would")]
     assert "sees the truth" in (tmp_path / "run" / "report.html").read_text()
 
