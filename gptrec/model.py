@@ -97,7 +97,7 @@ class RecGPT(ItemNet):
         seen: Tensor | None,
         newest: Tensor,
     ) -> Tensor:
-        """See `policies.sessions.CachedNet`: goes on from cached keys and values."""
+        """See `policies.neural.sessions.CachedNet`: goes on from cached keys and values."""
         positions = (first[:, None] + torch.arange(tokens.items.shape[1])).clamp(
             max=self.position.num_embeddings - 1
         )

@@ -29,7 +29,7 @@ class Daily:
 
     Attributes:
         table: one row per user: `bucket` and, with a time before the test, the covariates; see
-            `inference.compare`.
+            `comparison.compare`.
         totals: name -> (users, days).
     """
 

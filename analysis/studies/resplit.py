@@ -117,7 +117,7 @@ def _judge(outcomes: Outcomes, metric: Metric, assigned: np.ndarray, alpha: floa
 
 def sequential_bounds(outcomes: Outcomes, metric: Metric, alpha: float) -> dict[str, np.ndarray]:
     """Method -> (days,) bound of |z|; the correlation of the looks is measured on all users, as
-    `looks.monitor` does.
+    `monitoring.monitor` does.
     """
     table = pd.DataFrame({"bucket": np.zeros(outcomes.users, int)})
     if outcomes.before:

@@ -65,7 +65,7 @@ class SASRecNet(ItemNet):
         seen: Tensor | None,
         newest: Tensor,
     ) -> Tensor:
-        """See `policies.sessions.CachedNet`."""
+        """See `policies.neural.sessions.CachedNet`."""
         at = first[:, None] + torch.arange(tokens.items.shape[1])
         x = self.context_embedding(tokens.items) + self.positions(
             at.clamp(max=self.positions.num_embeddings - 1)

@@ -85,7 +85,7 @@ class Block(nn.Module):
         newest: Tensor | None = None,
     ) -> Tensor:
         """Goes on from cached keys and values; writes the new ones from slot `base` on. See
-        `policies.sessions`.
+        `policies.neural.sessions`.
 
         Args:
             newest: (B,) the only token of each row whose state is wanted: (B, 1, D); None = all of

@@ -3,7 +3,7 @@ where it cannot.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import expit
@@ -95,84 +95,80 @@ def fit(
     if kind == "matrix":
         say(f"users: a matrix of {data.n_users} users by {data.catalogue.size} items")
         return Posterior(_matrix_users(data), None, 1.0, seed)
-    taste, crossed, shared, table = _taste(data, kind, seed, rng, say)
-    examination = assumed_examination("the log has no slots")
-    parameters = {name: Parameter(value, "assumed", why) for name, (value, why) in ASSUMED.items()}
-    if taste is None:
-        parameters["taste_scale"] = Parameter(
-            0.0, "assumed", "scores do not differ where clicks could follow them"
+    taste = _taste(data, kind, seed, rng, say)
+    plain = _before_appeal(data, taste)
+    if taste.factors is not None and "skips" not in data.has:
+        users = _positive_only_users(
+            plain, data, taste.factors, taste.crossed, slate_size, seed, rng
         )
-    else:
-        parameters["taste_reliability"] = Parameter(
-            shared, "estimated", "correlation of two halves, stepped up to the whole"
-        )
+        return Posterior(users, taste.factors, taste.reliability, seed)
+    return _posterior_of_shown(data, plain, taste, slate_size, chains, rng, say)
+
+
+def _before_appeal(data: Dataset, taste: "_Taste") -> ChoiceModel:
+    """Users with all parameters that need no levels: assumed ones, visits, arrivals, watching."""
     reference = _logged_rate(data)
-    parameters["satisfaction_reference"] = reference
     visits, activity, hours, gap_source = fit_visits(data, reference.value)
-    visits |= arrivals(data)
+    parameters = {name: Parameter(value, "assumed", why) for name, (value, why) in ASSUMED.items()}
+    parameters |= taste.parameters() | {"satisfaction_reference": reference}
+    parameters |= visits | arrivals(data) | _rates_given_a_click(data)
+    parameters |= watching(data.log, _durations(data), data.has)
     plain = _without_appeal(data, activity, hours, gap_source)
-    if taste is not None and "skips" not in data.has:
-        parameters |= (
-            visits | _rates_given_a_click(data) | watching(data.log, _durations(data), data.has)
-        )
-        return Posterior(
-            _positive_only_users(
-                _with_parameters(plain, examination, parameters),
-                data,
-                taste,
-                crossed,
-                slate_size,
-                seed,
-                rng,
-            ),
-            taste,
-            shared,
-            seed,
-        )
+    return _with_parameters(plain, assumed_examination("the log has no slots"), parameters)
+
+
+def _posterior_of_shown(
+    data: Dataset,
+    plain: ChoiceModel,
+    taste: "_Taste",
+    slate_size: int,
+    chains: Chains,
+    rng: np.random.Generator,
+    say: Callable[[str], None],
+) -> Posterior:
+    """By clicks and skips: examination and satiation in turns, then draws of the crossed effects,
+    then drift, then what follows a click.
+    """
     say("users: levels of what was shown, slots, satiation")
-    log = data.log
-    score = pilot_fit(data, crossed, examination.at(log))
-    examination, satiation = _examination_and_satiation(data, score, examination, taste is not None)
+    log, examination = data.log, assumed_examination("the log has no slots")
+    score = pilot_fit(data, taste.crossed, examination.at(log))
+    examination, satiation = _examination_and_satiation(
+        data, score, examination, taste.factors is not None
+    )
     seen = (
         examination.at(log)
         if "slots" in data.has
         else np.full(len(log), examination.value[:slate_size].mean())
     )
-    x = {"taste": crossed, **satiation.columns}
+    x = {"taste": taste.crossed, **satiation.columns}
     say("users: draws of levels and tastes")
     click = sample(data, log.clicked, slice(None), x, seen, "click", chains, satiation.curve)
     click = replace(click, wider=_clustered(data, click, x, seen))
     logits, unseen = click.logits(log.user, log.item, x), None
-    parameters |= (
-        satiation.parameters
-        | unidentified_parameters(satiation.unidentified)
-        | visits
-        | _rates_given_a_click(data)
-        | watching(log, _durations(data), data.has, float(seen.mean()))
-    )
     drifted = drift.drift_of(data, logits, seen)
-    plain = replace(
-        _with_parameters(plain, examination, parameters | drift.as_parameters(drifted)), table=table
-    )
-    if taste is not None and repeated(log, data.catalogue.size) > REPEATED:
+    parameters = plain.parameters | satiation.parameters
+    parameters |= unidentified_parameters(satiation.unidentified)
+    parameters |= watching(log, _durations(data), data.has, float(seen.mean()))
+    parameters |= drift.as_parameters(drifted)
+    plain = replace(_with_parameters(plain, examination, parameters), table=taste.table)
+    if taste.factors is not None and repeated(log, data.catalogue.size) > REPEATED:
         logits = _without_own_answers(data, click, x, cross_fitted(data, rng, pairs=True), seen)
         unseen = unseen_variance(log, data.catalogue.size, logits, seen)
-    fitted = Posterior(
+    clicks = Posterior(
         plain,
-        taste,
-        shared,
-        seed,
-        {"click": click},
-        {},
-        satiation.habits,
-        unseen,
-        examination,
-        drifted,
+        taste.factors,
+        taste.reliability,
+        chains.seed,
+        feedback={"click": click},
+        habits=satiation.habits,
+        unseen=unseen,
+        examination=examination,
+        drifted=drifted,
     )
     feedback, counted = _feedback_posteriors(
-        data, logits, fitted.shown, examination, seen, chains, say
+        data, logits, clicks.shown, examination, seen, chains, say
     )
-    return replace(fitted, feedback={"click": click, **feedback}, without_click=counted)
+    return replace(clicks, feedback={"click": click, **feedback}, without_click=counted)
 
 
 def _with_parameters(
@@ -364,18 +360,41 @@ def _feedback_posteriors(
     return feedback, counted
 
 
+@dataclass(frozen=True)
+class _Taste:
+    """What appeals to whom, beyond levels.
+
+    Attributes:
+        factors: None where another user model scores pairs.
+        crossed: (rows,) scores of the log's rows by fits that have not seen them.
+        reliability: share of the factors' variance that another log would find again.
+        table: (U, N + 1) scores of all pairs, or None.
+    """
+
+    factors: Taste | None
+    crossed: np.ndarray
+    reliability: float
+    table: np.ndarray | None
+
+    def parameters(self) -> dict[str, Parameter]:
+        """What of it is a parameter whatever the clicks say."""
+        if self.factors is None:
+            why = "scores do not differ where clicks could follow them"
+            return {"taste_scale": Parameter(0.0, "assumed", why)}
+        why = "correlation of two halves, stepped up to the whole"
+        return {"taste_reliability": Parameter(self.reliability, "estimated", why)}
+
+
 def _taste(
     data: Dataset, kind: str, seed: int, rng: np.random.Generator, say: Callable[[str], None]
-) -> tuple[Taste | None, np.ndarray, float, np.ndarray | None]:
-    """Factors or None, (rows,) scores by what has not seen the row, reliability, and a table of all
-    pairs or None.
-    """
+) -> _Taste:
     say("users: taste, from what was chosen")
     if kind == "factors":
-        return full_taste(data, seed), cross_fitted(data, rng), reliability(data, rng), None
+        return _Taste(full_taste(data, seed), cross_fitted(data, rng), reliability(data, rng), None)
     crossed = cross_scored(data, kind, rng)
     say(f"users: {kind}, a table of {data.n_users} users by {data.catalogue.size} items")
-    return None, crossed, 1.0, full_table(make_scorer(data, kind, rng), data.n_users)
+    table = full_table(make_scorer(data, kind, rng), data.n_users)
+    return _Taste(None, crossed, 1.0, table)
 
 
 def _rates_given_a_click(data: Dataset) -> dict[str, Parameter]:

@@ -38,6 +38,7 @@ OF_TABLE = "scores of all pairs by the user model, scaled to what unseen clicks 
 HABIT = "exposed"  # column of the clicks: how much of the category the policy has shown the user
 OF_HABITS = "share of each category among what the log shows a user, times what clicks follow of it"
 LEAST_VARIED = 1e-4  # of a column: what varies less (a taste that found nothing) has no slope
+TIRING = ("satiation", "repeat_fatigue")
 RESIDUAL_WIDTH = 8  # dimensions of the part of a taste that the log leaves open
 
 
@@ -305,62 +306,62 @@ class Posterior:
         if not self.feedback:
             return self.plain
         click = self.feedback["click"]
-        shift, user, item = click.part(k)
-        slope = max(click.value(k, "taste"), 0.0)
-        tastes, residual_sd = (self.plain.user_taste, self.plain.item_taste), 0.0
-        if self.taste is not None:
-            exposed_sd = self._exposed_sd(click.value(k, HABIT))
-            tastes, residual_sd = with_residual_taste(
-                self.taste, slope, self.reliability, self.seed, k, exposed_sd, self._residual_sd(k)
-            )
+        tastes, residual_sd = self._tastes(click, k)
         stretch = stretched(residual_sd)
-        shift, user, item = stretch * shift, np.float32(stretch) * user, np.float32(stretch) * item
         if self.taste is not None:
             tastes[0][:, :-RESIDUAL_WIDTH] *= stretch
-        parameters = {
-            "shift": Parameter(
-                shift,
-                "estimated",
-                "average user and item among what was shown",
-                stretch * _sd(click.intercepts),
-            ),
-            "selection": Parameter(0.0, "assumed", "not yet set"),
-            **self._slopes(click, k, {"taste": "taste_scale"}, stretch),
-            **self._slopes(
-                click, k, {name: name for name in ("satiation", "repeat_fatigue")}, self.shown[2]
-            ),
-        }
-        parameters |= self._half_life(click, k)
+        shift, user, item = click.part(k)
         arrays: dict[str, Any] = {
-            "user_level": user,
-            "item_level": item,
+            "user_level": np.float32(stretch) * user,
+            "item_level": np.float32(stretch) * item,
             "user_taste": tastes[0],
             "item_taste": tastes[1],
         }
-        source = "a draw from the posterior of a logistic regression with crossed random effects"
-        provenance: dict[str, tuple[Any, str]] = {
-            "user_level": ("estimated", source),
-            "item_level": ("estimated", source),
-            "taste": ("estimated", OF_TABLE if self.taste is None else OF_FACTORS),
-        }
         if self.habits is not None and HABIT in click.sampled.names:
             arrays["user_category"] = np.float32(stretch * click.value(k, HABIT)) * self.habits
-            provenance["user_category"] = "estimated", OF_HABITS
-        for name in self.feedback:
-            provenance |= (
-                {}
-                if name == "click"
-                else {f"{side}_{name}": ("estimated", source) for side in ("user", "item")}
-            )
+        why, error = "average user and item among what was shown", stretch * _sd(click.intercepts)
+        parameters = {
+            "shift": Parameter(stretch * shift, "estimated", why, error),
+            "selection": Parameter(0.0, "assumed", "not yet set"),
+            **self._slopes(click, k, {"taste": "taste_scale"}, stretch),
+            **self._slopes(click, k, {name: name for name in TIRING}, self.shown[2]),
+            **self._half_life(click, k),
+        }
         model = replace(
             self.plain,
             parameters=self.plain.parameters | parameters,
-            provenance=self.plain.provenance | provenance,
+            provenance=self.plain.provenance | self._provenance("user_category" in arrays),
             **arrays,
         )
         for name in self.feedback:
             model = model if name == "click" else self._with_feedback(model, name, k)
         return model
+
+    def _tastes(
+        self, click: FeedbackPosterior, k: int
+    ) -> tuple[tuple[np.ndarray, np.ndarray], float]:
+        """Tastes of users and items in draw k, and the standard deviation of what is drawn of
+        them.
+        """
+        if self.taste is None:
+            return (self.plain.user_taste, self.plain.item_taste), 0.0
+        slope, exposed_sd = (
+            max(click.value(k, "taste"), 0.0),
+            self._exposed_sd(click.value(k, HABIT)),
+        )
+        return with_residual_taste(
+            self.taste, slope, self.reliability, self.seed, k, exposed_sd, self._residual_sd(k)
+        )
+
+    def _provenance(self, habits: bool) -> dict[str, tuple[Any, str]]:
+        """Where the arrays come from."""
+        source = "a draw from the posterior of a logistic regression with crossed random effects"
+        drawn = ["level", *(name for name in self.feedback if name != "click")]
+        arrays: dict[str, tuple[Any, str]] = {
+            f"{side}_{name}": ("estimated", source) for name in drawn for side in ("user", "item")
+        }
+        arrays["taste"] = "estimated", OF_TABLE if self.taste is None else OF_FACTORS
+        return arrays | ({"user_category": ("estimated", OF_HABITS)} if habits else {})
 
     def variants(self, model: ChoiceModel, name: str, k: int) -> list[ChoiceModel]:
         """Model k with every k-th further draw of one kind of feedback: rare ones have more draws

@@ -152,13 +152,10 @@ class ChoiceModel:
 
     def _refresh(self, state: UserState, users: np.ndarray, now: np.ndarray) -> np.ndarray:
         """Decays the satiation of these users to now; returns it (B, C)."""
-        idle = np.maximum(now - state.refreshed[users], 0.0)
-        left = np.exp2(-idle / (3600 * self["satiation_half_life_h"])).astype(np.float32)
-        satiation = state.satiation[users] * left[:, None]
+        satiation = state.satiation_at(users, now, 3600 * self["satiation_half_life_h"])
         state.satiation[users] = satiation
         if self.drifts:
-            kept = np.exp2(-idle / (DAY * self["drift_half_life_d"])).astype(np.float32)
-            state.drifted[users] *= kept[:, None]
+            state.drifted[users] = state.drifted_at(users, now, DAY * self["drift_half_life_d"])
         state.refreshed[users] = now
         return satiation
 
@@ -337,12 +334,11 @@ class ChoiceModel:
         """
         block = 64
         out = np.zeros((len(users), self.n_items + 1), np.float32)
-        idle = np.maximum(now - state.refreshed[users], 0.0)
-        left = np.exp2(-idle / (3600 * self["satiation_half_life_h"])).astype(np.float32)
-        fatigue = state.satiation[users] * left[:, None] * np.float32(self["satiation"])
+        fatigue = state.satiation_at(users, now, 3600 * self["satiation_half_life_h"])
+        fatigue *= np.float32(self["satiation"])
         if self.drifts:
-            kept = np.exp2(-idle / (DAY * self["drift_half_life_d"])).astype(np.float32)
-            fatigue -= np.float32(self["drift"]) * kept[:, None] * state.drifted[users]
+            drifted = state.drifted_at(users, now, DAY * self["drift_half_life_d"])
+            fatigue -= np.float32(self["drift"]) * drifted
         fatigue[:, 0] = 0
         for begin in range(0, len(users), block):
             here = users[begin : begin + block]

@@ -1,4 +1,4 @@
-"""What users remember and how they respond: the state of a population, and what the
+"""What users remember, how it decays, and how they respond: the state of a population, and what the
 engine needs of users.
 """
 
@@ -10,6 +10,14 @@ import numpy as np
 from policies.draws import Draws
 
 RECENT = 32  # items of which a user remembers having seen them
+
+
+def left_of(idle: np.ndarray, half_life: float) -> np.ndarray:
+    """(n,) float32 share that is left after `idle` seconds: a half of it after each half-life [s].
+
+    `Exposures` in simulator/fitting/satiation.py estimates the half-life of the same decay.
+    """
+    return np.exp2(-idle / half_life).astype(np.float32)
 
 
 @dataclass(slots=True)
@@ -32,6 +40,18 @@ class UserState:
     seen: np.ndarray
     visit_shown: np.ndarray
     visit_clicked: np.ndarray
+
+    def idle(self, users: np.ndarray, now: np.ndarray) -> np.ndarray:
+        """(B,) float64 seconds since these users were last decayed."""
+        return np.maximum(now - self.refreshed[users], 0.0)
+
+    def satiation_at(self, users: np.ndarray, now: np.ndarray, half_life: float) -> np.ndarray:
+        """(B, C) float32 satiation of these users at `now`; half_life [s]."""
+        return self.satiation[users] * left_of(self.idle(users, now), half_life)[:, None]
+
+    def drifted_at(self, users: np.ndarray, now: np.ndarray, half_life: float) -> np.ndarray:
+        """(B, C) float32 drift of these users at `now`; half_life [s]."""
+        return left_of(self.idle(users, now), half_life)[:, None] * self.drifted[users]
 
     def copy(self) -> "UserState":
         return UserState(**{name: getattr(self, name).copy() for name in self.__slots__})
