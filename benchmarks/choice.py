@@ -3,8 +3,8 @@
     python benchmarks/choice.py --log kuairand:DIR --held-out-days 8
 
 Each user's first choice in the held-out days (a long view where the log has them, else a click) is
-ranked among all items that the user had not chosen before; HR@10 and HR@100 of the contrast
-(popularity and taste, `simulator/fitting/positive_only.py`) beside popularity, recent popularity and item-kNN,
+ranked among all items that the user had not chosen before; HR@10 and HR@100 of popularity
+and taste (`simulator/fitting/positive_only.py`) beside popularity, recent popularity and item-kNN,
 all fitted on the days before.
 """
 
