@@ -1,6 +1,7 @@
 """A small log that every test can afford, and real logs where they are there."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -8,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.figure import Figure
 
-from analysis.reporting.figures import STYLE
 from policies.log import Dataset
 from simulator import Experiment
 from simulator.experiment.built_in import BuiltInParameters, built_in_log
@@ -50,10 +51,20 @@ class MakeExperiment(Protocol):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _quick() -> None:
-    """One thread and small figures: most tests write a report on the way to something else."""
+def _quick() -> Iterator[None]:
+    """One thread, and small figures drawn once without a search for the best layout: most tests
+    write a report on the way to something else.
+    """
     torch.set_num_threads(1)
-    STYLE["savefig.dpi"] = 40
+    plain = Figure.savefig
+
+    def savefig(figure: Figure, path: Any, **options: Any) -> None:
+        figure.set_layout_engine("none")
+        plain(figure, path, dpi=40)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", savefig)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -176,9 +176,9 @@ def test_the_four_models_run_the_same_experiment_and_policies_see_a_part_of_the_
         "--policies",
         "itemknn,popularity",
         "--users",
-        "150",
+        "60",
         "--days",
-        "2",
+        "1",
         "--warmup-days",
         "1",
     ]
