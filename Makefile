@@ -24,7 +24,7 @@ test-lowest:
 	$(PYTHON) .github/lowest.py > .venv-lowest/constraints.txt
 	.venv-lowest/bin/pip install --quiet -c .venv-lowest/constraints.txt torch
 	.venv-lowest/bin/pip install --quiet -c .venv-lowest/constraints.txt -e '.[test]'
-	.venv-lowest/bin/python -m pytest -n 2 --dist loadfile
+	.venv-lowest/bin/python -m pytest -n 2 --dist loadfile -o filterwarnings=ignore
 
 check: $(VENV)/.ready
 	$(BIN)/ruff format --check .
