@@ -42,6 +42,22 @@ SHORT = Chains(draws=12, thin=3)  # what most tests fit users with on the way to
 
 
 SHORT_FLAGS = ["--draws", "12", "--thin", "3", "--threads", "1"]  # the same for commands
+SHORT_RUN = [
+    *[
+        "--policies",
+        "popularity,itemknn",
+        "--users",
+        "60",
+        "--days",
+        "1",
+        "--warmup-days",
+        "0.5",
+        "--rounds",
+        "1",
+    ],
+    *["--set", "repeat_after=10", "--quiet"],
+    *SHORT_FLAGS,
+]
 
 
 class MakeExperiment(Protocol):

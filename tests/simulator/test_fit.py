@@ -26,32 +26,13 @@ from simulator.fitting.sessions import _watch
 from simulator.users.choice_model import ChoiceModel
 from simulator.users.provenance import provenance
 from simulator.users.storage import about_users, load_users
-from tests.conftest import SHORT, SHORT_FLAGS
+from tests.conftest import SHORT, SHORT_FLAGS, SHORT_RUN
 
 
 def test_users_of_a_run_and_for_other_slates_are_refused(
     stored: Path, small_log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [
-        "--log",
-        str(small_log),
-        *SHORT_FLAGS,
-        "--policies",
-        "popularity,itemknn",
-        "--users",
-        "60",
-        "--days",
-        "1",
-        "--rounds",
-        "1",
-        "--warmup-days",
-        "0.5",
-        "--set",
-        "repeat_after=10",
-        "--set",
-        "threads=1",
-        "--quiet",
-    ]
+    words = ["--log", str(small_log), *SHORT_RUN]
     assert (
         command.main(
             [*words, "--users-from", str(stored), "--slate-size", "8", "--out", str(tmp_path / "x")]
@@ -134,26 +115,7 @@ def stored(small_log: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_with_stored_users_is_the_run_that_fits_them(
     stored: Path, small_log: Path, tmp_path: Path
 ) -> None:
-    words = [
-        "--log",
-        str(small_log),
-        *SHORT_FLAGS,
-        "--policies",
-        "popularity,itemknn",
-        "--users",
-        "60",
-        "--days",
-        "1",
-        "--rounds",
-        "1",
-        "--warmup-days",
-        "0.5",
-        "--set",
-        "repeat_after=10",
-        "--set",
-        "threads=1",
-        "--quiet",
-    ]
+    words = ["--log", str(small_log), *SHORT_RUN]
     for name, more in (("now", []), ("before", ["--users-from", str(stored)])):
         assert command.main([*words, *more, "--out", str(tmp_path / name)]) == 0
     first, second = (

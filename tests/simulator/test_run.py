@@ -16,24 +16,7 @@ import simulator.run as command
 from analysis import report
 from analysis.metrics import METRICS
 from simulator import Experiment, simulate
-from tests.conftest import SHORT, SHORT_FLAGS
-
-LOG = [
-    "--users",
-    "60",
-    "--days",
-    "1",
-    "--warmup-days",
-    "0.5",
-    "--rounds",
-    "1",
-    "--set",
-    "repeat_after=10",
-    "--set",
-    "threads=1",
-    "--quiet",
-]
-FAST = ["--policies", "popularity,itemknn", *LOG]
+from tests.conftest import SHORT, SHORT_FLAGS, SHORT_RUN
 
 
 def bad(
@@ -104,7 +87,7 @@ def test_bad_logs(
     few.to_csv(tmp_path / "few.csv", index=False)
     assert "fewer than a slate" in bad(["--log", "few.csv"], capsys, tmp_path, monkeypatch)
     assert "use --set repeat_after=114" in bad(
-        ["--log", str(small_log), *SHORT_FLAGS, "--set", "repeat_after=500"],
+        ["--log", str(small_log), "--set", "repeat_after=500"],
         capsys,
         tmp_path,
         monkeypatch,
@@ -125,7 +108,7 @@ def test_the_command_writes_a_report_that_stands_alone(
     tmp_path: Path, small_log: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
-    assert command.main([*FAST, "--log", str(small_log), *SHORT_FLAGS, "--out", str(out)]) == 0
+    assert command.main([*SHORT_RUN, "--log", str(small_log), "--out", str(out)]) == 0
     shown = capsys.readouterr().out
     assert "itemknn" in shown
     assert "true" in shown
@@ -167,10 +150,7 @@ def test_a_full_disk_and_an_interruption_leave_an_incomplete_run(
 
         out = tmp_path / f"run{status}"
         monkeypatch.setattr(simulator.engine.recorder, "_write_table", fail)
-        assert (
-            command.main([*FAST, "--log", str(small_log), *SHORT_FLAGS, "--out", str(out)])
-            == status
-        )
+        assert command.main([*SHORT_RUN, "--log", str(small_log), "--out", str(out)]) == status
         monkeypatch.undo()
         assert words in capsys.readouterr().err
         assert json.loads((out / "manifest.json").read_text())["status"] == "incomplete"
@@ -184,7 +164,16 @@ def test_a_run_without_a_warm_up_has_no_covariates(tmp_path: Path, small_log: Pa
     out = tmp_path / "run"
     assert (
         command.main(
-            [*FAST, "--log", str(small_log), *SHORT_FLAGS, "--warmup-days", "0", "--out", str(out)]
+            [
+                *SHORT_RUN,
+                "--log",
+                str(small_log),
+                *SHORT_FLAGS,
+                "--warmup-days",
+                "0",
+                "--out",
+                str(out),
+            ]
         )
         == 0
     )
@@ -229,7 +218,7 @@ def test_a_run_is_not_resumed_on_another_log(
     frame = pd.read_parquet(small_log)
     frame.to_parquet(copy)
     out = tmp_path / "run"
-    assert command.main([*FAST, "--log", str(copy), *SHORT_FLAGS, "--out", str(out)]) == 0
+    assert command.main([*SHORT_RUN, "--log", str(copy), "--out", str(out)]) == 0
     manifest = json.loads((out / "manifest.json").read_text())
     (out / "manifest.json").write_text(json.dumps(manifest | {"status": "incomplete"}))
     frame[:-100].to_parquet(copy)
@@ -240,7 +229,7 @@ def test_a_run_is_not_resumed_on_another_log(
 def test_a_world_that_had_ended_is_not_run_again(tmp_path: Path, small_log: Path) -> None:
     """Interrupted between the last checkpoint of a world and the note that it is done."""
     out = tmp_path / "run"
-    assert command.main([*FAST, "--log", str(small_log), *SHORT_FLAGS, "--out", str(out)]) == 0
+    assert command.main([*SHORT_RUN, "--log", str(small_log), "--out", str(out)]) == 0
     manifest = json.loads((out / "manifest.json").read_text())
     before = (out / "results.json").read_text()
     stages = [stage for stage in manifest["stages"] if stage != "world split"]
@@ -260,7 +249,7 @@ def test_a_damaged_run_is_not_resumed(
     assert (
         command.main(
             [
-                *FAST,
+                *SHORT_RUN,
                 "--set",
                 "truth=false",
                 "--log",
