@@ -7,7 +7,7 @@ from policies.base import Policy
 from policies.common.files import load_arrays, save_arrays
 from policies.draws import generator
 from policies.log import Dataset
-from policies.registry import base_name, make
+from policies.registry import asks_for_truth, base_name, make
 from simulator.experiment.run_folder import RunFolder
 from simulator.settings import Experiment
 
@@ -37,7 +37,8 @@ def train_policies(
                     data.catalogue,
                     generator("train", experiment.seed, base, sorted(settings.items()), 0),
                 )
-                if state := policy.state():
+                state = policy.state()
+                if state or not asks_for_truth(arm):  # the oracle has nothing to store
                     save_arrays(stored, state)
                 run.manifest.setdefault("training", {})[arm] = {
                     "seconds": round(time.monotonic() - began, 1),
