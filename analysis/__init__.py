@@ -160,4 +160,6 @@ def __getattr__(name: str) -> object:
     # Late: whoever needs one test does not wait for all of them.
     if name in _MODULE_OF:
         return getattr(importlib.import_module(_MODULE_OF[name]), name)
+    if name in ("errors", "metrics"):
+        return importlib.import_module(f"analysis.{name}")
     raise AttributeError(f"module 'analysis' has no attribute '{name}'")

@@ -20,7 +20,7 @@ from gptrec.offline.evaluation import (
     tune,
 )
 from policies.common.errors import InputError
-from policies.common.settings import add_flags, given_flags, names_of
+from policies.common.settings import add_flags, default_of, given_flags, names_of
 from policies.common.terminal import guarded
 
 EPILOG = """Examples:
@@ -113,7 +113,7 @@ def _run(given: argparse.Namespace, words: list[str], out: Path) -> None:
             )
         asked = Evaluation(**given_flags(Evaluation, given))
         chosen = settings_per_model(asked.settings, given.set)
-        _refuse_foreign(given)
+        _refuse_foreign(given.what, asked)
         torch.set_num_threads(max(1, torch.get_num_threads() // asked.jobs))
     session = Session(asked, chosen, words, out, quiet)
     if given.what == "tune":
@@ -122,11 +122,11 @@ def _run(given: argparse.Namespace, words: list[str], out: Path) -> None:
         evaluate(session)
 
 
-def _refuse_foreign(given: argparse.Namespace) -> None:
+def _refuse_foreign(what: str, asked: Evaluation) -> None:
     """Refuses what the other command alone reads."""
-    for name in ("seeds", "ablate") if given.what == "tune" else ("trials",):
-        if getattr(given, name) is not None:
-            raise InputError(f"--{name} means nothing to '{given.what}'; leave it out")
+    for name in ("seeds", "ablate") if what == "tune" else ("trials",):
+        if getattr(asked, name) != default_of(Evaluation, name):
+            raise InputError(f"--{name} means nothing to '{what}'; leave it out")
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ def _run(given: dict[str, Any], command: str) -> None:
         settings_table().print()
         return
     if resume is not None:
-        if sets or file or out or worlds or any(x is not None for x in given.values()):
+        if sets or file or out or worlds is not None or any(x is not None for x in given.values()):
             raise InputError(
                 "--resume goes on with the settings of the run; give no others with it"
             )

@@ -330,6 +330,9 @@ def build(file: str | None, flags: dict[str, Any], sets: list[str]) -> Experimen
     arms: dict[str, dict[str, Any]] = {}
     for key, value in (read_toml(file) if file is not None else {}).items():
         if key == "policy" and isinstance(value, dict):
+            wrong = next((arm for arm, given in value.items() if not isinstance(given, dict)), None)
+            if wrong is not None:
+                raise InputError(f"[policy] {wrong} = ...: write a table [policy.{wrong}]")
             arms |= {arm: dict(given) for arm, given in value.items()}
         else:
             values[key.replace("-", "_")] = value

@@ -138,6 +138,8 @@ def _study(kind: str, count: int | None, given: dict[str, Any], quiet: bool, com
             given.pop("out") or Path("runs") / f"study-{kind}-{time.strftime('%Y%m%d-%H%M%S')}"
         )
         experiment = None if kind == "peeking" else _settings(kind, given)
+        if experiment is None and given["looks"] < 1:
+            raise InputError(f"--looks must be at least 1, not {given['looks']}")
         if out.exists():
             raise InputError(
                 f"--out '{out}' exists already; name another folder, or go on with --resume '{out}'"

@@ -123,7 +123,7 @@ def _users(
         raise AnalysisError(
             f"--control '{control}' is not in the log; its arms are: {', '.join(arms)}"
         )
-    weights = source.weights if source.weights is not None else dict.fromkeys(arms, 1.0)
+    weights = source.weights or dict.fromkeys(arms, 1.0)
     wrong = sorted(set(weights) ^ set(arms))
     if wrong:
         raise AnalysisError(

@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.data.rows import Rows, parquet
 from analysis.errors import AnalysisError
-from analysis.metrics import METRICS, Metrics
+from analysis.metrics import METRICS, Metrics, load_metrics
 
 WARMUP = "warmup"
 
@@ -45,8 +45,12 @@ class Run:
         return list(self.settings["policies"])
 
 
-def open_run(path: str | Path, partial: bool = False, metrics: Metrics = METRICS) -> Run:
+def open_run(path: str | Path, partial: bool = False, metrics: Metrics | None = None) -> Run:
     """Opens a run.
+
+    Args:
+        partial: an incomplete one, too. metrics: that it is judged by; None = the built-in ones and
+            those of entry points.
 
     Raises:
         AnalysisError: it is not a run, or it is incomplete and `partial` is not set.
@@ -80,7 +84,7 @@ def open_run(path: str | Path, partial: bool = False, metrics: Metrics = METRICS
         pd.read_parquet(folder / "users.parquet"),
         pd.read_parquet(folder / "items.parquet"),
         json.loads(parameters.read_text(encoding="utf-8")) if parameters.is_file() else {},
-        metrics,
+        metrics if metrics is not None else load_metrics(),
     )
 
 
@@ -96,9 +100,9 @@ def rows_of_test(run: Run, folder: Path | None = None) -> Rows:
 def rows_before(run: Run) -> Rows | None:
     """The impressions of the warm-up; None where there was none."""
     folder = run.path / "impressions"
-    return (
-        parquet(folder, f"bucket = '{WARMUP}'") if (folder / f"bucket={WARMUP}").exists() else None
-    )
+    if not (folder / f"bucket={WARMUP}").exists():
+        return None
+    return parquet(folder, f"bucket = '{WARMUP}'", run.metrics)
 
 
 def assigned(run: Run) -> pd.DataFrame:

@@ -53,7 +53,8 @@ def _tables(report: Report) -> dict[str, Any]:
         return made
     made["table_rounds"] = tables.round_table(simulation.rounds.loop).html()
     made["table_items"] = tables.item_table(simulation.top_items).html()
-    made["table_users"] = tables.parameter_table(simulation.users).html()
+    if simulation.users:
+        made["table_users"] = tables.parameter_table(simulation.users).html()
     if simulation.off_policy is not None and simulation.off_policy.rows:
         made["table_off_policy"] = tables.off_policy_table(simulation.off_policy).html()
     return made

@@ -9,7 +9,7 @@ from typing import Any
 from analysis.data.live_log import open_log
 from analysis.data.live_source import LiveLog
 from analysis.data.run import Run, open_run
-from analysis.metrics import METRICS, Metrics, load_metrics
+from analysis.metrics import METRICS, Metrics
 from analysis.reporting.content import Report
 from analysis.reporting.figures import forest, segment_forest
 from analysis.reporting.figures_by_round import lorenz_figure, round_figures
@@ -29,7 +29,7 @@ def write(path: str | Path, partial: bool = False, metrics: Metrics | None = Non
     Args:
         metrics: by default the built-in ones and those of entry points.
     """
-    run = open_run(path, partial, metrics if metrics is not None else load_metrics())
+    run = open_run(path, partial, metrics)
     incomplete = run.manifest["status"] != "complete"
     report = Report.of(*judge_run(run), run.manifest, title_of(run), incomplete)
     folder = run.path / "figures"

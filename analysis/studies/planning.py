@@ -11,7 +11,7 @@ import pandas as pd
 from analysis.data.ab_test import of_run
 from analysis.data.run import open_run
 from analysis.errors import AnalysisError
-from analysis.metrics import METRICS, Metrics
+from analysis.metrics import Metrics
 from analysis.reporting.figures import HUES, figure
 from analysis.results.monitoring import Daily, cumulative_values
 from analysis.statistics.planning import minimum_detectable_effect, sample_size
@@ -60,12 +60,13 @@ class Spread:
         return float(lasting + passing / day), True
 
 
-def of_a_run(path: str | Path, metrics: Metrics = METRICS) -> list[Spread]:
+def of_a_run(path: str | Path, metrics: Metrics | None = None) -> list[Spread]:
     """Every metric of a run, measured on the control arm."""
-    test = of_run(open_run(path, metrics=metrics))
+    run = open_run(path, metrics=metrics)
+    test = of_run(run)
     table = test.table()
     own = table[table["bucket"] == test.control].reset_index(drop=True)
-    there = [metric for metric in metrics.measurable(table.columns) if metric.linear]
+    there = [metric for metric in run.metrics.measurable(table.columns) if metric.linear]
     names = list(dict.fromkeys(name for metric in there for name in metric.columns))
     totals = test.rows.daily(names, own[["user", "bucket"]], test.days)
     bare, users = own[["user", "bucket"]], test.users["user"].nunique()

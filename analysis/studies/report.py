@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from analysis.metrics import METRICS
+from analysis.metrics import load_metrics
 from analysis.reporting.figures import HUES, figure
 from analysis.studies.judgement import (
     Coverage,
@@ -108,7 +108,8 @@ def _line(row: Any) -> str:
 
 
 def _label(name: str) -> str:
-    return METRICS[name].label if name in METRICS else name
+    metrics = load_metrics()
+    return metrics[name].label if name in metrics else name
 
 
 def _rate(rate: Rate) -> list[str]:

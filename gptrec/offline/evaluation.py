@@ -149,7 +149,7 @@ def settings_per_model(file: Path | None, sets: Sequence[str]) -> PerModel:
             raise InputError(
                 f"--settings '{file}': wanted an object of objects, model -> setting -> value"
             )
-    for name, value in pairs_of(sets):
+    for name, value in pairs_of(sets, "MODEL.KEY=VALUE, such as sasrec.width=128"):
         model, dot, key = name.rpartition(".")
         if not dot:
             raise InputError(

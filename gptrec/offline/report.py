@@ -8,12 +8,11 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from rich.console import Console
 
 from gptrec.offline.bootstrap import over_seeds, two_way_bootstrap
 from gptrec.offline.leave_one_out import CUTS, LeaveOneOut, gains
 from policies.common.files import load_arrays, save_json
-from policies.common.tables import Table
+from policies.common.tables import Table, wide_console
 from policies.draws import generator
 
 COLUMNS = [f"{name}@{k}" for name in ("hr", "ndcg") for k in CUTS]
@@ -120,7 +119,7 @@ def show(figures: dict[str, Any]) -> None:
     """The table and the differences, in the terminal."""
     main_table(figures).print()
     for difference in figures["differences"]:
-        Console().print(sentence(difference), highlight=False)
+        wide_console().print(sentence(difference), highlight=False)
 
 
 def write(figures: dict[str, Any], split: LeaveOneOut, words: list[str], out: Path) -> None:

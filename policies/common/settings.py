@@ -19,6 +19,7 @@ from typing import Any, TypeVar, dataclass_transform
 
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
+from pydantic_core import PydanticUndefined
 
 from policies.common.errors import InputError, suggestion
 
@@ -31,6 +32,7 @@ _KINDS = {
     "bool": "true or false",
     "string": "text",
     "tuple": "names with commas between",
+    "dict": "names with values",
 }
 _BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
@@ -60,7 +62,7 @@ def settings(kind: C) -> C:
     def __init__(self: Any, *values: Any, **named: Any) -> None:
         refuse_unknown(made, named)
         try:
-            plain(self, *values, **named)
+            plain(self, *values, **{name: _whole(made, name, x) for name, x in named.items()})
         except ValidationError as error:
             raise InputError(_refusal(made, error)) from None
         if hasattr(self, "check"):
@@ -68,6 +70,18 @@ def settings(kind: C) -> C:
 
     made.__init__ = __init__
     return made
+
+
+def _whole(kind: type, name: str, value: Any) -> Any:
+    """`1e3` as 1000 where a whole number is wanted; anything else as it is."""
+    annotation = field_of(kind, name).annotation
+    if not isinstance(value, str) or int not in (annotation, *typing.get_args(annotation)):
+        return value
+    try:
+        number = float(value)
+    except ValueError:
+        return value
+    return int(number) if number.is_integer() else value
 
 
 def names_of(kind: type) -> list[str]:
@@ -116,7 +130,7 @@ def mapping(value: Any) -> Any:
         return value
     pairs = {}
     for part in (text.strip() for text in value.split(",")):
-        key, equals, named = part.partition("=")
+        key, equals, named = (text.strip() for text in part.partition("="))
         if part and not (equals and key and named):
             raise ValueError(f"'{part}' is not NAME=VALUE")
         if part:
@@ -150,12 +164,13 @@ def _refusal(kind: type, error: ValidationError) -> str:
     if first["type"] == "value_error":
         return f"{what} '{given}': {first['ctx']['error']}"
     if first["type"] == "literal_error":
-        return f"{what} '{given}'{suggestion(str(given), choices)}"
+        return f"{what} '{given}' is unknown{suggestion(str(given), choices)}"
     if first["type"] in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
         shown = f"{given:g}" if isinstance(given, float) else given
         return f"{what} must be {bounds_of(kind, name)}, not {shown}"
     wanted = next((text for word, text in _KINDS.items() if first["type"].startswith(word)), None)
-    return f"{what} wants {wanted or first['msg']}, not '{given}'"
+    part = f" for '{first['loc'][1]}'" if len(first["loc"]) > 1 else ""
+    return f"{what} wants {wanted or first['msg']}{part}, not '{given}'"
 
 
 # -- from files and flags --------------------------------------------------------------------------
@@ -172,15 +187,15 @@ def read_toml(file: str | Path) -> dict[str, Any]:
         raise InputError(f"--config '{path}' is not TOML: {error}") from None
 
 
-def pairs_of(sets: Iterable[str]) -> list[tuple[str, str]]:
-    """`key=value` texts of `--set` in parts."""
+def pairs_of(
+    sets: Iterable[str], wanted: str = "key=value, such as batch_hours=6 or sasrec.width=32"
+) -> list[tuple[str, str]]:
+    """`key=value` texts of `--set` in parts; `wanted` is what the refusal of others says."""
     pairs = []
     for pair in sets:
         key, equals, value = pair.partition("=")
         if not equals:
-            raise InputError(
-                f"--set '{pair}': wanted key=value, such as batch_hours=6 or sasrec.width=32"
-            )
+            raise InputError(f"--set '{pair}': wanted {wanted}")
         pairs.append((key, value))
     return pairs
 
@@ -199,6 +214,7 @@ def add_flags(
     for name in names:
         text = field_of(kind, name).description or ""
         value = (defaults or {}).get(name, default_of(kind, name))
+        value = None if value is PydanticUndefined or value in ((), {}) else value
         options: dict[str, Any] = {"default": None, "help": text.replace("%", "%%")}
         if field_of(kind, name).annotation is bool:
             options["action"] = argparse.BooleanOptionalAction
@@ -224,7 +240,11 @@ def described(kind: type) -> list[tuple[str, str, str, str]]:
     rows = []
     for name in names_of(kind):
         value = default_of(kind, name)
-        shown = ",".join(value) if isinstance(value, tuple) else "none" if value is None else value
+        if value is PydanticUndefined:
+            value = "required"
+        elif value is None or value in ((), {}):
+            value = "none"
+        shown = ",".join(value) if isinstance(value, tuple) else value
         limits = bounds_of(kind, name) or ", ".join(choices_of(kind, name))
         rows.append((name, str(shown), limits, field_of(kind, name).description or ""))
     return rows

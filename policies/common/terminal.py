@@ -28,7 +28,10 @@ def guarded(work: Callable[[], None], interrupted: str, full: str) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
+            if error.filename is None:
+                raise
+            print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+            return 2
         where = error.filename or "while writing"
         print(f"error: the disk is full ({where}); {full}", file=sys.stderr)
         return 1

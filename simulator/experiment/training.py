@@ -31,7 +31,8 @@ def train_policies(
                 policy.restore(load_arrays(stored))
             else:
                 began = time.monotonic()
-                say(f"policies: {arm}, trained on {len(log)} rows")
+                if not asks_for_truth(arm):
+                    say(f"policies: {arm}, trained on {len(log)} rows")
                 policy.fit(
                     log,
                     data.catalogue,

@@ -149,7 +149,7 @@ def test_assigned_users_who_never_came_count(csv: Path, tmp_path: Path) -> None:
         (lambda f: f, ["--primary", "joy"], "unknown metric 'joy'"),
         (lambda f: f, ["--primary", "likes"], "has no 'likes'; choose --primary among: clicks"),
         (lambda f: f, ["--segments", "land"], "no column 'land' (for segments)"),
-        (lambda f: f, ["--monitor", "daily"], "--monitor 'daily'; there are"),
+        (lambda f: f, ["--monitor", "daily"], "--monitor 'daily' is unknown"),
         (lambda f: f, ["--metrics", "no.such:THING"], "--metrics 'no.such:THING'"),
         (lambda f: f, ["--days", "0"], "--days must be at least 1"),
     ],

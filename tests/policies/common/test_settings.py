@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from analysis.data.live_source import LiveLog
 from policies.common.errors import InputError
 from policies.common.settings import (
     add_flags,
@@ -46,6 +47,31 @@ def test_values_that_are_not_numbers_are_refused() -> None:
     for wrong in ("hot", float("nan"), float("inf"), 12.5):
         with pytest.raises(InputError, match=r"--degrees"):
             Oven(degrees=wrong)
+
+
+def test_whole_numbers_may_be_written_in_any_way() -> None:
+    assert Oven(**dict[str, Any](degrees="1e2")).degrees == 100
+    assert Experiment(**dict[str, Any](users="2e3")).users == 2000
+    with pytest.raises(InputError, match="a whole number"):
+        Oven(**dict[str, Any](degrees="100.5"))
+
+
+def test_names_with_values_may_have_blanks_and_a_wrong_value_is_named() -> None:
+    assert LiveLog(Path("x.csv"), **dict[str, Any](columns="user = u, bucket=b")).columns == {
+        "user": "u",
+        "bucket": "b",
+    }
+    with pytest.raises(InputError, match="--weights wants a number for 'A', not 'x'"):
+        LiveLog(Path("x.csv"), **dict[str, Any](weights="A=x,B=1"))
+
+
+def test_no_document_shows_how_defaults_are_stored() -> None:
+    for kind in (Experiment, LiveLog):
+        assert "Undefined" not in str(described(kind))
+        parser = argparse.ArgumentParser()
+        add_flags(parser, kind, flagged(kind))
+        assert "Undefined" not in parser.format_help()
+        assert "(default )" not in parser.format_help()
 
 
 def test_an_unknown_name_is_refused_and_the_nearest_is_named() -> None:
