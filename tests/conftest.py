@@ -75,7 +75,7 @@ def _quick() -> Iterator[None]:
     plain = Figure.savefig
 
     def savefig(figure: Figure, path: Any, **options: Any) -> None:
-        figure.set_layout_engine("none")
+        figure.set_layout_engine(None)
         plain(figure, path, dpi=40)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -2,15 +2,14 @@
 differs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import gammaln
-from scipy.stats import chi2, chisquare
-from statsmodels.stats.multitest import multipletests
+from scipy.stats import chi2, chisquare, false_discovery_control
 
 from analysis.errors import AnalysisError
 
@@ -19,23 +18,34 @@ def holm(pvalues: ArrayLike) -> np.ndarray:
     """(n,) p-values that control the chance of any false discovery (Holm 1979); NaN stays NaN and
     does not count.
     """
-    return _adjusted(pvalues, "holm")
+
+    def step_down(p: np.ndarray) -> np.ndarray:
+        order = np.argsort(p)
+        raised = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+        adjusted = np.empty_like(p)
+        adjusted[order] = np.minimum(raised, 1.0)
+        return adjusted
+
+    # statsmodels has it, too, and collects the garbage of the whole process at every call: a
+    # twentieth of a second and more, where studies and bounds ask thousands of times.
+    return _adjusted(pvalues, step_down)
 
 
 def benjamini_hochberg(pvalues: ArrayLike) -> np.ndarray:
     """(n,) p-values that control the share of false discoveries (Benjamini and Hochberg 1995); NaN
     stays NaN.
     """
-    return _adjusted(pvalues, "fdr_bh")
+    return _adjusted(pvalues, false_discovery_control)
 
 
-def _adjusted(pvalues: ArrayLike, method: str) -> np.ndarray:
+def _adjusted(pvalues: ArrayLike, adjust: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """`adjust` of the p-values that there are."""
     p = np.atleast_1d(np.asarray(pvalues, float))
     if ((p < 0) | (p > 1)).any():
         raise AnalysisError("a p-value lies between 0 and 1")
     adjusted, usable = np.full(p.shape, np.nan), np.isfinite(p)
     if usable.any():
-        adjusted[usable] = multipletests(p[usable], method=method)[1]
+        adjusted[usable] = adjust(p[usable])
     return adjusted
 
 

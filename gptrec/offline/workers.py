@@ -41,11 +41,12 @@ def run_all(
     """
     finished: dict[str, dict[str, Any]] = {}
     stop, one_by_one = threading.Event(), threading.Lock()
+    manager = multiprocessing.get_context("spawn").Manager()  # one process, whatever the trials
 
     def one(task: Task) -> None:
         if stop.is_set():
             return
-        record = _apart(task, data, out, bar, stop)
+        record = _apart(task, data, out, bar, stop, manager.dict())
         with one_by_one:
             finished[task.file] = record
             after(list(finished.values()))
@@ -58,30 +59,30 @@ def run_all(
     finally:
         stop.set()  # after an interruption or an error: those under way end at their next step
         pool.shutdown(cancel_futures=True)
+        manager.shutdown()
     return finished
 
 
 def _apart(
-    task: Task, data: Data, out: Path, bar: Progress, stop: threading.Event
+    task: Task, data: Data, out: Path, bar: Progress, stop: threading.Event, shared: Any
 ) -> dict[str, Any]:
-    """Runs a trial in a process of its own; shows how far it is."""
+    """Runs a trial in a process of its own; shows how far it is.
+
+    Args:
+        shared: a dictionary of both processes.
+    """
     name = f"{task.label}, seed {task.seed}"
     row = bar.add_task(name, total=1.0, note="")
-    with multiprocessing.get_context("spawn").Manager() as manager:
-        shared = manager.dict()
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            future = pool.submit(_work, task, data, out, shared, torch.get_num_threads())
-            while not future.done():
-                time.sleep(0.2)
-                if stop.is_set():
-                    shared["stop"] = True
-                if "done" in shared:
-                    bar.update(
-                        row,
-                        completed=shared["done"],
-                        note=f"validation NDCG@10 {shared['score']:.4f}",
-                    )
-            record: dict[str, Any] = future.result()
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        future = pool.submit(_work, task, data, out, shared, torch.get_num_threads())
+        while not future.done():
+            time.sleep(0.2)
+            if stop.is_set():
+                shared["stop"] = True
+            if "done" in shared:
+                note = f"validation NDCG@10 {shared['score']:.4f}"
+                bar.update(row, completed=shared["done"], note=note)
+        record: dict[str, Any] = future.result()
     last = f"validation NDCG@10 {record['valid']['ndcg@10']:.4f}"
     bar.update(row, completed=1.0, note=last)
     if not bar.console.is_terminal:

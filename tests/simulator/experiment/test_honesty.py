@@ -70,7 +70,7 @@ def centred(x: np.ndarray) -> np.ndarray:
 
 
 def test_fitted_appeal_is_near_the_true_one() -> None:
-    data, true = built_in_log(0, BuiltInParameters(users=1000))
+    data, true = built_in_log(0, BuiltInParameters(users=800))
     fitted = fit_users(data, chains=SHORT)
     a = centred(true.tastes()).ravel()[::11]
     b = centred(fitted.tastes()).ravel()[::11]
