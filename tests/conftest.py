@@ -1,5 +1,6 @@
 """A small log that every test can afford, and real logs where they are there."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,6 +73,7 @@ def _quick() -> Iterator[None]:
     write a report on the way to something else.
     """
     torch.set_num_threads(1)
+    gc.freeze()  # what the libraries brought stays; looking through it again and again takes time
     plain = Figure.savefig
 
     def savefig(figure: Figure, path: Any, **options: Any) -> None:

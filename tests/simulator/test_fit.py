@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.special import expit
 
@@ -70,8 +71,10 @@ def test_a_full_disk_and_an_interruption_leave_one_line_and_no_folder(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    out = tmp_path / "out"
-    words = ["--log", str(small_log), *SHORT_FLAGS, "--out", str(out), "--threads", "1", "--quiet"]
+    out, few = tmp_path / "out", tmp_path / "few.parquet"
+    frame = pd.read_parquet(small_log)
+    frame[frame["user"].isin(frame["user"].unique()[:60])].to_parquet(few)
+    words = ["--log", str(few), *SHORT_FLAGS, "--out", str(out), "--quiet"]
     for error, status, said in (
         (OSError(errno.ENOSPC, "No space left"), 1, "disk is full"),
         (KeyboardInterrupt(), 130, "nothing was written"),

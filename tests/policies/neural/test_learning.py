@@ -162,7 +162,7 @@ def test_the_user_module_knows_what_one_click_cannot_tell() -> None:
     plain = {"prompt_share": 0.0, "dialogues": False, "prompt_epochs": 1}
     assert first_place("gptrec", 1, {**plain, "epochs": 60, "patience": 60}) > 0.8
     assert first_place("sasrec", 1, {}) < 0.6  # the last click fits both kinds
-    short = {**plain, "epochs": 25, "patience": 25}
+    short = {**plain, "epochs": 15, "patience": 15}
     strangers = np.arange(N_USERS) + 10_000
     without = first_place("gptrec", 1, {**short, "user_module": False}, strangers)
     assert first_place("gptrec", 1, short, strangers) > without - 0.08

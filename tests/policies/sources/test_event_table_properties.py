@@ -29,7 +29,7 @@ def keyed(data: Dataset) -> set[tuple[str, str, bool]]:
     return set(zip(data.user_ids[log.user], data.catalogue.ids[log.item], log.clicked.tolist()))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(ROW, min_size=4, max_size=40, unique_by=lambda r: (r[0], r[1], r[2])))
 def test_rows_and_ids_survive(rows: list[tuple[str, str, int, bool]]) -> None:
     frame = frame_of(rows)

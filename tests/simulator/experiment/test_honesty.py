@@ -23,19 +23,19 @@ from tests.conftest import SHORT, MakeExperiment
 
 
 def test_aa_rejects_at_its_level(experiment: MakeExperiment, tmp_path: Path) -> None:
-    """One frozen policy serves a world; 1,000 salts split its users into two arms."""
+    """One frozen policy serves a world; 400 salts split its users into two arms."""
     e = experiment(policies=("popularity",), learn_from="none", users=1000, days=2.0)
     world = open_run(simulate(e, out=str(tmp_path / "run")).path)
     full = of_run(world).table()
     users = full["user"].to_numpy()
     for name in ("clicks", "click_rate"):
         rejected = 0
-        for salt in range(1000):
+        for salt in range(400):
             arm = assign(users, np.array([0.5, 0.5]), f"aa {salt}")
             table = full.assign(bucket=np.array(["one", "other"])[arm])
             rejected += compare(table, METRICS[name], "one", "other").pvalue < 0.05
-        low, high = binom.interval(0.999, 1000, 0.05)
-        assert low <= rejected <= high, f"{name}: {rejected} of 1000 A/A tests rejected"
+        low, high = binom.interval(0.999, 400, 0.05)
+        assert low <= rejected <= high, f"{name}: {rejected} of 400 A/A tests rejected"
 
 
 @pytest.mark.parametrize("learn_from", ["none", "own"])
