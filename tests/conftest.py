@@ -69,16 +69,21 @@ class MakeExperiment(Protocol):
 
 @pytest.fixture(scope="session", autouse=True)
 def _quick() -> Iterator[None]:
-    """One thread, and small figures drawn once without a search for the best layout: most tests
-    write a report on the way to something else.
+    """One thread; small figures without a search for the best layout, each drawn once per module of
+    tests and copied from then on: most tests write a report on the way to something else.
     """
     torch.set_num_threads(1)
     gc.freeze()  # what the libraries brought stays; looking through it again and again takes time
-    plain = Figure.savefig
+    plain, drawn = Figure.savefig, dict[tuple[str, str], bytes]()
 
     def savefig(figure: Figure, path: Any, **options: Any) -> None:
-        figure.set_layout_engine(None)
-        plain(figure, path, dpi=40)
+        where = Path(path)
+        key = os.environ.get("PYTEST_CURRENT_TEST", "").split("::")[0], where.name
+        if key not in drawn:
+            figure.set_layout_engine(None)
+            plain(figure, where, dpi=40)
+            drawn[key] = where.read_bytes()
+        where.write_bytes(drawn[key])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", savefig)
