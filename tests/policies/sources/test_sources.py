@@ -325,6 +325,10 @@ def test_users_of_an_order_have_assumed_times(tmp_path: Path) -> None:
     assert {name for name in assumed if users.parameters[name].status != "assumed"} == set()
 
 
+# pandas before 3 has no dates of the year 1
+YEAR_ONE = "span 2023 years" if int(pd.__version__.split(".")[0]) >= 3 else "1 of 5 times"
+
+
 @pytest.mark.parametrize(
     ("times", "line"),
     [
@@ -336,7 +340,7 @@ def test_users_of_an_order_have_assumed_times(tmp_path: Path) -> None:
         ([5, 5, 5, 5, 5], "all 5 times are the same"),
         (
             ["0001-01-01", "2024-01-01", "2024-01-02", "2024-01-03", "2024-01-04"],
-            "span 2023 years|1 of 5 times",
+            YEAR_ONE,
         ),
     ],
 )
