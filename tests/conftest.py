@@ -69,8 +69,8 @@ class MakeExperiment(Protocol):
 
 @pytest.fixture(scope="session", autouse=True)
 def _quick() -> Iterator[None]:
-    """One thread; small figures without a search for the best layout, each drawn once per module of
-    tests and copied from then on: most tests write a report on the way to something else.
+    """One thread; small figures without a search for the best layout, each drawn once per
+    test and copied from then on: most tests write a report on the way to something else.
     """
     torch.set_num_threads(1)
     gc.freeze()  # what the libraries brought stays; looking through it again and again takes time
@@ -78,7 +78,7 @@ def _quick() -> Iterator[None]:
 
     def savefig(figure: Figure, path: Any, **options: Any) -> None:
         where = Path(path)
-        key = os.environ.get("PYTEST_CURRENT_TEST", "").split("::")[0], where.name
+        key = os.environ.get("PYTEST_CURRENT_TEST", ""), where.name
         if key not in drawn:
             figure.set_layout_engine(None)
             plain(figure, where, dpi=40)
