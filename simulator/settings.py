@@ -46,17 +46,31 @@ class Experiment:
     log: Text = setting(
         "world:",
         "world: or world:SEED (built in), kuairand:DIR, movietweetings:DIR, movielens:DIR, or a"
-        " .csv .tsv .parquet .inter file, or a .txt of lines user item item ...",
+        " .csv .tsv .inter .jsonl (also .gz) .parquet file, u.data, ratings.dat, or a .txt of lines"
+        " user item item ...",
     )
     columns: Text | None = setting(
         None,
         "for a file: user=...,item=...,time=... and click=... or rating=..., also session, slot,"
-        " watch, like, category, ...",
+        " watch, like, category, ...; columns that nobody names are not read (default: by the usual"
+        " names)",
     )
     click_threshold: float | None = setting(
         None,
         "a rating (or value of the click column) of at least this counts as a click; needed with"
         " rating=",
+    )
+    click_when: Text | None = setting(
+        None,
+        "COLUMN=WORD,WORD such as event=buy,addtocart: rows with one of these words are clicks, all"
+        " others are not",
+    )
+    time_unit: Literal["ns", "us", "ms", "s", "min", "h", "d"] | None = setting(
+        None,
+        "of numbers in the time column (default: found out, or refused where two may be meant)",
+    )
+    watch_unit: Literal["s", "ms"] | None = setting(
+        None, "of watch times (default: found out, or refused where two may be meant)"
     )
     calibrate: Text | None = setting(
         None,
@@ -354,7 +368,15 @@ def from_dict(stored: dict[str, Any]) -> Experiment:
     return Experiment(**stored)
 
 
-LOG_FLAGS = ("log", "columns", "click_threshold", "calibrate")
+LOG_FLAGS = (
+    "log",
+    "columns",
+    "click_threshold",
+    "click_when",
+    "time_unit",
+    "watch_unit",
+    "calibrate",
+)
 
 
 def add_log_flags(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BeforeValidator
@@ -26,6 +26,7 @@ from policies.common.errors import InputError, suggestion
 from policies.common.files import save_json
 from policies.common.settings import names, pairs_of, setting, settings
 from policies.registry import asks_for_truth, find, settings_of
+from policies.sources.roles import Reading
 
 ABOUT = "evaluation.json"
 Names = Annotated[tuple[str, ...], BeforeValidator(names)]
@@ -45,6 +46,12 @@ class Evaluation:
         None, "for an event table: user=...,item=...,time=... and click=... or rating=..."
     )
     click_threshold: float | None = setting(None, "a rating of at least this counts as a click")
+    click_when: str | None = setting(
+        None, "COLUMN=WORD,WORD: rows with one of these words are clicks"
+    )
+    time_unit: Literal["ns", "us", "ms", "s", "min", "h", "d"] | None = setting(
+        None, "of numbers in the time column (default: found out)"
+    )
     models: Names = setting(MODELS, "names or module:Class with commas between")
     seeds: int = setting(5, "training runs per model", ge=1)
     budget: str = setting("2m", "training time per network and seed: 90s, 2m, 10m")
@@ -80,8 +87,11 @@ class Session:
 
     @property
     def data(self) -> Data:
-        assert self.asked.data is not None
-        return self.asked.data, self.asked.columns, self.asked.click_threshold
+        asked = self.asked
+        assert asked.data is not None
+        return asked.data, Reading(
+            asked.columns, asked.click_threshold, asked.click_when, asked.time_unit
+        )
 
 
 def evaluate(session: Session) -> None:

@@ -17,8 +17,9 @@ from policies.draws import Draws
 from policies.log import Impressions
 from policies.neural.sequences import Sequences, last_items
 from policies.neural.sequential import Sequential, padded
-from policies.sources.datasets import load
+from policies.sources.datasets import load_as
 from policies.sources.lines import read_lines
+from policies.sources.roles import Reading
 
 K = 20
 CUTS = (5, 10, 20)
@@ -75,9 +76,7 @@ class LeaveOneOut:
         return len(np.unique(row[history.items == self.test[row]]))
 
 
-def read(
-    spec: str, columns: str | None = None, click_threshold: float | None = None
-) -> LeaveOneOut:
+def read(spec: str, reading: Reading | None = None) -> LeaveOneOut:
     """A file of "user item item item ..." lines (.txt), or any log that the simulator reads."""
     if spec.endswith(".txt"):
         user, item, _, items = read_lines(Path(spec))
@@ -87,7 +86,7 @@ def read(
             "the built-in world lives in simulator.run; give --data a .txt, an event table or a"
             " data set's folder"
         )
-    data = load(spec, columns, click_threshold)
+    data = load_as(spec, reading or Reading())
     log = data.for_policies()
     log = log.rows(log.clicked).by_user()
     return _split(data.name, log.user.astype(np.int64), log.item, log.time, data.catalogue.size)

@@ -17,8 +17,9 @@ from rich.progress import Progress
 from gptrec.offline import trials
 from gptrec.offline.leave_one_out import read
 from gptrec.offline.trials import Task
+from policies.sources.roles import Reading
 
-Data = tuple[str, str | None, float | None]  # --data, --columns, --click-threshold
+Data = tuple[str, Reading]  # --data, and how it is read
 
 
 def in_a_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -10,12 +10,27 @@ class InputError(ValueError):
     """
 
 
+def shown(given: object, most: int = 100) -> str:
+    """What somebody gave, fit to stand in a line: control characters escaped, long texts cut."""
+    text = escaped(" ".join(str(given).split()) if isinstance(given, BaseException) else str(given))
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def escaped(text: str) -> str:
+    """Control characters, line ends and lone surrogates as `\\n`, `\\x1b`: a name shall neither
+    break a line nor move the cursor.
+    """
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
+    )
+
+
 def suggestion(given: str, known: Iterable[str]) -> str:
     """`"; did you mean 'sasrec'?"` where one of `known` is near `given`, else what there is to
     choose from.
     """
-    names = sorted(known)
+    names = sorted(map(escaped, known))
     near = difflib.get_close_matches(given, names, n=1, cutoff=0.6)
     if near:
         return f"; did you mean '{near[0]}'?"
-    return f"; there are: {', '.join(names)}"
+    return f"; there are: {shown(', '.join(names), 300)}"

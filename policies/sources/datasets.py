@@ -7,13 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from policies.catalogue import Catalogue
 from policies.common.errors import InputError, suggestion
 from policies.log import Dataset, Impressions
-from policies.sources.event_table import encode, from_frame, from_table
+from policies.sources.event_table import from_frame, from_table
+from policies.sources.files import readable
 from policies.sources.levels import KUAIRAND_LEVELS, generic_level, given_levels
-from policies.sources.times import pages_of, seconds, sessions_of
+from policies.sources.roles import Reading
+from policies.sources.times import times_of
+from policies.sources.visits import pages_of, sessions_of
 
 SCHEMES = ("kuairand", "movietweetings", "movielens")
 
@@ -24,13 +28,22 @@ def load(
     click_threshold: float | None = None,
     calibration: dict[str, float] | None = None,
 ) -> Dataset:
+    """Loads a log; see `load_as`.
+
+    Args:
+        columns: "user=...,item=...,time=...,click=...|rating=..." for files.
+        click_threshold: a rating (or value of the click column) of at least this counts as a click.
+    """
+    return load_as(spec, Reading(columns, click_threshold), calibration)
+
+
+def load_as(spec: str, reading: Reading, calibration: dict[str, float] | None = None) -> Dataset:
     """Loads a log.
 
     Args:
-        spec: "kuairand:DIR", "movietweetings:DIR", "movielens:DIR" a .csv, .tsv, .parquet or .inter
-            file, or a .txt of "user item item ..." lines.
-        columns: "user=...,item=...,time=...,click=...|rating=..." for files.
-        click_threshold: a rating (or value of the click column) of at least this counts as a click.
+        spec: "kuairand:DIR", "movietweetings:DIR", "movielens:DIR"; a .csv, .tsv, .inter or .jsonl
+            file (also .gz), .parquet, u.data or ratings.dat; or a .txt of lines.
+        reading: what a person says about its columns.
         calibration: levels that overrule the published ones, by the names in `LEVEL_NAMES`; they
             count as assumed.
 
@@ -43,24 +56,22 @@ def load(
             f"unknown kind of log '{scheme}:'{suggestion(scheme, [*SCHEMES, 'world'])}"
         )
     if scheme in SCHEMES and colon:
-        if columns is not None:
-            raise InputError(f"--columns is for event tables; {scheme}: knows its columns")
+        if reading != Reading(click_threshold=reading.click_threshold):
+            raise InputError(
+                "--columns, --click-when, --time-unit and --watch-unit are for event tables;"
+                f" {scheme}: knows its columns"
+            )
         folder = Path(rest)
         if not folder.is_dir():
             raise InputError(f"there is no folder '{folder}' for {scheme}:")
         loaders = {"kuairand": kuairand, "movietweetings": movietweetings, "movielens": movielens}
         try:
-            data = loaders[scheme](folder, click_threshold)
+            with readable(folder):
+                data = loaders[scheme](folder, reading.click_threshold)
         except KeyError as error:
             raise InputError(f"{scheme}: a file in '{folder}' lacks the column {error}") from None
-        except (OSError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(
-                f"{scheme}: '{folder}' cannot be read: {str(error).splitlines()[0]}"
-            ) from None
     else:
-        data = from_table(Path(spec), columns, click_threshold)
+        data = from_table(Path(spec), reading)
     levels = {"random_click_rate": generic_level(data), **data.calibration}
     levels |= given_levels(calibration or {})
     return replace(data, calibration=levels)
@@ -84,14 +95,14 @@ def kuairand(folder: Path, click_threshold: float | None = None) -> Dataset:
         events["user_id"] if past is None else pd.concat([events["user_id"], past["user_id"]])
     )
     user_ids = np.unique(everyone.to_numpy())
-    _, item_ids = encode(items["video_id"])
     items = items.sort_values("video_id")
     catalogue = Catalogue.of(
-        item_ids,
+        items["video_id"].astype(str).to_numpy(),
         items["tag"].fillna("").astype(str).str.split(",").str[0].to_numpy(),
         (items["video_duration"] / 1000).to_numpy(np.float32),
     )
-    time, hour = seconds(events["time"], "kuairand")
+    times = times_of(pa.array(events["time"]), "time", lambda row: f"kuairand, row {row + 1}", "s")
+    time = times.time
     user = np.searchsorted(user_ids, events["user_id"])
     session = sessions_of(user, time)
     page, slot = pages_of(user, session, time)
@@ -134,7 +145,7 @@ def kuairand(folder: Path, click_threshold: float | None = None) -> Dataset:
         dict(KUAIRAND_LEVELS),
         tuple(notes),
         history,
-        (hour + 8) % 24,
+        (times.hour + 8) % 24,
     )
 
 

@@ -1,4 +1,4 @@
-"""Text files of "user item item ..." lines."""
+"""Text files of "user item item ..." lines, or of "user item" pairs, one per line."""
 
 from pathlib import Path
 
@@ -6,45 +6,63 @@ import numpy as np
 import pandas as pd
 
 from policies.catalogue import Catalogue
-from policies.common.errors import InputError
+from policies.common.errors import InputError, shown
 from policies.log import Dataset, Impressions
+from policies.sources.files import readable
+from policies.sources.roles import Reading
 
 MADE_UP_GAP_S = 60.0  # between choices of which the order alone is known
 
 
 def read_lines(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """A text file of "user item item ..." lines, items in the order of time; ids may be any words.
+    """A text file of "user item item ..." lines, one per user, or of "user item" pairs (the format
+    of SASRec's own code); items in the order of time. Ids may be any words.
 
     Returns:
         Of each row the user from 0 and the item from 1, grouped by user, oldest first; the users'
         ids and the items' ids.
     """
     if not path.is_file():
-        raise InputError(f"there is no file '{path}'")
+        raise InputError(f"there is no file '{shown(path)}'")
     try:
-        words = [
-            line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
-        ]
-    except UnicodeDecodeError:
-        raise InputError(f"'{path}' is not text; wanted lines of 'user item item ...'") from None
+        with readable(path):
+            text = path.read_bytes().decode("utf-8-sig")
+    except InputError:
+        raise InputError(
+            f"'{shown(path)}' is no text in UTF-8; wanted lines of 'user item item ...'"
+        ) from None
+    words = [line.split() for line in text.splitlines() if line.strip()]
     if not words or all(len(line) < 2 for line in words):
-        raise InputError(f"'{path}' holds no line of 'user item item ...'; give one user per line")
-    names = [line[0] for line in words]
-    if len(set(names)) < len(names):
         raise InputError(
-            f"'{path}' names a user on two lines; wanted one line per user, items in order of time"
+            f"'{shown(path)}' holds no line of 'user item item ...'; give one user per line, or"
+            " call a table with columns .csv or .tsv"
         )
-    user = np.repeat(np.arange(len(words)), [len(line) - 1 for line in words])
-    codes, ids = pd.factorize(np.array([item for line in words for item in line[1:]], dtype=object))
-    return user, (codes + 1).astype(np.int32), np.array(names), np.asarray(ids).astype(str)
+    names = [line[0] for line in words]
+    ids, user = _grouped(path, words, names)
+    items = np.array([item for line in words for item in line[1:]], dtype=object)
+    order = np.argsort(user, kind="stable")
+    codes, item_ids = pd.factorize(items[order])
+    return user[order], (codes + 1).astype(np.int32), ids, np.asarray(item_ids).astype(str)
 
 
-def from_lines(path: Path, columns: str | None, click_threshold: float | None) -> Dataset:
-    """Loads a text file of "user item item ..." lines: the order of choices and nothing else."""
-    if columns is not None or click_threshold is not None:
+def _grouped(path: Path, words: list[list[str]], names: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The users' ids, in the order in which they come, and the user of each item."""
+    if len(set(names)) < len(names) and {len(line) for line in words} != {2}:
+        twice = names[pd.Series(names).duplicated().to_numpy().argmax()]
         raise InputError(
-            f"'{path.name}' holds lines of 'user item item ...'; --columns and --click-threshold"
-            " are for tables"
+            f"'{shown(path)}' names user '{shown(twice)}' on two lines; wanted one line per user,"
+            " items in order of time, or 'user item' pairs alone"
+        )
+    first, ids = pd.factorize(np.array(names, dtype=object))
+    return np.asarray(ids).astype(str), np.repeat(first, [len(line) - 1 for line in words])
+
+
+def from_lines(path: Path, reading: Reading) -> Dataset:
+    """Loads such a text file: the order of choices and nothing else."""
+    if reading != Reading():
+        raise InputError(
+            f"'{shown(path.name)}' holds lines of 'user item item ...'; --columns and"
+            " --click-threshold are for tables, --click-when and --time-unit too"
         )
     user, item, users, items = read_lines(path)
     from_end = pd.Series(user).groupby(user).cumcount(ascending=False).to_numpy()

@@ -1,212 +1,417 @@
-"""Times of a log, and what follows from them: sessions, pages and places on a page."""
+"""A column of times as seconds since 1970, in whatever unit and way of writing: read where there is
+one reading, refused where there are two. What was read is said.
 
-from dataclasses import dataclass
+The column is looked at batch by batch first (`Clock.look`), since one value may settle what the
+others mean, then read (`Clock.seconds`).
+"""
+
+import re
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
-from policies.common.errors import InputError
+from policies.common.errors import InputError, shown
+from policies.sources.values import MISSING, Place, flat, is_text, parsed, text
 
-MILLISECONDS = 1e11  # seconds since 1970 are below this until the year 5138
-SESSION_GAP_S = 1800.0
 DAY = 86_400.0
-LONGEST = 30 * 365.25 * DAY  # a log that spans more holds times of 0, or milliseconds
-SHORT_PAGE = 1.5  # rows per second of which a log writes its slots one by one
+UNITS = {  # seconds in each
+    "ns": 1e-9,
+    "us": 1e-6,
+    "ms": 1e-3,
+    "s": 1.0,
+    "min": 60.0,
+    "h": 3600.0,
+    "d": DAY,
+}
+NAMES = {
+    "ns": "nanoseconds",
+    "us": "microseconds",
+    "ms": "milliseconds",
+    "s": "seconds",
+    "min": "minutes",
+    "h": "hours",
+    "d": "days",
+}
+# seconds since 1970 are below the first until the year 5138, milliseconds below the second, ...
+BEYOND = (("s", 1e11), ("ms", 1e14), ("us", 1e17), ("ns", 1e20))
+SINCE_1970 = 1e8  # a smaller number of seconds (before 1973) counts from another beginning
+LONGEST = 30 * 365.25 * DAY  # a log that spans more holds times of 0, or two units
+LONGEST_RELATIVE = 366 * DAY
+SHORTEST = 3600.0  # s; fewer, of many rows, are hours or days
+MANY = 100  # rows that do not come within an hour
+COARSE = 60.0  # s; times to the minute do not tell copies from repeats
+
+_CLOCK = r"(?:[T ]+\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?(?: ?[AaPp][Mm])?)?"
+_ZONE = r" ?(?:Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)"
+_YEAR_FIRST = re.compile(rf"^\d{{4}}[-/.]\d{{1,2}}[-/.]\d{{1,2}}{_CLOCK}(?:{_ZONE})?$")
+_COMPACT = re.compile(rf"^\d{{8}}[T ]\d{{2}}:?\d{{2}}(?::?\d{{2}}(?:[.,]\d{{1,9}})?)?(?:{_ZONE})?$")
+_YEAR_LAST = re.compile(rf"^(\d{{1,2}})[-/.](\d{{1,2}})[-/.]\d{{4}}{_CLOCK}(?:{_ZONE})?$")
+_MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
+_NAMED = re.compile(
+    rf"^(?:[a-z]{{3,9}},? )?(?:\d{{1,2}}[-/ ]{_MONTH}[-/ ,]+\d{{4}}|{_MONTH} \d{{1,2}},? \d{{4}})"
+    rf"(?:[: T]\d{{1,2}}:\d{{2}}(?::\d{{2}}(?:\.\d{{1,9}})?)?(?: ?[ap]m)?)?(?:{_ZONE})?$",
+    re.IGNORECASE,
+)
+_ZONED = re.compile(rf"\d:\d{{2}}.*?{_ZONE}$|\d{{2}}T?\d{{4,6}}{_ZONE}$", re.IGNORECASE)
+_NUMBER = re.compile(r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$")
+
+
+@dataclass
+class Clock:
+    """What a column of times says about its unit and its way of writing.
+
+    Attributes:
+        unit: as the person says, one of `UNITS`; None = found out.
+        column: its name, for refusals.
+    """
+
+    column: str
+    unit: str | None = None
+    zoned: bool = False
+    _rows: int = 0
+    # kind -> where the first of it stands, and its value
+    _kinds: dict[str, tuple[str, str]] = field(default_factory=dict)
+    _least: float = np.inf
+    _most: float = -np.inf
+    _digits: set[str] = field(default_factory=set)  # ways in which all numbers so far are dates
+    _day_first: str | None = None  # where the first number of a date is no month
+    _month_first: str | None = None
+
+    def look(self, values: pa.Array | pa.ChunkedArray, place: Place) -> None:
+        """Takes note of a batch.
+
+        Raises:
+            InputError: a value that is no time at all.
+        """
+        values = flat(values)
+        kind = values.type
+        self._rows += len(values)
+        if not len(values) or values.null_count == len(values):
+            return
+        if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+            zoned = pa.types.is_timestamp(kind) and kind.tz is not None
+            self._first("a date with a time zone" if zoned else "a date", place, values)
+            self.zoned |= zoned
+        elif pa.types.is_duration(kind):
+            self._first("a duration", place, values)
+        elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+            self._first("a number", place, values)
+            self._numbers(_floats(values))
+        elif is_text(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+            self._words(values, place)
+        else:
+            raise InputError(
+                f"{place(0)}: the time is of type {shown(kind, 60)}; wanted seconds or dates such"
+                " as 2026-05-01 12:00:00"
+            )
+
+    def seconds(self, values: pa.Array | pa.ChunkedArray) -> np.ndarray:
+        """(n,) float64 seconds since 1970, or since the log's own beginning; NaN where missing.
+
+        Times without a zone count as UTC.
+        """
+        values = flat(values)
+        kind = values.type
+        if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+            return _of_dates(values.cast(pa.timestamp("us"), safe=False))
+        if pa.types.is_duration(kind):
+            return _floats(values.cast(pa.duration("us"), safe=False).cast(pa.int64())) / 1e6
+        if not (is_text(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+            return _floats(values) * UNITS[self._unit()]
+        words = _words_of(values)
+        if "a number" in self._kinds:
+            return parsed(words) * UNITS[self._unit()]
+        return self._dates(words)
+
+    def check(self) -> None:
+        """Refuses what has two readings, and what is no time of a log.
+
+        Raises:
+            InputError: one line with what to do.
+        """
+        kinds = list(self._kinds)
+        if len(kinds) > 1:
+            raise InputError(
+                f"{self._kinds[kinds[1]][0]} (for time): {kinds[1]}, {self._kinds[kinds[1]][1]},"
+                f" after {kinds[0]}, {self._kinds[kinds[0]][1]}; write all times in one way"
+            )
+        if self._day_first and self._month_first:
+            raise InputError(
+                f"column '{shown(self.column)}' (for time) has dates whose first number is no month"
+                f" ({self._day_first}) and others whose second is none ({self._month_first});"
+                " write ISO dates (YYYY-MM-DD)"
+            )
+        behind = self._kinds.get("a date with the year behind")
+        if behind and not (self._day_first or self._month_first):
+            raise InputError(
+                f"{' (for time): the month of a date such as '.join(behind)} may be its first or"
+                " its second number; write ISO dates (YYYY-MM-DD)"
+            )
+        if "a number" in self._kinds:
+            self._check_numbers()
+
+    def note(self, time: tuple[float, float]) -> str:
+        """A sentence on what was read.
+
+        Args:
+            time: the first and the last, in seconds.
+        """
+        first, last = time
+        if first >= SINCE_1970:
+            spanned = (
+                " to ".join(str(pd.Timestamp(x, unit="s").floor("s")) for x in (first, last))
+                + " UTC"
+            )
+        else:
+            hours = (last - first) / 3600
+            spanned = f"{hours / 24:.3g} days" if hours >= 24 else f"{hours:.3g} hours"
+        if "a number" in self._kinds:
+            unit = self._unit()
+            turned = "" if unit == "s" else ", converted to seconds"
+            return f"Times are {NAMES[unit]}{turned}: {spanned}."
+        if self._day_first or self._month_first:
+            which = "day" if self._day_first else "month"
+            return (
+                f"Dates are read with the {which} first, since"
+                f" {self._day_first or self._month_first} has no other reading: {spanned}."
+            )
+        zone = "" if self.zoned else " (dates without a time zone count as UTC)"
+        return f"Times go from {spanned}{zone}."
+
+    # -- looking -----------------------------------------------------------------------------------
+
+    def _first(self, kind: str, place: Place, values: pa.Array, row: int = 0) -> None:
+        if kind not in self._kinds:
+            self._kinds[kind] = place(row), f"'{shown(values[row].as_py(), 40)}'"
+
+    def _numbers(self, numbers: np.ndarray) -> None:
+        there = numbers[np.isfinite(numbers)]
+        if not len(there):
+            return
+        fresh = not np.isfinite(self._least)
+        self._least = min(self._least, float(there.min()))
+        self._most = max(self._most, float(there.max()))
+        ways = {name for name in _WAYS if _are_dates(there, name)}
+        self._digits = ways if fresh else self._digits & ways
+
+    def _words(self, values: pa.Array, place: Place) -> None:
+        strings = text(values, place, "time")
+        fast = _iso(strings)
+        if fast is not None:
+            self._first("a date", place, strings, _first_there(strings))
+            return
+        words = _words_of(strings)
+        there = ~words.str.lower().isin(MISSING)
+        numeric = there & words.str.match(_NUMBER)
+        if numeric.any():
+            self._first("a number", place, strings, int(np.argmax(numeric)))
+            self._numbers(parsed(words[numeric]))
+        others = there & ~numeric
+        if not others.any():
+            return
+        named = words.str.replace(r"^\[|\]$", "", regex=True)
+        parts = words.str.extract(_YEAR_LAST)
+        last = others & parts[0].notna()
+        known = last | words.str.match(_YEAR_FIRST) | words.str.match(_COMPACT)
+        known |= named.str.match(_NAMED)
+        odd = others & ~known
+        if odd.any():
+            row = int(np.argmax(odd))
+            raise InputError(
+                f"{place(row)} (for time) holds '{shown(words[row], 40)}', no number and no date"
+                " with one reading; write ISO dates such as 2026-05-01 12:00:00, or seconds"
+            )
+        if last.any():
+            self._first("a date with the year behind", place, strings, int(np.argmax(last)))
+            for number, name in ((0, "_day_first"), (1, "_month_first")):
+                big = last & (parts[number].astype(float) > 12)
+                if big.any() and getattr(self, name) is None:
+                    setattr(self, name, f"'{words[int(np.argmax(big))]}'")
+        first = others & ~last
+        with_zone = first & named.str.contains(_ZONED)
+        if with_zone.any():
+            self.zoned = True
+            self._first("a date with a time zone", place, strings, int(np.argmax(with_zone)))
+        if (first & ~with_zone).any():
+            self._first("a date", place, strings, int(np.argmax(first & ~with_zone)))
+        self._refuse_impossible(self._dates(words), words, others, place)
+
+    def _refuse_impossible(
+        self, found: np.ndarray, words: pd.Series, there: pd.Series, place: Place
+    ) -> None:
+        """Such as 30 February; not yet where the order of day and month is not known."""
+        if "a date with the year behind" in self._kinds:
+            return
+        wrong = there & np.isnan(found)
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise InputError(f"{place(row)} (for time): there is no date '{shown(words[row], 40)}'")
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    def _dates(self, words: pd.Series) -> np.ndarray:
+        strings = pa.array(words.where(words != "", None).tolist(), pa.string())
+        fast = _iso(strings)
+        if fast is not None:
+            return _of_dates(fast)
+        plain = words.str.replace(r"^\[|\]$", "", regex=True)
+        plain = plain.str.replace(r"(\d)(?: UTC| GMT|UTC|GMT)$", r"\1Z", regex=True)
+        plain = plain.str.replace(r"(:\d{2}),(\d)", r"\1.\2", regex=True)
+        # Apache's 01/May/2026:12:00:00, and slashes and points where ISO has dashes
+        plain = plain.str.replace(r"(\d{4}):(\d{2}:)", r"\1 \2", regex=True)
+        plain = plain.str.replace(r"^(\d{4})[/.](\d{1,2})[/.](\d{1,2})", r"\1-\2-\3", regex=True)
+        dates = pd.to_datetime(
+            plain, errors="coerce", utc=True, format="mixed", dayfirst=self._day_first is not None
+        )
+        out = dates.dt.as_unit("us").astype("int64").to_numpy(np.float64) / 1e6
+        out[dates.isna().to_numpy()] = np.nan
+        return np.asarray(out)
+
+    def _unit(self) -> str:
+        if self.unit is not None:
+            return self.unit
+        most = max(abs(self._least), abs(self._most))
+        return next((unit for unit, limit in BEYOND if most < limit), "ns")
+
+    def _check_numbers(self) -> None:
+        where = f"column '{shown(self.column)}' (for time)"
+        if not np.isfinite(self._least):
+            return
+        if self.unit is not None:
+            return
+        spanned = f"from {self._least:.10g} to {self._most:.10g}"
+        say = f"say which with --time-unit ({', '.join(UNITS)})"
+        if self._digits:
+            raise InputError(
+                f"{where}: times {spanned} look like days written as {sorted(self._digits)[0]}, and"
+                f" may be numbers; write ISO dates (YYYY-MM-DD), or {say}"
+            )
+        if max(abs(self._least), abs(self._most)) >= BEYOND[-1][1]:
+            raise InputError(f"{where}: times {spanned} are of no unit of time; give seconds")
+        scale = UNITS[self._unit()]
+        least, most = self._least * scale, self._most * scale
+        span = most - least
+        if span > LONGEST:
+            raise InputError(
+                f"{where}: times {spanned} span {span / 365.25 / DAY:.0f} years; are two units"
+                " mixed, or is a missing time written as 0? Give seconds or ISO dates"
+            )
+        if least >= SINCE_1970:
+            return
+        if span > LONGEST_RELATIVE:
+            raise InputError(
+                f"{where}: times {spanned} would be {span / DAY:.0f} days in seconds; they may be"
+                f" milliseconds: {say}"
+            )
+        if self._rows >= MANY and span < SHORTEST:
+            raise InputError(
+                f"{where}: {self._rows} rows within {span:.3g} seconds; the times {spanned} may be"
+                f" minutes, hours or days: {say}"
+            )
+        if self._rows >= 10 and least > max(10 * span, 1000.0):
+            raise InputError(
+                f"{where}: times {spanned} are neither seconds since 1970 nor since the log began;"
+                f" {say}"
+            )
+
+
+# -- numbers that are dates ------------------------------------------------------------------------
+_WAYS = {"YYYYMMDD": 8, "YYYYMMDDHH": 10, "YYYYMMDDHHMM": 12, "YYYYMMDDHHMMSS": 14}
+
+
+def _are_dates(numbers: np.ndarray, way: str) -> bool:
+    """Whether these numbers are all days, with hours or without, written one behind the other."""
+    if (numbers != np.floor(numbers)).any() or np.abs(numbers).max() >= 2.0**53:
+        return False
+    rest = numbers.astype(np.int64)
+    limits = {"SS": (0, 59), "MM": (0, 59), "HH": (0, 23)}
+    for name in re.findall("..", way[8:])[::-1]:
+        low, high = limits[name]
+        if ((rest % 100 < low) | (rest % 100 > high)).any():
+            return False
+        rest = rest // 100
+    year, month, day = rest // 10_000, rest // 100 % 100, rest % 100
+    good = (year >= 1970) & (year <= 2100) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
+    return bool(good.all())
 
 
 @dataclass(frozen=True)
-class Visits:
-    """Of the rows of a log, (rows,) each.
-
-    Attributes:
-        session: within the user or over all. page: within the session, slot: within the page, both
-            from 0.
-        time: seconds; the same for the rows of a page. note: a sentence on where sessions are from.
+class Times:
+    """Of the rows of a log: `time` (n,) seconds before the last event (<= 0), the hour of the day
+    of that event, what was read in a sentence, and whether times are to the minute or coarser.
     """
 
-    session: np.ndarray
-    page: np.ndarray
-    slot: np.ndarray
     time: np.ndarray
+    hour: float
     note: str
+    coarse: bool
 
 
-def visits_of(
-    users: np.ndarray,
-    time: np.ndarray,
-    session: np.ndarray | None,
-    page: np.ndarray | None,
-    slot: np.ndarray | None,
-) -> Visits:
-    """Sessions, pages and slots of a log that may tell them; what it does not tell is made up.
+def times_of(
+    values: pa.Array | pa.ChunkedArray, column: str, place: Place, unit: str | None = None
+) -> Times:
+    """All times of a log at once.
 
-    Without sessions a pause of `SESSION_GAP_S` starts one. Without pages the rows of one second are
-    a page; where a log writes every slot at a time of its own, a page ends where the slots start
-    again.
+    Raises:
+        InputError: one is missing, or they are no times of a log (`Clock`).
     """
-    note = "Sessions are the log's own."
-    if session is None:
-        session, note = (
-            sessions_of(users, time),
-            "The log has no sessions: a pause of 30 minutes starts a new one.",
-        )
-    rows = pd.DataFrame({"user": users, "session": session, "time": time})
-    visit = ["user", "session"]
-    by_second, place = pages_of(users, session, time)
-    if page is not None:  # it may be numbered from 1, or over all sessions
-        page = (
-            rows.assign(page=page)
-            .groupby(visit)["page"]
-            .rank(method="dense")
-            .to_numpy()
-            .astype(np.int64)
-            - 1
-        )
-    elif slot is not None and np.ptp(slot) and _one_by_one(rows.assign(page=by_second)):
-        page = _pages_by_slot(rows, slot)
-    of_page = rows.assign(page=by_second if page is None else page).groupby([*visit, "page"])[
-        "time"
-    ]
-    if slot is None:
-        slot = (
-            place if page is None else of_page.rank(method="first").to_numpy().astype(np.int64) - 1
-        )
-    return Visits(
-        session,
-        by_second if page is None else page,
-        slot,
-        of_page.transform("min").to_numpy(),
-        note,
-    )
-
-
-def _one_by_one(rows: pd.DataFrame) -> bool:
-    return len(rows) < SHORT_PAGE * len(rows[["user", "session", "page"]].drop_duplicates())
-
-
-def _pages_by_slot(rows: pd.DataFrame, slot: np.ndarray) -> np.ndarray:
-    """(rows,) page within the session: a new one wherever the slot does not grow."""
-    order = np.lexsort((slot, rows["time"], rows["session"], rows["user"]))
-    at = slot[order]
-    visit = rows.groupby(["user", "session"]).ngroup().to_numpy()[order]
-    fresh = np.ones(len(order), bool)
-    fresh[1:] = visit[1:] != visit[:-1]
-    begins = fresh.copy()
-    begins[1:] |= at[1:] <= at[:-1]
-    number = np.cumsum(begins)
-    page = np.empty(len(order), np.int64)
-    page[order] = number - np.maximum.accumulate(np.where(fresh, number, 0))
-    return page
-
-
-def about_span(time: np.ndarray, rows: int) -> str:
-    """A sentence that shows at a glance whether the times were seconds."""
-    hours = float(np.ptp(time)) / 3600
-    return (
-        f"{rows} rows over {hours / 24:.3g} days."
-        if hours >= 24
-        else f"{rows} rows over {hours:.3g} hours."
-    )
-
-
-def whole_days(time: np.ndarray) -> bool:
-    """Whether a log of several days tells the day of each event and not its hour."""
-    return bool(np.ptp(time) > 0 and not (time % DAY).any())
-
-
-def seconds(values: pd.Series, name: str) -> tuple[np.ndarray, float]:
-    """Seconds before the last event (<= 0), and the hour of the day of that event. Takes seconds or
-    dates.
-    """
-    dated = pd.api.types.is_datetime64_any_dtype(values)  # as Parquet holds them
-    numbers = pd.Series(np.nan, values.index) if dated else pd.to_numeric(values, errors="coerce")
-    if numbers.isna().any():
-        text = values.astype(str) if not dated else pd.Series("", values.index)
-        if (which := text.str.match(r"\s*\d{1,2}[/.-]\d{1,2}[/.-]\d{4}")).any():
-            raise InputError(
-                f"'{name}': the month of a date such as '{values[which].iloc[0]}' may be its first"
-                " or its second number; give seconds or ISO dates (YYYY-MM-DD)"
-            )
-        dates = pd.to_datetime(values, errors="coerce", utc=True, format="mixed")
-        if dates.isna().any():
-            bad = values[dates.isna()]
-            shown = "missing" if bad.isna().iloc[0] else f"'{bad.iloc[0]}'"
-            raise InputError(
-                f"'{name}': {len(bad)} of {len(values)} times are missing or no numbers or dates"
-                f" (first: {shown}); give seconds or ISO dates"
-            )
-        numbers = dates.astype("datetime64[us, UTC]").astype("int64") / 1e6
-    raw = numbers.to_numpy(np.float64)
-    if _are_days(raw):
+    clock = Clock(column, unit)
+    clock.look(values, place)
+    clock.check()
+    raw = clock.seconds(values)
+    where = f"column '{shown(column)}' (for time)"
+    wrong = ~np.isfinite(raw)
+    if wrong.any():
         raise InputError(
-            f"'{name}': times such as {raw[0]:.0f} look like days YYYYMMDD; give seconds or ISO"
-            " dates"
+            f"{place(int(np.argmax(wrong)))} (for time): {int(wrong.sum())} of {len(raw)} times are"
+            " missing or not finite; fill or remove these rows"
         )
-    if not np.isfinite(raw).all():
+    first, last = float(raw.min()), float(raw.max())
+    if last - first > LONGEST:
         raise InputError(
-            f"'{name}': {int((~np.isfinite(raw)).sum())} of {len(raw)} times are not finite"
+            f"{where}: times span {(last - first) / 365.25 / DAY:.0f} years; look for one that is"
+            " wrong"
         )
-    if raw.max() > MILLISECONDS:
+    if len(raw) > 1 and last == first:
         raise InputError(
-            f"'{name}': times up to {raw.max():.0f} are milliseconds or finer; give seconds"
+            f"{where}: all {len(raw)} times are the same; give the second or the day of each event"
         )
-    last = raw.max()
-    if last - raw.min() > LONGEST:
-        raise InputError(
-            f"'{name}': times from {raw.min():.0f} to {last:.0f} span"
-            f" {(last - raw.min()) / 365.25 / DAY:.0f} years; are they milliseconds, or is a"
-            " missing time written as 0? Give seconds or ISO dates"
-        )
-    if len(raw) > 1 and last == raw.min():
-        raise InputError(
-            f"'{name}': all {len(raw)} times are the same; give the second or the day of each event"
-        )
-    return raw - last, float(last % 86_400 / 3600)
+    time = raw - last
+    return Times(time, last % DAY / 3600, clock.note((first, last)), bool(not (raw % COARSE).any()))
 
 
-def _are_days(raw: np.ndarray) -> bool:
-    """Whether these numbers are all days written as YYYYMMDD."""
-    if not ((raw >= 19_700_101) & (raw <= 21_001_231) & (raw == np.floor(raw))).all():
-        return False
-    month, day = raw // 100 % 100, raw % 100
-    return bool(((month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)).all())
+# -- arrays ----------------------------------------------------------------------------------------
 
 
-def sessions_of(users: np.ndarray, time: np.ndarray) -> np.ndarray:
-    """(rows,) session number within the user: a pause of `SESSION_GAP_S` starts a new one."""
-    order = np.lexsort((time, users))
-    new_user = np.ones(len(order), bool)
-    new_user[1:] = users[order][1:] != users[order][:-1]
-    starts = new_user.copy()
-    starts[1:] |= np.diff(time[order]) >= SESSION_GAP_S
-    number = np.cumsum(starts)
-    first = np.maximum.accumulate(np.where(new_user, number, 0))
-    session = np.empty(len(order), np.int64)
-    session[order] = number - first
-    return session
+def _floats(values: pa.Array) -> np.ndarray:
+    floats = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return np.array(floats, dtype=np.float64)
 
 
-def pages_of(
-    users: np.ndarray, session: np.ndarray, time: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Page within the session (rows of one second are one page) and place within the page, both
-    from 0.
-    """
-    frame = pd.DataFrame({"user": users, "session": session, "second": np.floor(time)})
-    page = (
-        frame.groupby(["user", "session"])["second"]
-        .rank(method="dense")
-        .to_numpy()
-        .astype(np.int64)
-        - 1
-    )
-    slot = frame.groupby(["user", "session", "second"]).cumcount().to_numpy()
-    return page, slot
+def _of_dates(values: pa.Array) -> np.ndarray:
+    """Of Arrow timestamps [us]."""
+    out = _floats(values.cast(pa.int64())) / 1e6
+    if values.null_count:
+        out[values.is_null().to_numpy(zero_copy_only=False)] = np.nan
+    return out
 
 
-def whole_sessions(users: np.ndarray, session: np.ndarray, skips: bool) -> bool:
-    """Whether session length can be learned: skips are logged and fewer than half of the sessions
-    are one row.
-    """
-    lengths = pd.DataFrame({"user": users, "session": session}).value_counts().to_numpy()
-    return bool(skips and np.mean(lengths == 1) < 0.5)
+def _iso(strings: pa.Array) -> pa.Array | None:
+    """Arrow's own reader of plain ISO dates without a zone: fast; None where it cannot."""
+    try:
+        found = strings.cast(pa.timestamp("us"))
+    except pa.ArrowInvalid:
+        return None
+    return found
+
+
+def _words_of(values: pa.Array) -> pd.Series:
+    """Stripped text, "" where nothing stands."""
+    strings = text(values, lambda row: f"row {row + 1}", "time").to_pylist()
+    return pd.Series(strings, dtype=object).fillna("").astype(str).str.strip()
+
+
+def _first_there(strings: pa.Array) -> int:
+    return int(np.argmax(strings.is_valid().to_numpy(zero_copy_only=False)))

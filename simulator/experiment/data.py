@@ -8,22 +8,26 @@ import pandas as pd
 from policies.common.errors import InputError
 from policies.draws import Draws, key_of
 from policies.log import Dataset, Impressions
-from policies.sources.datasets import load
+from policies.sources.datasets import load_as
 from policies.sources.levels import LEVEL_NAMES, given_levels
+from policies.sources.roles import Reading
 from simulator.experiment.built_in import built_in_log
 from simulator.fitting.alternatives import MATRIX_SHARE
 from simulator.settings import Experiment
 from simulator.users.choice_model import DAY, ChoiceModel, is_matrix
+
+OF_FILES = ("columns", "click_threshold", "click_when", "time_unit", "watch_unit")
 
 
 def load_data(experiment: Experiment) -> Dataset:
     """The log of an experiment, checked against its settings."""
     levels = calibration_of(experiment)
     if experiment.log.startswith("world:"):
-        if experiment.columns is not None or experiment.click_threshold is not None:
+        given = (getattr(experiment, name) for name in OF_FILES)
+        if any(value is not None for value in given):
             raise InputError(
-                "--columns and --click-threshold are for logs in files; the built-in world needs"
-                " neither"
+                "--columns, --click-threshold, --click-when, --time-unit and --watch-unit are for"
+                " logs in files; the built-in world needs none of them"
             )
         seed = experiment.log.removeprefix("world:") or "0"
         if not seed.isdigit():
@@ -33,7 +37,8 @@ def load_data(experiment: Experiment) -> Dataset:
         data = built_in_log(int(seed))[0]
         data = replace(data, calibration={**data.calibration, **given_levels(levels)})
     else:
-        data = load(experiment.log, experiment.columns, experiment.click_threshold, levels)
+        reading = Reading(**{name: getattr(experiment, name) for name in OF_FILES})
+        data = load_as(experiment.log, reading, levels)
     available = int(data.catalogue.available(0.0).sum())
     if available < experiment.slate_size:
         raise InputError(

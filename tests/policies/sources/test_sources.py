@@ -78,7 +78,7 @@ def test_rows_may_lack_a_propensity(tmp_path: Path) -> None:
     [
         ("watch=w", [1.0, -2.0, 3.0, 0.0, 4.0], "1 watch times are below 0"),
         ("watch=w", [1.0, np.inf, 3.0, 0.0, 4.0], "not finite"),
-        ("watch=w,duration=d", [9000.0, 0.0, 21_000.0, 0.0, 8000.0], "not seconds where durations"),
+        ("watch=w,duration=d", [90.0, 0.0, 210.0, 0.0, 80.0], "may be milliseconds; say --watch-u"),
         ("propensity=w", [0.5, 0.1, 20.0, 0.3, 0.2], "a propensity of 20"),
         ("propensity=w", [0.5, 0.1, 0.0, 0.3, 0.2], "a propensity of 0"),
     ],
@@ -208,12 +208,12 @@ def test_movielens_layouts_agree(tmp_path: Path) -> None:
     [
         ({}, "user=uid,item=iid,time=when,click=clicked", "the file has: uid, iid, ts"),
         ({}, "user=uid,itm=iid,time=ts", "did you mean 'item'"),
-        ({}, None, "needs a column for user, item, time"),
-        ({"ts": ["a", "b", "c", "d", "e"]}, COLUMNS, "no numbers or dates"),
+        ({"ts": 1}, "user=uid,item=iid", "needs a column for time"),
+        ({"ts": ["a", "b", "c", "d", "e"]}, COLUMNS, "no number and no date"),
         ({"ts": [1, None, 3, 4, 5]}, COLUMNS, "1 of 5 times are missing"),
         ({"clicked": 0}, COLUMNS, "no click at all"),
         ({"uid": "ann"}, COLUMNS, "one user"),
-        ({"clicked": ["yes", "no", "yes", "no", "no"]}, COLUMNS, "no numbers"),
+        ({"clicked": ["yes", "no", "yes", "no", "no"]}, COLUMNS, "'yes' for click is no number"),
     ],
 )
 def test_what_cannot_be_used_is_said_in_one_line(
@@ -285,17 +285,21 @@ def test_a_log_in_which_every_row_is_a_click_has_no_skips(tmp_path: Path) -> Non
     assert any("Every row is one" in note for note in low.notes)
 
 
-def test_a_column_of_answers_that_nobody_named_and_milliseconds_are_refused(tmp_path: Path) -> None:
-    plain = GOOD.rename(columns={"uid": "user", "iid": "item", "ts": "time"}).drop(columns="stars")
-    path = csv(plain, tmp_path, "answers.csv")
-    with pytest.raises(InputError, match=r"one of 0 and 1 \(clicked\)"):
+def test_a_column_of_answers_that_nobody_named_is_refused(tmp_path: Path) -> None:
+    names = {"uid": "user", "iid": "item", "ts": "time", "clicked": "bought"}
+    path = csv(GOOD.rename(columns=names).drop(columns="stars"), tmp_path, "answers.csv")
+    with pytest.raises(InputError, match=r"one of 0 and 1 \(bought\)"):
         load(path)
     # said so: every row is a click
     assert "skips" not in load(path, "user=user,item=item,time=time").has
-    assert "skips" in load(path, "user=user,item=item,time=time,click=clicked").has
-    late = csv(plain.assign(time=plain["time"] + 1.7e12), tmp_path, "ms.csv")
-    with pytest.raises(InputError, match="milliseconds"):
-        load(late, "user=user,item=item,time=time,click=clicked")
+    assert "skips" in load(path, "user=user,item=item,time=time,click=bought").has
+
+
+def test_milliseconds_are_converted_and_said(tmp_path: Path) -> None:
+    plain = load(csv(GOOD, tmp_path), COLUMNS)
+    late = load(csv(GOOD.assign(ts=GOOD["ts"] * 1000 + 1_700_000_000_000), tmp_path), COLUMNS)
+    assert np.allclose(plain.log.time, late.log.time)
+    assert any("Times are milliseconds, converted to seconds" in note for note in late.notes)
 
 
 def test_lines_of_users_and_their_items_tell_the_order_alone(tmp_path: Path) -> None:

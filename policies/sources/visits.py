@@ -1,0 +1,150 @@
+"""What follows from the times of a log: sessions, pages and places on a page."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+SESSION_GAP_S = 1800.0
+DAY = 86_400.0
+SHORT_PAGE = 1.5  # rows per second of which a log writes its slots one by one
+
+
+@dataclass(frozen=True)
+class Visits:
+    """Of the rows of a log, (rows,) each.
+
+    Attributes:
+        session: within the user or over all. page: within the session, slot: within the page, both
+            from 0.
+        time: seconds; the same for the rows of a page. note: a sentence on where sessions are from.
+    """
+
+    session: np.ndarray
+    page: np.ndarray
+    slot: np.ndarray
+    time: np.ndarray
+    note: str
+
+
+def visits_of(
+    users: np.ndarray,
+    time: np.ndarray,
+    session: np.ndarray | None,
+    page: np.ndarray | None,
+    slot: np.ndarray | None,
+) -> Visits:
+    """Sessions, pages and slots of a log that may tell them; what it does not tell is made up.
+
+    Without sessions a pause of `SESSION_GAP_S` starts one. Without pages the rows of one second are
+    a page; where a log writes every slot at a time of its own, a page ends where the slots start
+    again.
+    """
+    note = "Sessions are the log's own."
+    if session is None:
+        session, note = (
+            sessions_of(users, time),
+            "The log has no sessions: a pause of 30 minutes starts a new one.",
+        )
+    rows = pd.DataFrame({"user": users, "session": session, "time": time})
+    visit = ["user", "session"]
+    by_second, place = pages_of(users, session, time)
+    if page is not None:  # it may be numbered from 1, or over all sessions
+        page = (
+            rows.assign(page=page)
+            .groupby(visit)["page"]
+            .rank(method="dense")
+            .to_numpy()
+            .astype(np.int64)
+            - 1
+        )
+    elif slot is not None and np.ptp(slot) and _one_by_one(rows.assign(page=by_second)):
+        page = _pages_by_slot(rows, slot)
+    of_page = rows.assign(page=by_second if page is None else page).groupby([*visit, "page"])[
+        "time"
+    ]
+    if slot is None:
+        slot = (
+            place if page is None else of_page.rank(method="first").to_numpy().astype(np.int64) - 1
+        )
+    return Visits(
+        session,
+        by_second if page is None else page,
+        slot,
+        of_page.transform("min").to_numpy(),
+        note,
+    )
+
+
+def _one_by_one(rows: pd.DataFrame) -> bool:
+    return len(rows) < SHORT_PAGE * len(rows[["user", "session", "page"]].drop_duplicates())
+
+
+def _pages_by_slot(rows: pd.DataFrame, slot: np.ndarray) -> np.ndarray:
+    """(rows,) page within the session: a new one wherever the slot does not grow."""
+    order = np.lexsort((slot, rows["time"], rows["session"], rows["user"]))
+    at = slot[order]
+    visit = rows.groupby(["user", "session"]).ngroup().to_numpy()[order]
+    fresh = np.ones(len(order), bool)
+    fresh[1:] = visit[1:] != visit[:-1]
+    begins = fresh.copy()
+    begins[1:] |= at[1:] <= at[:-1]
+    number = np.cumsum(begins)
+    page = np.empty(len(order), np.int64)
+    page[order] = number - np.maximum.accumulate(np.where(fresh, number, 0))
+    return page
+
+
+def about_span(time: np.ndarray, rows: int) -> str:
+    """A sentence that shows at a glance whether the times were seconds."""
+    hours = float(np.ptp(time)) / 3600
+    return (
+        f"{rows} rows over {hours / 24:.3g} days."
+        if hours >= 24
+        else f"{rows} rows over {hours:.3g} hours."
+    )
+
+
+def whole_days(time: np.ndarray) -> bool:
+    """Whether a log of several days tells the day of each event and not its hour."""
+    return bool(np.ptp(time) > 0 and not (time % DAY).any())
+
+
+def sessions_of(users: np.ndarray, time: np.ndarray) -> np.ndarray:
+    """(rows,) session number within the user: a pause of `SESSION_GAP_S` starts a new one."""
+    order = np.lexsort((time, users))
+    new_user = np.ones(len(order), bool)
+    new_user[1:] = users[order][1:] != users[order][:-1]
+    starts = new_user.copy()
+    starts[1:] |= np.diff(time[order]) >= SESSION_GAP_S
+    number = np.cumsum(starts)
+    first = np.maximum.accumulate(np.where(new_user, number, 0))
+    session = np.empty(len(order), np.int64)
+    session[order] = number - first
+    return session
+
+
+def pages_of(
+    users: np.ndarray, session: np.ndarray, time: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Page within the session (rows of one second are one page) and place within the page, both
+    from 0.
+    """
+    frame = pd.DataFrame({"user": users, "session": session, "second": np.floor(time)})
+    page = (
+        frame.groupby(["user", "session"])["second"]
+        .rank(method="dense")
+        .to_numpy()
+        .astype(np.int64)
+        - 1
+    )
+    slot = frame.groupby(["user", "session", "second"]).cumcount().to_numpy()
+    return page, slot
+
+
+def whole_sessions(users: np.ndarray, session: np.ndarray, skips: bool) -> bool:
+    """Whether session length can be learned: skips are logged and fewer than half of the sessions
+    are one row.
+    """
+    lengths = pd.DataFrame({"user": users, "session": session}).value_counts().to_numpy()
+    return bool(skips and np.mean(lengths == 1) < 0.5)
