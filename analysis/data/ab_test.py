@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from analysis.data.flaws import Flaw
 from analysis.data.rows import Rows
 from analysis.data.run import Run, assigned, everyone, rows_before, rows_of_test, with_covariates
 from analysis.errors import AnalysisError
@@ -32,6 +33,7 @@ class ABTest:
         looked: whether somebody looks every day and may stop, so that the verdict has to allow for
             it; else one looks at the end.
         metrics: all that are measured. references: arm -> why it is not judged.
+        flaws: rows of the test that are not as they should be, by arm.
     """
 
     arms: list[str]
@@ -52,6 +54,7 @@ class ABTest:
     looked: bool = False
     metrics: Metrics = METRICS
     references: dict[str, str] = field(default_factory=dict)
+    flaws: list[Flaw] = field(default_factory=list)
 
     @property
     def treated(self) -> list[str]:

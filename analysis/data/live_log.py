@@ -44,7 +44,7 @@ def open_log(source: LiveLog, metrics: Metrics = METRICS) -> Iterator[ABTest]:
             str(database), config={"threads": 1, "memory_limit": MEMORY, "temp_directory": folder}
         ) as db:
             try:
-                has, warnings, remarks = import_log(db, source)
+                imported = import_log(db, source)
             except duckdb.Error as error:
                 raise AnalysisError(
                     f"'{source.impressions}' cannot be read: {first_line(error)}"
@@ -61,9 +61,11 @@ def open_log(source: LiveLog, metrics: Metrics = METRICS) -> Iterator[ABTest]:
             earlier = db.execute("SELECT count(*) FROM before").fetchone()
         for name in source.numbers:
             metrics = metrics.including(_summed(name))
-        rows = Rows("test", has, database, metrics)
+        rows = Rows("test", imported.has, database, metrics)
         before = (
-            Rows("before", has, database, metrics) if earlier is not None and earlier[0] else None
+            Rows("before", imported.has, database, metrics)
+            if earlier is not None and earlier[0]
+            else None
         )
         if before is not None:
             users = users.merge(segments_before(before, None), on="user", how="left")
@@ -82,8 +84,9 @@ def open_log(source: LiveLog, metrics: Metrics = METRICS) -> Iterator[ABTest]:
             days=days,
             planned=source.days or days,
             monitor=source.monitor or MONITORS[0],
-            warnings=warnings,
-            remarks=remarks,
+            warnings=imported.warnings,
+            remarks=imported.remarks,
+            flaws=imported.flaws,
             looked=source.monitor not in (None, "none"),
             metrics=metrics,
         )

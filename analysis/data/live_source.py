@@ -11,7 +11,7 @@ from policies.common.settings import mapping, names, setting, settings
 FEEDBACK = {
     "item": ("item", "VARCHAR"),
     "session": ("session", "VARCHAR"),
-    "slot": ("slot", "INTEGER"),
+    "slot": ("slot", "BIGINT"),
     "click": ("clicked", "BOOLEAN"),
     "watch": ("watched", "DOUBLE"),
     "long_view": ("long_view", "BOOLEAN"),
@@ -24,7 +24,9 @@ NEEDED = ("user", "bucket", "time")
 
 ROLES = (*NEEDED, *FEEDBACK)
 
-FORMATS = (".csv", ".tsv", ".parquet")
+FLAGS = ("click", "long_view", "like", "hate")
+
+FORMATS = (".csv", ".tsv", ".jsonl", ".ndjson", ".inter", ".parquet")
 
 Names = Annotated[tuple[str, ...], BeforeValidator(names)]
 Columns = Annotated[dict[str, str], BeforeValidator(mapping)]
@@ -35,11 +37,22 @@ class LiveLog:
     """The log of a real test, one row per impression, and how the test was planned."""
 
     impressions: Path = setting(
-        ..., "CSV, TSV or Parquet, one row per impression; or a folder of files of one format"
+        ...,
+        "CSV, TSV, JSON lines (also .gz) or Parquet, one row per impression; or a folder of files"
+        " of one format",
     )
     columns: Columns = setting(
         {},
-        f"ROLE=NAME with commas; roles: {', '.join(ROLES)}; columns called so need no entry",
+        f"ROLE=NAME with commas; roles: {', '.join(ROLES)}; columns that nobody names are not read"
+        " (default: by the usual names)",
+    )
+    click_when: str | None = setting(
+        None,
+        "COLUMN=WORD,WORD such as event=buy,addtocart: rows with one of these words are clicks",
+    )
+    time_unit: Literal["ns", "us", "ms", "s", "min", "h", "d"] | None = setting(
+        None,
+        "of numbers in the time column (default: found out, or refused where two may be meant)",
     )
     control: str | None = setting(
         None, "arm to compare against (default: the one called control, else the first by name)"

@@ -5,6 +5,7 @@ from typing import Any
 
 from analysis.reporting.sentences import (
     Light,
+    flaw_warnings,
     lights_of,
     simulation_remarks,
     true_verdict,
@@ -85,7 +86,7 @@ class Report:
                 if effect.metric == test.primary.name
             ],
             lights=lights_of(judgement, simulation),
-            warnings=list(test.warnings),
+            warnings=[*test.warnings, *flaw_warnings(test.flaws)],
             remarks=remarks,
         )
 
@@ -129,6 +130,7 @@ class Report:
             "monitor": [asdict(row) for row in judgement.monitor],
             "over_time": [asdict(row) for row in judgement.over_time],
             "segments": asdict(judgement.segments),
+            "flaws": [asdict(flaw) for flaw in test.flaws],
             "lights": [asdict(light) for light in self.lights],
             "partial": self.partial,
             "title": self.title,

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from analysis.data.ab_test import ABTest
+from analysis.data.flaws import Flaw
 from analysis.results.counterfactual import OffPolicyEstimates
 from analysis.results.effects import Effect
 from analysis.results.monitoring import Monitored
@@ -150,6 +151,7 @@ class Light:
 def lights_of(judgement: Judgement, simulation: Simulation | None) -> list[Light]:
     """Sample ratio, A/A before the test, fidelity of the users: as many as can be told."""
     lights = _ratio_lights(judgement)
+    lights += [light for flaw in judgement.test.flaws if (light := _flaw_light(flaw)) is not None]
     if judgement.before_test:
         lights.append(_before_light(judgement.before_test))
     uneven = [r for r in judgement.sample_ratio_by_segment if r.pvalue_adjusted < ALARM]
@@ -174,6 +176,24 @@ def _ratio_lights(judgement: Judgement) -> list[Light]:
         text += f" (p = {daily.pvalue:.2g}, any number of looks)"
         lights.append(Light("Sample ratio, every day", "red", text))
     return lights
+
+
+def _flaw_light(flaw: Flaw) -> Light | None:
+    """Where a flaw of the rows strikes the arms differently."""
+    if not flaw.pvalue < ALARM:
+        return None
+    shares = ", ".join(f"{percent(share)} of {arm}" for arm, share in flaw.shares.items())
+    text = f"p = {flaw.pvalue:.2g} (alarm below .001): {flaw.what}: {shares}"
+    return Light(flaw.name, "red" if flaw.certain else "amber", text)
+
+
+def flaw_warnings(flaws: list[Flaw]) -> list[str]:
+    """The rows that a test's log has too many, or that say too little, by arm."""
+    return [
+        f"{flaw.total} {flaw.what}: "
+        + ", ".join(f"{n} of {flaw.rows[arm]} of {arm}" for arm, n in flaw.bad.items())
+        for flaw in flaws
+    ]
 
 
 def _before_light(before: list[BeforeTest]) -> Light:

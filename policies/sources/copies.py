@@ -24,6 +24,32 @@ def _codes(column: pa.ChunkedArray) -> np.ndarray:
     return np.asarray(indices.fill_null(-1).to_numpy(zero_copy_only=False))
 
 
+def fingerprints(batch: pa.RecordBatch) -> np.ndarray:
+    """(n,) uint64 of all columns, the same for the same row in any batch."""
+    total = np.zeros(len(batch), np.uint64)
+    for column in batch.columns:
+        values = flat(column)
+        if pa.types.is_nested(values.type):
+            values = pa.array(list(map(repr, values.to_pylist())), pa.string())
+        elif not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
+            values = _as_text(values)
+        hashed = pd.util.hash_array(
+            np.array(values.to_pylist(), dtype=object), categorize=len(values) > 0
+        )
+        total = total * _PRIME ^ hashed
+    return total
+
+
+_PRIME = np.uint64(0x100000001B3)
+
+
+def _as_text(values: pa.Array) -> pa.Array:
+    try:
+        return values.cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return pa.array(list(map(repr, values.to_pylist())), pa.string())
+
+
 def without_copies(rows: pa.Table, coarse: bool) -> tuple[np.ndarray, list[str]]:
     """(n,) the rows to keep, and a sentence if there were copies.
 

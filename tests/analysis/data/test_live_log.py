@@ -136,8 +136,8 @@ def test_assigned_users_who_never_came_count(csv: Path, tmp_path: Path) -> None:
         (lambda f: f, ["--weights", "old=.5,newer=.5"], "disagree about 'new'"),
         (lambda f: f.assign(clicked=3), [], "holds '3'; wanted 0 and 1"),
         (lambda f: f.assign(ts="yesterday"), [], "column 'ts' (for time) holds 'yesterday'"),
-        (lambda f: f.assign(ts=1.7e12), [], "milliseconds"),
-        (lambda f: f.rename(columns={"uid": "usr"}), [], "has no column 'uid' (for user)"),
+        (lambda f: f.assign(ts=1.7e12), [], "all times are the same"),
+        (lambda f: f.rename(columns={"uid": "usr"}), [], "no column 'uid' for user in 'log.csv'"),
         (lambda f: f, ["--start", "soon"], "--start 'soon': wanted a date"),
         (
             lambda f: f,
