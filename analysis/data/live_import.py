@@ -252,8 +252,8 @@ def _start(
     db: duckdb.DuckDBPyConnection, source: LiveLog, clock: Clock, imported: Imported
 ) -> float:
     """Seconds at which the test begins: as given, or the midnight (UTC) before the first row."""
-    spanned = db.execute("SELECT min(time), max(time) FROM raw WHERE isfinite(time)").fetchone()
-    if spanned is None or spanned[0] is None:
+    (spanned,) = db.execute("SELECT min(time), max(time) FROM raw WHERE isfinite(time)").fetchall()
+    if spanned[0] is None:
         raise AnalysisError(f"'{shown(source.impressions)}' has no rows with a time")
     first, last = (float(x) for x in spanned)
     if first == last and _one(db, "SELECT count(*) FROM raw") > 1:
@@ -307,8 +307,9 @@ def _given_start(given: str, clock: Clock, first: float) -> float:
 
 
 def _one(db: duckdb.DuckDBPyConnection, sql: str) -> int:
-    row = db.execute(sql).fetchone()
-    return int(row[0]) if row is not None and row[0] is not None else 0
+    # all rows: DuckDB 2 registers nothing while a result is open
+    rows = db.execute(sql).fetchall()
+    return int(rows[0][0]) if rows and rows[0][0] is not None else 0
 
 
 def _count(
