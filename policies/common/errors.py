@@ -1,7 +1,10 @@
 """The one exception that a user of the command line can cause."""
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
+
+HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})  # characters that show nothing
 
 
 class InputError(ValueError):
@@ -18,10 +21,13 @@ def shown(given: object, most: int = 100) -> str:
 
 def escaped(text: str) -> str:
     """Control characters, line ends and lone surrogates as `\\n`, `\\x1b`: a name shall neither
-    break a line nor move the cursor.
+    break a line nor move the cursor, nor turn the direction of writing.
     """
+    if text.isprintable():
+        return text
     return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
+        c.encode("unicode_escape").decode() if unicodedata.category(c) in HIDDEN else c
+        for c in text
     )
 
 

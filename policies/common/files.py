@@ -1,8 +1,7 @@
 """Files written beside and renamed: whole or not at all. Arrays as safetensors, never pickle."""
 
-import errno
+import hashlib
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,16 +9,39 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
-from policies.common.errors import InputError
+from policies.common.errors import InputError, shown
 from policies.common.tables import plain
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; it takes the place of `path` once all is written.
+
+    Raises:
+        OSError: the disk is full, say.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".part")
+    try:
+        yield beside
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def save_text(path: Path, text: str) -> None:
+    """UTF-8, whole or not at all. What no encoding knows (half a surrogate pair) is escaped."""
+    with whole(path) as beside:
+        beside.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def save_arrays(
     path: Path, arrays: dict[str, np.ndarray], about: dict[str, str] | None = None
 ) -> None:
-    """Safetensors, atomically. Scalars and empty arrays are fine; objects are not.
+    """Safetensors, whole or not at all. Scalars and empty arrays are fine; objects are not.
 
     Args:
         about: words stored in the header.
@@ -27,18 +49,10 @@ def save_arrays(
     Raises:
         OSError: the disk is full, say, with the system's number.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(path.suffix + ".part")
-    try:
-        save_file(
-            {name: np.ascontiguousarray(value) for name, value in arrays.items()},
-            beside,
-            metadata=about,
-        )
-    except SafetensorError as error:  # safetensors tells what the system said in words alone
-        number = re.search(r"os error (\d+)", str(error))
-        raise OSError(int(number[1]) if number else errno.EIO, str(error), str(path)) from None
-    beside.replace(path)
+    # Written here and not by safetensors, whose files nobody else may read.
+    content = save({n: np.ascontiguousarray(x) for n, x in arrays.items()}, metadata=about)
+    with whole(path) as beside:
+        beside.write_bytes(content)
 
 
 def load_arrays(path: Path, about: dict[str, str] | None = None) -> dict[str, np.ndarray]:
@@ -51,20 +65,27 @@ def load_arrays(path: Path, about: dict[str, str] | None = None) -> dict[str, np
             for key, wanted in (about or {}).items():
                 if metadata.get(key) != wanted:
                     raise InputError(
-                        f"'{path}' has {key} {metadata.get(key, '(none)')}, wanted {wanted}; give"
-                        " the file of this run"
+                        f"'{shown(path)}' has {key} {metadata.get(key, '(none)')}, wanted {wanted};"
+                        " give the file of this run"
                     )
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except (SafetensorError, OSError) as error:
-        raise InputError(f"'{path}' is damaged or missing ({error}); make it again") from None
+        raise InputError(
+            f"'{shown(path)}' is damaged or missing ({shown(error)}); make it again"
+        ) from None
 
 
 def save_json(path: Path, content: Any) -> None:
-    """JSON, atomically; numpy scalars and paths are made plain, what is not finite becomes null."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(path.suffix + ".part")
-    beside.write_text(json.dumps(plain(content), indent=1, default=_path) + "\n", encoding="utf-8")
-    beside.replace(path)
+    """JSON, whole or not at all; numpy scalars and paths are made plain, what is not finite becomes
+    null.
+    """
+    save_text(path, json.dumps(plain(content), indent=1, default=_path) + "\n")
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
@@ -85,11 +106,13 @@ def reading(path: Path, advice: str) -> Iterator[None]:
         ValueError,
         AttributeError,
         IndexError,
+        OverflowError,
+        RecursionError,
         FileNotFoundError,
     ) as error:
-        what = " ".join(str(error).split())[:120]
+        what = shown(error, 120)
         raise InputError(
-            f"'{path}' is damaged or incomplete ({type(error).__name__}: {what}); {advice}"
+            f"'{shown(path)}' is damaged or incomplete ({type(error).__name__}: {what}); {advice}"
         ) from None
 
 
@@ -97,3 +120,40 @@ def _path(value: Any) -> str:
     if isinstance(value, Path):
         return str(value)
     raise TypeError(f"cannot store {type(value).__name__}")
+
+
+# -- what a folder holds ---------------------------------------------------------------------------
+Listed = dict[str, dict[str, Any]]  # path below the folder -> rows (if it is a table) and sha256
+
+
+def listed(folder: Path, path: Path, rows: int | None = None) -> Listed:
+    """The entry of a file."""
+    entry: dict[str, Any] = {"sha256": checksum(path), "bytes": path.stat().st_size}
+    if rows is not None:
+        entry["rows"] = rows
+    return {path.relative_to(folder).as_posix(): entry}
+
+
+def files_below(folder: Path, files: Listed) -> Listed:
+    """The same entries for whoever stands above `folder`."""
+    return {(folder / name).as_posix(): entry for name, entry in files.items()}
+
+
+def check_listed(folder: Path, files: Listed) -> None:
+    """Compares files with what was listed of them when they were written.
+
+    Raises:
+        InputError: the first that is missing or another one.
+    """
+    for name, entry in files.items():
+        path = folder / name
+        if not path.is_file():
+            raise InputError(
+                f"'{shown(folder)}' is incomplete: {shown(name)} is missing; restore it, or run the"
+                " experiment again"
+            )
+        if path.stat().st_size != entry["bytes"] or checksum(path) != entry["sha256"]:
+            raise InputError(
+                f"damaged: '{shown(path)}' is not as it was written; restore it, or run the"
+                " experiment again"
+            )

@@ -34,7 +34,7 @@ _KINDS = {
     "tuple": "names with commas between",
     "dict": "names with values",
 }
-_BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
 def setting(default: Any, text: str, *, flag: bool = True, **bounds: float) -> Any:
@@ -133,6 +133,8 @@ def mapping(value: Any) -> Any:
         key, equals, named = (text.strip() for text in part.partition("="))
         if part and not (equals and key and named):
             raise ValueError(f"'{part}' is not NAME=VALUE")
+        if part and key in pairs:
+            raise ValueError(f"'{key}' stands twice")
         if part:
             pairs[key] = named
     return pairs
@@ -150,7 +152,7 @@ def bounds_of(kind: type, name: str) -> str:
     """In words: `at least 1, at most 100`."""
     bounds = []
     for limit in field_of(kind, name).metadata:
-        for key, word in _BOUNDS.items():
+        for key, word in BOUNDS.items():
             if (value := getattr(limit, key, None)) is not None:
                 bounds.append(f"{word} {value:g}")
     return ", ".join(bounds)

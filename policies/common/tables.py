@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from policies.common.errors import escaped
+
 OUTSIDE = 160  # columns where the output is not a terminal
 
 
@@ -34,6 +36,7 @@ class Table:
         return Table(names, [[row[i] for i in kept] for row in self.rows], self.text, self.marked)
 
     def markdown(self) -> str:
+        """Names that hold HTML stay text."""
         lines = [_line(self.head), "|" + "---|" * len(self.head)]
         return "\n".join([*lines, *map(_line, self.rows)])
 
@@ -59,19 +62,24 @@ class Table:
         table = RichTable(box=box, show_edge=False, pad_edge=False, collapse_padding=rule)
         for i, name in enumerate(self.head):
             side = "left" if i < self.text else "right"
-            table.add_column(Text(name), justify=side, overflow="fold")  # type: ignore[arg-type]
+            table.add_column(Text(escaped(name)), justify=side, overflow="fold")  # type: ignore[arg-type]
         for row in self.rows:
-            table.add_row(*map(Text, row))
+            table.add_row(*(Text(escaped(cell)) for cell in row))
         console.print(table)
 
     def _cell(self, tag: str, i: int, text: str) -> str:
         words = i < self.text or self.head[i] == "source"
         style = ' class="text"' if words else ""
-        return f"<{tag}{style}>{escape(text)}</{tag}>"
+        return f"<{tag}{style}>{escape(escaped(text))}</{tag}>"
 
 
 def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(in_markdown(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def in_markdown(text: str) -> str:
+    """Text for a Markdown file: HTML in it is shown, not run, and a line end does not end it."""
+    return escaped(text).replace("&", "&amp;").replace("<", "&lt;")
 
 
 def wide_console() -> Console:
@@ -89,6 +97,15 @@ def percent(x: float | None, digits: int = 2) -> str:
     shown = abs(100 * x)
     places = 0 if shown >= 100 else 1 if shown >= 10 else digits
     return f"{round(100 * x, places) + 0.0:.{places}f} %"  # + 0 turns -0 into 0
+
+
+def signed(x: float | None, digits: int = 2) -> str:
+    """A relative change as per cent, with its sign: `+1.5 %`, `-0.3 %`."""
+    if x is not None and math.isinf(x):
+        return "no bound"
+    text = percent(x, digits)
+    rounded = text.startswith("-") or not any(c in "123456789" for c in text)
+    return text if rounded else f"+{text}"
 
 
 def number(x: float | None) -> str:
@@ -114,8 +131,8 @@ def pvalue(x: float | None) -> str:
 
 
 def interval(low: float | None, high: float | None) -> str:
-    """Of relative numbers, in per cent."""
-    return f"{percent(low)} to {percent(high)}"
+    """Of relative changes, in per cent with signs."""
+    return f"{signed(low)} to {signed(high)}"
 
 
 def plain(value: Any) -> Any:

@@ -15,7 +15,7 @@ def test_markdown_escapes_bars_and_has_a_line_per_row() -> None:
     assert TABLE.markdown().splitlines() == [
         "| arm | lift | note |",
         "|---|---|---|",
-        "| a\\|b | 1.2 % | <b> |",
+        "| a\\|b | 1.2 % | &lt;b> |",
         "| c | – | plain |",
     ]
 
