@@ -169,8 +169,17 @@ class Experiment:
         "metric of the verdict: clicks, click_rate, watch_time, long_views, likes, hates, sessions,"
         " days_active",
     )
+    assumed_metrics: bool = setting(
+        False,
+        "also judge the metrics that the log tells nothing of (likes on a log of clicks): there the"
+        " users' answers are assumed",
+        flag=False,
+    )
     margin: float = setting(
-        0.02, "non-inferiority margin of the guardrails, relative", flag=False, ge=0
+        0.02, "non-inferiority margin of the guardrails, relative", flag=False, ge=0, lt=1
+    )
+    mde: float | None = setting(
+        None, "smallest lift that matters: .02 is 2 % (default: the margin)", gt=0, le=10
     )
     monitor: Literal["obrien_fleming", "pocock", "cs", "none"] = setting(
         "obrien_fleming",
@@ -187,7 +196,7 @@ class Experiment:
     )
     max_pages: int = setting(200, "a visit ends after so many pages", flag=False, ge=1)
     threads: int = setting(
-        2, "of torch; sums depend on it; 1 where the cores have other work", ge=1
+        2, "of torch; sums depend on it; 1 where the cores have other work", ge=1, le=1024
     )
     draws: int = setting(
         200,

@@ -51,7 +51,14 @@ def answers_of(
         ("hate", "hated", "hates"),
     ):
         if role in columns:
-            parts[name] = columns.numbers(role) > 0
+            values = columns.numbers(role)
+            odd = ~np.isin(values, (0, 1))
+            if odd.any():
+                row = int(np.argmax(odd))
+                raise InputError(
+                    f"{columns.place(role)(row)}: {values[row]:g} for {role}; wanted 0 and 1"
+                )
+            parts[name] = values > 0
             has.append(flag)
     duration = columns.numbers("duration") if "duration" in columns else None
     if "watch" in columns:

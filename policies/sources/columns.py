@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from policies.common.errors import InputError, shown
 from policies.sources.files import place_in
-from policies.sources.values import in_order
+from policies.sources.values import in_order, refuse_twins
 from policies.sources.values import numbers as numbers_of
 from policies.sources.values import text as text_of
 
@@ -90,6 +90,7 @@ class Columns:
                 f" {advice}"
             )
         codes, names = in_order(found)
+        refuse_twins(names, role)
         odd = [name for name in names if len(name) > LONGEST_ID or "\x00" in name]
         if odd:
             row = int(np.argmax(codes == 1 + int(np.flatnonzero(names == odd[0])[0])))

@@ -24,7 +24,7 @@ from policies.sources.roles import (
     pairs,
 )
 from policies.sources.times import Times, times_of
-from policies.sources.values import flat, is_text, text
+from policies.sources.values import EXACT, flat, text
 from policies.sources.visits import Visits, about_span, visits_of, whole_days, whole_sessions
 
 LAST_PAGE = 32_767  # of a session, by the type of the column
@@ -35,6 +35,8 @@ def from_table(path: Path, reading: Reading) -> Dataset:
     """Loads any event table, or a .txt of lines. See `from_columns` for what the columns mean."""
     if ending(path) == ".txt":
         return from_lines(path, reading)
+    if path.is_dir():
+        raise InputError(f"'{shown(path)}' is a folder; name one file")
     if not path.is_file():
         raise InputError(f"there is no file '{shown(path)}'")
     table = tables_in(path, "--log")
@@ -61,6 +63,16 @@ def from_table(path: Path, reading: Reading) -> Dataset:
     return from_columns(columns, path.name, reading, when, rows, [*table.notes, *notes])
 
 
+TWO_ANSWERS = (
+    {"0", "1"},
+    {"0.0", "1.0"},
+    {"true", "false"},
+    {"yes", "no"},
+    {"y", "n"},
+    {"t", "f"},
+)
+
+
 def _refuse_an_unused_answer(rows: pa.Table, chosen: dict[str, str], name: str) -> None:
     """A column of noughts and ones, or of words for events, may be the clicks: without a word every
     row would count as one.
@@ -79,9 +91,9 @@ def _refuse_an_unused_answer(rows: pa.Table, chosen: dict[str, str], name: str) 
         if column in chosen.values():
             continue
         kind = rows.schema.field(column).type
-        if is_text(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind):
-            some = set(map(str, flat(rows[column]).unique().to_pylist())) - {"None"}
-            if some in ({"0", "1"}, {"True", "False"}, {"true", "false"}):
+        if not pa.types.is_nested(kind) and not pa.types.is_binary(kind):
+            some = {str(x).lower().strip() for x in flat(rows[column]).unique().to_pylist()[:9]}
+            if some - {"none", "nan", "", "-1"} in TWO_ANSWERS:
                 answers.append(column)
     if answers:
         raise InputError(
@@ -198,9 +210,10 @@ def _visits(columns: Columns, users: np.ndarray, time: np.ndarray) -> tuple[Visi
         page = columns.numbers("page")
     if "slot" in columns:
         stated = columns.numbers("slot")
-        slot = stated.astype(np.int64)
-        if (slot != stated).any():
-            row = int(np.argmax(slot != stated))
+        wrong = (stated != np.floor(stated)) | (np.abs(stated) >= EXACT)
+        slot = np.where(wrong, 0, stated).astype(np.int64)
+        if wrong.any():
+            row = int(np.argmax(wrong))
             raise InputError(
                 f"{columns.place('slot')(row)}: a slot of {stated[row]:g}; wanted whole numbers"
             )

@@ -10,6 +10,7 @@ import csv
 import gzip
 import itertools
 import json
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -74,7 +75,12 @@ def ending(path: Path) -> str:
 
 
 def is_packed(path: Path) -> bool:
-    return path.suffix.lower() == ".gz"
+    """Whether a file is gzip, whatever it is called."""
+    with path.open("rb") as file:
+        magic = file.read(4)
+    if magic[:2] == b"PK" and ending(path) != ".parquet":
+        raise InputError(f"'{shown(path)}' is a zip archive; unpack it")
+    return magic[:2] == b"\x1f\x8b"
 
 
 class Table:
@@ -236,11 +242,19 @@ def _separator(path: Path) -> str:
     kind = ending(path)
     if kind != ".csv":
         return SEPARATED.get(kind) or GROUPLENS.get(kind, ",")
+    header = re.sub('"[^"]*"', "", _header(path)[1])  # a comma in a quoted name parts nothing
+    return next((sign for sign in (",", ";", "\t", "|") if sign in header), ",")
+
+
+def _header(path: Path) -> tuple[int, str]:
+    """Lines before those of the table (the header, and empty ones before it), and the header."""
     with _opened(path) as file:
-        line = file.readline(BLOCK)
-    if b"," in line:
-        return ","
-    return next((sign.decode() for sign in (b";", b"\t", b"|") if sign in line), ",")
+        for number, line in enumerate(file, 1):
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+            text = text.split("\r")[0]
+            if text.strip() and not re.fullmatch("sep=.", text.strip()):  # Excel's first line
+                return number, text
+    return 1, ""
 
 
 def _columns_of(path: Path) -> list[str]:
@@ -254,9 +268,7 @@ def _columns_of(path: Path) -> list[str]:
         return list(names)
     if kind in GROUPLENS:
         return list(GROUPLENS_NAMES)
-    with _opened(path) as file:
-        line = next((line for line in file if line.strip()), b"")
-    text = line.decode("utf-8-sig").rstrip("\r\n").split("\r")[0]
+    text = _header(path)[1]
     if kind == ".csv":
         return next(csv.reader([text], delimiter=_separator(path)), [])
     columns = text.split("\t")
@@ -287,12 +299,6 @@ def _of_separated(path: Path, wanted: list[str]) -> Iterator[pa.RecordBatch]:
     """Every value as text; nothing in it but an empty one is missing."""
     quoted = ending(path) == ".csv"
     separator, names = _separator(path), _columns_of(path)
-    wrong: list[pacsv.InvalidRow] = []
-
-    def refuse(row: pacsv.InvalidRow) -> str:
-        wrong.append(row)
-        return "error"
-
     there = [name for name in wanted if name in names]
     source = pa.input_stream(str(path), compression="gzip" if is_packed(path) else None)
     with source:
@@ -300,13 +306,15 @@ def _of_separated(path: Path, wanted: list[str]) -> Iterator[pa.RecordBatch]:
             reader = pacsv.open_csv(
                 source,
                 pacsv.ReadOptions(
-                    use_threads=False, block_size=BLOCK, column_names=names, skip_rows=1
+                    use_threads=False,
+                    block_size=BLOCK,
+                    column_names=names,
+                    skip_rows=_header(path)[0],
                 ),
                 pacsv.ParseOptions(
                     delimiter=separator,
                     quote_char='"' if quoted else False,
                     newlines_in_values=quoted,
-                    invalid_row_handler=refuse,
                 ),
                 pacsv.ConvertOptions(
                     column_types=dict.fromkeys(names, pa.string()),
@@ -325,16 +333,20 @@ def _of_separated(path: Path, wanted: list[str]) -> Iterator[pa.RecordBatch]:
                     for name in wanted
                 ]
                 yield pa.RecordBatch.from_arrays(columns, names=wanted)
-        except UNREADABLE:
-            if not wrong:
+        except pa.ArrowInvalid as error:
+            row = _OTHER_WIDTH.search(str(error))
+            if row is None:
                 raise
-            row = wrong[0]
-            where = f"line {row.number}" if row.number is not None else "a line"
+            number, wanted_n, found, text = row.groups()
             raise InputError(
-                f"'{shown(path.name)}', {where}: {row.actual_columns} values where the header names"
-                f" {row.expected_columns} columns ('{shown(row.text, 60)}'); mend or remove the"
-                " line"
+                f"'{shown(path.name)}', line {number}: {found} values where the header names"
+                f" {wanted_n} columns ('{shown(text, 60)}'); mend or remove the line"
             ) from None
+
+
+# Arrow's words for a line with too few or too many values. Its own hook for them prints a traceback
+# where the line is no UTF-8.
+_OTHER_WIDTH = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+): (.*)", re.DOTALL)
 
 
 def _refuse_swallowed_rows(

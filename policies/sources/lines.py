@@ -1,5 +1,6 @@
 """Text files of "user item item ..." lines, or of "user item" pairs, one per line."""
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 from policies.catalogue import Catalogue
 from policies.common.errors import InputError, shown
 from policies.log import Dataset, Impressions
-from policies.sources.files import readable
+from policies.sources.files import is_packed, readable
 from policies.sources.roles import Reading
 
 MADE_UP_GAP_S = 60.0  # between choices of which the order alone is known
@@ -26,7 +27,10 @@ def read_lines(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarr
         raise InputError(f"there is no file '{shown(path)}'")
     try:
         with readable(path):
-            text = path.read_bytes().decode("utf-8-sig")
+            packed = is_packed(path)
+            raw = path.read_bytes()
+            content = gzip.decompress(raw) if packed else raw
+            text = content.decode("utf-8-sig")
     except InputError:
         raise InputError(
             f"'{shown(path)}' is no text in UTF-8; wanted lines of 'user item item ...'"
@@ -37,12 +41,29 @@ def read_lines(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarr
             f"'{shown(path)}' holds no line of 'user item item ...'; give one user per line, or"
             " call a table with columns .csv or .tsv"
         )
+    _refuse_tables(path, words)
     names = [line[0] for line in words]
     ids, user = _grouped(path, words, names)
     items = np.array([item for line in words for item in line[1:]], dtype=object)
     order = np.argsort(user, kind="stable")
     codes, item_ids = pd.factorize(items[order])
     return user[order], (codes + 1).astype(np.int32), ids, np.asarray(item_ids).astype(str)
+
+
+def _refuse_tables(path: Path, words: list[list[str]]) -> None:
+    """A table that is called .txt has its commas, its header or its times taken for ids."""
+    first = "".join(c for c in words[0][0].lower() if c.isalnum())
+    if first in ("user", "userid", "uid") or any("," in word for word in words[0]):
+        raise InputError(
+            f"'{shown(path)}' has a header or commas; wanted lines of 'user item item ...' with"
+            " blanks alone, or call a table .csv or .tsv"
+        )
+    if len(words) > 1 and {len(line) for line in words} == {4}:
+        last = [line[3] for line in words]
+        if all(word.isdigit() and len(word) >= 9 for word in last):
+            raise InputError(
+                f"'{shown(path)}' looks like user, item, rating and time; call it .data"
+            )
 
 
 def _grouped(path: Path, words: list[list[str]], names: list[str]) -> tuple[np.ndarray, np.ndarray]:

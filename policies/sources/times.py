@@ -38,10 +38,12 @@ NAMES = {
 BEYOND = (("s", 1e11), ("ms", 1e14), ("us", 1e17), ("ns", 1e20))
 SINCE_1970 = 1e8  # a smaller number of seconds (before 1973) counts from another beginning
 LONGEST = 30 * 365.25 * DAY  # a log that spans more holds times of 0, or two units
-LONGEST_RELATIVE = 366 * DAY
-SHORTEST = 3600.0  # s; fewer, of many rows, are hours or days
-MANY = 100  # rows that do not come within an hour
+LONGEST_RELATIVE = 100 * DAY
+SHORTEST = DAY  # of times that count from the log's beginning: fewer may be minutes, hours or days
+MANY = 50  # rows of a log that would all lie within it
 COARSE = 60.0  # s; times to the minute do not tell copies from repeats
+
+BEHIND = "a date with the year behind"
 
 _CLOCK = r"(?:[T ]+\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?(?: ?[AaPp][Mm])?)?"
 _ZONE = r" ?(?:Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)"
@@ -123,7 +125,14 @@ class Clock:
         words = _words_of(values)
         if "a number" in self._kinds:
             return parsed(words) * UNITS[self._unit()]
-        return self._dates(words)
+        found = self._dates(words)
+        wrong = np.isnan(found) & ~words.str.lower().isin(MISSING).to_numpy()
+        if wrong.any():
+            raise InputError(
+                f"column '{shown(self.column)}' (for time): there is no date"
+                f" '{shown(words[int(np.argmax(wrong))], 40)}'"
+            )
+        return found
 
     def check(self) -> None:
         """Refuses what has two readings, and what is no time of a log.
@@ -143,7 +152,7 @@ class Clock:
                 f" ({self._day_first}) and others whose second is none ({self._month_first});"
                 " write ISO dates (YYYY-MM-DD)"
             )
-        behind = self._kinds.get("a date with the year behind")
+        behind = self._kinds.get(BEHIND) or self._kinds.get(f"{BEHIND} and a zone")
         if behind and not (self._day_first or self._month_first):
             raise InputError(
                 f"{' (for time): the month of a date such as '.join(behind)} may be its first or"
@@ -184,7 +193,11 @@ class Clock:
 
     def _first(self, kind: str, place: Place, values: pa.Array, row: int = 0) -> None:
         if kind not in self._kinds:
-            self._kinds[kind] = place(row), f"'{shown(values[row].as_py(), 40)}'"
+            try:
+                value = values[row].as_py()
+            except (OverflowError, ValueError):  # a date that Python does not know
+                value = values[row].cast(pa.int64(), safe=False).as_py()
+            self._kinds[kind] = place(row), f"'{shown(value, 40)}'"
 
     def _numbers(self, numbers: np.ndarray) -> None:
         there = numbers[np.isfinite(numbers)]
@@ -224,7 +237,11 @@ class Clock:
                 " with one reading; write ISO dates such as 2026-05-01 12:00:00, or seconds"
             )
         if last.any():
-            self._first("a date with the year behind", place, strings, int(np.argmax(last)))
+            with_zone = last & words.str.contains(_ZONED)
+            for rows, kind in ((last & ~with_zone, BEHIND), (with_zone, f"{BEHIND} and a zone")):
+                if rows.any():
+                    self._first(kind, place, strings, int(np.argmax(rows)))
+            self.zoned |= bool(with_zone.any())
             for number, name in ((0, "_day_first"), (1, "_month_first")):
                 big = last & (parts[number].astype(float) > 12)
                 if big.any() and getattr(self, name) is None:
@@ -242,7 +259,7 @@ class Clock:
         self, found: np.ndarray, words: pd.Series, there: pd.Series, place: Place
     ) -> None:
         """Such as 30 February; not yet where the order of day and month is not known."""
-        if "a date with the year behind" in self._kinds:
+        if BEHIND in self._kinds or f"{BEHIND} and a zone" in self._kinds:
             return
         wrong = there & np.isnan(found)
         if wrong.any():
@@ -252,7 +269,7 @@ class Clock:
     # -- reading -----------------------------------------------------------------------------------
 
     def _dates(self, words: pd.Series) -> np.ndarray:
-        strings = pa.array(words.where(words != "", None).tolist(), pa.string())
+        strings = pa.array([word or None for word in words], pa.string())
         fast = _iso(strings)
         if fast is not None:
             return _of_dates(fast)
@@ -337,6 +354,19 @@ def _are_dates(numbers: np.ndarray, way: str) -> bool:
     return bool(good.all())
 
 
+FURTHEST = 7.26e9  # s since 1970: the year 2200
+
+
+def refuse_far(first: float, last: float, column: str) -> None:
+    """Raises InputError at dates of no log."""
+    if last > FURTHEST or first < -FURTHEST:
+        year = 1970 + (last if last > FURTHEST else first) / DAY / 365.2425
+        raise InputError(
+            f"column '{shown(column)}' (for time): times reach the year {year:.0f}; look for one"
+            " that is wrong, or for another unit"
+        )
+
+
 @dataclass(frozen=True)
 class Times:
     """Of the rows of a log: `time` (n,) seconds before the last event (<= 0), the hour of the day
@@ -369,6 +399,7 @@ def times_of(
             " missing or not finite; fill or remove these rows"
         )
     first, last = float(raw.min()), float(raw.max())
+    refuse_far(first, last, column)
     if last - first > LONGEST:
         raise InputError(
             f"{where}: times span {(last - first) / 365.25 / DAY:.0f} years; look for one that is"

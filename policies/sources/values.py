@@ -2,7 +2,7 @@
 with its place.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from policies.common.errors import InputError, shown
 # what a missing number is written as; an id is missing only where nothing stands
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "nil", "\\n", "<na>"})
 YES_NO = {"true": "1", "false": "0"}
+FLAG_ROLES = frozenset({"click", "long_view", "like", "hate"})
+FLAG_WORDS = YES_NO | {"yes": "1", "no": "0", "y": "1", "n": "0", "t": "1", "f": "0"}
 EXACT = 2.0**53  # whole floats are exact below
 Place = Callable[[int], str]
 
@@ -114,7 +116,7 @@ def _of_floats(values: pa.Array, place: Place, role: str) -> pa.Array:
 def numbers(values: pa.Array | pa.ChunkedArray, place: Place, role: str) -> np.ndarray:
     """(n,) float64, NaN where a value is missing; infinite where the file says so.
 
-    True and false are 1 and 0.
+    True and false are 1 and 0; in flags so are yes and no.
 
     Raises:
         InputError: what is no number, with its place.
@@ -135,7 +137,8 @@ def numbers(values: pa.Array | pa.ChunkedArray, place: Place, role: str) -> np.n
     plain = words.fillna("").str.strip()
     low = plain.str.lower()
     missing = low.isin(MISSING)
-    plain = plain.where(~low.isin(YES_NO), low.map(YES_NO))
+    known = FLAG_WORDS if role in FLAG_ROLES else YES_NO
+    plain = plain.where(~low.isin(known), low.map(known))
     found = parsed(plain.where(~missing, "nan"))
     wrong = np.isnan(found) & ~missing.to_numpy()
     if wrong.any():
@@ -186,6 +189,21 @@ def in_order(ids: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     rank = np.empty(len(names), np.int64)
     rank[order] = np.arange(1, len(names) + 1)
     return rank[codes], names[order].astype(str)
+
+
+def refuse_twins(names: Iterable[str], what: str) -> None:
+    """Raises InputError at two ids that differ in blanks around them, or as 7 and 7.0 do: they are
+    one thing that two programs wrote.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        plain = name.strip()
+        plain = plain[:-2] if plain.endswith(".0") and plain[:-2].isdigit() else plain
+        if seen.setdefault(plain, name) != name:
+            raise InputError(
+                f"the {what}s '{shown(seen[plain], 40)}' and '{shown(name, 40)}' differ in the way"
+                " they are written alone; write them alike"
+            )
 
 
 def _is_plain(name: str) -> bool:
