@@ -20,6 +20,7 @@ from gptrec.offline.evaluation import (
     tune,
 )
 from policies.common.errors import InputError
+from policies.common.folders import one_writer, refuse_existing
 from policies.common.settings import add_flags, default_of, given_flags, names_of
 from policies.common.terminal import guarded
 
@@ -73,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit status: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    """Returns the exit status: 0 done, 2 not done, in one line why, 130 interrupted."""
     words = sys.argv[1:] if arguments is None else arguments
     given = parser().parse_args(words)
     usual = Path("runs") / time.strftime("offline-%Y%m%d-%H%M%S")
@@ -84,10 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
         return guarded(lambda: _run(given, list(words), out), interrupted=go_on, full=go_on)
     except BrokenProcessPool:
         print(f"error: a training was killed (out of memory?); {go_on}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"error: {error}; what was finished is kept, {go_on}", file=sys.stderr)
-        return 1
+        return 2
     finally:
         torch.set_num_threads(threads)
 
@@ -107,19 +105,15 @@ def _run(given: argparse.Namespace, words: list[str], out: Path) -> None:
         torch.set_num_threads(stored["threads"])
         asked = Evaluation(**given_flags(Evaluation, given))
     else:
-        if out.exists():
-            raise InputError(
-                f"'{out}' exists already; choose another --out, or go on with --resume {out}"
-            )
+        refuse_existing(out, advice=f", or go on with --resume {out}")
         asked = Evaluation(**given_flags(Evaluation, given))
         chosen = settings_per_model(asked.settings, given.set)
         _refuse_foreign(given.what, asked)
         torch.set_num_threads(max(1, torch.get_num_threads() // asked.jobs))
     session = Session(asked, chosen, words, out, quiet)
-    if given.what == "tune":
-        tune(session)
-    else:
-        evaluate(session)
+    out.mkdir(parents=True, exist_ok=True)
+    with one_writer(out):
+        (tune if given.what == "tune" else evaluate)(session)
 
 
 def _refuse_foreign(what: str, asked: Evaluation) -> None:

@@ -23,7 +23,7 @@ from gptrec.prompts import (
     turns,
     with_generated,
 )
-from policies.base import BY_LOG, Requests, plain_requests
+from policies.base import BY_LOG, Requests, bounded, plain_requests
 from policies.catalogue import Catalogue
 from policies.common.errors import InputError, suggestion
 from policies.log import Impressions
@@ -41,32 +41,38 @@ class GPTRec(Sequential):
     paper.
     """
 
-    window: int = 100  # impressions before the session that the tokens of context are chosen from
-    room: int = 48  # impressions that a session adds before the context is rebuilt
-    skips: int = 2  # skipped items of a page that enter the context
-    interests: int = 2
-    later: int = 1  # items of the slate for each interest after the first
-    user_dropout: float = 0.3
+    window: int = bounded(
+        100, ge=1, le=5000
+    )  # impressions before the session that the tokens of context are chosen from
+    room: int = bounded(
+        48, ge=0, le=10_000
+    )  # impressions that a session adds before the context is rebuilt
+    skips: int = bounded(2, ge=0, le=100)  # skipped items of a page that enter the context
+    interests: int = bounded(2, ge=1, le=100)
+    later: int = bounded(1, ge=0, le=100)  # items of the slate for each interest after the first
+    user_dropout: float = bounded(0.3, ge=0, le=1)
     user_module: bool = True
     # where prompts are generated: random, every (item) or last ("n-1" of the paper)
     placement: str = "random"
     # positions that get a generated prompt with placement=random; 0 = none at all
-    prompt_share: float = 0.25
-    prompt_items: int = 1  # items per generated prompt
-    prompt_sampling: float = 0.0  # temperature at which prompts are drawn; 0 = greedy
+    prompt_share: float = bounded(0.25, ge=0, le=1)
+    prompt_items: int = bounded(1, ge=1, le=100)  # items per generated prompt
+    prompt_sampling: float = bounded(
+        0.0, ge=0, le=1000
+    )  # temperature at which prompts are drawn; 0 = greedy
     # a generated item that was not the answer counts as a hard negative
     hard_negatives: bool = False
     # generated prompts come in gradually over one training, in place of a stage of their own
     curriculum: bool = False
     # what follows a prompt learns only answers that are not among the model's so many best before
     # it
-    differ: int = 0
+    differ: int = bounded(0, ge=0, le=1_000_000)
     # read and fine-tune on what was shown and answered; False = clicks alone, as sasrec does
     dialogues: bool = True
-    epochs: int = 4
-    prompt_epochs: int = 1
-    prompt_budget: float = 0.2  # share of a budget that goes to prompts
-    prompt_rate: float = 1e-3
+    epochs: int = bounded(4, ge=0, le=100_000)
+    prompt_epochs: int = bounded(1, ge=0, le=100_000)
+    prompt_budget: float = bounded(0.2, ge=0, lt=1)  # share of a budget that goes to prompts
+    prompt_rate: float = bounded(1e-3, gt=0, le=10)
     cache: bool = True  # keep keys and values from page to page
     history_of: Literal["impressions", "clicks"] = "impressions"
 

@@ -4,8 +4,8 @@ Letters: B users in a batch, K slate size, L history length, N items. Item ids a
 padding.
 """
 
-from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -14,6 +14,13 @@ from policies.draws import Draws
 from policies.log import Impressions
 
 PAD = 0
+
+
+def bounded(default: Any, **bounds: float) -> Any:
+    """A setting of a policy with the bounds that it must keep: `ge`, `gt`, `le`, `lt`."""
+    return field(default=default, metadata={"bounds": bounds})
+
+
 BY_LOG, BY_SELF, BY_OTHER = 0, 1, 2
 
 

@@ -23,7 +23,14 @@ def top_k(scores: np.ndarray, k: int) -> np.ndarray:
 
     Args:
         scores: (B, N + 1) float32, finite or -inf.
+
+    Raises:
+        ValueError: a score is NaN: it would win or lose for no reason.
     """
+    if np.isnan(scores.max(initial=-np.inf)):
+        raise ValueError(
+            "scores are NaN; a policy that has nothing to say of an item scores it low"
+        )
     # + 0 turns -0.0 into 0.0, which ties with it
     scores = scores.astype(np.float32, copy=False) + np.float32(0)
     bits = scores.view(np.int32).astype(np.int64)

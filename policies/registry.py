@@ -4,11 +4,15 @@ extend it.
 
 import dataclasses
 import importlib
+import math
+import operator
 from importlib.metadata import entry_points
 from typing import Any
 
 from policies.base import Policy
-from policies.common.errors import InputError, suggestion
+from policies.calls import made
+from policies.common.errors import InputError, shown, suggestion
+from policies.common.settings import BOUNDS
 
 BUILT_IN = {
     "uniform": "policies.baselines.uniform:Uniform",
@@ -61,8 +65,13 @@ def find(name: str) -> type:
         raise InputError(f"unknown policy '{name}'{suggestion(name, known())}")
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise InputError(f"policy '{name}': cannot import '{module_name}' ({error})") from None
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # it may raise or exit as it likes
+        what = f"{type(error).__name__}: {shown(error, 160)}".rstrip(": ")
+        raise InputError(
+            f"policy '{shown(name)}': cannot import '{shown(module_name)}' ({what})"
+        ) from None
     policy_class = getattr(module, class_name, None)
     if not isinstance(policy_class, type):
         classes = [key for key, value in vars(module).items() if isinstance(value, type)]
@@ -102,7 +111,23 @@ def make(name: str, settings: dict[str, Any] | None = None) -> Policy:
                 f"policy '{name}' has no setting '{key}'{suggestion(key, allowed or ['(none)'])}"
             )
         converted[key] = _convert(name, key, value, allowed[key])
-    return kind(**converted)
+        _check_bounds(name, kind, key, converted[key])
+    return made(name, lambda: kind(**converted))
+
+
+def _check_bounds(name: str, kind: type, key: str, value: Any) -> None:
+    """Raises InputError where a setting is not finite, or outside of what its field says."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return
+    if not math.isfinite(value):
+        raise InputError(f"setting '{name}.{key}' wants a finite number, not {value}")
+    bounds = next(f.metadata.get("bounds", {}) for f in dataclasses.fields(kind) if f.name == key)
+    if not all(_HOLDS[sign](value, limit) for sign, limit in bounds.items()):
+        wanted = ", ".join(f"{BOUNDS[sign]} {limit:g}" for sign, limit in bounds.items())
+        raise InputError(f"setting '{name}.{key}' must be {wanted}, not {value:g}")
+
+
+_HOLDS = {"ge": operator.ge, "gt": operator.gt, "le": operator.le, "lt": operator.lt}
 
 
 def _convert(name: str, key: str, value: Any, default: Any) -> Any:
@@ -113,10 +138,13 @@ def _convert(name: str, key: str, value: Any, default: Any) -> Any:
                 raise ValueError
             return str(value).lower() in ("true", "1")
         if isinstance(default, int):
-            return int(value)
+            number = float(value)
+            if not number.is_integer():
+                raise ValueError
+            return int(number)
         if isinstance(default, float):
             return float(value)
         return value
-    except ValueError:
+    except (TypeError, ValueError, OverflowError):
         wanted = type(default).__name__
         raise InputError(f"setting '{name}.{key}' wants {wanted}, not '{value}'") from None

@@ -7,6 +7,7 @@ import numpy as np
 
 from policies.base import PAD, NeedsTruth, Policy, Requests, Slates
 from policies.catalogue import Catalogue
+from policies.common.errors import shown
 from policies.draws import Draws, generator, key_of
 from policies.log import Impressions
 
@@ -70,6 +71,9 @@ def sample_requests(
     )
 
 
+LONGEST_HISTORY = 10_000
+
+
 class PolicyError(AssertionError):
     """A policy breaks the contract; the text says how and what to mend."""
 
@@ -83,7 +87,7 @@ def check_policy(make: Callable[[], Policy], slate_size: int = 5, n_draws: int =
         n_draws: pages drawn to compare stated propensities with what is shown.
     """
     policy = _made(make)
-    _check_shape_of(policy)
+    check_shape_of(policy)
     log, catalogue = small_log()
     kept = copy.deepcopy(log)
     policy.fit(log, catalogue, generator("check", "fit"))
@@ -122,7 +126,7 @@ def _draws(requests: Requests, run: int = 0) -> Draws:
     return Draws(key_of("check_policy", run), requests.users, requests.sessions, requests.pages)
 
 
-def _check_shape_of(policy: Policy) -> None:
+def check_shape_of(policy: Policy) -> None:
     for name in ("fit", "update", "recommend", "state", "restore"):
         if not callable(getattr(policy, name, None)):
             raise PolicyError(f"the policy has no method '{name}'; see policies/base.py:Policy")
@@ -131,8 +135,15 @@ def _check_shape_of(policy: Policy) -> None:
             "history_of must be 'impressions' or 'clicks'; set it as a class or instance attribute"
         )
     length = getattr(policy, "history_length", None)
-    if not isinstance(length, int | np.integer) or length < 0:
-        raise PolicyError(f"history_length must be an integer >= 0, not {length!r}")
+    if (
+        not isinstance(length, int | np.integer)
+        or isinstance(length, bool)
+        or not 0 <= length <= LONGEST_HISTORY
+    ):
+        raise PolicyError(
+            f"history_length must be an integer from 0 to {LONGEST_HISTORY}, not"
+            f" {shown(repr(length), 40)}"
+        )
 
 
 def _check_unchanged(before: object, after: object, method: str, what: str) -> None:
@@ -156,6 +167,10 @@ def check_slates(slates: Slates, requests: Requests, k: int, excluded: bool = Tr
     Args:
         excluded: also look for items of `requests.exclude`, which costs more than all the rest.
     """
+    if not isinstance(slates, Slates):
+        raise PolicyError(
+            f"recommend gives {type(slates).__name__}, wanted policies.base.Slates(items)"
+        )
     items = np.asarray(slates.items)
     n_items = len(requests.available) - 1
     if items.shape != (len(requests), k):
@@ -251,13 +266,23 @@ def _check_propensity(policy: Policy, requests: Requests, k: int, n: int) -> Non
                 )
 
 
+def check_state(state: object) -> None:
+    """Raises PolicyError unless this is a dictionary of arrays that can be stored."""
+    if not isinstance(state, dict):
+        raise PolicyError(f"state() gives {type(state).__name__}, wanted a dictionary of arrays")
+    for name, value in state.items():
+        if not isinstance(name, str) or name == "__metadata__":
+            raise PolicyError(f"state() has the key {shown(repr(name), 40)}; wanted a plain name")
+        if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf":
+            kind = f"of {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
+            raise PolicyError(
+                f"state()['{shown(name, 40)}'] must be a numpy array of numbers, not {kind}"
+            )
+
+
 def _check_state(policy: Policy, fresh: Policy, requests: Requests, k: int) -> None:
     state = policy.state()
-    for name, value in state.items():
-        if not isinstance(value, np.ndarray) or value.dtype == object:
-            raise PolicyError(
-                f"state()['{name}'] must be a plain numpy array, not {type(value).__name__}"
-            )
+    check_state(state)
     fresh.restore({name: value.copy() for name, value in state.items()})
     before = policy.recommend(requests, k, _draws(requests)).items
     if not np.array_equal(fresh.recommend(requests, k, _draws(requests)).items, before):

@@ -23,7 +23,7 @@ from gptrec.offline.leave_one_out import LeaveOneOut, read
 from gptrec.offline.trials import ABLATIONS, MODELS, Task
 from gptrec.offline.workers import Data, in_a_fresh_process, run_all
 from policies.common.errors import InputError, suggestion
-from policies.common.files import save_json
+from policies.common.files import reading, save_json
 from policies.common.settings import names, pairs_of, setting, settings
 from policies.registry import asks_for_truth, find, settings_of
 from policies.sources.roles import Reading
@@ -115,6 +115,8 @@ def evaluate(session: Session) -> None:
     pairs = [(label, "gptrec") for label, _, _ in wanted if label.startswith("gptrec -")]
     results = report.summary(records, out, "sasrec", pairs)
     report.show(results)
+    for note in split.notes:
+        print(f"note: {note}")
     report.write(results, split, session.words, out)
     print(f"results: {out}/results.md")
 
@@ -182,15 +184,16 @@ def stored_session(out: Path) -> dict[str, Any]:
     path = out / ABOUT
     if not path.is_file():
         raise InputError(f"'{out}' is not an evaluation: it has no evaluation.json")
-    try:
-        stored = json.loads(path.read_text())
-    except ValueError:
-        raise InputError(f"'{path}' is damaged; start a new evaluation") from None
-    if stored.get("format") != trials.FORMAT:
-        raise InputError(
-            f"'{out}' has format {stored.get('format')}, wanted {trials.FORMAT}; start a new"
-            " evaluation"
-        )
+    with reading(path, "start a new evaluation"):
+        stored: dict[str, Any] = json.loads(path.read_text())
+        if stored.get("format") != trials.FORMAT:
+            raise InputError(
+                f"'{out}' has format {stored.get('format')}, wanted {trials.FORMAT}; start a new"
+                " evaluation"
+            )
+        for name in ("words", "settings", "threads", "checksum"):
+            if name not in stored:
+                raise KeyError(name)
     return stored
 
 

@@ -5,12 +5,13 @@ for training. A target that already stands in the user's history cannot be ranke
 is excluded: it is a miss.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from policies.base import Policy, plain_requests
+from policies.calls import slates
 from policies.catalogue import Catalogue
 from policies.common.errors import InputError
 from policies.draws import Draws
@@ -34,6 +35,7 @@ class LeaveOneOut:
         users: (V,) ids of those with at least three clicks, who have targets.
         valid, test: (V,) int32 targets.
         times: (M,) seconds of the clicks of `train`; zeros where the log tells the order only.
+        notes: what was found out about the log, a sentence each.
     """
 
     name: str
@@ -44,6 +46,7 @@ class LeaveOneOut:
     valid: np.ndarray
     test: np.ndarray
     times: np.ndarray
+    notes: tuple[str, ...] = ()
 
     def history(self, with_valid: bool) -> Sequences:
         """The clicks of `users` before the target, in the order of `users`: without or with the
@@ -89,7 +92,8 @@ def read(spec: str, reading: Reading | None = None) -> LeaveOneOut:
     data = load_as(spec, reading or Reading())
     log = data.for_policies()
     log = log.rows(log.clicked).by_user()
-    return _split(data.name, log.user.astype(np.int64), log.item, log.time, data.catalogue.size)
+    split = _split(data.name, log.user.astype(np.int64), log.item, log.time, data.catalogue.size)
+    return replace(split, notes=data.notes)
 
 
 def _split(
@@ -171,15 +175,14 @@ def _best(
 ) -> np.ndarray:
     if isinstance(policy, Sequential):
         return policy.top(users, last_items(history, users, policy.length), k, history)
-    slates = []
+    best = []
     contexts = last_items(history, users, max(policy.history_length, 1))
     for begin in range(0, len(users), 256):
         rows = np.arange(begin, min(begin + 256, len(users)))
         requests = plain_requests(contexts[rows], n_items, users[rows], padded(history, rows))
-        slates.append(
-            policy.recommend(requests, k, Draws(0, requests.users, requests.sessions)).items
-        )
-    return np.concatenate(slates)
+        draws = Draws(0, requests.users, requests.sessions)
+        best.append(slates(type(policy).__name__, policy, requests, k, draws).items)
+    return np.concatenate(best)
 
 
 def _picked(sequences: Sequences, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

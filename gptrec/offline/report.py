@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from gptrec.offline.bootstrap import over_seeds, two_way_bootstrap
 from gptrec.offline.leave_one_out import CUTS, LeaveOneOut, gains
-from policies.common.files import load_arrays, save_json
-from policies.common.tables import Table, wide_console
+from policies.common.files import load_arrays, save_json, save_text
+from policies.common.tables import Table, in_markdown, wide_console
 from policies.draws import generator
 
 COLUMNS = [f"{name}@{k}" for name in ("hr", "ndcg") for k in CUTS]
@@ -134,9 +134,10 @@ def write(figures: dict[str, Any], split: LeaveOneOut, words: list[str], out: Pa
         f"`python -m gptrec.evaluate {shlex.join(words)}`",
         main_table(figures).markdown(),
         "\n".join(f"- {sentence(difference)}" for difference in figures["differences"]),
+        "\n".join(f"- {in_markdown(note)}" for note in split.notes),
         "![validation NDCG@10 against training time](quality.png)",
     ]
-    (out / "results.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    save_text(out / "results.md", "\n\n".join(part for part in parts if part) + "\n")
     picture(figures, split).savefig(out / "quality.png", dpi=120)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from gptrec.offline.leave_one_out import LeaveOneOut, gains, metrics, ranks
+from policies.calls import train
 from policies.common.errors import InputError
 from policies.common.files import load_arrays, save_arrays, save_json
 from policies.draws import generator
@@ -159,7 +160,7 @@ def run(
             trial["interests"] = _choose_interests(policy, split, task.settings)
     else:
         policy = policy_of(task)
-        policy.fit(*split.log(), generator("offline", task.model, task.seed))
+        train(task.label, "fit", policy, *split.log(), generator("offline", task.model, task.seed))
         trial |= {"train_seconds": time.perf_counter() - began, "curve": []}
     valid = ranks(policy, split, "valid")
     arrays = {"valid": valid}

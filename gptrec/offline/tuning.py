@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gptrec.offline.trials import settings_for
-from policies.common.files import save_json
+from policies.common.files import save_json, save_text
 from policies.draws import generator
 
 # What all networks share, and what only some have. The first choice is always the defaults.
@@ -69,7 +69,7 @@ def keep(results: list[dict[str, Any]], out: Path) -> None:
         )
         for r in results
     ]
-    (out / "tuning.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    save_text(out / "tuning.jsonl", "\n".join(lines) + "\n")
     save_json(
         out / "best.json",
         {model: settings_for(model, r["task"]["settings"]) for model, r in _best(results).items()},

@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import connection
+from multiprocessing.managers import SyncManager
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,25 @@ from policies.sources.roles import Reading
 Data = tuple[str, Reading]  # --data, and how it is read
 
 
+def die_with_the_parent() -> None:
+    """Ends this process when the one that made it is gone, killed for instance."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _pool() -> ProcessPoolExecutor:
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(1, context, initializer=die_with_the_parent)
+
+
 def in_a_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+    with _pool() as pool:
         return pool.submit(function, *arguments).result()
 
 
@@ -42,7 +61,8 @@ def run_all(
     """
     finished: dict[str, dict[str, Any]] = {}
     stop, one_by_one = threading.Event(), threading.Lock()
-    manager = multiprocessing.get_context("spawn").Manager()  # one process, whatever the trials
+    manager = SyncManager(ctx=multiprocessing.get_context("spawn"))
+    manager.start(die_with_the_parent)  # one process, whatever the trials
 
     def one(task: Task) -> None:
         if stop.is_set():
@@ -74,7 +94,7 @@ def _apart(
     """
     name = f"{task.label}, seed {task.seed}"
     row = bar.add_task(name, total=1.0, note="")
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+    with _pool() as pool:
         future = pool.submit(_work, task, data, out, shared, torch.get_num_threads())
         while not future.done():
             time.sleep(0.2)

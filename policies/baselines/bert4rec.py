@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from policies.base import bounded
 from policies.neural.networks import Block, ItemNet
 from policies.neural.sequences import Batch, Sequences, autoregressive
 from policies.neural.sequential import Recomputing
@@ -60,8 +61,10 @@ class BERT4RecNet(ItemNet):
 class BERT4Rec(Recomputing):
     """The baseline that looks both ways."""
 
-    hidden: float = 0.4  # share of a window's clicks that is hidden
-    last_only: float = 0.3  # share of windows that hide their last click and no other
+    hidden: float = bounded(0.4, gt=0, lt=1)  # share of a window's clicks that is hidden
+    last_only: float = bounded(
+        0.3, ge=0, le=1
+    )  # share of windows that hide their last click and no other
 
     def _make(self, n_items: int, n_users: int) -> BERT4RecNet:
         positions = 1 + self.length

@@ -9,7 +9,7 @@ import numpy as np
 from implicit.bpr import BayesianPersonalizedRanking
 from scipy import sparse
 
-from policies.base import Requests, Slates
+from policies.base import Requests, Slates, bounded
 from policies.baselines.click_matrix import added, as_arrays, from_arrays, none_yet
 from policies.catalogue import Catalogue
 from policies.draws import Draws
@@ -26,10 +26,10 @@ class BPRMF:
     does not know.
     """
 
-    factors: int = 64
-    rate: float = 0.02
-    regularisation: float = 0.01
-    iterations: int = 100
+    factors: int = bounded(64, ge=1, le=4096)
+    rate: float = bounded(0.02, gt=0, le=10)
+    regularisation: float = bounded(0.01, ge=0, le=1000)
+    iterations: int = bounded(100, ge=1, le=100_000)
     history_length: int = 0
     history_of: Literal["impressions", "clicks"] = "clicks"
     _clicks: sparse.csr_matrix | None = field(default=None, repr=False)

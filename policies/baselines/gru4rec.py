@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from policies.base import bounded
 from policies.neural.networks import ItemNet
 from policies.neural.sequences import Batch
 from policies.neural.sequential import Recomputing
@@ -59,7 +60,7 @@ class GRU4RecNet(ItemNet):
 class GRU4Rec(Recomputing):
     """The recurrent baseline."""
 
-    layers: int = 1
+    layers: int = bounded(1, ge=1, le=100)
     heads: int = 1  # none; a width need not be a multiple of anything
 
     def _make(self, n_items: int, n_users: int) -> GRU4RecNet:

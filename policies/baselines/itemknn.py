@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from scipy import sparse
 
-from policies.base import Requests, Slates
+from policies.base import Requests, Slates, bounded
 from policies.baselines.click_matrix import added, as_arrays, from_arrays, none_yet
 from policies.catalogue import Catalogue
 from policies.draws import Draws
@@ -22,8 +22,8 @@ class ItemKNN:
     neighbour's score, breaks ties and serves users without a history.
     """
 
-    neighbours: int = 100
-    decay: float = 0.9
+    neighbours: int = bounded(100, ge=1, le=1_000_000)
+    decay: float = bounded(0.9, gt=0, le=1)
     deterministic: ClassVar[bool] = True  # of what `fit` learns
     history_length: int = 30
     history_of: Literal["impressions", "clicks"] = "clicks"

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from policies.base import Requests, Slates
+from policies.base import Requests, Slates, bounded
 from policies.catalogue import Catalogue
 from policies.draws import Draws
 from policies.log import Impressions
@@ -16,7 +16,7 @@ from policies.ranking import first_allowed
 class Popularity:
     """Clicks per item, each halving in weight every `half_life_days`."""
 
-    half_life_days: float = 7.0
+    half_life_days: float = bounded(7.0, gt=0, le=1e12)
     deterministic: ClassVar[bool] = True  # of what `fit` learns
     history_length: int = 0
     history_of: Literal["impressions", "clicks"] = "impressions"

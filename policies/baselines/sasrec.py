@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from policies.base import Requests
+from policies.base import Requests, bounded
 from policies.neural.networks import Block, ItemNet, extend_all
 from policies.neural.ranking import best_allowed
 from policies.neural.sequences import Batch
@@ -77,7 +77,7 @@ class SASRecNet(ItemNet):
 class SASRec(Sequential):
     """The strong plain baseline: what did people like this one click next?"""
 
-    room: int = 48  # further clicks before the context is rebuilt
+    room: int = bounded(48, ge=0, le=10_000)  # further clicks before the context is rebuilt
     cache: bool = True  # keep keys and values from page to page
 
     def __post_init__(self) -> None:

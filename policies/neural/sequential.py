@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from policies.base import Requests, Slates, plain_requests
+from policies.base import Requests, Slates, bounded, plain_requests
 from policies.catalogue import Catalogue
 from policies.common.errors import InputError
 from policies.draws import Draws
@@ -40,32 +40,36 @@ class Sequential:
     Subclasses give `_make` and, where they cache or read more than clicks, `_slates` and the rest.
     """
 
-    width: int = 64
-    layers: int = 2
-    heads: int = 2
-    length: int = 50  # clicks of context
-    room: int = 0  # positions beyond them
+    width: int = bounded(64, ge=1, le=4096)
+    layers: int = bounded(2, ge=1, le=100)
+    heads: int = bounded(2, ge=1, le=256)
+    length: int = bounded(50, ge=1, le=5000)  # clicks of context
+    room: int = bounded(0, ge=0, le=10_000)  # positions beyond them
     # sessions computed at once; more of them is faster where as many are on the same page
     chunk: int = CHUNK
-    dropout: float = 0.2
-    epochs: int = 5
-    patience: int = 2  # a stage ends after so many validations without a better score
-    update_epochs: int = 2
+    dropout: float = bounded(0.2, ge=0, lt=1)
+    epochs: int = bounded(5, ge=0, le=100_000)
+    patience: int = bounded(
+        2, ge=1, le=100_000
+    )  # a stage ends after so many validations without a better score
+    update_epochs: int = bounded(2, ge=0, le=100_000)
     # of an epoch of an update, at most; a random part of the rows where there are more
-    update_batches: int = 200
-    update_steps: int = 0  # exactly so many steps per update; 0 = update_epochs
-    rate: float = 2e-3
-    update_rate: float = 5e-4
+    update_batches: int = bounded(200, ge=1, le=1_000_000)
+    update_steps: int = bounded(
+        0, ge=0, le=100_000_000
+    )  # exactly so many steps per update; 0 = update_epochs
+    rate: float = bounded(2e-3, gt=0, le=10)
+    update_rate: float = bounded(5e-4, gt=0, le=10)
     loss: str = "softmax"  # or bce: dot products against one drawn negative per click
-    temperature: float = 0.07
+    temperature: float = bounded(0.07, gt=0, le=1000)
     # negatives per batch where the catalogue is larger; 0 = softmax over all items
-    sampled: int = 1024
-    decay: float = 0.01  # weight decay
+    sampled: int = bounded(1024, ge=0, le=10_000_000)
+    decay: float = bounded(0.01, ge=0, le=10)  # weight decay
     untied: bool = False  # what an item says as context departs from what it is as an answer
     start: bool = True  # item embeddings started from the co-occurrence of items
-    batch_tokens: int = 2048
-    validation_share: float = 0.1  # the last part of the log's clicks, by time
-    validation_users: int = 1000
+    batch_tokens: int = bounded(2048, ge=1, le=10_000_000)
+    validation_share: float = bounded(0.1, ge=0, lt=1)  # the last part of the log's clicks, by time
+    validation_users: int = bounded(1000, ge=0, le=10_000_000)
     history_of: Literal["impressions", "clicks"] = "clicks"
     history_length: int = field(init=False, default=0)
     # validation NDCG@10, in order

@@ -14,11 +14,10 @@ import numpy as np
 import simpy
 
 from policies.base import BY_LOG, BY_OTHER, BY_SELF, NeedsTruth, Policy, Requests, Slates
+from policies.calls import restore, slates, state_of, train
 from policies.catalogue import Catalogue
-from policies.common.errors import InputError
 from policies.draws import Draws, generator, key_of
 from policies.registry import base_name, make
-from policies.testing import PolicyError, check_slates
 from simulator.engine.histories import Histories
 from simulator.engine.recorder import WARMUP, WOULD, Sink
 from simulator.settings import Experiment
@@ -37,7 +36,6 @@ class Arm:
     policy: Policy
     round: int = 0
     repeats: bool = False
-    unchecked: bool = True  # no page of this model has been looked at in full yet
 
     @property
     def bucket(self) -> str:
@@ -186,7 +184,7 @@ class World:
             yield env.timeout(self.experiment.training_delay_hours * 3600)
             self._serve_all(env.now)
             for arm, policy in zip(self.arms, trained, strict=True):
-                arm.policy, arm.round, arm.unchecked = policy, number, True
+                arm.policy, arm.round = policy, number
             self.hand_truth()
 
     def _retrained(self, arm: Arm, number: int, cut: float) -> Policy:
@@ -203,14 +201,11 @@ class World:
         rows = self.sink.rows(readable, since, cut)
         settings = experiment.settings_for(arm.name)
         policy = make(base_name(arm.name), settings)
-        policy.restore(arm.policy.state())
-        policy.update(
-            rows,
-            self.catalogue,
-            generator(
-                "train", experiment.seed, base_name(arm.name), sorted(settings.items()), number
-            ),
+        restore(arm.name, policy, state_of(arm.name, arm.policy))
+        rng = generator(
+            "train", experiment.seed, base_name(arm.name), sorted(settings.items()), number
         )
+        train(arm.name, "update", policy, rows, self.catalogue, rng)
         return policy
 
     # -- serving -----------------------------------------------------------------------------------
@@ -255,47 +250,44 @@ class World:
 
     def _page(self, arm: Arm, wave: Wave) -> Feedback:
         """One page for these users: slates, answers, histories, rows."""
-        size = self.experiment.slate_size
-        requests = self._requests(arm, wave)
-        slates = arm.policy.recommend(requests, size, wave.draws.derived("policy"))
-        try:
-            check_slates(slates, requests, size, excluded=arm.unchecked)
-        except PolicyError as error:
-            raise InputError(f"policy '{arm.name}' breaks the contract: {error}") from None
-        arm.unchecked = False
-        others = self._counterfactual(arm, wave, slates)
-        users, items = wave.users, slates.items
+        shown = self._slates(arm, wave, wave.draws.derived("policy"))
+        others = self._counterfactual(arm, wave, shown)
+        users, items = wave.users, shown.items
         feedback = self.model.respond(self.state, users, items, wave.pages, wave.now, wave.draws)
         self.histories.record(
             users, items, feedback.clicked, arm.code + 1, wave.now, wave.session, wave.pages
         )
-        self._record(arm, requests, slates, feedback, others)
+        self._record(arm, wave, shown, feedback, others)
         self.pages_served += len(users)
         return feedback
 
-    def _counterfactual(self, arm: Arm, wave: Wave, slates: Slates) -> dict[str, np.ndarray]:
+    def _counterfactual(self, arm: Arm, wave: Wave, shown: Slates) -> dict[str, np.ndarray]:
         """Contender -> (B, K) the slates that it would have shown in this arm's place.
 
         By draws that are not this arm's; {} unless the sink wants them and this arm is a logger: it
         shows at random, with probabilities that it states, and without the truth.
         """
-        if not self.sink.counterfactual or slates.propensity is None:
+        if not self.sink.counterfactual or shown.propensity is None:
             return {}
         # A policy that shows one slate for sure says nothing of any other.
-        if isinstance(arm.policy, NeedsTruth) or not (slates.propensity < 1).any():
+        if isinstance(arm.policy, NeedsTruth) or not (shown.propensity < 1).any():
             return {}
-        size = self.experiment.slate_size
         others = [other for other in self.arms if other is not arm]
         return {
-            other.name: other.policy.recommend(
-                self._requests(other, wave), size, wave.draws.derived(f"would {other.name}")
-            ).items
+            other.name: self._slates(other, wave, wave.draws.derived(f"would {other.name}")).items
             for other in others
             if other.name in self.experiment.contenders
         }
 
+    def _slates(self, arm: Arm, wave: Wave, draws: Draws) -> Slates:
+        """What an arm shows on this page, checked."""
+        requests, size = self._requests(arm, wave), self.experiment.slate_size
+        return slates(arm.name, arm.policy, requests, size, draws)
+
     def _requests(self, arm: Arm, wave: Wave) -> Requests:
-        """What the policy is told: nothing of the users' state."""
+        """What the policy is told: nothing of the users' state, and no array that is needed after
+        it.
+        """
         users, length = wave.users, arm.policy.history_length
         clicks_alone = arm.policy.history_of == "clicks"
         ring = self.histories.clicks if clicks_alone else self.histories.impressions
@@ -305,37 +297,37 @@ class World:
         here = there & (ring.session[at] == wave.session[:, None])
         return Requests(
             users=self.ids[users],
-            sessions=wave.session,
-            pages=wave.pages,
-            now=wave.now,
+            sessions=wave.session.copy(),
+            pages=wave.pages.copy(),
+            now=wave.now.copy(),
             items=np.where(there, ring.items[at], 0),
             feedback=np.where(there, ring.feedback[at], np.float32(0)),
             said=np.where(there, shown_by, 0).astype(np.int8),
             ages=np.where(there, wave.now[:, None] - ring.time[at], 0).astype(np.float32),
             turns=np.where(here, ring.page[at], np.int16(-1)),
             exclude=self._no_exclude[users] if arm.repeats else self.histories.seen[users],
-            available=self._available,
+            available=self._available.copy(),
         )
 
     def _record(
         self,
         arm: Arm,
-        requests: Requests,
-        slates: Slates,
+        wave: Wave,
+        shown: Slates,
         feedback: Feedback,
         others: dict[str, np.ndarray],
     ) -> None:
         """The page as columns, handed to the sink."""
-        b, k = slates.items.shape
-        stated = slates.propensity
+        b, k = shown.items.shape
+        stated = shown.propensity
         unknown = np.full(b * k, np.nan, np.float32)
         columns = {
-            "time": np.repeat(requests.now, k),
-            "user": np.repeat(requests.users, k),
-            "session": np.repeat(requests.sessions, k),
-            "page": np.repeat(requests.pages, k),
+            "time": np.repeat(wave.now, k),
+            "user": np.repeat(self.ids[wave.users], k),
+            "session": np.repeat(wave.session, k),
+            "page": np.repeat(wave.pages, k),
             "slot": np.tile(np.arange(k, dtype=np.int8), b),
-            "item": slates.items.ravel(),
+            "item": shown.items.ravel(),
             "propensity": unknown if stated is None else stated.ravel(),
             "clicked": feedback.clicked.ravel(),
             "watched": feedback.watched.ravel(),
