@@ -1,14 +1,12 @@
 """What the commands share: the flags of every command that fits users, and the folder it makes."""
 
 import argparse
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from policies.common.errors import InputError
+from policies.common.folders import new_folder
 from policies.common.settings import add_flags, default_of, given_flags
 from policies.common.terminal import guarded
 from policies.common.threads import with_threads
@@ -90,19 +88,3 @@ def with_a_fit(given: argparse.Namespace, slate_size: int | None, work: Work) ->
         interrupted="nothing was written",
         full="make room and start again; nothing was kept",
     )
-
-
-@contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """A folder made before the work begins, and taken away again if the work fails."""
-    if path.exists():
-        raise InputError(f"--out '{path}' exists already; name another folder")
-    try:
-        path.mkdir(parents=True)
-    except OSError as error:
-        raise InputError(f"--out '{path}' cannot be made: {error.strerror}") from None
-    try:
-        yield path
-    except BaseException:
-        shutil.rmtree(path, ignore_errors=True)
-        raise

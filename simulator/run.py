@@ -22,6 +22,7 @@ from typing import Any
 from analysis.reporting.terminal import show_results
 from analysis.studies.over_users import OverUsers, show_summary
 from policies.common.errors import InputError
+from policies.common.folders import refuse_existing
 from policies.common.settings import add_flags, described, flagged
 from policies.common.tables import Table
 from policies.common.terminal import guarded
@@ -69,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit status: 0 done, 1 failed half-way, 2 bad input, 130 interrupted."""
+    """Returns the exit status: 0 done, 2 not done, in one line why, 130 interrupted."""
     words = sys.argv[1:] if arguments is None else arguments
     given = vars(parser().parse_args(words))
     command = "python -m simulator.run " + shlex.join(words)
@@ -126,11 +127,7 @@ def _repeat(
     experiment = build(file, given, sets)
     usual = Path("runs") / time.strftime("several-%Y%m%d-%H%M%S")
     folder = Path(out) if out is not None else usual
-    if folder.exists():
-        raise InputError(
-            f"--out '{folder}' exists already; name another folder, or go on with --resume"
-            f" '{folder}'"
-        )
+    refuse_existing(folder, advice=f", or go on with --resume '{folder}'")
     _show(repeat(experiment, worlds, folder, quiet), folder)
 
 

@@ -20,7 +20,8 @@ from typing import Any
 from analysis.studies.peeking import peek
 from analysis.studies.report import show_study, write
 from policies.common.errors import InputError
-from policies.common.files import save_json
+from policies.common.files import reading, save_json
+from policies.common.folders import one_writer, refuse_existing
 from policies.common.settings import add_flags
 from policies.common.terminal import guarded
 from simulator.commands import add_config_flags, add_quiet
@@ -140,11 +141,7 @@ def _study(kind: str, count: int | None, given: dict[str, Any], quiet: bool, com
         experiment = None if kind == "peeking" else _settings(kind, given)
         if experiment is None and given["looks"] < 1:
             raise InputError(f"--looks must be at least 1, not {given['looks']}")
-        if out.exists():
-            raise InputError(
-                f"--out '{out}' exists already; name another folder, or go on with --resume '{out}'"
-            )
-        out.mkdir(parents=True)
+        refuse_existing(out, advice=f", or go on with --resume '{out}'")
         save_json(
             out / ABOUT,
             {
@@ -153,12 +150,13 @@ def _study(kind: str, count: int | None, given: dict[str, Any], quiet: bool, com
                 "experiment": None if experiment is None else experiment.as_dict(),
             },
         )
-    study = (
-        peek(n, given["looks"], given["seed"])
-        if experiment is None
-        else STUDIES[kind](experiment, n, out, quiet)
-    )
-    write(study, command, out)
+    with one_writer(out):
+        study = (
+            peek(n, given["looks"], given["seed"])
+            if experiment is None
+            else STUDIES[kind](experiment, n, out, quiet)
+        )
+        write(study, command, out)
     show_study(study)
     print(f"study: {os.path.relpath(out / 'study.md')}")
 
@@ -186,14 +184,15 @@ def _reopened(
     """A study that was interrupted, with the settings that it began with."""
     if not (folder / ABOUT).is_file():
         raise InputError(f"--resume '{folder}': there is no study in it")
-    about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-    if about["study"] != kind:
-        raise InputError(
-            f"--resume '{folder}' holds a study of '{about['study']}', not of '{kind}'"
-        )
     if count is not None or any(value for value in given.values()):
         raise InputError("--resume goes on with the settings of the study; give no others with it")
-    return folder, from_dict(about["experiment"]), about["n"]
+    with reading(folder / ABOUT, "start the study again in another folder"):
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        if about["study"] != kind:
+            raise InputError(
+                f"--resume '{folder}' holds a study of '{about['study']}', not of '{kind}'"
+            )
+        return folder, from_dict(about["experiment"]), int(about["n"])
 
 
 if __name__ == "__main__":

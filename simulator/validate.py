@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit status: 0 done, 1 failed half-way, 2 bad input, 130 interrupted.
+    """Returns the exit status: 0 done, 2 not done, in one line why, 130 interrupted.
 
     A red light is a finding, not a failure.
     """
@@ -91,6 +91,8 @@ def main(arguments: list[str] | None = None) -> int:
             print("what to trust")
             light_table(rows).print()
             print(of_random_slates(validation.random_slates))
+            for note in data.notes:
+                print(f"note: {note}")
             print(f"report: {out}/fidelity.md")
 
         return print_result

@@ -5,17 +5,31 @@ get small tables.
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+from pyarrow.fs import LocalFileSystem
 
 from analysis.errors import AnalysisError
 from analysis.metrics import METRICS, Metrics
+from policies.common.errors import shown
 
 DAY = 86_400.0
 MEMORY = "1GB"  # beyond it DuckDB spills to the temporary folder
+
+
+@dataclass(frozen=True)
+class PartFile:
+    """A Parquet file of impressions, and whose they are."""
+
+    path: Path
+    bucket: str
+    round: int
 
 
 @dataclass(frozen=True)
@@ -23,8 +37,8 @@ class Rows:
     """Impressions as a relation of SQL.
 
     Attributes:
-        relation: what stands after FROM. Columns: `bucket`, `user` (whole numbers) and those of
-            `has`; `time` in seconds from the start of the test.
+        relation: what stands after FROM; `parts` in it are the `files`. Columns: `bucket`, `user`
+            (whole numbers) and those of `has`; `time` in seconds from the start of the test.
         has: the feedback and context columns that there are.
         database: a DuckDB file that holds them; None for files that the relation names itself.
         metrics: whose totals are counted.
@@ -34,6 +48,7 @@ class Rows:
     has: frozenset[str]
     database: Path | None = None
     metrics: Metrics = METRICS
+    files: tuple[PartFile, ...] = ()
 
     def query(self, sql: str) -> pd.DataFrame:
         """Runs SQL in which {rows} stands for the rows.
@@ -44,6 +59,11 @@ class Rows:
         with self.connect() as db:
             try:
                 return db.execute(sql.replace("{rows}", self.relation)).df()
+            except (duckdb.IOException, duckdb.InvalidInputException, OSError) as error:
+                raise AnalysisError(
+                    f"a file of the rows cannot be read: {shown(error)}; restore it, or run the"
+                    " experiment again"
+                ) from None
             except (
                 duckdb.BinderException,
                 duckdb.ParserException,
@@ -61,8 +81,31 @@ class Rows:
             "temp_directory": tempfile.gettempdir(),
         }
         if self.database is None:
-            return duckdb.connect(config=config)
+            db = duckdb.connect(config=config)
+            if self.files:
+                db.register("parts", self._parts)
+            return db
         return duckdb.connect(str(self.database), read_only=True, config=config)
+
+    @cached_property
+    def _parts(self) -> ds.Dataset:
+        """The files with their bucket and round as columns. Paths are handed over as they are: in
+        SQL a `*` or `[` would be a pattern, and a folder called `click=1` a column.
+        """
+        parquet_format, place = ds.ParquetFileFormat(), LocalFileSystem()
+        fragments = [
+            parquet_format.make_fragment(
+                str(file.path),
+                place,
+                (ds.field("bucket") == file.bucket) & (ds.field("round") == file.round),
+            )
+            for file in self.files
+        ]
+        schema = fragments[0].physical_schema
+        for name, kind in (("bucket", pa.string()), ("round", pa.int32())):
+            if name not in schema.names:
+                schema = schema.append(pa.field(name, kind))
+        return ds.FileSystemDataset(fragments, schema, parquet_format, place)
 
     @property
     def totals(self) -> dict[str, str]:
@@ -103,15 +146,23 @@ class Rows:
 
 def parquet(folder: Path, where: str, metrics: Metrics = METRICS) -> Rows:
     """The impressions below a folder `bucket=NAME/round=NN/`, as a run keeps them."""
-    if not any(folder.rglob("*.parquet")):
-        raise AnalysisError(f"there are no impressions in '{folder}'")
-    pattern = str(folder / "*" / "*" / "*.parquet").replace("'", "''")
-    types = "hive_types = {'bucket': VARCHAR, 'round': INTEGER}"
-    relation = (
-        f"(SELECT * FROM read_parquet('{pattern}', hive_partitioning = true, {types}) WHERE"
-        f" {where})"
-    )
-    return Rows(relation, COLUMNS, metrics=metrics)
+    files = part_files(folder)
+    if not files:
+        raise AnalysisError(f"there are no impressions in '{shown(folder)}'")
+    return Rows(f"(SELECT * FROM parts WHERE {where})", COLUMNS, metrics=metrics, files=files)
+
+
+def part_files(folder: Path) -> tuple[PartFile, ...]:
+    """The files `bucket=NAME/round=NN/*.parquet` below a folder, in order."""
+    found = []
+    for path in sorted(folder.glob("bucket=*/round=*/*.parquet")):
+        bucket = path.parent.parent.name.removeprefix("bucket=")
+        number = path.parent.name.removeprefix("round=")
+        try:
+            found.append(PartFile(path, bucket, int(number)))
+        except ValueError:
+            raise AnalysisError(f"'{shown(path)}': '{number}' is no number of a round") from None
+    return tuple(found)
 
 
 COLUMNS = frozenset(

@@ -11,6 +11,9 @@ import pandas as pd
 from analysis.data.rows import Rows, parquet
 from analysis.errors import AnalysisError
 from analysis.metrics import METRICS, Metrics, load_metrics
+from policies.common.errors import shown
+from policies.common.files import Listed, check_listed, reading
+from policies.common.manifests import WORLDS_DONE, check_seal, read_manifest
 
 WARMUP = "warmup"
 
@@ -45,24 +48,26 @@ class Run:
         return list(self.settings["policies"])
 
 
-def open_run(path: str | Path, partial: bool = False, metrics: Metrics | None = None) -> Run:
+def open_run(
+    path: str | Path, partial: bool = False, metrics: Metrics | None = None, check: bool = True
+) -> Run:
     """Opens a run.
 
     Args:
         partial: an incomplete one, too. metrics: that it is judged by; None = the built-in ones and
             those of entry points.
+        check: whether its files are compared with what was listed of them when they were written.
 
     Raises:
-        AnalysisError: it is not a run, or it is incomplete and `partial` is not set.
+        AnalysisError: it is not a run, or it is incomplete and `partial` is not set, or a file is
+            damaged, missing or one too many.
     """
     folder = Path(path)
     if not (folder / "manifest.json").is_file():
         raise AnalysisError(f"'{folder}' is not a run: there is no manifest.json in it")
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise AnalysisError(f"'{folder / 'manifest.json'}' is damaged: {error}") from None
-    if manifest["status"] != "complete" and not partial:
+    manifest = read_manifest(folder / "manifest.json", AGAIN)
+    check_seal(folder / "manifest.json", manifest, AGAIN)
+    if manifest["status"] not in WORLDS_DONE and not partial:
         raise AnalysisError(
             f"'{folder}' is incomplete (it was interrupted); finish it with `python -m"
             f" simulator.run --resume {folder}`, or judge what there is with --partial"
@@ -77,15 +82,45 @@ def open_run(path: str | Path, partial: bool = False, metrics: Metrics | None = 
             f"'{folder}' was interrupted before there was anything to judge: it lacks"
             f" {', '.join(missing)}"
         )
+    if check:
+        _check_files(folder, manifest)
     parameters = folder / "users" / "parameters.json"
+    with reading(folder, AGAIN):
+        users, items = (
+            pd.read_parquet(folder / name) for name in ("users.parquet", "items.parquet")
+        )
+        numbers = json.loads(parameters.read_text(encoding="utf-8")) if parameters.is_file() else {}
     return Run(
         folder,
         manifest,
-        pd.read_parquet(folder / "users.parquet"),
-        pd.read_parquet(folder / "items.parquet"),
-        json.loads(parameters.read_text(encoding="utf-8")) if parameters.is_file() else {},
+        users,
+        items,
+        numbers,
         metrics if metrics is not None else load_metrics(),
     )
+
+
+AGAIN = "restore it, or run the experiment again"
+
+
+def _check_files(folder: Path, manifest: dict[str, Any]) -> None:
+    """Raises InputError at a file of a finished stage that is gone or another one, and in a
+    finished run at one that it did not write.
+    """
+    with reading(folder / "manifest.json", AGAIN):
+        known: Listed = {}
+        for stage, files in manifest["files"].items():
+            if stage in manifest["stages"]:
+                known |= files
+        check_listed(folder, known)
+    if manifest["status"] not in WORLDS_DONE:
+        return
+    for name in ("impressions", "truth_worlds", "off_policy"):
+        for file in sorted((folder / name).rglob("*.parquet")):
+            if file.relative_to(folder).as_posix() not in known:
+                raise AnalysisError(
+                    f"damaged: '{shown(file)}' is no file that this run wrote; take it away"
+                )
 
 
 def rows_of_test(run: Run, folder: Path | None = None) -> Rows:

@@ -2,14 +2,15 @@
 `truth/` beside.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from policies.common.files import Listed, check_listed, listed, whole
 from policies.log import COLUMNS, Impressions
 
 WARMUP = "warmup"
@@ -20,7 +21,12 @@ _FLUSH_ROWS = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One file: which bucket and round, and the span of its times."""
+    """One file: which bucket and round, and the span of its times.
+
+    Attributes:
+        files: path of each file of this part below the world's own folder (impressions, and beside
+            them truth and off-policy) -> rows and checksum.
+    """
 
     bucket: str
     round: int
@@ -28,6 +34,7 @@ class Part:
     first: float
     last: float
     rows: int
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 class Sink(Protocol):
@@ -110,21 +117,35 @@ class Recorder:
         table = pa.table(
             {key: pa.array(value, from_pandas=key == "propensity") for key, value in kept.items()}
         )
-        _write_table(table, self.folder / name)
+        written = [_write_table(table, self.folder / name)]
         if self.truth_folder is not None:
             keys = ("time", "user", "session", "page", "slot", "item", "appeal", "probability")
-            _write_table(pa.table({key: columns[key] for key in keys}), self.truth_folder / name)
+            written.append(
+                _write_table(
+                    pa.table({key: columns[key] for key in keys}), self.truth_folder / name
+                )
+            )
         would = [key for key in columns if key.startswith(WOULD)]
         if self.counterfactual_folder is not None and would:
             shown = ("time", "user", "session", "page", "slot", "item", "clicked", "propensity")
-            _write_table(
-                pa.table({key: columns[key] for key in (*shown, *would)}),
-                self.counterfactual_folder / name,
+            written.append(
+                _write_table(
+                    pa.table({key: columns[key] for key in (*shown, *would)}),
+                    self.counterfactual_folder / name,
+                )
             )
         time = columns["time"]
+        files: Listed = {}
+        for path in written:
+            files |= listed(self.folder.parent, path, len(time))
         self.parts.append(
-            Part(bucket, round_, name, float(time.min()), float(time.max()), len(time))
+            Part(bucket, round_, name, float(time.min()), float(time.max()), len(time), files)
         )
+
+    @property
+    def files(self) -> Listed:
+        """All files of this world, their paths below the folder that holds its impressions."""
+        return {name: entry for part in self.parts for name, entry in part.files.items()}
 
     def rows(self, buckets: dict[str, int], start: float, end: float) -> Impressions:
         """The impressions of these buckets with start <= time < end, in canonical order.
@@ -159,11 +180,10 @@ class Recorder:
         interruption.
 
         Raises:
-            FileNotFoundError: a part is gone.
+            InputError: a part is gone, or not as it was written.
         """
         self.parts = list(parts)
-        if gone := [part.name for part in parts if not (self.folder / part.name).is_file()]:
-            raise FileNotFoundError(f"{len(gone)} files of impressions are gone, such as {gone[0]}")
+        check_listed(self.folder.parent, self.files)
         kept = {part.name for part in parts}
         for folder in (self.folder, self.truth_folder, self.counterfactual_folder):
             if folder is None:
@@ -174,17 +194,16 @@ class Recorder:
                         file.unlink()
 
 
-def _write_table(table: pa.Table, path: Path) -> None:
-    """Whole or not at all: written beside and renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".parquet.part")
-    pq.write_table(
-        table,
-        beside,
-        compression="zstd",
-        compression_level=1,
-        row_group_size=1 << 20,
-        use_dictionary=["user", "session", "page", "slot", "item", "propensity"],
-        write_statistics=False,
-    )
-    beside.replace(path)
+def _write_table(table: pa.Table, path: Path) -> Path:
+    """Whole or not at all."""
+    with whole(path) as beside:
+        pq.write_table(
+            table,
+            beside,
+            compression="zstd",
+            compression_level=1,
+            row_group_size=1 << 20,
+            use_dictionary=["user", "session", "page", "slot", "item", "propensity"],
+            write_statistics=False,
+        )
+    return path

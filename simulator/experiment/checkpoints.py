@@ -2,7 +2,8 @@
 
 from dataclasses import asdict
 
-from policies.common.files import load_arrays, save_arrays, save_json
+from policies.calls import restore, state_of
+from policies.common.files import check_listed, listed, load_arrays, save_arrays, save_json
 from simulator.engine.histories import Ring
 from simulator.engine.recorder import Part, Recorder
 from simulator.engine.world import World
@@ -27,9 +28,12 @@ def save_world(world: World, next_round: int, run: RunFolder) -> None:
         "sessions": world.sessions,
     }
     for arm in world.arms:
-        arrays |= {f"policy.{arm.code}.{name}": value for name, value in arm.policy.state().items()}
-    save_arrays(run.checkpoint(f"{world.name}-{next_round}"), arrays)
+        state = state_of(arm.name, arm.policy)
+        arrays |= {f"policy.{arm.code}.{name}": value for name, value in state.items()}
+    path = run.checkpoint(f"{world.name}-{next_round}")
+    save_arrays(path, arrays)
     about = {
+        "file": listed(run.path, path),
         "next_round": next_round,
         "rounds": [arm.round for arm in world.arms],
         "pages": world.pages_served,
@@ -42,6 +46,7 @@ def restore_world(world: World, run: RunFolder, about: dict) -> None:
     """Puts a checkpoint back into a freshly made world and deletes rows that were
     written after it.
     """
+    check_listed(run.path, about["file"])
     arrays = load_arrays(run.checkpoint(f"{world.name}-{about['next_round']}"))
     for name in UserState.__slots__:
         if f"state.{name}" in arrays:  # runs of before there was drift have none
@@ -59,7 +64,7 @@ def restore_world(world: World, run: RunFolder, about: dict) -> None:
             for name, value in arrays.items()
             if name.startswith(prefix)
         }
-        arm.policy.restore(state)
+        restore(arm.name, arm.policy, state)
     world.hand_truth()
     world.pages_served = about["pages"]
     recorder_of(world).keep_only(

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.special import expit, logit
@@ -20,6 +21,7 @@ from scipy.special import expit, logit
 from analysis.studies.over_users import MODELS, OverUsers, over_users, write_summary
 from policies.common.errors import InputError
 from policies.common.files import reading, save_json
+from policies.common.folders import one_writer
 from policies.common.terminal import to_stderr
 from policies.common.threads import with_threads
 from policies.draws import generator
@@ -89,7 +91,14 @@ def _repeated(
     new = not out.exists()
     # first of all: --resume knows the folder by it
     save_json(out / SUMMARY, {**about, "status": "incomplete"})
-    say = to_stderr(quiet)
+    with one_writer(out):
+        return _in_folder(experiment, about, make, out, quiet, new)
+
+
+def _in_folder(
+    experiment: Experiment, about: dict[str, Any], make: "Make", out: Path, quiet: bool, new: bool
+) -> OverUsers:
+    names, over, say = about["names"], about["over"], to_stderr(quiet)
     if not (out / "users" / names[-1] / "parameters.json").exists():
         try:
             with_threads(experiment.threads, lambda: make(experiment, names, out, say))

@@ -2,7 +2,6 @@
 or not at all.
 """
 
-import json
 import platform
 import time
 from dataclasses import dataclass
@@ -14,7 +13,9 @@ import numpy as np
 import pandas as pd
 
 from policies.common.errors import InputError
-from policies.common.files import reading, save_json
+from policies.common.files import Listed, check_listed, listed, reading, save_json, whole
+from policies.common.folders import LOCK
+from policies.common.manifests import FORMAT, INCOMPLETE, check_seal, read_manifest, seal
 from policies.log import Dataset
 from simulator.settings import Experiment, from_dict
 
@@ -47,7 +48,6 @@ def tables(
     return users, items
 
 
-FORMAT = 1  # of run directories
 _PACKAGES = (
     "gptrec",
     "torch",
@@ -60,6 +60,9 @@ _PACKAGES = (
     "statsmodels",
     "scikit-learn",
 )
+
+
+AGAIN = "start the run again in another folder"
 
 
 @dataclass
@@ -85,21 +88,23 @@ class RunFolder:
         else:
             path = Path(out)
         try:
-            path.mkdir(parents=True)
+            path.mkdir(parents=True, exist_ok=out is not None)
         except OSError as error:
             raise InputError(
                 f"the run directory '{path}' cannot be made: {error.strerror}"
             ) from None
+        (path / LOCK).touch()
         run = RunFolder(path, {})
         run.manifest = {
             "format": FORMAT,
-            "status": "incomplete",
+            "status": INCOMPLETE,
             "experiment": experiment.as_dict(),
             "control": experiment.control_arm,
             "contenders": list(experiment.contenders),
             "references": experiment.references,
             "versions": _versions(),
             "stages": [],
+            "files": {},
         }
         run.save()
         return run
@@ -110,35 +115,49 @@ class RunFolder:
         manifest = Path(path) / "manifest.json"
         if not manifest.is_file():
             raise InputError(f"--resume '{path}' is not a run: there is no manifest.json in it")
-        with reading(manifest, "start the run again in another folder"):
-            stored = json.loads(manifest.read_text(encoding="utf-8"))
-            if stored.get("format") != FORMAT:
-                raise InputError(
-                    f"'{path}' was written in format {stored.get('format')}, this version reads"
-                    f" {FORMAT}"
-                )
-            if not {"status", "stages"} <= stored.keys():
-                raise KeyError(next(name for name in ("status", "stages") if name not in stored))
-            return RunFolder(Path(path), stored), from_dict(stored["experiment"])
+        stored = read_manifest(manifest, AGAIN)
+        with reading(manifest, AGAIN):
+            experiment = from_dict(stored["experiment"])
+            check_seal(manifest, stored, AGAIN)
+            run = RunFolder(Path(path), stored)
+            run.check()
+            return run, experiment
 
     def save(self) -> None:
+        self.manifest["settings"] = seal(self.manifest)
         save_json(self.path / "manifest.json", self.manifest)
 
     def done(self, stage: str) -> bool:
         return stage in self.manifest["stages"]
 
-    def finish(self, stage: str) -> None:
+    def finish(self, stage: str, files: Listed | None = None) -> None:
+        """
+        Args:
+            files: that the stage wrote, by their paths below the run directory.
+        """
         if not self.done(stage):
             self.manifest["stages"].append(stage)
+        if files is not None:
+            self.manifest["files"][stage] = files
         self.save()
+
+    def check(self) -> None:
+        """Raises InputError where a file of a finished stage is gone or another one."""
+        for stage, files in self.manifest["files"].items():
+            if self.done(stage):
+                check_listed(self.path, files)
 
     def checkpoint(self, name: str) -> Path:
         return self.path / "checkpoint" / f"{name}.safetensors"
 
     def write_tables(self, users: pd.DataFrame, items: pd.DataFrame) -> None:
         """Who was in which bucket and what the items are called, for the analysis."""
-        users.to_parquet(self.path / "users.parquet", index=False)
-        items.to_parquet(self.path / "items.parquet", index=False)
+        files: Listed = {}
+        for name, table in (("users.parquet", users), ("items.parquet", items)):
+            with whole(self.path / name) as beside:
+                table.to_parquet(beside, index=False)
+            files |= listed(self.path, self.path / name, len(table))
+        self.finish("tables", files)
 
 
 def _versions() -> dict[str, str]:

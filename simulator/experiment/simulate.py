@@ -3,6 +3,8 @@
 import json
 import resource
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -17,8 +19,11 @@ from analysis.metrics import load_metrics
 from analysis.reporting.content import Report
 from analysis.reporting.write import write
 from analysis.results.monitoring import all_crossed
+from policies.calls import PolicyFailure
 from policies.common.errors import InputError
-from policies.common.files import reading
+from policies.common.files import Listed, files_below, listed, reading, save_text
+from policies.common.folders import one_writer, refuse_existing
+from policies.common.manifests import COMPLETE, SIMULATED, WORLDS_DONE
 from policies.common.threads import with_threads
 from policies.log import Dataset
 from simulator.engine.world import Hooks, World
@@ -33,7 +38,7 @@ from simulator.experiment.worlds import first_world, plan, start_world
 from simulator.fitting.fit_users import chains_of, fit_users
 from simulator.settings import Experiment
 from simulator.users.choice_model import DAY, ChoiceModel
-from simulator.users.storage import about_users, load_users, save_users
+from simulator.users.storage import USERS_FILES, about_users, load_users, save_users
 
 
 @dataclass(frozen=True)
@@ -98,19 +103,46 @@ def simulate(
     """
     began = time.monotonic()
     folder: RunFolder | None = None
-    if resume is not None:
-        folder, experiment = RunFolder.reopen(resume)
-    settings = experiment if experiment is not None else Experiment()
-    _check(settings, out)
-    with Progress(quiet) as progress:
-        if folder is None or folder.manifest["status"] != "complete":
-            begun = folder
-            folder = with_threads(
-                settings.threads, lambda: _run(settings, begun, out, progress, command, began)
-            )
-        progress.say("report")
-        report = write(folder.path)
+    with ExitStack() as held:
+        places: list[Path] = []
+
+        def hold(path: Path) -> None:
+            held.enter_context(one_writer(path))
+            places.append(path)
+
+        if resume is not None:
+            if Path(resume).is_dir():
+                hold(Path(resume))
+            folder, experiment = RunFolder.reopen(resume)
+        settings = experiment if experiment is not None else Experiment()
+        _check(settings, out)
+        with Progress(quiet) as progress:
+            if folder is None or folder.manifest["status"] not in WORLDS_DONE:
+                begun = folder
+                try:
+                    folder = with_threads(
+                        settings.threads,
+                        lambda: _run(settings, begun, out, progress, command, began, hold),
+                    )
+                except PolicyFailure as failure:
+                    raise _with_a_trace(failure, places) from None
+            progress.say("report")
+            report = write(folder.path)
+            folder.manifest["status"] = COMPLETE
+            folder.save()
     return Result(folder.path, report)
+
+
+def _with_a_trace(failure: PolicyFailure, places: list[Path]) -> InputError:
+    """The same line with the traceback in a file of the run, which can be gone on with."""
+    if not places:
+        return failure
+    path = places[-1] / "policy-error.txt"
+    save_text(path, failure.trace)
+    return InputError(
+        f"{failure}; the traceback is in '{path}'; mend the policy and go on with --resume"
+        f" {places[-1]}"
+    )
 
 
 def begin_or_resume(experiment: Experiment, folder: Path, quiet: bool) -> Result:
@@ -126,10 +158,8 @@ def _check(experiment: Experiment, out: str | None) -> None:
         load_metrics().find(experiment.primary)
     except AnalysisError as error:
         raise InputError(f"--primary: {error}") from None
-    if out is not None and Path(out).exists():
-        raise InputError(
-            f"--out '{out}' exists already; name another folder, or go on with --resume '{out}'"
-        )
+    if out is not None:
+        refuse_existing(Path(out), advice=f", or go on with --resume '{out}'")
     check_importable(experiment)
     if experiment.users_from is None:
         return
@@ -148,11 +178,18 @@ def _run(
     progress: Progress,
     command: str | None,
     began: float,
+    hold: Callable[[Path], None],
 ) -> RunFolder:
     """Fit the users, train the policies, warm up, and let the worlds run."""
     raw = load_data(experiment)
     progress.say(f"log: {experiment.log}, {len(raw.log)} rows")
-    folder = _folder(experiment, raw, folder, out, progress, command)
+    if folder is None:
+        folder = _begun(experiment, raw, out, progress, command, hold)
+    elif folder.manifest.get("checksum", raw.fingerprint) != raw.fingerprint:
+        raise InputError(
+            f"--resume '{folder.path}': the log '{experiment.log}' has changed since the run began;"
+            " start a new run"
+        )
     model = _users(experiment, raw, folder, progress)
     data = before_warmup(raw, experiment, policy_share(experiment, model))
     progress.say(population_note(experiment, model))
@@ -175,7 +212,7 @@ def _run(
         pages += world.pages_served
 
     folder.manifest |= {
-        "status": "complete",
+        "status": SIMULATED,
         "pages": pages,
         "seconds": round(time.monotonic() - began, 1),
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
@@ -184,25 +221,19 @@ def _run(
     return folder
 
 
-def _folder(
+def _begun(
     experiment: Experiment,
     raw: Dataset,
-    folder: RunFolder | None,
     out: str | None,
     progress: Progress,
     command: str | None,
+    hold: Callable[[Path], None],
 ) -> RunFolder:
-    """A new run folder, or the one to go on with if the log is still the same."""
-    if folder is not None:
-        if folder.manifest.get("checksum", raw.fingerprint) != raw.fingerprint:
-            raise InputError(
-                f"--resume '{folder.path}': the log '{experiment.log}' has changed since the run"
-                " began; start a new run"
-            )
-        return folder
+    """A new run folder."""
     if experiment.users_from is not None:  # refused before anything is written
         load_users(Path(experiment.users_from), about_users(raw, experiment.slate_size))
     folder = RunFolder.create(experiment, out)
+    hold(folder.path)
     progress.say(
         f"run directory: {folder.path} (after an interruption go on with --resume {folder.path})"
     )
@@ -216,6 +247,7 @@ def _folder(
             "rows": len(raw.log),
             "users": raw.n_users,
             "items": raw.catalogue.size,
+            "clicks": int(raw.log.clicked.sum()),
             "has": sorted(raw.has),
         },
         "notes": [*raw.notes, *size_note(experiment, raw)],
@@ -244,7 +276,10 @@ def _users(
     shifted["hour_zero"] = (model.hour_zero + 24 * experiment.warmup_days) % 24
     model = ChoiceModel(**shifted)
     save_users(folder.path / "users", model, about_users(raw, size, "run"))
-    folder.finish("users")
+    files: Listed = {}
+    for name in USERS_FILES:
+        files |= listed(folder.path, folder.path / "users" / name)
+    folder.finish("users", files)
     return model
 
 
@@ -254,7 +289,7 @@ def _hooks(
     """What the engine calls: the screen, the checkpoints, and the looks of a test that may stop."""
 
     def look(day: int) -> bool:
-        return all_crossed(of_run(open_run(folder.path, partial=True), days=day))
+        return all_crossed(of_run(open_run(folder.path, partial=True, check=False), days=day))
 
     return Hooks(
         page=progress.page,
@@ -269,8 +304,10 @@ def _run_world(
     """Runs a world from its last checkpoint, or from its start, and remembers that it is done."""
     done = f"world {world.name}"
     begin, first_round = _where_to_begin(world, start, folder)
+    recorder = recorder_of(world)
+    below = recorder.folder.parent.relative_to(folder.path)
     if first_round < 0:  # it had ended; the interruption came before that was written down
-        folder.finish(done)
+        folder.finish(done, files_below(below, recorder.files))
     if folder.done(done):
         return
     progress.world(world.name, begin, end, world.pages_served)
@@ -283,7 +320,7 @@ def _run_world(
             " crossed its bound"
         )
     save_world(world, -1, folder)
-    folder.finish(done)
+    folder.finish(done, files_below(below, recorder.files))
 
 
 def _where_to_begin(world: World, start: float, folder: RunFolder) -> tuple[float, int]:

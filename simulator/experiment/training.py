@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable
 
 from policies.base import Policy
-from policies.common.files import load_arrays, save_arrays
+from policies.calls import restore, state_of, train
+from policies.common.files import Listed, listed, load_arrays, save_arrays
 from policies.draws import generator
 from policies.log import Dataset
 from policies.registry import asks_for_truth, base_name, make
@@ -28,17 +29,14 @@ def train_policies(
             policy = make(base, settings)
             stored = run.path / "models" / f"{arm.replace(':', '.')}-round00.safetensors"
             if stored.exists():
-                policy.restore(load_arrays(stored))
+                restore(arm, policy, load_arrays(stored))
             else:
                 began = time.monotonic()
                 if not asks_for_truth(arm):
                     say(f"policies: {arm}, trained on {len(log)} rows")
-                policy.fit(
-                    log,
-                    data.catalogue,
-                    generator("train", experiment.seed, base, sorted(settings.items()), 0),
-                )
-                state = policy.state()
+                rng = generator("train", experiment.seed, base, sorted(settings.items()), 0)
+                train(arm, "fit", policy, log, data.catalogue, rng)
+                state = state_of(arm, policy)
                 if state or not asks_for_truth(arm):  # the oracle has nothing to store
                     save_arrays(stored, state)
                 run.manifest.setdefault("training", {})[arm] = {
@@ -47,14 +45,18 @@ def train_policies(
                 }
             trained[key] = policy
         made[arm] = trained[key]
-    run.save()
+    files: Listed = {}
+    for path in sorted((run.path / "models").glob("*.safetensors")):
+        files |= listed(run.path, path)
+    run.finish("models", files)
     return made
 
 
 def copy_of(experiment: Experiment, arm: str, policy: Policy) -> Policy:
     """A policy of its own for a world, with the same weights."""
     other = make(base_name(arm), experiment.settings_for(arm))
-    other.restore({name: value.copy() for name, value in policy.state().items()})
+    state = {name: value.copy() for name, value in state_of(arm, policy).items()}
+    restore(arm, other, state)
     return other
 
 

@@ -14,6 +14,7 @@ from policies.log import Dataset
 from simulator.users.choice_model import ChoiceModel, Parameter
 
 USERS = 4  # of fitted users
+USERS_FILES = ("parameters.json", "arrays.safetensors")
 NEEDED = (
     "shift",
     "selection",

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from policies.common.files import save_text
 from policies.common.tables import Table
 from simulator.validation.fidelity import LEVEL, Fidelity
 from simulator.validation.free_running import FreeRunning, relative_to
@@ -248,7 +249,7 @@ def write(validation: Validation, rows: list[Light], about: dict[str, Any], out:
     if validation.free is not None:
         parts.append(free_table(validation.free).markdown())
     parts += [of_random_slates(validation.random_slates), "![calibration](calibration.png)"]
-    (out / "fidelity.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    save_text(out / "fidelity.md", "\n\n".join(parts) + "\n")
     picture(validation.feedback).savefig(out / "calibration.png", dpi=120)
 
 

@@ -76,7 +76,7 @@ def test_a_full_disk_and_an_interruption_leave_one_line_and_no_folder(
     frame[frame["user"].isin(frame["user"].unique()[:60])].to_parquet(few)
     words = ["--log", str(few), *SHORT_FLAGS, "--out", str(out), "--quiet"]
     for error, status, said in (
-        (OSError(errno.ENOSPC, "No space left"), 1, "disk is full"),
+        (OSError(errno.ENOSPC, "No space left"), 2, "disk is full"),
         (KeyboardInterrupt(), 130, "nothing was written"),
     ):
 

@@ -1,0 +1,198 @@
+"""Kills commands at random moments, goes on with them, and compares with one that was left alone.
+
+    python benchmarks/kill.py --kills 50
+
+Runs (split, twin, off-policy), studies and evaluations are gone on with by --resume; fits and
+validations are started again with the same --out. Prints a line per kill; exit status 1 if one
+differs, or if a process is left behind.
+"""
+
+import argparse
+import hashlib
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+PYTHON = sys.executable
+SMALL = ["--users", "150", "--days", "2", "--warmup-days", "1", "--threads", "1", "--quiet"]
+FIT = ["--draws", "12", "--thin", "1"]
+TIMES = (
+    "seconds",
+    "peak_memory_mib",
+    "when",
+    "path",
+    "command",
+    "ms_per_step",
+    "training",
+    "curves",
+)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A command, how it is gone on with, and what of its folder has to be the same."""
+
+    name: str
+    words: list[str]
+    resume: Callable[[Path], list[str]] | None
+    content: Callable[[Path], str]
+
+
+def scenarios(work: Path) -> list[Scenario]:
+    users = ["--users-from", str(work / "users")]
+    arms = ["simulator.run", "--policies", "popularity,itemknn", *SMALL, *FIT, *users]
+    lines = work / "lines.txt"
+
+    def resume_run(out: Path) -> list[str]:
+        return ["simulator.run", "--resume", str(out), "--quiet"]
+
+    return [
+        Scenario("run, split", [*arms, "--rounds", "3"], resume_run, of_run),
+        Scenario("run, twin", [*arms, "--design", "twin", "--rounds", "2"], resume_run, of_run),
+        Scenario(
+            "run, off-policy",
+            [*arms[:2], "uniform,popularity,itemknn", *arms[3:], "--off-policy", "--rounds", "2"],
+            resume_run,
+            of_run,
+        ),
+        Scenario("fit", ["simulator.fit", "--threads", "1", "--quiet", *FIT], None, of_files),
+        Scenario(
+            "validate",
+            ["simulator.validate", "--held-out-days", "3", "--threads", "1", "--quiet", *FIT],
+            None,
+            of_files,
+        ),
+        Scenario(
+            "study",
+            ["simulator.study", "replicate", "--seeds", "2", *arms[1:], "--rounds", "1"],
+            lambda out: ["simulator.study", "replicate", "--resume", str(out), "--quiet"],
+            lambda out: of_json(out / "study.json"),
+        ),
+        Scenario(
+            "evaluate",
+            ["gptrec.evaluate", "--data", str(lines), "--models", "popularity,sasrec", "--seeds",
+             "2", "--steps", "60", "--quiet"],
+            lambda out: ["gptrec.evaluate", "--resume", str(out), "--quiet"],
+            lambda out: of_json(out / "results.json"),
+        ),
+    ]  # fmt: skip
+
+
+def without_times(content: object) -> object:
+    if isinstance(content, dict):
+        return {k: without_times(v) for k, v in content.items() if k not in (*TIMES, "manifest")}
+    return [without_times(x) for x in content] if isinstance(content, list) else content
+
+
+def of_json(path: Path) -> str:
+    content = without_times(json.loads(path.read_text()))
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def of_run(out: Path) -> str:
+    """The judgement, and every row in canonical order."""
+    rows = []
+    for name in ("impressions", "truth_worlds", "off_policy"):
+        for path in sorted((out / name).rglob("*.parquet")):
+            frame = pd.read_parquet(path, partitioning=None)
+            rows.append(frame.assign(where=str(path.parent.relative_to(out))))
+    table = pd.concat(rows).sort_values(["where", "user", "time", "page", "slot"])
+    digest = hashlib.sha256(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes())
+    return digest.hexdigest() + of_json(out / "results.json")
+
+
+def of_files(out: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(p for p in out.rglob("*") if p.is_file() and p.suffix != ".png"):
+        digest.update(path.relative_to(out).as_posix().encode())
+        if path.suffix == ".json":
+            digest.update(of_json(path).encode())
+        elif path.suffix != ".md":  # which says how long it took
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def start(words: list[str], out: Path | None, work: Path) -> subprocess.Popen[bytes]:
+    more = [] if out is None else ["--out", str(out)]
+    return subprocess.Popen(
+        [PYTHON, "-m", *words, *more],
+        cwd=work,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen[bytes]) -> tuple[int, str]:
+    _, said = process.communicate()
+    return process.returncode, said.decode(errors="replace").strip()[-300:]
+
+
+def left_behind(group: int) -> int:
+    """Processes of the session of a command that was killed."""
+    found = subprocess.run(["ps", "-o", "pid=", "-s", str(group)], capture_output=True, text=True)
+    return len(found.stdout.split())
+
+
+def main() -> int:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    p.add_argument("--kills", type=int, default=50)
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--only", help="a scenario")
+    given = p.parse_args()
+    rng, bad = random.Random(given.seed), 0
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        made = start(["simulator.fit", "--threads", "1", "--quiet", *FIT], work / "users", work)
+        assert finish(made)[0] == 0
+        chooser = random.Random(1)
+        (work / "lines.txt").write_text(
+            "\n".join(" ".join(map(str, [u, *chooser.sample(range(60), 12)])) for u in range(120))
+        )
+        several = [s for s in scenarios(work) if given.only in (None, s.name)]
+        wanted, length = {}, {}
+        for s in several:
+            began = time.monotonic()
+            status, said = finish(start(s.words, work / "whole", work))
+            if status:
+                print(f"{s.name}: {said}")
+                return 1
+            length[s.name] = time.monotonic() - began
+            wanted[s.name] = s.content(work / "whole")
+            shutil.rmtree(work / "whole")
+        for kill in range(given.kills):
+            s, out = several[kill % len(several)], work / f"kill{kill}"
+            process, after = start(s.words, out, work), rng.uniform(0.05, 0.98) * length[s.name]
+            time.sleep(after)
+            process.send_signal(signal.SIGKILL)
+            finish(process)
+            time.sleep(1.5)
+            orphans = left_behind(process.pid)
+            begun = out.exists() and (s.resume is None or any(out.glob("*.json")))
+            again = s.resume(out) if begun and s.resume is not None else None
+            status, said = finish(start(again or s.words, None if again else out, work))
+            same = status == 0 and s.content(out) == wanted[s.name]
+            bad += not same or orphans > 0
+            end = "the same" if same else f"DIFFERENT (status {status}: {said})"
+            print(
+                f"{kill + 1:3} {s.name:16} killed after {after:5.1f} of {length[s.name]:4.1f} s,"
+                f" {'resumed' if again else 'started again'}: {end}; {orphans} left behind",
+                flush=True,
+            )
+            shutil.rmtree(out, ignore_errors=True)
+    print(f"{given.kills - bad} of {given.kills} as if nothing had happened")
+    return int(bad > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
