@@ -14,28 +14,48 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from analysis.errors import AnalysisError
+    from analysis.frames import judge
     from analysis.metrics import Metric
     from analysis.statistics.adjustment import Cuped, cuped
+    from analysis.statistics.bayes import Posterior, posterior
     from analysis.statistics.difference import (
         Difference,
+        Equivalence,
         NonInferiority,
         chance_to_win,
+        clustered_difference,
+        equivalence,
+        lift_test,
         mean_difference,
         non_inferiority,
         proportion_difference,
         ratio_difference,
         relative_lift,
     )
+    from analysis.statistics.exact import ExactTest, RankTest, exact_proportions, mann_whitney
     from analysis.statistics.multiplicity import (
         Interaction,
+        Pair,
         SampleRatio,
         benjamini_hochberg,
+        benjamini_yekutieli,
+        bonferroni,
+        hochberg,
         holm,
         interaction_test,
         sample_ratio,
         sequential_sample_ratio,
+        tukey,
     )
-    from analysis.statistics.planning import Plan, minimum_detectable_effect, power_of, sample_size
+    from analysis.statistics.open_ended import ConfidenceSequence, confidence_sequence, msprt
+    from analysis.statistics.planning import (
+        Plan,
+        minimum_detectable_effect,
+        power_of,
+        sample_size,
+        sample_size_of_margin,
+        sample_size_of_proportions,
+    )
     from analysis.statistics.propensity import Estimate, OffPolicy, off_policy
     from analysis.statistics.resampling import (
         Bootstrapped,
@@ -43,10 +63,8 @@ if TYPE_CHECKING:
         quantile_difference,
     )
     from analysis.statistics.sequential import (
-        ConfidenceSequence,
         Stopped,
         after_stopping,
-        confidence_sequence,
         crossing_probabilities,
         spending_bounds,
     )
@@ -61,35 +79,62 @@ if sys.argv[:1] == ["-m"]:  # a command: what it is going to import has to be ou
 
 _WHERE = {
     "analysis.errors": ("AnalysisError",),
+    "analysis.frames": ("judge",),
     "analysis.metrics": ("Metric",),
     "analysis.statistics.adjustment": (
         "Cuped",
         "cuped",
     ),
+    "analysis.statistics.bayes": (
+        "Posterior",
+        "posterior",
+    ),
     "analysis.statistics.difference": (
         "Difference",
+        "Equivalence",
         "NonInferiority",
         "chance_to_win",
+        "clustered_difference",
+        "equivalence",
+        "lift_test",
         "mean_difference",
         "non_inferiority",
         "proportion_difference",
         "ratio_difference",
         "relative_lift",
     ),
+    "analysis.statistics.exact": (
+        "ExactTest",
+        "RankTest",
+        "exact_proportions",
+        "mann_whitney",
+    ),
     "analysis.statistics.multiplicity": (
         "Interaction",
+        "Pair",
         "SampleRatio",
         "benjamini_hochberg",
+        "benjamini_yekutieli",
+        "bonferroni",
+        "hochberg",
         "holm",
         "interaction_test",
         "sample_ratio",
         "sequential_sample_ratio",
+        "tukey",
+    ),
+    "analysis.statistics.open_ended": (
+        "ConfidenceSequence",
+        "confidence_sequence",
+        "msprt",
     ),
     "analysis.statistics.planning": (
         "Plan",
         "minimum_detectable_effect",
         "power_of",
         "sample_size",
+        "sample_size_of_margin",
+        "sample_size_of_proportions",
     ),
     "analysis.statistics.propensity": (
         "Estimate",
@@ -102,10 +147,8 @@ _WHERE = {
         "quantile_difference",
     ),
     "analysis.statistics.sequential": (
-        "ConfidenceSequence",
         "Stopped",
         "after_stopping",
-        "confidence_sequence",
         "crossing_probabilities",
         "spending_bounds",
     ),
@@ -121,29 +164,45 @@ __all__ = [
     "ConfidenceSequence",
     "Cuped",
     "Difference",
+    "Equivalence",
     "Estimate",
+    "ExactTest",
     "Interaction",
     "Joint",
     "Metric",
     "NonInferiority",
     "OffPolicy",
+    "Pair",
     "Plan",
+    "Posterior",
+    "RankTest",
     "SampleRatio",
     "Stopped",
     "Summary",
     "after_stopping",
     "benjamini_hochberg",
+    "benjamini_yekutieli",
+    "bonferroni",
     "bootstrap_difference",
     "chance_to_win",
+    "clustered_difference",
     "confidence_sequence",
     "crossing_probabilities",
     "cuped",
+    "equivalence",
+    "exact_proportions",
+    "hochberg",
     "holm",
     "interaction_test",
+    "judge",
+    "lift_test",
+    "mann_whitney",
     "mean_difference",
     "minimum_detectable_effect",
+    "msprt",
     "non_inferiority",
     "off_policy",
+    "posterior",
     "power_of",
     "proportion_difference",
     "quantile_difference",
@@ -151,8 +210,11 @@ __all__ = [
     "relative_lift",
     "sample_ratio",
     "sample_size",
+    "sample_size_of_margin",
+    "sample_size_of_proportions",
     "sequential_sample_ratio",
     "spending_bounds",
+    "tukey",
 ]
 
 

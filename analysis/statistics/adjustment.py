@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from analysis.errors import AnalysisError
 from analysis.statistics.difference import Difference, mean_difference
-from analysis.statistics.summary import Joint, Summary
+from analysis.statistics.summary import DUST, Joint, Summary, unmasked
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def cuped(
     alternative: str = "two-sided",
     equal_var: bool = False,
     use_t: bool = True,
-    lift: str = "log",
+    lift: str = "fieller",
 ) -> Cuped:
     """Difference of means after regression on covariates that the treatment cannot have changed.
 
@@ -72,7 +72,8 @@ def cuped(
                 scatter
                 + apart[..., :, None] * apart[..., None, :] * (na * nb / (na + nb))[..., None]
             )
-        weights = _solve(scatter[..., 1:, 1:], scatter[..., 1:, 0])
+        size = np.sqrt(na * a.mean[..., 1:] ** 2 + nb * b.mean[..., 1:] ** 2)
+        weights = _solve(scatter[..., 1:, 1:], scatter[..., 1:, 0], size)
     else:
         weights = np.atleast_1d(np.asarray(theta, float))
     centre = (na * a.mean[..., 1:] + nb * b.mean[..., 1:]) / (na + nb)
@@ -99,21 +100,42 @@ def _joint(y: Joint | ArrayLike, before: ArrayLike | None) -> Joint:
         return y
     if before is None:
         raise AnalysisError("CUPED wants the covariates of both arms, or a Joint that holds them")
-    values, x = np.asarray(y, float), np.asarray(before, float)
+    _same_labels(y, before)
+    values, x = unmasked(y), unmasked(before)
     x = x[:, None] if x.ndim == 1 else x
-    if len(values) != len(x):
+    if values.ndim != 1:
+        raise AnalysisError(
+            f"CUPED wants one outcome per unit, not an array of shape {values.shape}; of a ratio"
+            " give a Joint of its linearised values"
+        )
+    if x.ndim != 2 or len(values) != len(x):
         raise AnalysisError(
             f"{len(values)} outcomes and {len(x)} rows of covariates: wanted one of each per unit"
         )
     return Joint.of(np.column_stack([values, x]))
 
 
-def _solve(scatter: np.ndarray, with_outcome: np.ndarray) -> np.ndarray:
+def _same_labels(y: object, x: object) -> None:
+    """pandas goes by label and numpy by place: refuses what would pair other units."""
+    one, two = getattr(y, "index", None), getattr(x, "index", None)
+    if one is None or two is None or callable(one) or callable(two) or len(one) != len(two):
+        return
+    if list(one) != list(two):
+        raise AnalysisError(
+            "outcomes and covariates have other labels, or the same in another order; align them"
+            " first (x.loc[y.index]), or give plain arrays"
+        )
+
+
+def _solve(scatter: np.ndarray, with_outcome: np.ndarray, size: np.ndarray) -> np.ndarray:
     """Least squares on standardised covariates, so that collinear ones share their weight instead
     of failing.
+
+    Args:
+        size: (..., k) of each covariate over all units, to know rounding by.
     """
     scale = np.sqrt(np.maximum(np.einsum("...ii->...i", scatter), 0.0))
-    still = scale == 0
+    still = scale <= DUST * size  # but for rounding
     if still.reshape(-1, still.shape[-1]).all(axis=0).any():
         raise AnalysisError("a covariate does not vary; leave it out")
     # in some of the tests of a batch only: it has no weight there

@@ -11,10 +11,11 @@ from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep, proportions_ztest
 
 from analysis.errors import AnalysisError
-from analysis.statistics.summary import Joint, Summary
+from analysis.statistics.summary import DUST, Joint, Summary, unmasked
 
 ALTERNATIVES = ("two-sided", "greater", "less")
-LIFTS = ("log", "delta", "fieller")
+LIFTS = ("fieller", "log", "delta")
+INTERVALS = ("newcomb", "wald", "agresti-caffo")
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,10 @@ class Difference:
     Attributes:
         difference, standard_error, low, high: treatment minus control, with its interval.
         lift, lift_low, lift_high: treatment over control, minus 1 (.02 is 2 %), NaN where the
-            control is not above 0.
+            control is not above 0. An end is infinite where the control's mean is not clear of 0.
         statistic, df, pvalue: of the difference against 0; df is infinite for a normal statistic.
+        lift_error: standard error of the lift (delta method). lift_pvalue: of the test whose
+            inversion is the lift's interval: with `fieller` that of the difference.
     """
 
     control: Any
@@ -40,6 +43,8 @@ class Difference:
     lift: Any
     lift_low: Any
     lift_high: Any
+    lift_error: Any = float("nan")
+    lift_pvalue: Any = float("nan")
 
 
 def mean_difference(
@@ -50,7 +55,7 @@ def mean_difference(
     alternative: str = "two-sided",
     equal_var: bool = False,
     use_t: bool = True,
-    lift: str = "log",
+    lift: str = "fieller",
 ) -> Difference:
     """Difference of two means and the relative lift.
 
@@ -68,13 +73,20 @@ def mean_difference(
     a, b = Summary.of(control), Summary.of(treatment)
     va, vb, df = _spread(a, b, equal_var, use_t)
     error = np.sqrt(np.maximum(va + vb, 0.0))  # rounding, where nothing varies
-    difference = np.asarray(b.mean, float) - a.mean
+    ma, mb = np.asarray(a.mean, float), np.asarray(b.mean, float)
+    difference = mb - ma
+    same = (error == 0) & (np.abs(difference) <= DUST * np.maximum(np.abs(ma), np.abs(mb)))
+    difference = np.where(same, 0.0, difference)  # but for rounding
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = difference / error
     low, high = _interval(difference, error, df, level, alternative)
-    relative = relative_lift(
-        a, b, method=lift, level=level, alternative=alternative, equal_var=equal_var, use_t=use_t
-    )
+    options: dict[str, Any] = {
+        "alternative": alternative,
+        "equal_var": equal_var,
+        "use_t": use_t,
+    }
+    relative = relative_lift(a, b, method=lift, level=level, **options)
+    pvalue = _pvalue(statistic, df, alternative)
     return Difference(
         a.mean,
         b.mean,
@@ -84,16 +96,48 @@ def mean_difference(
         high,
         _plain(statistic),
         _plain(df),
-        _pvalue(statistic, df, alternative),
+        pvalue,
         *relative,
+        *lift_test(a, b, method=lift, **options),
     )
+
+
+def lift_test(
+    control: Summary | ArrayLike,
+    treatment: Summary | ArrayLike,
+    *,
+    method: str = "fieller",
+    alternative: str = "two-sided",
+    equal_var: bool = False,
+    use_t: bool = True,
+) -> tuple[Any, Any]:
+    """The standard error of the lift (delta method), and the p-value of no lift by the test that
+    `method` inverts for its interval: they exclude 0 together.
+    """
+    _known(method, LIFTS, "lift")
+    a, b = Summary.of(control), Summary.of(treatment)
+    va, vb, df = _spread(a, b, equal_var, use_t)
+    ma, mb = np.asarray(a.mean, float), np.asarray(b.mean, float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        usable = ma > 0
+        error = np.where(usable, np.sqrt(vb / ma**2 + mb**2 * va / ma**4), np.nan)
+        if method == "fieller":
+            z = (mb - ma) / np.sqrt(va + vb)
+        else:
+            if use_t and not equal_var:
+                df = _welch(va / ma**2, a.n, vb / mb**2, b.n)
+            log = np.log(np.where(usable & (mb > 0), mb / ma, np.nan))
+            on_log = log / np.sqrt(va / ma**2 + vb / mb**2)
+            z = on_log if method == "log" else (mb / ma - 1) / error
+    pvalue = np.where(usable, _pvalue(z, df, alternative), np.nan)
+    return _plain(error), _plain(pvalue)
 
 
 def relative_lift(
     control: Summary | ArrayLike,
     treatment: Summary | ArrayLike,
     *,
-    method: str = "log",
+    method: str = "fieller",
     level: float = 0.95,
     alternative: str = "two-sided",
     equal_var: bool = False,
@@ -102,9 +146,10 @@ def relative_lift(
     """(lift, low, high) of treatment over control, minus 1.
 
     Args:
-        method: `log` (delta method on the logarithm; what tea-tasting does), `delta` (on the ratio
-            itself) or `fieller` (Fieller 1954; exact for normal means, and unbounded where the
-            control's mean is not clear of 0).
+        method: `fieller` (Fieller 1954: the ratios that the test of the difference does not
+            reject; unbounded where the control's mean is not clear of 0), `log` (delta method on
+            the logarithm; what tea-tasting does) or `delta` (on the ratio itself). The last two
+            leave out 0 too often in small skewed samples, see docs/statistics.md.
     """
     _known(method, LIFTS, "lift")
     a, b = Summary.of(control), Summary.of(treatment)
@@ -112,7 +157,7 @@ def relative_lift(
     ma, mb = np.asarray(a.mean, float), np.asarray(b.mean, float)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         ratio = np.where(ma > 0, mb / ma, np.nan)  # a lift over nothing, or over less, says nothing
-        if use_t and not equal_var:
+        if method != "fieller" and use_t and not equal_var:
             df = _welch(va / ma**2, a.n, vb / mb**2, b.n)
         if method == "log":
             low, high = _interval(0.0, np.sqrt(va / ma**2 + vb / mb**2), df, level, alternative)
@@ -123,14 +168,28 @@ def relative_lift(
                 ratio, np.sqrt(vb / ma**2 + mb**2 * va / ma**4), df, level, alternative
             )
         else:
-            t = _quantile(df, level, alternative)
-            g = t**2 * va / ma**2
-            half = t / np.abs(ma) * np.sqrt(np.maximum(vb * (1 - g) + ratio**2 * va, 0)) / (1 - g)
-            low, high = ratio / (1 - g) - half, ratio / (1 - g) + half
-            low, high = np.where(g >= 1, -np.inf, low), np.where(g >= 1, np.inf, high)
+            low, high = _fieller(ma, va, mb, vb, _quantile(df, level, alternative))
+            low, high = np.where(ma > 0, low, np.nan), np.where(ma > 0, high, np.nan)
             low = np.full_like(ratio, -np.inf) if alternative == "less" else low
             high = np.full_like(ratio, np.inf) if alternative == "greater" else high
     return _plain(ratio - 1), _plain(low - 1), _plain(high - 1)
+
+
+def _fieller(ma: Any, va: Any, mb: Any, vb: Any, t: Any) -> tuple[Any, Any]:
+    """The ratios r with (mb - r ma)^2 <= t^2 (vb + r^2 va).
+
+    Where the control's mean is not clear of 0 they are everything, or everything but a gap; then
+    the side of the gap on which the estimate lies.
+    """
+    a, b, c = ma**2 - t**2 * va, ma * mb, mb**2 - t**2 * vb
+    root = np.sqrt(np.maximum(b**2 - a * c, 0.0))
+    first, second = (b - root) / a, (b + root) / a  # in order where a > 0
+    low, high = np.where(a > 0, first, -np.inf), np.where(a > 0, second, np.inf)
+    gap = (a < 0) & (b**2 > a * c)
+    upper = mb / ma >= np.maximum(first, second)
+    low = np.where(gap & upper, np.maximum(first, second), low)
+    high = np.where(gap & ~upper, np.minimum(first, second), high)
+    return low, high
 
 
 def proportion_difference(
@@ -150,15 +209,18 @@ def proportion_difference(
     no proportion.
 
     Args:
-        interval: `newcomb` (hybrid score), `wald` or `agresti-caffo`. The lift's interval is on the
-            logarithm.
+        interval: `newcomb` (hybrid score), `wald` or `agresti-caffo`. The lift's interval is
+            Fieller's, of unpooled variances. For small counts see `exact_proportions`.
     """
     _known(alternative, ALTERNATIVES, "alternative")
     if not 0.5 < level < 1:
         raise AnalysisError(f"a confidence level lies between .5 and 1, not {level}")
+    _known(interval, INTERVALS, "interval")
     for k, n in ((clicks_control, n_control), (clicks_treatment, n_treatment)):
-        if not 0 <= k <= n or n < 1:
-            raise AnalysisError(f"{k} of {n} is not a proportion")
+        if not (np.isfinite(n) and 0 <= k <= n) or n < 2 or k != int(k) or n != int(n):
+            raise AnalysisError(
+                f"{k} of {n} is not a proportion; wanted whole numbers and at least 2 units"
+            )
     word = {"two-sided": "two-sided", "greater": "larger", "less": "smaller"}[alternative]
     counts, sizes = np.array([clicks_treatment, clicks_control]), np.array([n_treatment, n_control])
     p = counts / sizes
@@ -173,7 +235,8 @@ def proportion_difference(
         (1.0 if alternative == "greater" else high),
     )
     a, b = (Summary(n, x, x * (1 - x)) for x, n in ((p[1], n_control), (p[0], n_treatment)))
-    lift = relative_lift(a, b, level=level, alternative=alternative, use_t=False)
+    options: dict[str, Any] = {"alternative": alternative, "use_t": False}
+    lift = relative_lift(a, b, level=level, **options)
     pooled = counts.sum() / sizes.sum()
     error = np.sqrt(pooled * (1 - pooled) * (1 / sizes).sum())
     return Difference(
@@ -187,6 +250,7 @@ def proportion_difference(
         float("inf"),
         float(pvalue),
         *lift,
+        *lift_test(a, b, **options),
     )
 
 
@@ -198,7 +262,7 @@ def ratio_difference(
     alternative: str = "two-sided",
     equal_var: bool = False,
     use_t: bool = True,
-    lift: str = "log",
+    lift: str = "fieller",
 ) -> Difference:
     """Difference of two ratios of totals, such as clicks per impression, with the user as the unit
     (delta method).
@@ -207,10 +271,60 @@ def ratio_difference(
         control, treatment: (n, 2) numerator and denominator of each user, or a `Joint` of those two
             columns.
     """
-    a, b = (Joint.of(part).ratio() for part in (control, treatment))
+    a, b = (_pairs(part).ratio() for part in (control, treatment))
     return mean_difference(
         a, b, level=level, alternative=alternative, equal_var=equal_var, use_t=use_t, lift=lift
     )
+
+
+def clustered_difference(
+    control: ArrayLike,
+    control_users: ArrayLike,
+    treatment: ArrayLike,
+    treatment_users: ArrayLike,
+    *,
+    level: float = 0.95,
+    alternative: str = "two-sided",
+) -> Difference:
+    """Difference of two means over rows (sessions, pages) whose users were randomised.
+
+    Rows of one user go together: the mean over rows is a ratio of totals per user, with the user as
+    the unit. That is the cluster-robust error of a regression on the arm (statsmodels'
+    `cov_type="cluster"`) but for its factor of small samples.
+
+    Args:
+        control, treatment: (rows,) values. control_users, treatment_users: (rows,) whose they are.
+    """
+    parts = [
+        by_cluster(rows, users)
+        for rows, users in ((control, control_users), (treatment, treatment_users))
+    ]
+    return ratio_difference(*parts, level=level, alternative=alternative)
+
+
+def by_cluster(values: ArrayLike, users: ArrayLike) -> np.ndarray:
+    """(users, 2) sum and number of each user's rows."""
+    x, who = unmasked(values), np.asarray(users)
+    if x.ndim != 1 or who.shape != x.shape:
+        raise AnalysisError(f"{x.shape} values of {who.shape} users: wanted one of each per row")
+    if not np.isfinite(x).all():
+        raise AnalysisError("values are missing or infinite; drop or fill them before the test")
+    ids = who if who.dtype.kind in "iu" else who.astype(str)
+    _, code = np.unique(ids, return_inverse=True)
+    return np.column_stack([np.bincount(code, weights=x), np.bincount(code)])
+
+
+def _pairs(part: Joint | ArrayLike) -> Joint:
+    """Numerators beside denominators, a row per unit: not a list of each."""
+    if not isinstance(part, Joint):
+        shape = np.shape(np.asarray(part, dtype=object)) if isinstance(part, list | tuple) else ()
+        shape = shape or np.shape(part)
+        if len(shape) != 2 or shape[1] != 2:
+            raise AnalysisError(
+                f"a ratio wants (n, 2) values, numerator and denominator of each unit, not shape"
+                f" {shape}; np.column_stack([numerators, denominators]) makes them"
+            )
+    return Joint.of(part)
 
 
 @dataclass(frozen=True)
@@ -251,8 +365,8 @@ def non_inferiority(
     With `relative` the tested contrast is treatment - (1 - margin) control, whose inversion is
     Fieller's interval.
     """
-    if not margin >= 0:
-        raise AnalysisError(f"a non-inferiority margin is not negative, not {margin}")
+    _check_margin(margin)
+    _check_alpha(alpha)
     a, b = Summary.of(control), Summary.of(treatment)
     if relative and not (np.asarray(a.mean) > 0).all():
         raise AnalysisError(
@@ -284,11 +398,89 @@ def non_inferiority(
     )
 
 
+@dataclass(frozen=True)
+class Equivalence:
+    """Whether two means differ by less than a margin (two one-sided tests).
+
+    Attributes:
+        estimate, low, high: the difference (or lift) and its interval of level 1 - 2 alpha.
+        pvalue: of "differs by the margin or more": the larger one of the two.
+        equivalent: pvalue below alpha.
+    """
+
+    estimate: Any
+    low: Any
+    high: Any
+    margin: float
+    pvalue: Any
+    equivalent: Any
+
+
+def equivalence(
+    control: Summary | ArrayLike,
+    treatment: Summary | ArrayLike,
+    margin: float,
+    *,
+    relative: bool = True,
+    alpha: float = 0.05,
+    equal_var: bool = False,
+    use_t: bool = True,
+) -> Equivalence:
+    """Two one-sided tests (TOST; Schuirmann 1987) that the treatment lies within `margin` of the
+    control.
+
+    Args:
+        margin: .02 is 2 % of the control's mean, or with `relative=False` .02 units.
+    """
+    _check_margin(margin)
+    _check_alpha(alpha)
+    options: dict[str, Any] = {"equal_var": equal_var, "use_t": use_t}
+    sides = [
+        non_inferiority(
+            control,
+            treatment,
+            margin,
+            relative=relative,
+            higher_is_better=higher,
+            alpha=alpha,
+            **options,
+        )
+        for higher in (True, False)
+    ]
+    pvalue = np.maximum(sides[0].pvalue, sides[1].pvalue)
+    return Equivalence(
+        sides[0].estimate,
+        sides[0].bound,
+        sides[1].bound,
+        margin,
+        _plain(pvalue),
+        pvalue < alpha,
+    )
+
+
 def chance_to_win(difference: ArrayLike, standard_error: ArrayLike) -> Any:
     """Probability that the true difference is above 0 under a flat prior: no more than the z
-    statistic said again.
+    statistic said again. `posterior` has a prior that is one.
     """
-    return _plain(stats.norm.cdf(np.asarray(difference, float) / standard_error))
+    error = check_errors(standard_error, np.asarray(difference, float))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return _plain(stats.norm.cdf(np.asarray(difference, float) / error))
+
+
+def check_errors(standard_error: ArrayLike, estimate: np.ndarray) -> np.ndarray:
+    """Standard errors as floats.
+
+    Raises:
+        AnalysisError: one that is missing, infinite or negative, or an estimate that is missing.
+    """
+    error = np.asarray(standard_error, float)
+    if not (np.isfinite(error).all() and (error >= 0).all()):
+        raise AnalysisError(
+            "standard errors are missing, infinite or negative; wanted numbers of 0 and more"
+        )
+    if not np.isfinite(estimate).all():
+        raise AnalysisError("estimates are missing or infinite")
+    return error
 
 
 # -- parts -----------------------------------------------------------------------------------------
@@ -309,10 +501,24 @@ def _welch(va: Any, na: Any, vb: Any, nb: Any) -> Any:
     return (va + vb) ** 2 / (va**2 / (np.asarray(na) - 1) + vb**2 / (np.asarray(nb) - 1))
 
 
-def _quantile(df: Any, level: float, alternative: str) -> Any:
-    _known(alternative, ALTERNATIVES, "alternative")
+def _check_margin(margin: float) -> None:
+    if not 0 <= margin < np.inf:
+        raise AnalysisError(f"a margin is a number of 0 and more, not {margin}")
+
+
+def _check_alpha(alpha: float) -> None:
+    if not 0 < alpha < 1:
+        raise AnalysisError(f"alpha lies between 0 and 1, not {alpha}")
+
+
+def check_level(level: float) -> None:
     if not 0 < level < 1:
         raise AnalysisError(f"a confidence level lies between 0 and 1, not {level}")
+
+
+def _quantile(df: Any, level: float, alternative: str) -> Any:
+    _known(alternative, ALTERNATIVES, "alternative")
+    check_level(level)
     q = 0.5 + level / 2 if alternative == "two-sided" else level
     finite = np.isfinite(df)
     return np.where(finite, stats.t.ppf(q, np.where(finite, df, 1.0)), stats.norm.ppf(q))

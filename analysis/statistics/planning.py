@@ -10,7 +10,7 @@ from scipy.stats import norm
 from statsmodels.stats.power import TTestIndPower
 
 from analysis.errors import AnalysisError
-from analysis.statistics.difference import ALTERNATIVES
+from analysis.statistics.difference import ALTERNATIVES, check_errors
 from analysis.statistics.sequential import crossing_probabilities, spending_bounds
 
 
@@ -80,6 +80,70 @@ def sample_size(
     return Plan(n * inflation, n * ratio * inflation, float(size), inflation, share)
 
 
+def sample_size_of_proportions(
+    proportion: float,
+    lift: float,
+    *,
+    alpha: float = 0.05,
+    power: float = 0.8,
+    ratio: float = 1.0,
+    alternative: str = "two-sided",
+) -> Plan:
+    """Users needed to find a relative change of a proportion of users, by the test with unpooled
+    variances.
+
+    Args:
+        proportion: of the control. lift: .02 is 2 % of it.
+    """
+    if not 0 < proportion < 1:
+        raise AnalysisError(f"a proportion lies between 0 and 1, not {proportion}")
+    other = proportion * (1 + lift)
+    if not 0 < other < 1:
+        raise AnalysisError(f"a lift of {lift:g} makes {proportion:g} a proportion of {other:g}")
+    _check(1.0, alpha, power, ratio, 0.0, 1, alternative)
+    effect = abs(other - proportion)
+    if not effect > 0:
+        raise AnalysisError("an effect of 0 cannot be found by any number of users")
+    spread = proportion * (1 - proportion) + other * (1 - other) / ratio
+    n = float((_drift(alpha, power, alternative) / effect) ** 2 * spread)
+    return Plan(n, n * ratio, float(effect), 1.0, 1.0)
+
+
+def sample_size_of_margin(
+    variance: float,
+    margin: float,
+    *,
+    mean: float | None = None,
+    true_effect: float = 0.0,
+    alpha: float = 0.025,
+    power: float = 0.8,
+    ratio: float = 1.0,
+    variance_saved: float = 0.0,
+) -> Plan:
+    """Users needed to show that the treatment is not worse by a margin (`non_inferiority`).
+
+    Args:
+        margin: positive; absolute, or relative where `mean` (of the control) is given.
+        true_effect: what the effect is believed to be, in the same unit; 0 = none.
+    """
+    distance = margin + true_effect
+    if not (np.isfinite(margin) and margin > 0 and np.isfinite(true_effect) and distance > 0):
+        raise AnalysisError(
+            f"a margin of {margin} with a true effect of {true_effect} can be shown by no number of"
+            " users; wanted a margin above 0, and no effect beyond it"
+        )
+    return sample_size(
+        variance,
+        distance,
+        mean=mean,
+        alpha=alpha,
+        power=power,
+        ratio=ratio,
+        alternative="greater",
+        variance_saved=variance_saved,
+    )
+
+
 def minimum_detectable_effect(
     variance: float,
     n_control: float,
@@ -116,7 +180,17 @@ def power_of(
     """Chance of finding a true effect when it will be estimated with this standard error (normal,
     both tails).
     """
-    z = np.asarray(effect, float) / standard_error
+    if alternative not in ALTERNATIVES:
+        raise AnalysisError(
+            f"alternative '{alternative}' is unknown; there are: {', '.join(ALTERNATIVES)}"
+        )
+    if not 0 < alpha < 1:
+        raise AnalysisError(f"alpha lies between 0 and 1, not {alpha}")
+    size = np.asarray(effect, float)
+    error = check_errors(standard_error, size)
+    if (error == 0).any():
+        raise AnalysisError("a standard error of 0 says that nothing varies; there is no power")
+    z = size / error
     if alternative == "two-sided":
         c = norm.isf(alpha / 2)
         return norm.sf(c - z) + norm.cdf(-c - z)

@@ -7,6 +7,8 @@ from numpy.typing import ArrayLike
 from scipy.stats import norm
 
 from analysis.errors import AnalysisError
+from analysis.statistics.difference import check_level
+from analysis.statistics.summary import unmasked
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ def off_policy(
     Raises:
         AnalysisError: unknown or impossible probabilities, or lengths that do not fit.
     """
-    y, p, q = (np.asarray(part, float) for part in (reward, logging, target))
+    check_level(level)
+    y, p, q = (unmasked(part) for part in (reward, logging, target))
     if not (y.shape == p.shape == q.shape and y.ndim == 1 and len(y) > 1):
         raise AnalysisError(
             f"reward {y.shape}, logging {p.shape} and target {q.shape}: wanted one of each per row"
@@ -82,10 +85,13 @@ def off_policy(
         ("predicted_target", predicted_target),
         ("cluster", cluster),
     ):
-        if part is not None and len(np.asarray(part)) != len(y):
+        if part is not None and np.shape(part) != y.shape:
             raise AnalysisError(
-                f"{len(np.asarray(part))} values of {name} for {len(y)} rows: wanted one per row"
+                f"{np.shape(part)} values of {name} for {len(y)} rows: wanted one per row"
             )
+    for name, part in (("predicted", predicted), ("predicted_target", predicted_target)):
+        if part is not None and not np.isfinite(unmasked(part)).all():
+            raise AnalysisError(f"values of {name} are missing or infinite")
     unknown = ~(np.isfinite(p) & (p > 0) & (p <= 1))
     if unknown.any():
         raise AnalysisError(

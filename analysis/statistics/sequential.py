@@ -1,5 +1,4 @@
-"""Looking more than once: group-sequential bounds by error spending, and the asymptotic confidence
-sequence.
+"""Looking more than once up to a planned end: group-sequential bounds by error spending.
 
 A test statistic seen at looks k = 1..K behaves like Brownian motion seen at its information I_k.
 The recursion of Armitage, McPherson and Rowe (1969) carries the density of what has not crossed a
@@ -8,7 +7,6 @@ bound from look to look.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -148,7 +146,11 @@ def crossing_probabilities(
         information: (K,) rising. bounds: (K,) of |z|. drift: the mean of z at information 1; at t
             it is drift sqrt(t).
     """
-    t, b = _rising(information), np.asarray(bounds, float)
+    t, b = _rising(information), _bounds(bounds)
+    if len(t) != len(b):
+        raise AnalysisError(f"{len(t)} looks and {len(b)} bounds: wanted one per look")
+    if not np.isfinite(drift):
+        raise AnalysisError(f"the drift is a finite number, not {drift}")
     up, down = np.empty(len(t)), np.empty(len(t))
     density = _Density()
     for k in range(len(t)):
@@ -225,6 +227,14 @@ def _rising(values: ArrayLike) -> np.ndarray:
     return t
 
 
+def _bounds(values: ArrayLike) -> np.ndarray:
+    """(K,) bounds of |z|; infinite ones are of looks that cannot stop."""
+    b = np.atleast_1d(np.asarray(values, float))
+    if b.ndim != 1 or np.isnan(b).any() or (b <= 0).any():
+        raise AnalysisError(f"bounds of |z| are numbers above 0, not {b.tolist()}")
+    return b
+
+
 # -- what to say after stopping --------------------------------------------------------------------
 @dataclass(frozen=True)
 class Stopped:
@@ -259,7 +269,13 @@ def after_stopping(
             the effect at it.
         information, bounds: (K,) or more, of the looks up to this one at least.
     """
-    t, b = _rising(information), np.asarray(bounds, float)
+    t, b = _rising(information), _bounds(bounds)
+    if not np.isfinite(z):
+        raise AnalysisError(f"the statistic at the last look is a finite number, not {z}")
+    if not 0 < standard_error < np.inf:
+        raise AnalysisError(f"a standard error is a number above 0, not {standard_error}")
+    if not 0 < level < 1:
+        raise AnalysisError(f"a confidence level lies between 0 and 1, not {level}")
     if not 1 <= look <= min(len(t), len(b)):
         raise AnalysisError(
             f"look {look} of {len(t)} with {len(b)} bounds: wanted information and a bound for"
@@ -309,52 +325,3 @@ def _root(f: Callable[[float], float], wanted: float, start: float) -> float:
                 "no interval holds this statistic; is a bound or an information wrong?"
             )
     return float(brentq(lambda x: f(x) - wanted, start - width, start + width, xtol=1e-10))
-
-
-# -- an open horizon -------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class ConfidenceSequence:
-    """Intervals that hold at all looks at once. Arrays of the shape that was given.
-
-    Attributes:
-        pvalue: that may be looked at as often as one likes; of this look alone (take the smallest
-            so far).
-    """
-
-    low: Any
-    high: Any
-    pvalue: Any
-
-
-def confidence_sequence(
-    estimate: ArrayLike,
-    standard_error: ArrayLike,
-    n: ArrayLike,
-    *,
-    alpha: float = 0.05,
-    optimal_n: float | None = None,
-) -> ConfidenceSequence:
-    """Asymptotic confidence sequence (Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas, arXiv
-    2103.06476, theorem 2.2).
-
-    Args:
-        estimate, standard_error: at each look.
-        n: units, or information in units of your choice, at each look.
-        alpha: over all looks for ever. optimal_n: where the interval shall be narrowest; by default
-            at the largest n.
-    """
-    if not 0 < alpha < 1:
-        raise AnalysisError(f"alpha lies between 0 and 1, not {alpha}")
-    x, error, units = (np.asarray(part, float) for part in (estimate, standard_error, n))
-    best = float(np.max(units)) if optimal_n is None else float(optimal_n)
-    if not (best > 0 and (units > 0).all()):
-        raise AnalysisError("a confidence sequence wants a positive number of units at every look")
-    rho2 = (-2 * np.log(alpha) + np.log(-2 * np.log(alpha) + 1)) / best
-    grown = units * rho2 + 1
-    half = error * np.sqrt(2 * grown / (units * rho2) * np.log(np.sqrt(grown) / alpha))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        z = np.where(error > 0, x / error, 0.0)
-    pvalue = np.minimum(np.sqrt(grown) * np.exp(-(z**2) * units * rho2 / (2 * grown)), 1.0)
-    return ConfidenceSequence(
-        *(float(a) if np.ndim(a) == 0 else a for a in (x - half, x + half, pvalue))
-    )

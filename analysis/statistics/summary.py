@@ -125,7 +125,7 @@ class Joint:
         """Of (n, k) values, a row per unit; (n,) is one column."""
         if isinstance(values, Joint):
             return values
-        x = _unmasked(values)
+        x = unmasked(values)
         x = x[:, None] if x.ndim == 1 else x
         if x.ndim != 2:
             raise AnalysisError(f"wanted (units, columns), not an array of shape {x.shape}")
@@ -237,7 +237,7 @@ def _plain(x: np.ndarray) -> Any:
     return float(x) if np.ndim(x) == 0 else np.asarray(x)
 
 
-def _unmasked(values: ArrayLike) -> np.ndarray:
+def unmasked(values: ArrayLike) -> np.ndarray:
     """As floats.
 
     Raises:
@@ -254,7 +254,7 @@ def _unmasked(values: ArrayLike) -> np.ndarray:
 
 
 def _column(values: ArrayLike) -> np.ndarray:
-    x = _unmasked(values)
+    x = unmasked(values)
     if x.ndim != 1 or len(x) < 2:
         raise AnalysisError(
             f"wanted at least 2 values in one dimension, not an array of shape {x.shape}"
