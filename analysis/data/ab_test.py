@@ -33,7 +33,10 @@ class ABTest:
         looked: whether somebody looks every day and may stop, so that the verdict has to allow for
             it; else one looks at the end.
         metrics: all that are measured. references: arm -> why it is not judged.
-        flaws: rows of the test that are not as they should be, by arm.
+        mde: the smallest lift that matters, for the verdict.
+        winsorize: quantile at which the users' totals are capped; None = not.
+        flaws: rows of the test that are not as they should be, by arm. alarms: what else makes the
+            figures worthless.
     """
 
     arms: list[str]
@@ -54,7 +57,10 @@ class ABTest:
     looked: bool = False
     metrics: Metrics = METRICS
     references: dict[str, str] = field(default_factory=dict)
+    mde: float = 0.02
+    winsorize: float | None = None
     flaws: list[Flaw] = field(default_factory=list)
+    alarms: list[str] = field(default_factory=list)
 
     @property
     def treated(self) -> list[str]:
@@ -78,11 +84,44 @@ class ABTest:
             raise AnalysisError(
                 f"this log has no '{self.primary.name}'; choose --primary among: {there}"
             )
+        uncapped = counts
+        counts = self._capped(counts)
+        if self.winsorize is not None and not any("capped" in text for text in self.remarks):
+            n = int((counts[self.primary.column] != uncapped[self.primary.column]).sum())
+            self.remarks.append(
+                f"Totals are capped at the quantile {self.winsorize:g} of the users who have any:"
+                f" {self.primary.label} of {n} users are"
+            )
         return (
             counts
             if self.before is None
             else with_covariates(counts, self.before.per_user(("user",)))
         )
+
+    def _capped(self, counts: pd.DataFrame) -> pd.DataFrame:
+        """Totals no larger than their quantile over the users of all arms who have any."""
+        if self.winsorize is None:
+            return counts
+        capped = counts.copy()
+        for name in counts.columns.drop(["user", "bucket"], errors="ignore"):
+            if pd.api.types.is_numeric_dtype(counts[name]):
+                there = counts.loc[counts[name] > 0, name]
+                if len(there):
+                    most = there.quantile(self.winsorize, interpolation="lower")
+                    owed = counts.loc[counts[name] < 0, name].abs()
+                    least = -owed.quantile(self.winsorize, interpolation="lower")
+                    capped[name] = counts[name].clip(least if len(owed) else None, most)
+        return capped
+
+    def daily(self, names: list[str], table: pd.DataFrame) -> dict[str, np.ndarray]:
+        """name -> (users, days) totals; where they are capped, all days of a user in proportion."""
+        totals = self.rows.daily(names, table[["user", "bucket"]], self.days)
+        if self.winsorize is not None:
+            for name, days in totals.items():
+                full = days.sum(axis=1, dtype=float)
+                share = np.where(full > 0, table[name].to_numpy(float) / np.maximum(full, 1e-12), 1)
+                totals[name] = (days * np.minimum(share, 1.0)[:, None]).astype(np.float32)
+        return totals
 
 
 def of_run(run: Run, days: int | None = None) -> ABTest:
@@ -101,24 +140,60 @@ def of_run(run: Run, days: int | None = None) -> ABTest:
         users = users.fillna(
             {name: NEVER for name in users.columns if name not in ("user", "bucket")}
         )
+    metrics, made_up = told_by_the_log(run)
+    remarks = []
+    if made_up:
+        remarks.append(
+            f"The log tells nothing of {', '.join(made_up)}: left out, as they would be assumed"
+            " (--set assumed_metrics=true judges them, too)"
+        )
     return ABTest(
         arms=run.arms,
         control=run.manifest["control"],
         contenders=list(run.manifest["contenders"]),
         weights=run.manifest.get("weights") or dict.fromkeys(run.arms, 1.0),
-        primary=run.metrics.find(settings["primary"]),
+        primary=metrics.find(settings["primary"]),
         margin=settings["margin"],
+        mde=settings.get("mde") or settings["margin"] or 0.02,
         rows=rows_of_test(run),
         before=before,
         users=users,
         days=days,
         planned=planned,
+        remarks=remarks,
         monitor=settings.get("monitor", "obrien_fleming"),
         simulated=True,
         looked=bool(settings.get("stop_early", False)),
-        metrics=run.metrics,
+        metrics=metrics,
         references=dict(run.manifest.get("references", {})),
     )
+
+
+# metric -> the parameter of the simulated users that it is made of
+MADE_OF = {
+    "long_views": "long_view",
+    "likes": "like",
+    "hates": "hate",
+    "watch_time": "watch_long",
+}
+
+
+def told_by_the_log(run: Run) -> tuple[Metrics, list[str]]:
+    """The metrics that a run is judged by, and the labels of those that are left out since nothing
+    but an assumption stands behind them; the primary one stays.
+    """
+    settings, numbers = run.settings, run.parameters.get("numbers", {})
+    if settings.get("assumed_metrics"):
+        return run.metrics, []
+    left_out = [
+        name
+        for name, parameter in MADE_OF.items()
+        if name in run.metrics
+        and name != settings["primary"]
+        and numbers.get(parameter, {}).get("status") == "assumed"
+    ]
+    kept = Metrics([metric for name, metric in run.metrics.items() if name not in left_out])
+    return kept, [run.metrics[name].label for name in left_out]
 
 
 NEVER = "did not come before"

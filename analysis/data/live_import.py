@@ -4,29 +4,26 @@ What does not fit is counted and said; what cannot be judged is refused in one l
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import duckdb
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from analysis.data.flaws import Flaw, flaw_of
-from analysis.data.live_source import FEEDBACK, FLAGS, FORMATS, NEEDED, ROLES, LiveLog
+from analysis.data.live_assignment import assign
+from analysis.data.live_reading import FILE_ORDER, FINGERPRINT, Reader, clock_of, named, read
+from analysis.data.live_source import FEEDBACK, FLAGS, FORMATS, LiveLog
+from analysis.data.live_sql import during, end_of, of_arms, one, quoted
 from analysis.data.rows import DAY
 from analysis.errors import AnalysisError
-from policies.common.errors import shown, suggestion
-from policies.sources import values
-from policies.sources.copies import fingerprints
-from policies.sources.files import Chunk, Table, tables_in
-from policies.sources.roles import ClickWhen, choose, event_column, listing
-from policies.sources.times import SINCE_1970, Clock
-
-NUMBERS = ("watch", "propensity")
-FILE_ORDER, FINGERPRINT = "row in the file", "all columns"  # no names of columns of anybody
+from policies.common.errors import shown
+from policies.sources.answers import in_seconds
+from policies.sources.files import tables_in
+from policies.sources.roles import ClickWhen
+from policies.sources.times import COARSE, SINCE_1970, Clock, Times, refuse_far
+from policies.sources.values import refuse_twins
 
 
 @dataclass
@@ -35,38 +32,55 @@ class Imported:
 
     Attributes:
         has: columns of the rows. warnings: what was left out, counted. remarks: what else is to be
-            known. flaws: of the test's rows.
+            known. flaws: of the test's rows. alarms: what makes the figures worthless.
     """
 
     has: frozenset[str]
     warnings: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     flaws: list[Flaw] = field(default_factory=list)
+    alarms: list[str] = field(default_factory=list)
 
 
 def import_log(db: duckdb.DuckDBPyConnection, source: LiveLog) -> Imported:
     """Makes `assigned` (user, bucket, segments), `test` and `before`."""
     table = tables_in(source.impressions, "--impressions", FORMATS)
-    names, when, notes = _named(source, table)
+    names, when, notes = named(source, table)
     table.need([*names.values(), *source.segments, *source.numbers])
-    clock = _clock(table, names["time"], source.time_unit)
-    _read(db, table, _Reader(names, when, source, clock))
+    clock = clock_of(table, names["time"], source.time_unit)
+    reader = Reader(names, when, source, clock)
+    read(db, table, reader)
+    _refuse_written_twice(db)
     feedback = [role for role in FEEDBACK if role in names or (role == "click" and when)]
     imported = Imported(
         frozenset({"time", *(FEEDBACK[role][0] for role in feedback), *source.numbers}),
         remarks=[text.rstrip(".") for text in (*table.notes, *notes)],
     )
+    if when is not None:
+        imported.remarks.append(_clicks_by_words(when, reader.words))
+    if "watch" in names:
+        _watch_in_seconds(db, source, imported)
     start = _start(db, source, clock, imported)
     _count(db, source, start, "watch" in names, imported)
-    _assign(db, source, start, imported.warnings)
+    assign(db, source, start, imported.warnings)
     in_test = _rows_of_the_test(source, start)
+    _lost(db, source, start, imported)
     kept = _copies(db, in_test, names, clock, imported)
+    for name in source.numbers:
+        column = quoted(f"number {name}")
+        found = flaw_of(
+            db, f"({in_test})", f"{column} IS NULL OR NOT isfinite({column})",
+            f"Missing {shown(name)}", f"rows without a finite {shown(name)}, taken as 0",
+        )  # fmt: skip
+        imported.flaws += [found] if found is not None else []
     for role in feedback:
-        if role in (*FLAGS, "watch"):
+        if role in (*FLAGS, "watch", "session"):
             column = FEEDBACK[role][0]
+            if role == "watch":
+                column = "CASE WHEN isfinite(watched) AND watched >= 0 THEN watched END"
             found = flaw_of(
-                db, f"({in_test})", f"{column} IS NULL", f"Missing {role}s" if role in FLAGS
-                else "Missing watch times", f"rows without a value for {role}, taken as none",
+                db, f"({in_test})", f"{column} IS NULL", f"Missing {NAMES.get(role, role + 's')}",
+                f"rows without a value for {role}, taken as none",
             )  # fmt: skip
             imported.flaws += [found] if found is not None else []
     _make_tables(db, source, feedback, start, kept, imported)
@@ -74,178 +88,84 @@ def import_log(db: duckdb.DuckDBPyConnection, source: LiveLog) -> Imported:
     return imported
 
 
-def _clock(table: Table, name: str, unit: str | None) -> Clock:
-    clock = Clock(name, unit)
-    for chunk in table.chunks([name]):
-        clock.look(chunk.batch.column(0), _place(chunk, name))
-    clock.check()
-    return clock
+# -- the start, and what is counted ----------------------------------------------------------------
 
 
-def _place(chunk: Chunk, name: str) -> Callable[[int], str]:
-    return lambda row: f"{chunk.place(row)}, column '{shown(name)}'"
+NAMES = {"watch": "watch times"}
+SAMPLE = 200_000  # rows in which the unit of watch times is looked for
 
 
-def _named(source: LiveLog, table: Table) -> tuple[dict[str, str], ClickWhen | None, list[str]]:
-    """Role -> column; what a click is by words; what was recognised.
+def _refuse_written_twice(db: duckdb.DuckDBPyConnection) -> None:
+    """Ids and arms that two programs wrote in two ways would be two of each."""
+    for column, what in (("bucket", "arm"), ("user_id", "user")):
+        plain = f"regexp_replace(trim({column}), '^([0-9]+)\\.0$', '\\1')"
+        several = one(db, f"SELECT count(DISTINCT {column}) - count(DISTINCT {plain}) FROM raw")
+        if several:
+            pair = db.execute(
+                f"SELECT min({column}), max({column}) FROM raw GROUP BY {plain} HAVING"
+                f" min({column}) <> max({column}) LIMIT 1"
+            ).fetchall()[0]
+            refuse_twins(pair, what)
 
-    With --columns those alone are read, besides --segments and --numbers.
+
+def _clicks_by_words(when: ClickWhen, words: Counter[str]) -> str:
+    """What was taken for a click.
+
+    Raises:
+        AnalysisError: a word that stands nowhere.
     """
-    there, where = table.names, f"'{shown(source.impressions.name)}'"
-    unknown = next((role for role in source.columns if role not in ROLES), None)
+    listed = ", ".join(f"{shown(word, 30)} ({n})" for word, n in words.most_common(8))
+    unknown = next((word for word in when.words if word not in words), None)
     if unknown is not None:
         raise AnalysisError(
-            f"--columns names the role '{shown(unknown)}'{suggestion(unknown, ROLES)}"
+            f"--click-when: '{shown(unknown)}' does not stand in column '{shown(when.column)}';"
+            f" there are: {listed}"
         )
-    when = None
-    if source.click_when is not None:
-        when = ClickWhen.parse(source.click_when, there)
-        if "click" in source.columns:
-            raise AnalysisError("--click-when says what a click is; leave out click=...")
-    roles = [role for role in ROLES if when is None or role != "click"]
-    names, notes = choose(there, source.columns or None, roles, where)
-    for what, listed in (("--segments", source.segments), ("--numbers", source.numbers)):
-        missing = next((name for name in listed if name not in there), None)
-        if missing is not None:
-            near = suggestion(missing, there)
-            raise AnalysisError(
-                f"{where} has no column '{shown(missing)}' (for {what.removeprefix('--')}){near}"
+    return f"A click is a row whose {shown(when.column)} is {' or '.join(when.words)}: {listed}"
+
+
+def _watch_in_seconds(db: duckdb.DuckDBPyConnection, source: LiveLog, imported: Imported) -> None:
+    """Watch times in seconds: the unit as the simulator's reader tells it, from some users."""
+    rows = max(one(db, "SELECT count(*) FROM raw"), 1)
+    part = db.execute(
+        "SELECT user_id, time, watched FROM raw WHERE user_id IS NOT NULL AND isfinite(time) AND"
+        f" isfinite(watched) AND watched >= 0 AND hash(user_id) % {max(rows // SAMPLE, 1)} = 0"
+    ).df()
+    if not len(part):
+        return
+    time = part["time"].to_numpy(float)
+    times = Times(time - time.max(), 0.0, "", not (time % COARSE).any())
+    users = part["user_id"].factorize()[0]
+    _, _, notes = in_seconds(part["watched"].to_numpy(float), None, users, times, source.watch_unit)
+    imported.remarks += [note.rstrip(".") for note in notes]
+    if any("milliseconds" in note for note in notes):
+        db.execute("UPDATE raw SET watched = watched / 1000").fetchall()
+
+
+def _lost(db: duckdb.DuckDBPyConnection, source: LiveLog, start: float, imported: Imported) -> None:
+    """Rows that are left out since they lack a user or a time, by the arm that they state; rows of
+    users in several arms, which no arm can be blamed for.
+    """
+    if source.assignments is None:
+        found = flaw_of(
+            db,
+            "(SELECT bucket, coalesce(user_id, 'row ' || " + quoted(FILE_ORDER) + ") AS user,"
+            " user_id IS NULL OR time IS NULL OR NOT isfinite(time) AS lost FROM raw WHERE bucket"
+            f" IN (SELECT bucket FROM assigned) AND (time IS NULL OR time >= {start!r}))",
+            "lost", "Lost rows", "rows without a user or a time, left out", left_out=True,
+        )  # fmt: skip
+        imported.flaws += [found] if found is not None else []
+        mixed = of_arms("raw", "", during(source, start), "<>")
+        rows = one(db, f"SELECT count(*) FROM raw WHERE user_id IN (SELECT user_id FROM ({mixed}))")
+        all_rows = one(db, "SELECT count(*) FROM raw")
+        if rows > MIXED * all_rows:
+            imported.alarms.append(
+                f"{rows} of {all_rows} rows are of users who were seen in more than one arm, and"
+                " are left out"
             )
-    absent = [role for role in NEEDED if role not in names]
-    if absent:
-        raise AnalysisError(
-            f"no column for {' and '.join(absent)}; say which with --columns"
-            f" {','.join(f'{role}=NAME' for role in absent)} (there are: {listing(there)})"
-        )
-    if when is None and not set(names) & {*FLAGS, "watch"} and not source.numbers:
-        words = event_column(there, names.values())
-        hint = f", or --click-when {shown(words)}=WORD,WORD" if words is not None else ""
-        raise AnalysisError(
-            "the log has no feedback; name at least one: --columns click=NAME (or watch, long_view,"
-            f" like, hate), or --numbers NAME{hint}"
-        )
-    return names, when, notes
 
 
-# -- from files to `raw` ---------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Reader:
-    """From a chunk of a file to rows of `raw`."""
-
-    names: dict[str, str]
-    when: ClickWhen | None
-    source: LiveLog
-    clock: Clock
-
-    @property
-    def schema(self) -> pa.Schema:
-        kinds: list[tuple[str, pa.DataType]] = [
-            (FILE_ORDER, pa.int64()),
-            (FINGERPRINT, pa.uint64()),
-        ]
-        kinds += [("user_id", pa.string()), ("bucket", pa.string()), ("time", pa.float64())]
-        for role, (column, kind) in FEEDBACK.items():
-            if role in self.names or (role == "click" and self.when is not None):
-                kinds.append((column, _ARROW[kind]))
-        kinds += [(f"segment {name}", pa.string()) for name in self.source.segments]
-        kinds += [(f"number {name}", pa.float64()) for name in self.source.numbers]
-        return pa.schema(kinds)
-
-    def rows(self, chunk: Chunk, before: int) -> pa.RecordBatch:
-        """
-        Args:
-            before: rows of the log before this chunk.
-
-        Raises:
-            InputError: a value that cannot be read, with its place.
-        """
-        batch, n = chunk.batch, len(chunk.batch)
-        out: dict[str, Any] = {
-            FILE_ORDER: pa.array(np.arange(before, before + n)),
-            FINGERPRINT: pa.array(fingerprints(batch)),
-            "time": _or_null(self.clock.seconds(batch.column(self.names["time"]))),
-        }
-        for role, column in (("user", "user_id"), ("bucket", "bucket")):
-            out[column] = self._text(chunk, self.names[role], role)
-        for role, (column, kind) in FEEDBACK.items():
-            if role == "click" and self.when is not None:
-                words = self._text(chunk, self.when.column, "event").to_pylist()
-                out[column] = pa.array(
-                    [None if word is None else word in self.when.words for word in words],
-                    pa.bool_(),
-                )
-            elif role in self.names:
-                out[column] = self._feedback(chunk, role, kind)
-        for name in self.source.segments:
-            out[f"segment {name}"] = self._text(chunk, name, "segments")
-        for name in self.source.numbers:
-            found = values.numbers(batch.column(name), _place(chunk, name), "numbers")
-            out[f"number {name}"] = _or_null(found)
-        return pa.RecordBatch.from_pydict(out, schema=self.schema)
-
-    def _text(self, chunk: Chunk, name: str, role: str) -> pa.Array:
-        return values.text(chunk.batch.column(name), _place(chunk, name), role)
-
-    def _feedback(self, chunk: Chunk, role: str, kind: str) -> pa.Array:
-        name = self.names[role]
-        if kind == "VARCHAR":
-            return self._text(chunk, name, role)
-        found = values.numbers(chunk.batch.column(name), _place(chunk, name), role)
-        there = ~np.isnan(found)
-        if kind == "DOUBLE":
-            return _or_null(found)
-        good = np.isin(found, (0, 1)) if kind == "BOOLEAN" else found == np.floor(found)
-        if (there & ~good).any():
-            row = int(np.argmax(there & ~good))
-            wanted = "0 and 1, or true and false" if kind == "BOOLEAN" else "whole numbers"
-            raise AnalysisError(
-                f"{_place(chunk, name)(row)} (for {role}) holds '{found[row]:g}'; wanted {wanted}"
-            )
-        whole = np.where(there, found, 0)
-        return pa.array(whole.astype(bool if kind == "BOOLEAN" else np.int64), mask=~there)
-
-
-_ARROW = {
-    "VARCHAR": pa.string(),
-    "DOUBLE": pa.float64(),
-    "BOOLEAN": pa.bool_(),
-    "BIGINT": pa.int64(),
-}
-
-
-def _or_null(found: np.ndarray) -> pa.Array:
-    return pa.array(found, mask=np.isnan(found))
-
-
-def _read(db: duckdb.DuckDBPyConnection, table: Table, reader: _Reader) -> None:
-    """Streams the files into `raw`."""
-    failed: list[BaseException] = []
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        before = 0
-        try:
-            for chunk in table.chunks():
-                yield reader.rows(chunk, before)
-                before += len(chunk.batch)
-        except BaseException as error:
-            failed.append(error)  # DuckDB would wrap it in an error of its own
-            raise
-
-    stream = pa.RecordBatchReader.from_batches(reader.schema, batches())
-    db.register("incoming", stream)
-    try:
-        db.execute("CREATE TABLE raw AS SELECT * FROM incoming").fetchall()
-    except Exception:
-        if failed:
-            raise failed[0] from None
-        raise
-    finally:
-        db.unregister("incoming")
-
-
-# -- the start, and what is counted ----------------------------------------------------------------
+MIXED = 0.01  # share of the rows that users in several arms may have
 
 
 def _start(
@@ -256,11 +176,12 @@ def _start(
     if spanned[0] is None:
         raise AnalysisError(f"'{shown(source.impressions)}' has no rows with a time")
     first, last = (float(x) for x in spanned)
-    if first == last and _one(db, "SELECT count(*) FROM raw") > 1:
+    if first == last and one(db, "SELECT count(*) FROM raw") > 1:
         raise AnalysisError(
             f"column '{shown(clock.column)}' (for time): all times are the same; give the second or"
             " the day of each event"
         )
+    refuse_far(first, last, clock.column)
     imported.remarks.append(clock.note((first, last)).rstrip("."))
     if source.start is None:
         start = float(np.floor(first / DAY) * DAY)
@@ -277,9 +198,9 @@ def _start(
             )
     if first >= SINCE_1970:
         zone = "the times' own zone is turned into it" if clock.zoned else "as the times"
+        days = "those of UTC" if start % DAY == 0 else "of 24 hours from then"
         imported.remarks.append(
-            f"The test begins at {pd.Timestamp(start, unit='s')} UTC, {zone}; its days are those of"
-            " UTC"
+            f"The test begins at {pd.Timestamp(start, unit='s')} UTC, {zone}; its days are {days}"
         )
     return start
 
@@ -306,12 +227,6 @@ def _given_start(given: str, clock: Clock, first: float) -> float:
     return start
 
 
-def _one(db: duckdb.DuckDBPyConnection, sql: str) -> int:
-    # all rows: DuckDB 2 registers nothing while a result is open
-    rows = db.execute(sql).fetchall()
-    return int(rows[0][0]) if rows and rows[0][0] is not None else 0
-
-
 def _count(
     db: duckdb.DuckDBPyConnection, source: LiveLog, start: float, watch: bool, imported: Imported
 ) -> None:
@@ -320,7 +235,7 @@ def _count(
         ("user_id IS NULL", "row{s} without a user left out"),
         ("time IS NULL OR NOT isfinite(time)", "row{s} without a time left out"),
         (
-            f"isfinite(time) AND time >= {_end(source, start)!r}",
+            f"isfinite(time) AND time >= {end_of(source, start)!r}",
             "row{s} after the planned end left out",
         ),
     ]
@@ -337,25 +252,25 @@ def _count(
         negative = "watched < 0 OR NOT isfinite(watched)"
         checks.append((negative, "negative or infinite watch time{s} taken as missing"))
     for where, words in checks:
-        n = _one(db, f"SELECT count(*) FROM raw WHERE {where}")
+        n = one(db, f"SELECT count(*) FROM raw WHERE {where}")
         imported.warnings += [f"{n} {words.format(s='s' if n > 1 else '')}"] if n else []
     if source.assignments is None:
-        arms = _of_arms("raw", "", _during(source, start), "<>")
-        mixed = _one(db, f"SELECT count(*) FROM ({arms})")
+        arms = of_arms("raw", "", during(source, start), "<>")
+        mixed = one(db, f"SELECT count(*) FROM ({arms})")
         if mixed:
             imported.warnings.append(
                 f"{mixed} user{'s' if mixed > 1 else ''} seen in more than one arm left out: look"
                 " for what mixes the arms"
             )
-    early = _one(db, f"SELECT count(*) FROM raw WHERE user_id IS NOT NULL AND time < {start!r}")
+    early = one(db, f"SELECT count(*) FROM raw WHERE user_id IS NOT NULL AND time < {start!r}")
     if early:
         imported.remarks.append(
             f"{early} row{'s' if early > 1 else ''} before the start: no outcome, but what users"
             " did untreated (CUPED, segments, A/A)"
         )
     if "slot" in imported.has:
-        lowest = _one(db, "SELECT min(slot) FROM raw")
-        shifted = _one(db, "SELECT count(slot) FROM raw")
+        lowest = one(db, "SELECT min(slot) FROM raw")
+        shifted = one(db, "SELECT count(slot) FROM raw")
         if lowest:
             db.execute(f"UPDATE raw SET slot = slot - {lowest}")
             imported.remarks.append(
@@ -363,20 +278,12 @@ def _count(
             )
 
 
-def _end(source: LiveLog, start: float) -> float:
-    return start + source.days * DAY if source.days is not None else float("1e300")
-
-
-def _during(source: LiveLog, start: float) -> str:
-    return f"AND isfinite(time) AND time >= {start!r} AND time < {_end(source, start)!r}"
-
-
 def _rows_of_the_test(source: LiveLog, start: float) -> str:
     """SQL of the rows that count, with the number and the arm of their user."""
     own = "AND r.bucket = a.bucket" if source.assignments is None else ""
     return (
         "SELECT r.* EXCLUDE (bucket), a.bucket, a.user FROM raw r JOIN assigned a USING (user_id)"
-        f" WHERE true {_during(source, start)} {own}"
+        f" WHERE true {during(source, start)} {own}"
     )
 
 
@@ -392,14 +299,14 @@ def _copies(
     Rows are copies where every column of the file agrees; but only a log that names items (or
     slots) at times finer than a minute tells a copy from another impression.
     """
-    twice = _one(db, f"SELECT count(*) - count(DISTINCT {quoted(FINGERPRINT)}) FROM raw")
+    twice = one(db, f"SELECT count(*) - count(DISTINCT {quoted(FINGERPRINT)}) FROM raw")
     if not twice:
         return "true"
     db.execute(
         f"CREATE TEMP TABLE first_rows AS SELECT min({quoted(FILE_ORDER)}) AS kept FROM raw"
         f" GROUP BY {quoted(FINGERPRINT)}"
     )
-    coarse = _one(db, "SELECT count(*) FROM raw WHERE time % 60 <> 0") == 0
+    coarse = one(db, "SELECT count(*) FROM raw WHERE time % 60 <> 0") == 0
     told = not coarse and bool({"item", "slot"} & set(names))
     copy = f"{quoted(FILE_ORDER)} NOT IN (SELECT kept FROM first_rows)"
     what = "rows that repeat another one in all columns"
@@ -441,108 +348,3 @@ def _make_tables(
     )
     for name, rows in (("test", _rows_of_the_test(source, start)), ("before", before)):
         db.execute(f"CREATE TABLE {name} AS SELECT {chosen} FROM ({rows}) WHERE {kept}")
-
-
-# -- who was assigned ------------------------------------------------------------------------------
-
-
-def _assign(
-    db: duckdb.DuckDBPyConnection, source: LiveLog, start: float, warnings: list[str]
-) -> None:
-    """Makes `assigned`: numbers for users, their one arm in the test, segments at their first row
-    of it.
-    """
-    names = [f"segment {name}" for name in source.segments]
-    extra = "".join(f", arg_min({quoted(name)}, time) AS {quoted(name)}" for name in names)
-    inner = _of_arms("raw", extra, _during(source, start))
-    if source.assignments is not None:
-        _list(db, source.assignments, source)
-        seen = "".join(f", s.{quoted(name)}" for name in names)
-        inner = (
-            f"SELECT l.user_id, l.bucket{seen} FROM ({_of_arms('listed')}) l LEFT JOIN ({inner}) s"
-            " USING (user_id)"
-        )
-        _count_listed(db, source, start, warnings)
-    db.execute(
-        "CREATE TABLE assigned AS SELECT *, (row_number() OVER (ORDER BY user_id) - 1)::INTEGER AS"
-        f" user FROM ({inner})"
-    )
-
-
-def _list(db: duckdb.DuckDBPyConnection, path: Path, source: LiveLog) -> None:
-    """Makes `listed` (user_id, bucket) of the file of assignments."""
-    table = tables_in(path, "--assignments", FORMATS)
-    wanted = {role: name for role, name in source.columns.items() if role in ("user", "bucket")}
-    names, _ = choose(
-        table.names, wanted or None, ("user", "bucket"), f"--assignments '{shown(path)}'"
-    )
-    if set(names) != {"user", "bucket"}:
-        raise AnalysisError(
-            f"--assignments '{shown(path)}' wants columns for user and bucket, called as in the"
-            f" log; it has: {listing(table.names)}"
-        )
-    listed = [
-        pa.table(
-            {
-                column: values.text(
-                    chunk.batch.column(names[role]), _place(chunk, names[role]), role
-                )
-                for role, column in (("user", "user_id"), ("bucket", "bucket"))
-            }
-        )
-        for chunk in table.chunks(list(names.values()))
-    ]
-    if not listed:
-        raise AnalysisError(f"--assignments '{shown(path)}' has no rows")
-    db.register("incoming", pa.concat_tables(listed))
-    db.execute("CREATE TEMP TABLE listed AS SELECT * FROM incoming").fetchall()
-    db.unregister("incoming")
-
-
-def _count_listed(
-    db: duckdb.DuckDBPyConnection, source: LiveLog, start: float, warnings: list[str]
-) -> None:
-    """What the file of assignments and the log do not share; a user's arm is that of the file,
-    whatever the log's rows say.
-
-    Raises:
-        AnalysisError: no user of the log is in the file.
-    """
-    during = _during(source, start)
-    twice = _one(db, f"SELECT count(*) FROM ({_of_arms('listed', '', '', '<>')})")
-    seen = f"SELECT DISTINCT user_id FROM raw WHERE user_id IS NOT NULL {during}"
-    listed = "(SELECT user_id FROM listed WHERE user_id IS NOT NULL)"
-    strange = _one(db, f"SELECT count(*) FROM ({seen}) WHERE user_id NOT IN {listed}")
-    known = _one(db, f"SELECT count(*) FROM ({seen}) WHERE user_id IN {listed}")
-    other = _one(
-        db,
-        "SELECT count(*) FROM raw r JOIN listed l USING (user_id) WHERE r.bucket IS NOT NULL AND"
-        f" r.bucket <> l.bucket {during}",
-    )
-    if not known:
-        raise AnalysisError(
-            f"no user of the log is in --assignments '{shown(source.assignments)}'; are the ids"
-            " written alike?"
-        )
-    said = [
-        (twice, "user(s) in more than one arm of --assignments left out"),
-        (strange, "user(s) of the log who are not in --assignments left out"),
-        (other, "row(s) whose arm is not that of --assignments: counted for the assigned arm"),
-    ]
-    warnings += [f"{n} {words}" for n, words in said if n]
-
-
-def _of_arms(table: str, extra: str = "", where: str = "", sign: str = "=") -> str:
-    """SQL of the users of a table who are in one arm alone (sign =), or in several (<>)."""
-    return (
-        f"SELECT user_id, min(bucket) AS bucket{extra} FROM {table} WHERE bucket IS NOT NULL AND"
-        f" user_id IS NOT NULL {where} GROUP BY user_id HAVING min(bucket) {sign} max(bucket)"
-    )
-
-
-def quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def first_line(error: Exception) -> str:
-    return shown(str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)

@@ -13,13 +13,17 @@ import duckdb
 import pandas as pd
 
 from analysis.data.ab_test import MONITORS, NEVER, ABTest, segments_before
-from analysis.data.live_import import first_line, import_log, quoted
-from analysis.data.live_source import LiveLog
+from analysis.data.live_import import import_log
+from analysis.data.live_source import FEEDBACK, LiveLog
+from analysis.data.live_sql import first_line, quoted
 from analysis.data.rows import DAY, MEMORY, Rows
 from analysis.errors import AnalysisError
 from analysis.metrics import METRICS, Metric, Metrics
 
 MOST_DAYS = 366
+RESERVED = frozenset(
+    {"user", "user_id", "bucket", "time", *(column for column, _ in FEEDBACK.values()), *METRICS}
+)
 
 
 @contextmanager
@@ -35,6 +39,11 @@ def open_log(source: LiveLog, metrics: Metrics = METRICS) -> Iterator[ABTest]:
             raise AnalysisError(
                 f"--numbers '{name}': wanted a name of letters, digits and underscores; rename the"
                 " column"
+            )
+        if name.lower() in RESERVED or [n.lower() for n in source.numbers].count(name.lower()) > 1:
+            raise AnalysisError(
+                f"--numbers '{name}': the name is taken (by the log's own columns, or by another"
+                " number); rename the column"
             )
     if source.primary not in source.numbers:
         metrics.find(source.primary)
@@ -78,6 +87,8 @@ def open_log(source: LiveLog, metrics: Metrics = METRICS) -> Iterator[ABTest]:
             weights=weights,
             primary=metrics.find(source.primary),
             margin=source.margin,
+            mde=source.mde or source.margin or 0.02,
+            winsorize=source.winsorize,
             rows=rows,
             before=before,
             users=users,
@@ -87,6 +98,7 @@ def open_log(source: LiveLog, metrics: Metrics = METRICS) -> Iterator[ABTest]:
             warnings=imported.warnings,
             remarks=imported.remarks,
             flaws=imported.flaws,
+            alarms=imported.alarms,
             looked=source.monitor not in (None, "none"),
             metrics=metrics,
         )
@@ -95,7 +107,7 @@ def open_log(source: LiveLog, metrics: Metrics = METRICS) -> Iterator[ABTest]:
 def _summed(name: str) -> Metric:
     """The sum of a column of the log per user, as a metric."""
     total = f"total_{name}"
-    sql = {total: f"coalesce(sum({name}), 0)"}
+    sql = {total: f"coalesce(sum({quoted(name)}), 0)"}
     return Metric(name, name, f"{name} per user", total, sql=sql, needs=(name,))
 
 

@@ -54,6 +54,9 @@ class LiveLog:
         None,
         "of numbers in the time column (default: found out, or refused where two may be meant)",
     )
+    watch_unit: Literal["s", "ms"] | None = setting(
+        None, "of watch times (default: found out, or refused where two may be meant)"
+    )
     control: str | None = setting(
         None, "arm to compare against (default: the one called control, else the first by name)"
     )
@@ -72,7 +75,17 @@ class LiveLog:
         ge=1,
     )
     primary: str = setting("clicks", "metric that decides")
-    margin: float = setting(0.02, "of the guardrails, relative")
+    margin: float = setting(0.02, "of the guardrails, relative", ge=0, lt=1)
+    mde: float | None = setting(
+        None, "smallest lift that matters: .02 is 2 % (default: the margin)", gt=0, le=10
+    )
+    winsorize: float | None = setting(
+        None,
+        "cap each user's totals at this quantile of those who have any, such as .999; of all arms"
+        " together (default: not)",
+        gt=0.5,
+        lt=1,
+    )
     monitor: Literal["obrien_fleming", "pocock", "cs", "none"] | None = setting(
         None,
         "how to look at days: obrien_fleming, pocock, cs, none (default obrien_fleming); where it"
