@@ -13,15 +13,20 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import pandas as pd
+import numpy as np
 from pydantic import BeforeValidator
 
 from analysis.errors import AnalysisError
 from analysis.statistics.propensity import off_policy
+from policies.common.errors import shown
 from policies.common.settings import add_flags, given_flags, mapping, names_of, setting, settings
 from policies.common.terminal import guarded
+from policies.sources.files import Chunk, Table, tables_in
+from policies.sources.roles import listing
+from policies.sources.values import numbers, text
 
 ROLES = ("reward", "logging", "target", "predicted", "predicted_target", "cluster")
+LEAST_ROWS = 30.0  # effective ones, as in the report
 ESTIMATES = {"ips": "IPS", "snips": "SNIPS", "dm": "direct", "dr": "doubly robust"}
 
 
@@ -61,6 +66,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _estimate(asked: LoggedTable) -> None:
     estimate = off_policy(**_columns(asked.table, asked.columns))
+    if estimate.effective_n < LEAST_ROWS:
+        raise AnalysisError(
+            f"'{shown(asked.table)}' has {estimate.effective_n:.1f} effective rows for this target;"
+            f" an estimate wants at least {LEAST_ROWS:.0f}: log more of what it would show"
+        )
     for name, words in ESTIMATES.items():
         x = getattr(estimate, name)
         if x is not None:
@@ -76,9 +86,10 @@ def _estimate(asked: LoggedTable) -> None:
 
 def _columns(path: Path, pairs: dict[str, str]) -> dict[str, Any]:
     """Role -> column of the table."""
-    if not path.is_file() or path.suffix not in (".csv", ".parquet"):
-        raise AnalysisError(f"--table '{path}': wanted a .csv or .parquet file that is there")
-    frame = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    if not path.is_file():
+        raise AnalysisError(f"there is no file '{shown(path)}' for --table")
+    table = tables_in(path, "--table")
+    frame = table.names
     wrong = [role for role in pairs if role not in ROLES]
     if wrong:
         raise AnalysisError(f"--columns names the role '{wrong[0]}'; there are: {', '.join(ROLES)}")
@@ -94,9 +105,32 @@ def _columns(path: Path, pairs: dict[str, str]) -> dict[str, Any]:
         )
         raise AnalysisError(
             f"'{path}' {what}; name it with --columns {(missing or ['ROLE'])[0]}=NAME (there are:"
-            f" {', '.join(frame)}){why}"
+            f" {listing(frame)}){why}"
         )
-    return {role: frame[name].to_numpy() for role, name in names.items()}
+    return {role: _column(table, name, role) for role, name in names.items()}
+
+
+def _column(table: Table, name: str, role: str) -> np.ndarray:
+    """Numbers of all rows; of `cluster` the ids as text."""
+    parts = []
+    for chunk in table.chunks([name]):
+
+        def place(row: int, chunk: Chunk = chunk) -> str:
+            return f"{chunk.place(row)}, column '{shown(name)}'"
+
+        values = chunk.batch.column(0)
+        if role == "cluster":
+            ids = text(values, place, role)
+            if ids.null_count:
+                raise AnalysisError(
+                    f"'{shown(name)}' (for cluster) has {ids.null_count} rows without"
+                )
+            parts.append(np.array(ids.to_pylist(), dtype=str))
+        else:
+            parts.append(numbers(values, place, role))
+    if not parts:
+        raise AnalysisError("the table has no rows")
+    return np.concatenate(parts)
 
 
 if __name__ == "__main__":

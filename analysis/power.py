@@ -31,6 +31,7 @@ from analysis.studies.planning import (
     plan,
 )
 from policies.common.files import save_json
+from policies.common.folders import new_folder, refuse_existing
 from policies.common.settings import add_flags, given_flags, mapping, names_of, setting, settings
 from policies.common.tables import Table, number, percent
 from policies.common.terminal import guarded
@@ -94,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit status: 0 done, 1 the disk is full, 2 bad input, 130 interrupted."""
+    """Returns the exit status: 0 done, 2 not done, in one line why, 130 interrupted."""
     given = parser().parse_args(arguments)
     return guarded(
         lambda: _plan(NextTest(**given_flags(NextTest, given)), given.out),
@@ -108,8 +109,8 @@ def _plan(asked: NextTest, out: Path | None) -> None:
     demand = Demand(asked.alpha / (asked.arms - 1), asked.power, asked.spending)
     spreads = _spreads(asked)
     days = _days(asked, spreads)
-    if out is not None and out.exists():
-        raise AnalysisError(f"--out '{out}' exists already; name another folder")
+    if out is not None:
+        refuse_existing(out)
     labels = {spread.metric: spread.label for spread in spreads}
     rows: list[PlanRow] | list[BudgetRow]
     if asked.budget is not None:
@@ -121,8 +122,9 @@ def _plan(asked: NextTest, out: Path | None) -> None:
         table = _plan_table(rows, labels)
     if out is not None:
         content = {"options": demand.options, "rows": [asdict(row) for row in rows]}
-        save_json(out / "power.json", content)
-        curve(spreads, days, demand, out / "power.png")
+        with new_folder(out):
+            save_json(out / "power.json", content)
+            curve(spreads, days, demand, out / "power.png")
     table.print()
     if any(row.extrapolated for row in rows):
         print(EXTRAPOLATED)

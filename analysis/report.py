@@ -15,6 +15,8 @@ from analysis.errors import AnalysisError
 from analysis.metrics import load_metrics
 from analysis.reporting.terminal import show_results
 from analysis.reporting.write import write, write_log
+from policies.common.errors import escaped
+from policies.common.folders import refuse_existing
 from policies.common.settings import add_flags, given_flags, names_of
 from policies.common.terminal import guarded
 
@@ -53,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit status: 0 done, 1 the disk is full, 2 bad input, 130 interrupted."""
+    """Returns the exit status: 0 done, 2 not done, in one line why, 130 interrupted."""
     words = sys.argv[1:] if arguments is None else arguments
     given = parser().parse_args(words)
     return guarded(
@@ -72,15 +74,14 @@ def _report(given: argparse.Namespace, command: str) -> None:
     metrics = load_metrics(given.metrics)
     if given.run is None:
         out = given.out if given.out is not None else Path("ab-report")
-        if out.exists():
-            raise AnalysisError(f"--out '{out}' exists already; name another folder")
+        refuse_existing(out)
         report = write_log(LiveLog(**log), out, command, metrics)
     else:
         _refuse([*log, *(["out"] if given.out is not None else [])])
         out = Path(given.run)
         report = write(out, given.partial, metrics)
     show_results(report)
-    print(f"report: {out / 'report.html'}")
+    print(f"report: {escaped(str(out / 'report.html'))}")
 
 
 def _refuse(names: list[str]) -> None:

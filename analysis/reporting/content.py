@@ -6,6 +6,7 @@ from typing import Any
 from analysis.reporting.sentences import (
     Light,
     flaw_warnings,
+    judgement_warnings,
     lights_of,
     simulation_remarks,
     true_verdict,
@@ -22,10 +23,14 @@ EFFECT_UNITS = {
     "lift": "relative (.02 = 2 %)",
     "low": INTERVAL,
     "high": INTERVAL,
+    "difference": "the metric's unit",
+    "difference_low": "the metric's unit, 95 % interval",
+    "difference_high": "the metric's unit, 95 % interval",
     "error": "relative, standard error of the lift",
     "pvalue": "probability, two-sided",
     "pvalue_adjusted": "probability, two-sided",
     "detectable": "relative effect found with probability .80",
+    "detectable_difference": "effect in the metric's unit found with probability .80",
     "variance_saved": "share of the variance",
     "chance_to_win": "probability, flat prior",
     "true_lift": "relative, all users",
@@ -85,8 +90,8 @@ class Report:
                 for effect in true_effects
                 if effect.metric == test.primary.name
             ],
-            lights=lights_of(judgement, simulation),
-            warnings=[*test.warnings, *flaw_warnings(test.flaws)],
+            lights=lights_of(judgement, simulation, manifest.get("log")),
+            warnings=[*test.warnings, *flaw_warnings(test.flaws), *judgement_warnings(judgement)],
             remarks=remarks,
         )
 

@@ -4,6 +4,7 @@ Figures are made and saved without pyplot: neither the backend nor the settings 
 this are touched.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,7 +52,11 @@ def figure(
     with matplotlib.rc_context(dict(STYLE)):
         made = Figure(figsize=size, layout=None if tight else "constrained")
         yield made, made.subplots()
-        made.savefig(path, bbox_inches="tight")
+        with warnings.catch_warnings():  # a name in letters that the font lacks is drawn as boxes
+            warnings.filterwarnings(
+                "ignore", "Glyph .* missing from|constrained_layout not applied"
+            )
+            made.savefig(path, bbox_inches="tight")
 
 
 def draw_interval(axis: Any, y: float, row: Any, colour: str) -> None:

@@ -3,7 +3,8 @@
 from analysis.reporting import tables
 from analysis.reporting.content import Report
 from analysis.reporting.sentences import distrust, explanations, off_policy_sentence
-from policies.common.tables import Table
+from policies.common.errors import escaped
+from policies.common.tables import Table, in_markdown
 
 
 def command_of(report: Report) -> str:
@@ -31,25 +32,30 @@ def explained(report: Report) -> list[str]:
 
 
 def markdown(report: Report) -> str:
-    parts = [f"# {report.title}"]
+    parts = [f"# {in_markdown(report.title)}"]
     if report.partial:
         parts.append("**Incomplete run**: it was interrupted; the figures cover what was recorded.")
-    parts += [f"**{text}**" for text in (*distrust(report.lights), *report.all_verdicts)]
-    parts.append("\n".join(f"- {x.name} ({x.colour}): {x.text}." for x in report.lights))
-    remarks = [f"- Warning: {text}." for text in report.warnings]
-    parts.append("\n".join([*remarks, *(f"- {text}." for text in report.remarks)]))
+    parts += [
+        f"**{in_markdown(text)}**" for text in (*distrust(report.lights), *report.all_verdicts)
+    ]
+    lights = (f"{x.name} ({x.colour}): {x.text}" for x in report.lights)
+    parts.append("\n".join(f"- {in_markdown(text)}." for text in lights))
+    remarks = [*(f"Warning: {text}" for text in report.warnings), *report.remarks]
+    parts.append("\n".join(f"- {in_markdown(text)}." for text in remarks))
     table = main_table(report)
     parts += [table.markdown()] if table is not None else []
-    parts += [tables.arm_table(report.judgement).markdown(), *explained(report)]
+    parts.append(tables.arm_table(report.judgement).markdown())
+    parts += map(in_markdown, explained(report))
     for title, section in _sections(report):
         parts += [f"## {title}", section.markdown()]
     simulation = report.simulation
     if simulation is not None and simulation.off_policy is not None:
         parts.append(off_policy_sentence(simulation.off_policy))
     if simulation is not None and simulation.users:
-        parts += ["## Where the users come from", *report.manifest.get("notes", [])]
+        notes = map(in_markdown, report.manifest.get("notes", []))
+        parts += ["## Where the users come from", *notes]
         parts.append(tables.parameter_table(simulation.users).markdown())
-    parts += ["## Reproduce", f"```\n{command_of(report)}\n```"]
+    parts += ["## Reproduce", f"````\n{escaped(command_of(report))}\n````"]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -5,15 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from analysis.data.ab_test import ABTest
+from analysis.data.ab_test import MADE_OF, ABTest
 from analysis.data.flaws import Flaw
 from analysis.results.counterfactual import OffPolicyEstimates
 from analysis.results.effects import Effect
-from analysis.results.monitoring import Monitored
+from analysis.results.monitoring import Monitored, days_for
 from analysis.results.results import BeforeTest, Judgement, Simulation, TrueEffect
 from analysis.results.segments import InteractionTest, Segments
 from analysis.statistics.comparison import LEVEL
-from policies.common.tables import interval, percent
+from policies.common.tables import interval, number, percent, signed
 
 ALARM = 0.001  # of p-values of the sample ratio and of the time before the test
 BOUNDS = {
@@ -21,6 +21,11 @@ BOUNDS = {
     "pocock": "Pocock-type bounds",
     "cs": "a confidence sequence",
 }
+
+
+def said(pvalue: float) -> str:
+    """`p = 0.012`; below what numbers can hold `p < 1e-16`."""
+    return f"p = {pvalue:.2g}" if pvalue >= 1e-16 or np.isnan(pvalue) else "p < 1e-16"
 
 
 def counted(n: float, what: str) -> str:
@@ -40,7 +45,7 @@ def verdicts_of(judgement: Judgement) -> list[str]:
     if judgement.looked_at and (test.looked or early):
         looks = {row.arm: row for row in judgement.monitor}
         return [
-            looked_verdict(effect, looks[effect.arm], test.days, test.simulated)
+            looked_verdict(effect, looks[effect.arm], test.days, test.simulated, test.mde)
             for effect in judgement.primary
         ]
     if early:
@@ -50,19 +55,37 @@ def verdicts_of(judgement: Judgement) -> list[str]:
         ]
     per_user = " per user" if test.primary.denominator is None else ""
     what = f"{test.primary.label}{per_user}"
-    return [verdict(effect, test.simulated, what) for effect in judgement.primary]
+    looks = {row.arm: row for row in judgement.monitor}
+    return [
+        verdict(effect, test.simulated, what, test.mde, longer(effect, looks.get(effect.arm), test))
+        for effect in judgement.primary
+    ]
 
 
-def verdict(effect: Effect, simulated: bool, what: str) -> str:
+LONGEST = 366  # days that are worth naming
+
+
+def longer(effect: Effect, looks: Monitored | None, test: ABTest) -> str:
+    """`, or 40 days,` where the error fell from day to day as it does when time helps; else ""."""
+    if looks is None:
+        return ""
+    days = days_for(looks, test.mde)
+    if days is None or not test.days < days <= LONGEST:
+        return ""
+    return f" (or {days} days of the same traffic)"
+
+
+def verdict(effect: Effect, simulated: bool, what: str, mde: float, days: str = "") -> str:
     """One sentence about one contender on the primary metric.
 
     Args:
-        what: the metric in words.
+        what: the metric in words. mde: the smallest lift that matters. days: how long a test must
+            be to see it, in words; "" where nothing tells.
     """
     arms = f"{effect.arm} against {effect.control}"
     if not effect.known:
-        return f"{arms}: nothing to compare on {what}."
-    holm = f", Holm-adjusted p = {effect.pvalue_adjusted:.2g}"
+        return _without_lift(effect, what)
+    holm = f", Holm-adjusted {said(effect.pvalue_adjusted)}"
     if effect.pvalue_adjusted < 1 - LEVEL:
         begin = "In this world and training run " if simulated else ""
         return (
@@ -70,14 +93,58 @@ def verdict(effect: Effect, simulated: bool, what: str) -> str:
             f" {percent(abs(effect.lift))} ({_size(effect.lift, effect.low, effect.high)}{holm})"
             f"{_truth(effect)}."
         )
+    if not np.isfinite(effect.pvalue):
+        return f"{arms}: {what} does not vary; nothing is compared."
+    between = f"between {signed(effect.low)} and {signed(effect.high)}"
+    if -mde < effect.low and effect.high < mde:
+        return (
+            f"No difference of {percent(mde)} or more: {arms} lies {between} on {what} (95 %"
+            f" interval{holm}){_truth(effect)}."
+        )
     return (
-        f"No difference found between {effect.arm} and {effect.control} on {what}:"
-        f" {percent(effect.lift)} (95 % interval {interval(effect.low, effect.high)}{holm}); the"
-        f" test could have seen {percent(effect.detectable)} or more{_truth(effect)}."
+        f"Inconclusive: {arms} lies {between} on {what} (estimate {signed(effect.lift)}{holm});"
+        f" {needed(effect, mde, days)}{_truth(effect)}."
     )
 
 
-def looked_verdict(effect: Effect, looks: Monitored, day: int, simulated: bool) -> str:
+def needed(effect: Effect, mde: float, days: str = "") -> str:
+    """How many users would let a test see the smallest lift that matters."""
+    users = effect.users_for(mde)
+    if not np.isfinite(users):
+        return f"too little is known to say how many users would let a test see {percent(mde)}"
+    rounded = number(float(f"{users:.2g}"))
+    return (
+        f"about {rounded} users in both arms{days} would let a test see {percent(mde)} with"
+        f" probability .80; this one had {number(float(effect.n_control + effect.n_treatment))}"
+    )
+
+
+def _without_lift(effect: Effect, what: str) -> str:
+    """The verdict on the difference itself, where the control's mean is 0 or negative."""
+    arms = f"{effect.arm} against {effect.control}"
+    if not effect.compared:
+        return f"{arms}: nothing to compare on {what}."
+    size = f"95 % interval {_units(effect.difference_low)} to {_units(effect.difference_high)}"
+    size += f", Holm-adjusted {said(effect.pvalue_adjusted)}"
+    why = f"the control's mean is {number(effect.control_mean)}, so that there is no lift"
+    if effect.pvalue_adjusted < 1 - LEVEL:
+        return (
+            f"{effect.arm} {_wins(effect, effect.difference)} {effect.control} on {what} by"
+            f" {number(abs(effect.difference))} ({size}); {why}{_truth(effect)}."
+        )
+    return (
+        f"Inconclusive: {arms} lies between {_units(effect.difference_low)} and"
+        f" {_units(effect.difference_high)} on {what} ({size}); {why}"
+        f"{_truth(effect)}."
+    )
+
+
+def _units(x: float) -> str:
+    """A difference with its sign."""
+    return f"+{number(x)}" if x > 0 else number(x)
+
+
+def looked_verdict(effect: Effect, looks: Monitored, day: int, simulated: bool, mde: float) -> str:
     """One sentence about a test that somebody looks at every day, at a crossing, under way, or at
     its planned end.
     """
@@ -86,7 +153,7 @@ def looked_verdict(effect: Effect, looks: Monitored, day: int, simulated: bool) 
     if not looks.looks or looks.lift is None or looks.low is None or looks.high is None:
         return f"{arms}: too little to look at on {what} in {day} days."
     if looks.stopped:
-        p = f", p = {looks.pvalue:.2g}" if looks.pvalue is not None else ""
+        p = f", {said(looks.pvalue)}" if looks.pvalue is not None else ""
         begin = "Stopped" if looks.stopped == day and simulated else "Crossed its bound"
         return (
             f"{begin} on day {looks.stopped} of {looks.planned}: {effect.arm}"
@@ -94,7 +161,7 @@ def looked_verdict(effect: Effect, looks: Monitored, day: int, simulated: bool) 
             f" {percent(abs(looks.lift))} ({_size(looks.lift, looks.low, looks.high)}{p}, adjusted"
             f" for the looks){truth}."
         )
-    so_far = f"{arms} has {percent(looks.lift)} on {what} so far"
+    so_far = f"{arms} has {signed(looks.lift)} on {what} so far"
     if day < (looks.planned or day):
         if looks.method == "none":
             return (
@@ -105,17 +172,20 @@ def looked_verdict(effect: Effect, looks: Monitored, day: int, simulated: bool) 
             f"Day {day} of {looks.planned}, no bound crossed: {so_far} (interval that holds for all"
             f" looks {interval(looks.low, looks.high)}); nothing is concluded yet{truth}."
         )
+    begin = "Inconclusive"
+    if -mde < looks.low and looks.high < mde:
+        begin = f"No difference of {percent(mde)} or more"
     return (
-        f"No difference found between {effect.arm} and {effect.control} on {what} with a look a"
-        f" day: {percent(looks.lift)} ({interval(looks.low, looks.high)}, adjusted for the"
-        f" looks){truth}."
+        f"{begin} with a look a day: {arms} lies between {signed(looks.low)} and"
+        f" {signed(looks.high)} on {what} (estimate {signed(looks.lift)}, adjusted for the looks);"
+        f" {needed(effect, mde)}{truth}."
     )
 
 
 def _truth(effect: Effect) -> str:
     if effect.true_lift is None:
         return ""
-    return f"; the true effect is {percent(effect.true_lift)}"
+    return f"; the true effect is {signed(effect.true_lift)}"
 
 
 def _wins(effect: Effect, lift: float) -> str:
@@ -125,14 +195,15 @@ def _wins(effect: Effect, lift: float) -> str:
 def _size(lift: float, low: float, high: float) -> str:
     """The interval of a lift whose sign is said in words."""
     ends = (low, high) if lift > 0 else (-high, -low)
-    return f"95 % interval {interval(*ends)}"
+    said = [percent(x) if np.isfinite(x) else "no bound" for x in ends]
+    return f"95 % interval {said[0]} to {said[1]}"
 
 
 def true_verdict(effect: TrueEffect) -> str:
     """One sentence about the twin worlds."""
     return (
         f"True effect of {effect.arm} against {effect.control} on {effect.label}:"
-        f" {percent(effect.true_lift)} (every one of {effect.users} users in both worlds)."
+        f" {signed(effect.true_lift)} (every one of {effect.users} users in both worlds)."
     )
 
 
@@ -148,9 +219,17 @@ class Light:
     text: str
 
 
-def lights_of(judgement: Judgement, simulation: Simulation | None) -> list[Light]:
-    """Sample ratio, A/A before the test, fidelity of the users: as many as can be told."""
-    lights = _ratio_lights(judgement)
+def lights_of(
+    judgement: Judgement, simulation: Simulation | None, log: dict[str, Any] | None = None
+) -> list[Light]:
+    """Enough to judge, sample ratio, A/A before the test, guardrails, fidelity of the users: as
+    many as can be told.
+
+    Args:
+        log: `users` and `clicks` of the log that simulated users were fitted on.
+    """
+    lights = [*_size_lights(judgement, log), *_ratio_lights(judgement)]
+    lights += [Light("Users in several arms", "red", text) for text in judgement.test.alarms]
     lights += [light for flaw in judgement.test.flaws if (light := _flaw_light(flaw)) is not None]
     if judgement.before_test:
         lights.append(_before_light(judgement.before_test))
@@ -158,8 +237,58 @@ def lights_of(judgement: Judgement, simulation: Simulation | None) -> list[Light
     if uneven:
         where = ", ".join(f"{row.segment} = {row.level}" for row in uneven[:3])
         lights.append(Light("Sample ratio by segment", "red", f"bucket sizes are off in {where}"))
+    lights += _guardrail_lights(judgement)
     numbers = simulation.users.get("numbers", {}) if simulation is not None else {}
     return [*lights, _fidelity_light(numbers)] if numbers else lights
+
+
+LEAST_USERS = 50  # per arm: the smallest at which the A/A table of docs/statistics.md was made
+LEAST_EVENTS = 20  # of the primary metric per arm
+
+
+def _size_lights(judgement: Judgement, log: dict[str, Any] | None) -> list[Light]:
+    """Whether there are enough users and clicks for the figures to mean what they say."""
+    if not judgement.effects:
+        return []
+    test, few = judgement.test, []
+    users = {arm.arm: arm.users for arm in judgement.arms}
+    for arm in (test.control, *test.treated):
+        if users[arm] < LEAST_USERS:
+            few.append(f"{arm} has {counted(users[arm], 'user')}")
+        elif (n := judgement.events.get(arm)) is not None and n < LEAST_EVENTS:
+            few.append(f"{arm} has {counted(n, 'user')} with any {test.primary.label}")
+    for name, least in (("users", LEAST_USERS), ("clicks", LEAST_EVENTS)):
+        if log is not None and name in log and log[name] < least:
+            few.append(f"the log has {log[name]} {name}")
+    wanted = f"at least {LEAST_USERS} users per arm, {LEAST_EVENTS} of them with any"
+    wanted += f" {test.primary.label}" + (", and as many in the log" if log is not None else "")
+    if few:
+        return [Light("Enough to judge", "red", f"{', '.join(few)}; wanted {wanted}")]
+    return [Light("Enough to judge", "green", wanted)]
+
+
+def _guardrail_lights(judgement: Judgement) -> list[Light]:
+    """One light over all guardrails: the worst of them, in a sentence."""
+    guards = [effect for effect in judgement.effects if effect.role == "guardrail" and effect.known]
+    if not guards:
+        return []
+    worse, doubtful = [], []
+    for effect in guards:
+        margin = effect.margin or 0.0
+        best = effect.high if effect.higher_is_better else -effect.low
+        size = f"{signed(effect.lift)} ({interval(effect.low, effect.high)})"
+        said = f"{effect.label} of {effect.arm} {size}"
+        if best < -margin:
+            worse.append(said)
+        elif not effect.not_worse:
+            doubtful.append(said)
+    by = percent(guards[0].margin, 0)
+    if worse:
+        return [Light("Guardrails", "red", f"worse by more than {by}: {'; '.join(worse)}")]
+    if doubtful:
+        return [Light("Guardrails", "amber", f"may be worse by {by}: {'; '.join(doubtful)}")]
+    names = ", ".join(dict.fromkeys(effect.label for effect in guards))
+    return [Light("Guardrails", "green", f"not worse by {by}: {names}")]
 
 
 def _ratio_lights(judgement: Judgement) -> list[Light]:
@@ -167,13 +296,13 @@ def _ratio_lights(judgement: Judgement) -> list[Light]:
     ratio = judgement.sample_ratio
     if ratio is not None and np.isfinite(ratio.pvalue):
         bad = ratio.pvalue < ALARM
-        text = f"p = {ratio.pvalue:.2g} (alarm below .001): bucket sizes are"
+        text = f"{said(ratio.pvalue)} (alarm below .001): bucket sizes are"
         text += f" {'not ' if bad else ''}what the weights say"
         lights.append(Light("Sample ratio", "red" if bad else "green", text))
     daily = judgement.sample_ratio_every_day
     if daily is not None and daily.day is not None:
         text = f"from day {daily.day} on who came is not split as the weights say"
-        text += f" (p = {daily.pvalue:.2g}, any number of looks)"
+        text += f" ({said(daily.pvalue)}, any number of looks)"
         lights.append(Light("Sample ratio, every day", "red", text))
     return lights
 
@@ -183,7 +312,7 @@ def _flaw_light(flaw: Flaw) -> Light | None:
     if not flaw.pvalue < ALARM:
         return None
     shares = ", ".join(f"{percent(share)} of {arm}" for arm, share in flaw.shares.items())
-    text = f"p = {flaw.pvalue:.2g} (alarm below .001): {flaw.what}: {shares}"
+    text = f"{said(flaw.pvalue)} (alarm below .001): {flaw.what}: {shares}"
     return Light(flaw.name, "red" if flaw.certain else "amber", text)
 
 
@@ -196,6 +325,31 @@ def flaw_warnings(flaws: list[Flaw]) -> list[str]:
     ]
 
 
+def judgement_warnings(judgement: Judgement) -> list[str]:
+    """Figures that one user carries, and tests that most users never came to."""
+    test, texts = judgement.test, []
+    for row in judgement.carried:
+        who_has = "1 user has" if row.users == 1 else f"{row.users} users have"
+        texts.append(
+            f"{who_has} {percent(row.share)} of {test.primary.label} of {row.arm} (up to"
+            f" {number(row.most)} each): the figure is theirs; look whether they are people"
+            + ("" if test.simulated else ", or cap all users with --winsorize .999")
+        )
+    users = {arm.arm: arm.users for arm in judgement.arms}
+    absent = sum(judgement.never_came.get(arm, 0) for arm in test.arms)
+    total = sum(users[arm] for arm in test.arms)
+    if total and absent > total / 2:
+        what = "make the test longer (--days), or see how often users come (sessions_per_day)"
+        texts.append(
+            f"{number(float(total - absent))} of {number(float(total))} assigned users came at all;"
+            f" the others count as 0: {what}"
+            if test.simulated
+            else f"{number(float(total - absent))} of {number(float(total))} assigned users came at"
+            " all; the others count as 0"
+        )
+    return texts
+
+
 def _before_light(before: list[BeforeTest]) -> Light:
     known = [row for row in before if np.isfinite(row.pvalue)]
     if not known:
@@ -204,7 +358,7 @@ def _before_light(before: list[BeforeTest]) -> Light:
     worst = min(known, key=lambda row: row.pvalue)
     colour = "red" if worst.pvalue < ALARM else "amber" if worst.pvalue < 0.05 else "green"
     verb = {"red": "differed", "amber": "may have differed", "green": "did not differ"}[colour]
-    text = f"p = {worst.pvalue:.2g} (alarm below .001): before the test the buckets {verb}"
+    text = f"{said(worst.pvalue)} (alarm below .001): before the test the buckets {verb}"
     text += f" ({worst.arm} {percent(worst.lift)}, {interval(worst.low, worst.high)})"
     return Light("A/A before the test", colour, text)
 
@@ -229,16 +383,9 @@ def distrust(lights: list[Light]) -> list[str]:
 
 # -- remarks ---------------------------------------------------------------------------------------
 
-ASSUMED_FEEDBACK = {
-    "long_views": "long_view",
-    "likes": "like",
-    "hates": "hate",
-    "watch_time": "watch_long",
-}
-
 
 def simulation_remarks(users: dict[str, Any], test: ABTest) -> list[str]:
-    """Which metrics stand on assumed users alone, and why nothing is compared where nothing is.
+    """Which judged metrics stand on assumed users, and why nothing is compared where nothing is.
 
     Args:
         users: provenance of the simulated users.
@@ -246,7 +393,7 @@ def simulation_remarks(users: dict[str, Any], test: ABTest) -> list[str]:
     numbers, remarks = users.get("numbers", {}), []
     made_up = [
         test.metrics[name].label
-        for name, parameter in ASSUMED_FEEDBACK.items()
+        for name, parameter in MADE_OF.items()
         if name in test.metrics and numbers.get(parameter, {}).get("status") == "assumed"
     ]
     if made_up:
@@ -263,7 +410,7 @@ def simulation_remarks(users: dict[str, Any], test: ABTest) -> list[str]:
 def interaction_sentence(test: InteractionTest) -> str:
     """Whether an effect differs between the levels of a segment."""
     verb = "differs" if test.pvalue_adjusted < 0.05 else "is not shown to differ"
-    return f"The effect of {test.arm} {verb} by {test.segment} (p = {test.pvalue_adjusted:.2g})"
+    return f"The effect of {test.arm} {verb} by {test.segment} ({said(test.pvalue_adjusted)})"
 
 
 def who(segments: Segments) -> list[str]:
@@ -316,11 +463,15 @@ def off_policy_sentence(estimates: OffPolicyEstimates) -> str:
         " tired they were, came of it. The contender's own column in the test, and the true one,"
         " are of users that it served itself."
     )
+    return f"{text} {few_rows(estimates)}".rstrip()
+
+
+def few_rows(estimates: OffPolicyEstimates) -> str:
+    """Where the estimates stand on hardly any rows; "" where they do not."""
     if min(row.effective_n for row in estimates.rows) >= FEW_ROWS:
-        return text
+        return ""
     return (
-        f"{text} Fewer than {FEW_ROWS} effective rows: too few to lean on, and for the normal"
-        " intervals."
+        f"Fewer than {FEW_ROWS} effective rows: too few to lean on, and for the normal intervals."
     )
 
 

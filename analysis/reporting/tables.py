@@ -10,7 +10,7 @@ from analysis.results.monitoring import Monitored
 from analysis.results.results import Judgement, PairEffect, QuantileEffect, TopItem, TrueEffect
 from analysis.results.segments import SegmentEffect
 from analysis.statistics.propensity import Estimate
-from policies.common.tables import Table, interval, number, percent, pvalue
+from policies.common.tables import Table, interval, number, percent, pvalue, signed
 
 NO_NUMBER = "–"
 
@@ -36,10 +36,10 @@ def effect_table(effects: list[Effect]) -> Table:
         line = [name, *([effect.arm] if several else []), number(effect.control_mean)]
         line += [
             number(effect.treatment_mean),
-            percent(effect.lift),
-            interval(effect.low, effect.high),
+            _lift(effect),
+            _interval(effect),
         ]
-        line += [percent(effect.true_lift)] if has_truth else []
+        line += [signed(effect.true_lift)] if has_truth else []
         line += [
             pvalue(effect.pvalue_adjusted),
             percent(effect.detectable),
@@ -62,8 +62,8 @@ def short_effect_table(effects: list[Effect]) -> Table:
         line = [*([effect.arm] if several else []), _named(effect), number(effect.control_mean)]
         line += [
             number(effect.treatment_mean),
-            _bare(effect.lift),
-            f"{_bare(effect.low)} to {_bare(effect.high)}",
+            _lift(effect).removesuffix(" %"),
+            _interval(effect).replace(" %", ""),
         ]
         line += [pvalue(effect.pvalue_adjusted), *([_bare(effect.true_lift)] if has_truth else [])]
         body.append(line)
@@ -71,7 +71,23 @@ def short_effect_table(effects: list[Effect]) -> Table:
 
 
 def _bare(x: float | None) -> str:
-    return percent(x).removesuffix(" %")
+    return signed(x).removesuffix(" %")
+
+
+def _lift(effect: Effect) -> str:
+    """The lift, or where there is none the difference in the metric's unit."""
+    return signed(effect.lift) if effect.known else f"Δ {_units(effect.difference)}"
+
+
+def _interval(effect: Effect) -> str:
+    if effect.known:
+        return interval(effect.low, effect.high)
+    return f"{_units(effect.difference_low)} to {_units(effect.difference_high)}"
+
+
+def _units(x: float) -> str:
+    """A difference with its sign."""
+    return f"+{number(x)}" if x > 0 else number(x)
 
 
 def true_table(effects: list[TrueEffect]) -> Table:
@@ -80,7 +96,7 @@ def true_table(effects: list[TrueEffect]) -> Table:
     return Table(
         head,
         [
-            [effect.label, effect.arm, *mean, percent(effect.true_lift)]
+            [effect.label, effect.arm, *mean, signed(effect.true_lift)]
             for effect, mean in zip(effects, means, strict=True)
         ],
     )
@@ -147,7 +163,7 @@ def item_table(rows: list[TopItem]) -> Table:
 def pair_table(rows: list[PairEffect]) -> Table:
     """All pairs of arms on the primary metric."""
     body = [
-        [r.arm, r.against, percent(r.lift), interval(r.low, r.high), pvalue(r.pvalue_adjusted)]
+        [r.arm, r.against, signed(r.lift), interval(r.low, r.high), pvalue(r.pvalue_adjusted)]
         for r in rows
     ]
     return Table(("arm", "against", "lift", "95 % interval", "p, Holm over pairs"), body)
@@ -170,7 +186,7 @@ def segment_table(rows: list[SegmentEffect]) -> Table:
     head = ("segment", "level", "contender", "users", "lift", "95 % interval")
     body = []
     for r in rows:
-        line = [r.segment, r.level, r.arm, number(r.users), percent(r.lift)]
+        line = [r.segment, r.level, r.arm, number(r.users), signed(r.lift)]
         body.append([*line, interval(r.low, r.high), pvalue(r.pvalue_adjusted)])
     return Table((*head, "p, Benjamini-Hochberg"), body, text=2)
 
@@ -178,23 +194,28 @@ def segment_table(rows: list[SegmentEffect]) -> Table:
 def off_policy_table(estimates: OffPolicyEstimates) -> Table:
     """Clicks per impression of the contenders, estimated from another arm's log."""
     head = ("contender", "log of", "IPS", "SNIPS", "direct", "doubly robust", "effective rows")
-    body = [
-        [row.arm, row.logger, *map(_estimate, (row.ips, row.snips, row.dm, row.dr)),
-         number(float(round(row.effective_n))), number(row.tested), number(row.true)]
-        for row in estimates.rows
-    ]  # fmt: skip
+    body = []
+    for row in estimates.rows:
+        cells = [_estimate(x, row.effective_n) for x in (row.ips, row.snips, row.dm, row.dr)]
+        rest = [number(float(round(row.effective_n))), number(row.tested), number(row.true)]
+        body.append([row.arm, row.logger, *cells, *rest])
     return Table((*head, "in the test", "true"), body, text=2)
 
 
 def short_off_policy_table(estimates: OffPolicyEstimates) -> Table:
     """The doubly robust estimate alone, in the width of a terminal."""
-    names = ("contender", "log of", "doubly robust", "in the test", "true")
+    names = ("contender", "log of", "doubly robust", "effective rows", "in the test", "true")
     return off_policy_table(estimates).columns(*names)
 
 
-def _estimate(x: Estimate | None) -> str:
+LEAST_ROWS = 30.0  # effective ones, below which an estimate is none
+
+
+def _estimate(x: Estimate | None, effective: float) -> str:
     if x is None:
         return NO_NUMBER
+    if effective < LEAST_ROWS:
+        return f"too few ({effective:.0f})"
     return f"{number(x.value)} ({number(x.low)} to {number(x.high)})"
 
 
@@ -204,7 +225,7 @@ def look_table(rows: list[Monitored]) -> Table:
     body = []
     for row in rows:
         for look in row.looks:
-            line = [str(look.day), row.arm, percent(look.lift), interval(look.low, look.high)]
+            line = [str(look.day), row.arm, signed(look.lift), interval(look.low, look.high)]
             crossed = "yes" if look.crossed else "no"
             body.append([*line, number(look.z), number(look.bound), crossed])
     return Table((*head, "crossed"), body)

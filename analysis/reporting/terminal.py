@@ -4,14 +4,15 @@ from rich.console import Console
 
 from analysis.reporting import tables
 from analysis.reporting.content import Report
-from analysis.reporting.sentences import distrust, off_policy_sentence
+from analysis.reporting.sentences import distrust, few_rows, off_policy_sentence
+from policies.common.errors import escaped
 
 
 def show_results(report: Report, console: Console | None = None) -> None:
     console = console if console is not None else Console()
 
     def say(text: str, style: str | None = None) -> None:
-        console.print(text, style=style, highlight=False, markup=False)
+        console.print(escaped(text), style=style, highlight=False, markup=False)
 
     judgement, simulation = report.judgement, report.simulation
     for sentence in distrust(report.lights):
@@ -33,10 +34,13 @@ def show_results(report: Report, console: Console | None = None) -> None:
             " estimators):"
         )
         tables.short_off_policy_table(estimates).print(console, rule=True)
+        if few := few_rows(estimates):
+            say(few)
     elif estimates is not None:
         say(off_policy_sentence(estimates))
     for light in report.lights:
         say(f"{light.name} ({light.colour}): {light.text}")
-    for kind, texts in (("warning", report.warnings), ("remark", report.remarks)):
+    notes = report.manifest.get("notes", [])
+    for kind, texts in (("warning", report.warnings), ("remark", report.remarks), ("note", notes)):
         for text in texts:
             say(f"{kind}: {text}")

@@ -2,6 +2,8 @@
 
 import base64
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,9 @@ from analysis.reporting.markdown import markdown
 from analysis.reporting.page import Figure, html
 from analysis.reporting.sentences import counted
 from analysis.results.results import judge_run, judge_test
-from policies.common.files import save_json
+from policies.common.files import save_json, save_text
+from policies.common.folders import new_folder, one_writer
+from policies.common.manifests import COMPLETE, WORLDS_DONE
 
 SOFTWARE = ("duckdb", "numpy", "scipy", "statsmodels", "tea-tasting")
 
@@ -29,14 +33,16 @@ def write(path: str | Path, partial: bool = False, metrics: Metrics | None = Non
     Args:
         metrics: by default the built-in ones and those of entry points.
     """
-    run = open_run(path, partial, metrics)
-    incomplete = run.manifest["status"] != "complete"
-    report = Report.of(*judge_run(run), run.manifest, title_of(run), incomplete)
-    folder = run.path / "figures"
-    captions = _common_figures(report, folder)
-    captions |= round_figures(report, folder)
-    captions["lorenz"] = lorenz_figure(run, folder / "lorenz.png")
-    _write_files(report, captions, run.path)
+    with one_writer(Path(path)) if Path(path).is_dir() else nullcontext():
+        run = open_run(path, partial, metrics)
+        incomplete = run.manifest["status"] not in WORLDS_DONE
+        manifest = run.manifest if incomplete else run.manifest | {"status": COMPLETE}
+        report = Report.of(*judge_run(run), manifest, title_of(run), incomplete)
+        with _figures(run.path) as folder:
+            captions = _common_figures(report, folder)
+            captions |= round_figures(report, folder)
+            captions["lorenz"] = lorenz_figure(run, folder / "lorenz.png")
+            _write_files(report, captions, folder, run.path)
     return report
 
 
@@ -57,12 +63,8 @@ def write_log(source: LiveLog, out: Path, command: str, metrics: Metrics = METRI
             f" {source.impressions.name}"
         )
         report = Report.of(judgement, None, manifest, title)
-        out.mkdir(parents=True)
-        try:
-            _write_files(report, _common_figures(report, out / "figures"), out)
-        except BaseException:
-            shutil.rmtree(out, ignore_errors=True)  # half a report is none
-            raise
+        with new_folder(out), _figures(out) as folder:
+            _write_files(report, _common_figures(report, folder), folder, out)
     return report
 
 
@@ -77,7 +79,6 @@ def title_of(run: Run) -> str:
 
 def _common_figures(report: Report, folder: Path) -> dict[str, str]:
     """Those that every experiment has; name -> caption."""
-    folder.mkdir(exist_ok=True)
     judgement, captions = report.judgement, {}
     if any(effect.known for effect in judgement.effects):
         captions["forest"] = forest(judgement, folder / "forest.png")
@@ -86,11 +87,27 @@ def _common_figures(report: Report, folder: Path) -> dict[str, str]:
     return captions | ({"segments": caption} if caption is not None else {})
 
 
-def _write_files(report: Report, captions: dict[str, str], out: Path) -> None:
+@contextmanager
+def _figures(out: Path) -> Iterator[Path]:
+    """A folder for pictures, which becomes `figures` once the report is written."""
+    beside = out / "figures.part"
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    try:
+        yield beside
+        shutil.rmtree(out / "figures", ignore_errors=True)
+        beside.rename(out / "figures")
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _write_files(report: Report, captions: dict[str, str], pictures: Path, out: Path) -> None:
+    """All three are made before the first is written, each whole or not at all."""
     figures = {}
     for name, caption in captions.items():
-        picture = base64.b64encode((out / "figures" / f"{name}.png").read_bytes()).decode()
+        picture = base64.b64encode((pictures / f"{name}.png").read_bytes()).decode()
         figures[name] = Figure(caption, f"data:image/png;base64,{picture}")
-    save_json(out / "results.json", report.as_json())
-    (out / "report.md").write_text(markdown(report), encoding="utf-8")
-    (out / "report.html").write_text(html(report, figures), encoding="utf-8")
+    numbers, text, page = report.as_json(), markdown(report), html(report, figures)
+    save_json(out / "results.json", numbers)
+    save_text(out / "report.md", text)
+    save_text(out / "report.html", page)

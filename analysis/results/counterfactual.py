@@ -3,12 +3,11 @@ estimate and the truth.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from analysis.data.rows import Rows
+from analysis.data.rows import PartFile, Rows, part_files
 from analysis.data.run import Run
 from analysis.statistics.propensity import Estimate, OffPolicy, off_policy
 
@@ -61,10 +60,10 @@ def off_policy_of(
         return None
     rows = []
     for logger in run.arms:
-        files = run.path / "off_policy" / f"bucket={logger}"
-        if not any(files.rglob("*.parquet")):
+        files = [f for f in part_files(run.path / "off_policy") if f.bucket == logger]
+        if not files:
             continue
-        table = _table(files)
+        table = _table(tuple(files))
         asked = [name.removeprefix(WOULD) for name in table.columns if name.startswith(WOULD)]
         rates = _reward_model(table)
         for arm in (name for name in asked if name in run.manifest["contenders"]):
@@ -88,10 +87,9 @@ def off_policy_of(
     return OffPolicyEstimates(rows, None if rows else missing)
 
 
-def _table(folder: Path) -> pd.DataFrame:
-    pattern = str(folder / "*" / "*.parquet").replace("'", "''")
-    rows = Rows(f"read_parquet('{pattern}', hive_partitioning = false)", frozenset())
-    return rows.query("SELECT * FROM {rows} ORDER BY user, time, slot")
+def _table(files: tuple[PartFile, ...]) -> pd.DataFrame:
+    rows = Rows("parts", frozenset(), files=files)
+    return rows.query("SELECT * EXCLUDE (bucket, round) FROM {rows} ORDER BY user, time, slot")
 
 
 def _reward_model(table: pd.DataFrame) -> "_Rates":

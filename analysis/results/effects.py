@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.metrics import METRICS, Metric, Metrics
-from analysis.statistics.comparison import Comparison, compare, value_of
+from analysis.statistics.comparison import DETECTABLE, Comparison, compare, value_of
 from analysis.statistics.multiplicity import benjamini_hochberg, holm
 
 
@@ -18,9 +18,12 @@ class Effect:
     """One contender against the control on one metric. Lifts are relative: .02 is 2 %.
 
     Attributes:
-        lift, low, high: estimate and 95 % interval (delta method, CUPED where there is a warm-up).
-        error: standard error of the lift, from the width of its interval.
+        lift, low, high: estimate and 95 % interval (Fieller, CUPED where there is a warm-up): it
+            leaves out 0 where the p-value is below .05. NaN where the control's mean is 0 or below.
+        difference, difference_low, difference_high: the same in the metric's unit.
+        error: standard error of the lift (delta method).
         detectable: the relative effect that this test would have found with probability .80.
+        detectable_difference: the same in the metric's unit.
         variance_saved: share of the variance that CUPED took away.
         chance_to_win: that the true effect is on the better side of 0, under a flat prior: the
             one-sided p-value said again.
@@ -43,11 +46,15 @@ class Effect:
     lift: float
     low: float
     high: float
+    difference: float
+    difference_low: float
+    difference_high: float
     error: float
     pvalue: float
     pvalue_adjusted: float
     correction: str
     detectable: float
+    detectable_difference: float
     variance_saved: float
     chance_to_win: float
     true_lift: float | None
@@ -58,6 +65,20 @@ class Effect:
     def known(self) -> bool:
         """Whether there is a lift at all."""
         return bool(np.isfinite(self.lift))
+
+    @property
+    def compared(self) -> bool:
+        """Whether there is a difference with its interval, if no lift."""
+        return bool(np.isfinite(self.difference) and np.isfinite(self.pvalue))
+
+    def users_for(self, effect: float) -> float:
+        """Users in both arms that would let a test like this one see a lift of `effect` with
+        probability .80; NaN where there is no error to go by.
+        """
+        needed = effect / DETECTABLE
+        if not (self.error > 0 and needed > 0 and np.isfinite(self.error)):
+            return float("nan")
+        return float((self.n_control + self.n_treatment) * (self.error / needed) ** 2)
 
 
 def judge(
@@ -126,13 +147,15 @@ def _guarded(comparison: Comparison, metric: Metric, margin: float) -> dict[str,
     """Of a guardrail: its margin, and whether the interval lies on its good side."""
     if metric.role != "guardrail":
         return {"margin": None, "not_worse": None}
+    if not np.isfinite(comparison.lift):
+        return {"margin": margin, "not_worse": None}
     inside = comparison.low > -margin if metric.higher_is_better else comparison.high < margin
     return {"margin": margin, "not_worse": bool(inside)}
 
 
 def _chance(comparison: Comparison, metric: Metric) -> float:
     larger = 1 - comparison.pvalue / 2
-    return larger if (comparison.lift > 0) == metric.higher_is_better else 1 - larger
+    return larger if (comparison.difference > 0) == metric.higher_is_better else 1 - larger
 
 
 def true_lift(

@@ -12,14 +12,13 @@ from scipy.stats import norm
 from analysis.data.ab_test import MONITORS, ABTest
 from analysis.errors import AnalysisError
 from analysis.metrics import Metric
-from analysis.statistics.comparison import LEVEL, QUANTILE, compare
-from analysis.statistics.sequential import (
-    after_stopping,
-    bounds_of_correlated_looks,
-    confidence_sequence,
-)
+from analysis.statistics.comparison import DETECTABLE, LEVEL, QUANTILE, compare
+from analysis.statistics.open_ended import confidence_sequence
+from analysis.statistics.sequential import after_stopping, bounds_of_correlated_looks
 
 LEAST_STEP = 1e-3  # of information from look to look
+LEAST_LOOKS = 3
+SLOWEST = -0.1  # of the logarithm of the error over that of days; slower hardly pays
 LEAST_COUNT = 20  # of the numerator in an arm, below which a look says nothing yet
 
 
@@ -94,6 +93,26 @@ class Monitored:
     information: list[float] = field(default_factory=list)
 
 
+def days_for(looks: Monitored, effect: float) -> int | None:
+    """Days after which a lift of `effect` would be seen with probability .80 at a single look, by
+    the pace at which the error has fallen so far; None where that says nothing.
+
+    The error is taken to fall as a power of the days, fitted to the later half of the looks. Users
+    who have all come already leave it where it is, and no longer test helps.
+    """
+    kept = [look for look in looks.looks if look.z != 0 and look.lift > -1]
+    kept = kept[len(kept) // 2 :]
+    if len(kept) < LEAST_LOOKS:
+        return None
+    days = np.array([look.day for look in kept], float)
+    errors = np.array([np.log1p(look.lift) / look.z for look in kept])
+    slope, level = np.polyfit(np.log(days), np.log(errors), 1)
+    if slope > SLOWEST:
+        return None
+    wanted = (np.log(effect / DETECTABLE) - level) / slope
+    return int(np.ceil(np.exp(min(wanted, 20.0))))
+
+
 def monitored(test: ABTest, daily: Daily) -> list[Monitored]:
     """Every contender looked at every day, each with its share of the error."""
     alpha = (1 - LEVEL) / max(len(test.treated), 1)
@@ -106,7 +125,7 @@ def monitored(test: ABTest, daily: Daily) -> list[Monitored]:
 def all_crossed(test: ABTest) -> bool:
     """Whether every contender has crossed its bound by the last day of the test so far."""
     table = test.table()
-    totals = test.rows.daily(test.primary.columns, table[["user", "bucket"]], test.days)
+    totals = test.daily(test.primary.columns, table)
     return all(watched.stopped is not None for watched in monitored(test, Daily(table, totals)))
 
 
@@ -212,11 +231,8 @@ def _look(
     if counts.get(control, 0) < LEAST_COUNT or counts.get(arm, 0) < LEAST_COUNT:
         return None
     comparison = compare(table, metric, control, arm)
-    if (
-        not np.isfinite(comparison.pvalue)
-        or comparison.lift <= -1
-        or comparison.high <= comparison.low
-    ):
+    error = comparison.log_error
+    if not np.isfinite(comparison.pvalue) or comparison.lift <= -1 or not 0 < error < np.inf:
         return None
     return day, float(np.log1p(comparison.lift)), comparison.log_error
 

@@ -29,7 +29,7 @@ from analysis.statistics.multiplicity import (
     sample_ratio,
     sequential_sample_ratio,
 )
-from analysis.statistics.resampling import Bootstrapped, quantile_difference
+from analysis.statistics.resampling import Bootstrapped, least_users, quantile_difference
 
 QUANTILES = (0.5, 0.9, 0.99)
 RATIO_LEVEL = 0.001  # of p-values of the sample ratio
@@ -138,6 +138,16 @@ class TopItem:
 
 
 @dataclass(frozen=True)
+class Carried:
+    """So many users of an arm hold this share of the arm's total of the primary metric."""
+
+    arm: str
+    users: int
+    share: float
+    most: float
+
+
+@dataclass(frozen=True)
 class Judgement:
     """What an experiment's rows and its plan tell, with or without a simulator behind them."""
 
@@ -145,6 +155,9 @@ class Judgement:
     effects: list[Effect]
     arms: list[ArmMetrics]
     lacking: list[str]  # labels of the metrics that the log does not tell
+    events: dict[str, int] = field(default_factory=dict)  # arm -> users with any of the primary
+    carried: list[Carried] = field(default_factory=list)
+    never_came: dict[str, int] = field(default_factory=dict)  # arm -> assigned users without a row
     sample_ratio: SampleRatio | None = None
     sample_ratio_every_day: RatioEveryDay | None = None
     sample_ratio_by_segment: list[SegmentRatio] = field(default_factory=list)
@@ -217,9 +230,12 @@ def judge_test(
     table = test.table()
     there = test.metrics.measurable(table.columns)
     arms = [_arm(table, arm, test) for arm in test.arms]
+    absent = {
+        arm: int((table.loc[table["bucket"] == arm, "impressions"] == 0).sum()) for arm in test.arms
+    }
     lacking = [metric.label for metric in test.metrics.values() if metric not in there]
     if not compare_arms:
-        return Judgement(test, [], arms, lacking)
+        return Judgement(test, [], arms, lacking, never_came=absent)
     effects = judge(
         table,
         test.control,
@@ -238,6 +254,12 @@ def judge_test(
         effects=effects,
         arms=arms,
         lacking=lacking,
+        events={
+            arm: int((table.loc[table["bucket"] == arm, test.primary.column] != 0).sum())
+            for arm in test.arms
+        },
+        carried=_carried(table, test),
+        never_came=absent,
         sample_ratio=sample_ratio(sizes, test.weights),
         sample_ratio_every_day=_ratio_every_day(test) if timed and not test.simulated else None,
         sample_ratio_by_segment=segment_ratios(test),
@@ -264,6 +286,24 @@ def _arm(table: pd.DataFrame, arm: str, test: ABTest) -> ArmMetrics:
     return ArmMetrics(arm, len(rows), values, per_page)
 
 
+TOP = 0.01  # of an arm's users
+CARRY, TIMES = 0.1, 20.0  # share of the total that they hold, and times the mean of all
+
+
+def _carried(table: pd.DataFrame, test: ABTest) -> list[Carried]:
+    """Arms whose figure is that of a few users; what was taken back counts as what was given."""
+    found = []
+    for arm in (test.control, *test.treated):
+        values = np.abs(table.loc[table["bucket"] == arm, test.primary.column].to_numpy(float))
+        if len(values) < 2 or not values.any():
+            continue
+        large = values[values > TIMES * values.mean()]
+        share = float(large.sum() / values.sum())
+        if share > CARRY and len(large) <= max(TOP * len(values), 1):
+            found.append(Carried(arm, len(large), share, float(large.max())))
+    return found
+
+
 def _ratio_every_day(test: ABTest) -> RatioEveryDay:
     first = test.rows.query(
         "SELECT bucket, day, count(*) AS n FROM (SELECT bucket, user,"
@@ -283,7 +323,7 @@ def _by_day(table: pd.DataFrame, test: ABTest) -> tuple[list[Monitored], list[Ov
     impression.
     """
     names = list(dict.fromkeys([*test.primary.columns, "impressions"]))
-    totals = test.rows.daily(names, table[["user", "bucket"]], test.days)
+    totals = test.daily(names, table)
     daily = Daily(table, {name: totals[name] for name in test.primary.columns})
     return monitored(test, daily), over_time(test, daily, totals["impressions"])
 
@@ -323,8 +363,8 @@ def _quantiles(table: pd.DataFrame, test: ABTest) -> list[QuantileEffect]:
     return [
         QuantileEffect(arm, q, quantile_difference(control, values[arm], q, level=LEVEL))
         for arm in test.treated
-        if min(len(values[arm]), len(control)) >= 2
         for q in QUANTILES
+        if min(len(values[arm]), len(control)) >= least_users(q, LEVEL)
     ]
 
 

@@ -16,7 +16,7 @@ from scipy.stats import t
 from analysis.errors import AnalysisError
 from analysis.reporting.content import Report
 from analysis.statistics.comparison import QUANTILE
-from policies.common.files import save_json
+from policies.common.files import save_json, save_text
 from policies.common.tables import Table
 
 NAN = float("nan")
@@ -194,14 +194,14 @@ def write_summary(summary: OverUsers, about: dict[str, Any], out: Path) -> None:
     Args:
         about: the experiment, so that it can be gone on with.
     """
-    save_json(out / "summary.json", {**about, "status": "complete", **asdict(summary)})
     parts = [
         f"# {summary.metric} over {len(summary.names)} {summary.over}",
         *sentences(summary),
         summary_table(summary).markdown(),
         "Each has a report of its own, in `NAME/report.html`.",
     ]
-    (out / "summary.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    save_text(out / "summary.md", "\n\n".join(parts) + "\n")
+    save_json(out / "summary.json", {**about, "status": "complete", **asdict(summary)})
 
 
 def show_summary(summary: OverUsers) -> None:

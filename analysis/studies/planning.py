@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from analysis.data.ab_test import of_run
 from analysis.data.run import open_run
@@ -16,6 +15,10 @@ from analysis.reporting.figures import HUES, figure
 from analysis.results.monitoring import Daily, cumulative_values
 from analysis.statistics.planning import minimum_detectable_effect, sample_size
 from analysis.statistics.summary import Joint
+from policies.common.errors import shown
+from policies.sources.files import place_in, tables_in
+from policies.sources.roles import listing
+from policies.sources.values import numbers
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def of_a_run(path: str | Path, metrics: Metrics | None = None) -> list[Spread]:
     test = of_run(run)
     table = test.table()
     own = table[table["bucket"] == test.control].reset_index(drop=True)
-    there = [metric for metric in run.metrics.measurable(table.columns) if metric.linear]
+    there = [metric for metric in test.metrics.measurable(table.columns) if metric.linear]
     names = list(dict.fromkeys(name for metric in there for name in metric.columns))
     totals = test.rows.daily(names, own[["user", "bucket"]], test.days)
     bare, users = own[["user", "bucket"]], test.users["user"].nunique()
@@ -89,24 +92,24 @@ def of_a_table(path: Path, columns: dict[str, str]) -> list[Spread]:
     """One row per user: `value`, and where there are `denominator` and `before`."""
     if not path.is_file():
         raise AnalysisError(f"there is no file '{path}' for --table")
-    if path.suffix not in (".csv", ".parquet"):
-        raise AnalysisError(f"--table '{path}': wanted .csv or .parquet")
-    try:
-        frame = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
-    except (ValueError, OSError) as error:  # pandas' and pyarrow's own errors are among them
-        raise AnalysisError(f"'{path}' cannot be read: {str(error).splitlines()[0]}") from None
+    table = tables_in(path, "--table")
     wrong = [role for role in columns if role not in ("value", "denominator", "before")]
     if wrong or "value" not in columns:
         raise AnalysisError(
             "--columns wants value=NAME, and may have denominator=NAME and before=NAME"
         )
-    missing = [name for name in columns.values() if name not in frame]
+    missing = [name for name in columns.values() if name not in table.names]
     if missing:
         raise AnalysisError(
-            f"'{path}' has no column '{missing[0]}'; there are:"
-            f" {', '.join(map(str, frame.columns))}"
+            f"'{shown(path)}' has no column '{missing[0]}'; there are: {listing(table.names)}"
         )
-    x = frame[list(columns.values())].apply(pd.to_numeric, errors="coerce").to_numpy(float)
+    rows = table.read(list(dict.fromkeys(columns.values())))
+    x = np.column_stack(
+        [
+            numbers(rows[name], lambda row: place_in(path, row), role)
+            for role, name in columns.items()
+        ]
+    )
     part = Joint.of(x)
     names = list(columns)
     value = part.mean[names.index("value")]

@@ -25,7 +25,7 @@ from analysis.studies.over_worlds import (
     WorldMean,
 )
 from analysis.studies.peeking import Peeking, PeekingRate
-from policies.common.files import save_json
+from policies.common.files import save_json, save_text
 from policies.common.tables import Table, interval, percent
 
 Study = FalsePositives | Power | Coverage | Peeking | Replicates | Biases
@@ -62,7 +62,7 @@ def write(study: Study, command: str, out: Path) -> None:
     parts = [f"# {TITLES[study.study]}", *sentences(study)]
     parts += [table.markdown() for table in tables(study)]
     parts.append(f"```\n{command}\n```")
-    (out / "study.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    save_text(out / "study.md", "\n\n".join(parts) + "\n")
     if isinstance(study, Replicates | Biases):
         _draw_worlds(study, out / "study.png")
     else:

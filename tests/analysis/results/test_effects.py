@@ -12,7 +12,7 @@ from analysis.metrics import METRICS
 from analysis.reporting.sentences import simulation_remarks
 from analysis.results.effects import judge
 from analysis.results.feedback_loop import entropy_within, gini, lorenz, overlap
-from analysis.statistics.comparison import compare, covariate
+from analysis.statistics.comparison import compare
 
 
 def users_table(n: int = 400, seed: int = 0) -> pd.DataFrame:
@@ -64,19 +64,28 @@ def test_cuped_is_regression_adjustment() -> None:
 
 
 def test_users_without_a_warmup_get_an_indicator_and_the_mean() -> None:
+    """The same as regression on the arm, the value before (its mean for those without) and whether
+    there is one.
+    """
     rng = np.random.default_rng(0)
-    pre, came, group = (
-        rng.normal(5, 1, 2000),
-        (rng.random(2000) < 0.6) * 1.0,
-        rng.integers(0, 2, 2000),
+    n = 4000
+    came = (rng.random(n) < 0.6) * 1.0
+    pre = rng.normal(5, 1, n) * came
+    group = rng.integers(0, 2, n)
+    table = pd.DataFrame(
+        {
+            "bucket": np.where(group == 1, "b", "a"),
+            "clicks": 2 * pre + 30 * (1 - came) + 0.1 * group + rng.normal(size=n),
+            "clicks_pre": pre,
+            "came_before": came,
+        }
     )
-    y = 2 * pre * came + 30 * (1 - came) + rng.normal(size=2000)
-    combined = covariate(y, np.where(came > 0, pre, 0.0), came, group)
+    found = compare(table, METRICS["clicks"], "a", "b")
     filled = np.where(came > 0, pre, pre[came > 0].mean())
-    design = np.column_stack([np.ones(2000), group, filled, 1 - came])
-    weights = np.linalg.lstsq(design, y, rcond=None)[0]
-    expected = weights[2] * filled + weights[3] * (1 - came)
-    assert np.allclose(combined - combined.mean(), expected - expected.mean())
+    design = np.column_stack([np.ones(n), group, filled, 1 - came])
+    fitted = sm.OLS(table["clicks"], design).fit()
+    assert found.difference == pytest.approx(fitted.params.iloc[1], rel=5e-3)
+    assert found.pvalue == pytest.approx(fitted.pvalues.iloc[1], rel=0.05)
 
 
 def test_holm_for_the_primary_benjamini_hochberg_for_the_rest() -> None:

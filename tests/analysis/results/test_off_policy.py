@@ -132,6 +132,9 @@ def test_off_policy_from_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[s
     )
     frame.to_csv(tmp_path / "log.csv", index=False)
     table = ["--table", str(tmp_path / "log.csv"), "--columns"]
+    assert ope.main([*table, "reward=clicked,logging=p"]) == 2
+    assert "has 2.3 effective rows for this target" in capsys.readouterr().err
+    pd.concat([frame] * 20).to_csv(tmp_path / "log.csv", index=False)
     assert ope.main([*table, "reward=clicked,logging=p"]) == 0
     assert "IPS            0.50000" in capsys.readouterr().out
     assert ope.main([*table, "reward=clicked"]) == 2
