@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from multiprocessing import connection
 from multiprocessing.managers import SyncManager
 from pathlib import Path
 from typing import Any
@@ -19,21 +18,10 @@ from rich.progress import Progress
 from gptrec.offline import trials
 from gptrec.offline.leave_one_out import read
 from gptrec.offline.trials import Task
+from policies.common.processes import die_with_the_parent
 from policies.sources.roles import Reading
 
 Data = tuple[str, Reading]  # --data, and how it is read
-
-
-def die_with_the_parent() -> None:
-    """Ends this process when the one that made it is gone, killed for instance."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _pool() -> ProcessPoolExecutor:

@@ -359,10 +359,10 @@ def test_names_break_neither_line_nor_page(
 def test_fuzzed_logs_are_judged_or_refused(tmp_path: Path) -> None:
     """`benchmarks/fuzz.py --reader live` reads 20,000 of them."""
     read = 0
-    for seed in range(300):
+    for seed in range(100):
         path = fuzzed_file(seed, tmp_path, live=True)
         try:
-            with duckdb.connect() as db:
+            with duckdb.connect(config={"threads": 1}) as db:
                 import_log(db, LiveLog(path))
             read += 1
         except InputError as refused:
@@ -370,4 +370,4 @@ def test_fuzzed_logs_are_judged_or_refused(tmp_path: Path) -> None:
             if "\n" in line:
                 pytest.fail(f"seed {seed}: {line}")
         path.unlink()
-    assert read >= 150
+    assert read >= 50
