@@ -28,11 +28,12 @@ SMALL = ["--users", "150", "--days", "2", "--warmup-days", "1", "--threads", "1"
 FIT = ["--draws", "12", "--thin", "1"]
 TIMES = (
     "seconds",
+    "train_seconds",
+    "users_per_second",
+    "peak_mib",
     "peak_memory_mib",
-    "when",
     "path",
     "command",
-    "ms_per_step",
     "training",
     "curves",
 )
