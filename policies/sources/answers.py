@@ -9,12 +9,14 @@ from policies.common.errors import InputError, shown
 from policies.sources.columns import Columns
 from policies.sources.roles import ClickWhen
 from policies.sources.times import Times
+from policies.sources.values import MISSING
 from policies.sources.visits import SESSION_GAP_S
 
 ENOUGH = 3  # watch times from which a unit is looked for
 FEW = 5  # pages with a next one
 # times what there was time for: milliseconds are a thousand times too long
 TOO_LONG, MOST_PLAUSIBLE = 50.0, 3.0
+CLEARLY = 10.0  # times the duration of an item, which nobody watches so often
 LEAST_WATCHED = 0.002  # of an item's duration
 LONGEST_MEDIAN = 7200.0  # s, of durations: films
 LONGEST_SKIP = 120.0  # s, of watch times where skips have some, too
@@ -97,24 +99,40 @@ def in_seconds(
     Raises:
         InputError: what the log tells has two readings.
     """
-    some = watched > 0
-    if some.sum() < ENOUGH:
+    found = watch_unit(watched, duration, users, times, unit)
+    if found is None:
         return watched, duration, []
-    room = None if times.coarse else _over_time_there_was(watched, users, times.time)
-    ratio = _over_durations(watched, duration)
-    why = "as --watch-unit says"
-    if unit is None:
-        unit, why = _unit_of(watched[some], duration, room, ratio)
-    notes = [
-        f"Watch times are taken as {UNITS[unit]} (median {np.median(watched[some]):.3g}): {why}."
-    ]
+    unit, note = found
+    notes = [note]
     if unit == "ms":
         watched = watched / 1000
-        ratio = None if ratio is None else ratio / 1000
-    if duration is not None and ratio is not None and ratio < LEAST_WATCHED:
+    ratio = _over_durations(watched, duration)
+    # of a film of two hours somebody may watch the first seconds; nothing lasts longer
+    other = duration is not None and (unit == "ms" or np.median(duration) > LONGEST_MEDIAN)
+    if duration is not None and ratio is not None and ratio < LEAST_WATCHED and other:
         duration = duration / 1000
         notes.append("Durations are taken as milliseconds: they are a thousand times too long.")
     return watched, duration, notes
+
+
+def watch_unit(
+    watched: np.ndarray,
+    duration: np.ndarray | None,
+    users: np.ndarray,
+    times: Times,
+    given: str | None = None,
+) -> tuple[str, str] | None:
+    """The unit of watch times, `s` or `ms`, and a sentence that says so; None where there are too
+    few to tell. See `in_seconds`.
+    """
+    some = watched[watched > 0]
+    if len(some) < ENOUGH:
+        return None
+    unit, why = given, "as --watch-unit says"
+    if unit is None:
+        room = None if times.coarse else _over_time_there_was(watched, users, times.time)
+        unit, why = _unit_of(some, duration, room, _over_durations(watched, duration))
+    return unit, f"Watch times are taken as {UNITS[unit]} (median {np.median(some):.3g}): {why}."
 
 
 def _unit_of(
@@ -135,12 +153,14 @@ def _unit_of(
         return "s", f"{shown} (median)"
     if ratio is not None:
         shown = f"{ratio:.3g} times the duration of their item"
-        if ratio > 10:
+        if ratio > CLEARLY:
             return "ms", f"as seconds they would be {shown}"
-        long = duration is not None and np.median(duration) > LONGEST_MEDIAN
-        if ratio > MOST_PLAUSIBLE or long:
-            what = f"durations with a median of {np.median(duration):.3g}" if long else shown  # type: ignore[arg-type]
-            raise InputError(f"{median} and {what} may be milliseconds; {SAY}")
+        longest = 0.0 if duration is None else float(np.median(duration))
+        if ratio > MOST_PLAUSIBLE:
+            raise InputError(f"{median} are {shown}; {SAY}")
+        if longest > LONGEST_MEDIAN:
+            durations = f"durations with a median of {longest:.3g}"
+            raise InputError(f"{median} and {durations} may be milliseconds; {SAY}")
         return "s", f"{shown} (median)"
     if np.median(some) > LONGEST_SKIP:
         raise InputError(f"{median} may be milliseconds, and the log does not tell; {SAY}")
@@ -249,9 +269,15 @@ def clicks_of(
 
 def _by_words(columns: Columns, when: ClickWhen) -> tuple[np.ndarray, bool, str]:
     words = pd.Series(columns.text("event").to_pylist(), dtype=object).fillna("").astype(str)
+    missing = words.str.strip().str.lower().isin(MISSING).to_numpy()
+    if missing.any():
+        raise InputError(
+            f"{columns.place('event')(int(np.argmax(missing)))}: {int(missing.sum())} of"
+            f" {len(words)} rows have no word for --click-when; fill or remove them"
+        )
     counts = words.value_counts()
     unknown = [word for word in when.words if word not in counts.index]
-    listed = ", ".join(f"{shown(w, 30) or '(empty)'} ({n})" for w, n in counts.head(8).items())
+    listed = ", ".join(f"{shown(w, 30)} ({n})" for w, n in counts.head(8).items())
     if unknown:
         raise InputError(
             f"--click-when: '{shown(unknown[0])}' does not stand in column"

@@ -138,8 +138,6 @@ def from_columns(
     """
     if not len(columns):
         raise InputError(f"'{shown(name)}' is empty; give a log with at least one event")
-    for role in ("user", "item"):
-        columns.ids(role, "fill them or remove these rows")
     place = columns.place("time")
     times = times_of(
         columns.roles["time"], columns.names.get("time", "time"), place, reading.time_unit
@@ -149,36 +147,13 @@ def from_columns(
         columns = columns.kept(keep)
         times = Times(times.time[keep], times.hour, times.note, times.coarse)
     clicked, skips, note = clicks_of(columns, name, reading.click_threshold, when)
-    users, user_ids = columns.ids("user", "")
-    items, item_ids = columns.ids("item", "")
+    users, user_ids = columns.ids("user", "fill them or remove these rows")
+    items, item_ids = columns.ids("item", "fill them or remove these rows")
     answers = answers_of(columns, users, times, reading.watch_unit)
-    has = set(answers.has) | ({"skips"} if skips else set())
     visits, shifted = _visits(columns, users, times.time)
-    notes = [
-        note,
-        visits.note,
-        *notes,
-        *copies,
-        *answers.notes,
-        *shifted,
-        times.note,
-        about_span(times.time, len(columns)),
-    ]
-    if "slot" in columns:
-        has.add("slots")
-    if whole_days(times.time):
-        has.add("order_only")
-        notes.append(
-            "Its times are whole days: sessions, pages, hours of the day and all that follows is"
-            " assumed."
-        )
-    elif whole_sessions(users, visits.session, skips):
-        has.add("sessions")
-    else:
-        notes.append(
-            "Most sessions have one row or show no skips: session length and return times are"
-            " assumed."
-        )
+    told, assumed = _told(columns, users, times, visits, skips)
+    notes = [note, visits.note, *notes, *copies, *answers.notes, *shifted, times.note]
+    notes += [about_span(times.time, len(columns)), *assumed]
     log = Impressions.of(
         user=users - 1,
         item=items,
@@ -192,8 +167,30 @@ def from_columns(
     catalogue = _described(columns, items, item_ids, answers)
     log.check(catalogue.size)
     return Dataset(
-        log, catalogue, user_ids, name, frozenset(has), notes=tuple(notes), hour_zero=times.hour
+        log,
+        catalogue,
+        user_ids,
+        name,
+        frozenset({*answers.has, *told}),
+        notes=tuple(notes),
+        hour_zero=times.hour,
     )
+
+
+def _told(
+    columns: Columns, users: np.ndarray, times: Times, visits: Visits, skips: bool
+) -> tuple[set[str], list[str]]:
+    """What the log tells of visits (`Dataset.has`), and a sentence on what is assumed."""
+    has = {"skips"} if skips else set()
+    if "slot" in columns:
+        has.add("slots")
+    if whole_days(times.time):
+        what = "Its times are whole days: sessions, pages, hours of the day and all that follows is"
+        return has | {"order_only"}, [f"{what} assumed."]
+    if whole_sessions(users, visits.session, skips):
+        return has | {"sessions"}, []
+    what = "Most sessions have one row or show no skips: session length and return times are"
+    return has, [f"{what} assumed."]
 
 
 def _visits(columns: Columns, users: np.ndarray, time: np.ndarray) -> tuple[Visits, list[str]]:

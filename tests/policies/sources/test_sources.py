@@ -78,7 +78,11 @@ def test_rows_may_lack_a_propensity(tmp_path: Path) -> None:
     [
         ("watch=w", [1.0, -2.0, 3.0, 0.0, 4.0], "1 watch times are below 0"),
         ("watch=w", [1.0, np.inf, 3.0, 0.0, 4.0], "not finite"),
-        ("watch=w,duration=d", [90.0, 0.0, 210.0, 0.0, 80.0], "may be milliseconds; say --watch-u"),
+        (
+            "watch=w,duration=d",
+            [90.0, 0.0, 210.0, 0.0, 80.0],
+            "times the duration of their item; say --watch-u",
+        ),
         ("propensity=w", [0.5, 0.1, 20.0, 0.3, 0.2], "a propensity of 20"),
         ("propensity=w", [0.5, 0.1, 0.0, 0.3, 0.2], "a propensity of 0"),
     ],
