@@ -19,7 +19,7 @@ from analysis.data.live_sql import during, end_of, of_arms, one, quoted
 from analysis.data.rows import DAY
 from analysis.errors import AnalysisError
 from policies.common.errors import shown
-from policies.sources.answers import in_seconds
+from policies.sources.answers import watch_unit
 from policies.sources.files import tables_in
 from policies.sources.roles import ClickWhen
 from policies.sources.times import COARSE, SINCE_1970, Clock, Times, refuse_far
@@ -48,7 +48,7 @@ def import_log(db: duckdb.DuckDBPyConnection, source: LiveLog) -> Imported:
     names, when, notes = named(source, table)
     table.need([*names.values(), *source.segments, *source.numbers])
     clock = clock_of(table, names["time"], source.time_unit)
-    reader = Reader(names, when, source, clock)
+    reader = Reader(names, when, source, clock, [f"file {i}" for i in range(len(table.names))])
     read(db, table, reader)
     _refuse_written_twice(db)
     feedback = [role for role in FEEDBACK if role in names or (role == "click" and when)]
@@ -66,32 +66,39 @@ def import_log(db: duckdb.DuckDBPyConnection, source: LiveLog) -> Imported:
     in_test = _rows_of_the_test(source, start)
     _lost(db, source, start, imported)
     kept = _copies(db, in_test, names, clock, imported)
-    for name in source.numbers:
-        column = quoted(f"number {name}")
-        found = flaw_of(
-            db, f"({in_test})", f"{column} IS NULL OR NOT isfinite({column})",
-            f"Missing {shown(name)}", f"rows without a finite {shown(name)}, taken as 0",
-        )  # fmt: skip
-        imported.flaws += [found] if found is not None else []
-    for role in feedback:
-        if role in (*FLAGS, "watch", "session"):
-            column = FEEDBACK[role][0]
-            if role == "watch":
-                column = "CASE WHEN isfinite(watched) AND watched >= 0 THEN watched END"
-            found = flaw_of(
-                db, f"({in_test})", f"{column} IS NULL", f"Missing {NAMES.get(role, role + 's')}",
-                f"rows without a value for {role}, taken as none",
-            )  # fmt: skip
-            imported.flaws += [found] if found is not None else []
+    imported.flaws += _missing(db, source, feedback, in_test)
     _make_tables(db, source, feedback, start, kept, imported)
     db.execute("DROP TABLE raw")
     return imported
 
 
-# -- the start, and what is counted ----------------------------------------------------------------
+# -- what is wrong with rows -----------------------------------------------------------------------
 
 
-NAMES = {"watch": "watch times"}
+def _missing(
+    db: duckdb.DuckDBPyConnection, source: LiveLog, feedback: list[str], in_test: str
+) -> list[Flaw]:
+    """Answers that the test's rows lack."""
+    asked = []
+    for name in source.numbers:
+        column = quoted(f"number {name}")
+        what = f"rows without a finite {shown(name)}, taken as 0"
+        asked.append((f"{column} IS NULL OR NOT isfinite({column})", shown(name), what))
+    for role in feedback:
+        if role in (*FLAGS, "session"):
+            what = f"rows without a value for {role}, taken as none"
+            asked.append((f"{FEEDBACK[role][0]} IS NULL", f"{role}s", what))
+    if "watch" in feedback:
+        none = "watched IS NULL OR NOT isfinite(watched) OR watched < 0"
+        asked.append((none, "watch times", "rows without a value for watch, taken as none"))
+    flaws = []
+    for condition, name, what in asked:
+        # most logs lack nothing, and a look at one column costs less than at the test's rows
+        if one(db, f"SELECT count(*) FROM raw WHERE {condition}"):
+            flaws.append(flaw_of(db, f"({in_test})", condition, f"Missing {name}", what))
+    return [flaw for flaw in flaws if flaw is not None]
+
+
 SAMPLE = 200_000  # rows in which the unit of watch times is looked for
 
 
@@ -136,9 +143,13 @@ def _watch_in_seconds(db: duckdb.DuckDBPyConnection, source: LiveLog, imported: 
     time = part["time"].to_numpy(float)
     times = Times(time - time.max(), 0.0, "", not (time % COARSE).any())
     users = part["user_id"].factorize()[0]
-    _, _, notes = in_seconds(part["watched"].to_numpy(float), None, users, times, source.watch_unit)
-    imported.remarks += [note.rstrip(".") for note in notes]
-    if any("milliseconds" in note for note in notes):
+    watched = part["watched"].to_numpy(float)
+    found = watch_unit(watched, None, users, times, source.watch_unit)
+    if found is None:
+        return
+    unit, note = found
+    imported.remarks.append(note.rstrip("."))
+    if unit == "ms":
         db.execute("UPDATE raw SET watched = watched / 1000").fetchall()
 
 
@@ -147,13 +158,13 @@ def _lost(db: duckdb.DuckDBPyConnection, source: LiveLog, start: float, imported
     users in several arms, which no arm can be blamed for.
     """
     if source.assignments is None:
-        found = flaw_of(
-            db,
-            "(SELECT bucket, coalesce(user_id, 'row ' || " + quoted(FILE_ORDER) + ") AS user,"
-            " user_id IS NULL OR time IS NULL OR NOT isfinite(time) AS lost FROM raw WHERE bucket"
-            f" IN (SELECT bucket FROM assigned) AND (time IS NULL OR time >= {start!r}))",
-            "lost", "Lost rows", "rows without a user or a time, left out", left_out=True,
-        )  # fmt: skip
+        rows_of_arms = (
+            f"(SELECT bucket, coalesce(user_id, 'row ' || {quoted(FILE_ORDER)}) AS user, user_id IS"
+            " NULL OR time IS NULL OR NOT isfinite(time) AS lost FROM raw WHERE bucket IN (SELECT"
+            f" bucket FROM assigned) AND (time IS NULL OR time >= {start!r}))"
+        )
+        what = "rows without a user or a time, left out"
+        found = flaw_of(db, rows_of_arms, "lost", "Lost rows", what, left_out=True)
         imported.flaws += [found] if found is not None else []
         mixed = of_arms("raw", "", during(source, start), "<>")
         rows = one(db, f"SELECT count(*) FROM raw WHERE user_id IN (SELECT user_id FROM ({mixed}))")
@@ -166,6 +177,9 @@ def _lost(db: duckdb.DuckDBPyConnection, source: LiveLog, start: float, imported
 
 
 MIXED = 0.01  # share of the rows that users in several arms may have
+
+
+# -- the start, and what is counted ----------------------------------------------------------------
 
 
 def _start(
@@ -247,7 +261,6 @@ def _count(
         checks.append(
             (f"NOT isfinite({column})", f"infinite value{{s}} of {shown(name)} taken as 0")
         )
-        checks.append((f"{column} IS NULL", f"missing value{{s}} of {shown(name)} taken as 0"))
     if watch:
         negative = "watched < 0 OR NOT isfinite(watched)"
         checks.append((negative, "negative or infinite watch time{s} taken as missing"))
@@ -287,6 +300,9 @@ def _rows_of_the_test(source: LiveLog, start: float) -> str:
     )
 
 
+UNTOLD = " (copies cannot be told from repeats here)"
+
+
 def _copies(
     db: duckdb.DuckDBPyConnection,
     in_test: str,
@@ -310,11 +326,9 @@ def _copies(
     told = not coarse and bool({"item", "slot"} & set(names))
     copy = f"{quoted(FILE_ORDER)} NOT IN (SELECT kept FROM first_rows)"
     what = "rows that repeat another one in all columns"
-    flaw = flaw_of(
-        db, f"({in_test})", copy, "Copied rows" if told else "Repeated rows",
-        f"{what}, left out" if told else f"{what} (copies cannot be told from repeats here), kept",
-        left_out=told, certain=told,
-    )  # fmt: skip
+    name, end = ("Copied rows", ", left out") if told else ("Repeated rows", f"{UNTOLD}, kept")
+    rows = f"({in_test})"
+    flaw = flaw_of(db, rows, copy, name, f"{what}{end}", left_out=told, certain=told)
     imported.flaws += [flaw] if flaw is not None else []
     if not told:
         imported.remarks.append(

@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from analysis.data.live_source import FEEDBACK, FLAGS, NEEDED, ROLES, LiveLog
+from analysis.data.live_sql import quoted
 from analysis.errors import AnalysisError
 from policies.common.errors import escaped, shown, suggestion
 from policies.sources import values
-from policies.sources.copies import fingerprints
+from policies.sources.copies import as_text
 from policies.sources.files import Chunk, Table
 from policies.sources.roles import ClickWhen, choose, event_column, listing
 from policies.sources.times import Clock
@@ -82,14 +83,13 @@ class Reader:
     when: ClickWhen | None
     source: LiveLog
     clock: Clock
+    file_columns: list[str]  # what all columns of the file are called, to be compared
     words: Counter[str] = field(default_factory=Counter)  # of the column of --click-when
 
     @property
     def schema(self) -> pa.Schema:
-        kinds: list[tuple[str, pa.DataType]] = [
-            (FILE_ORDER, pa.int64()),
-            (FINGERPRINT, pa.uint64()),
-        ]
+        kinds: list[tuple[str, pa.DataType]] = [(FILE_ORDER, pa.int64())]
+        kinds += [(name, pa.string()) for name in self.file_columns]
         kinds += [("user_id", pa.string()), ("bucket", pa.string()), ("time", pa.float64())]
         for role, (column, kind) in FEEDBACK.items():
             if role in self.names or (role == "click" and self.when is not None):
@@ -109,9 +109,9 @@ class Reader:
         batch, n = chunk.batch, len(chunk.batch)
         out: dict[str, Any] = {
             FILE_ORDER: pa.array(np.arange(before, before + n)),
-            FINGERPRINT: pa.array(fingerprints(batch)),
             "time": _or_null(self.clock.seconds(batch.column(self.names["time"]))),
         }
+        out |= dict(zip(self.file_columns, map(as_text, batch.columns), strict=True))
         out["user_id"] = self._text(chunk, self.names["user"], "user")
         out["bucket"] = printable(self._text(chunk, self.names["bucket"], "bucket"))
         for role, (column, kind) in FEEDBACK.items():
@@ -198,9 +198,13 @@ def read(db: duckdb.DuckDBPyConnection, table: Table, reader: Reader) -> None:
 
     stream = pa.RecordBatchReader.from_batches(reader.schema, batches())
     db.register("incoming", stream)
+    columns = ", ".join(map(quoted, reader.file_columns))
     try:
-        db.execute("CREATE TABLE raw AS SELECT * FROM incoming").fetchall()
-    except Exception:
+        db.execute(
+            f"CREATE TABLE raw AS SELECT * EXCLUDE ({columns}), hash({columns}) AS"
+            f" {quoted(FINGERPRINT)} FROM incoming"
+        ).fetchall()
+    except duckdb.Error:
         if failed:
             raise failed[0] from None
         raise

@@ -9,41 +9,16 @@ from policies.sources.values import flat
 
 def copies(rows: pa.Table) -> np.ndarray:
     """(n,) whether a row repeats an earlier one in every column of the file."""
-    codes = {str(i): _codes(column) for i, column in enumerate(rows.columns)}
+    codes = {
+        str(i): as_text(column).dictionary_encode().indices.to_numpy(zero_copy_only=False)
+        for i, column in enumerate(rows.columns)
+    }
     return pd.DataFrame(codes).duplicated().to_numpy()
 
 
-def _codes(column: pa.ChunkedArray) -> np.ndarray:
-    """(n,) a number per distinct value, -1 for none."""
+def as_text(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """(n,) strings of any column, nested ones and bytes too: to compare, not to show."""
     values = flat(column)
-    if pa.types.is_nested(values.type):
-        values = pa.array(list(map(repr, values.to_pylist())), pa.string())
-    if pa.types.is_null(values.type):
-        return np.full(len(values), -1)
-    indices = values.dictionary_encode().indices
-    return np.asarray(indices.fill_null(-1).to_numpy(zero_copy_only=False))
-
-
-def fingerprints(batch: pa.RecordBatch) -> np.ndarray:
-    """(n,) uint64 of all columns, the same for the same row in any batch."""
-    total = np.zeros(len(batch), np.uint64)
-    for column in batch.columns:
-        values = flat(column)
-        if pa.types.is_nested(values.type):
-            values = pa.array(list(map(repr, values.to_pylist())), pa.string())
-        elif not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
-            values = _as_text(values)
-        hashed = pd.util.hash_array(
-            np.array(values.to_pylist(), dtype=object), categorize=len(values) > 0
-        )
-        total = total * _PRIME ^ hashed
-    return total
-
-
-_PRIME = np.uint64(0x100000001B3)
-
-
-def _as_text(values: pa.Array) -> pa.Array:
     try:
         return values.cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
