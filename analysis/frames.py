@@ -50,36 +50,9 @@ def judge(
     named = _named(metrics)
     covariates = {name: _pair(value) for name, value in (before or {}).items()}
     _check(named, covariates)
-    try:
-        frame = nw.from_native(data, eager_only=True)
-    except TypeError:
-        raise AnalysisError(
-            f"wanted a frame of pandas, Polars or Arrow, not {type(data).__name__}"
-        ) from None
-    wanted = [
-        bucket,
-        *segments,
-        *(c for pair in (*named.values(), *covariates.values()) for c in pair),
-    ]
-    for column in wanted:
-        if column not in frame.columns:
-            raise AnalysisError(f"there is no column '{column}'{suggestion(column, frame.columns)}")
-        missing = int(frame[column].is_null().sum())
-        if missing:
-            raise AnalysisError(
-                f"column '{column}' has {missing} missing values; fill or drop them"
-            )
-    arms = sorted(frame[bucket].unique().to_list(), key=str)
-    base = (
-        control
-        if control is not None
-        else next((arm for arm in arms if str(arm).lower() == "control"), arms[0] if arms else None)
-    )
-    if len(arms) < 2 or base not in arms:
-        raise AnalysisError(
-            f"column '{bucket}' has the arms {', '.join(map(str, arms)) or '(none)'}; wanted at"
-            f" least two{'' if base in arms else f', and the control {control!r} among them'}"
-        )
+    columns = [c for pair in (*named.values(), *covariates.values()) for c in pair]
+    frame = _frame(data, [bucket, *segments, *columns])
+    base = _control(frame, bucket, control)
     rows = _rows(frame, bucket, base, named, covariates, level, ("", ""))
     table = _corrected(pd.DataFrame(rows), next(iter(named)))
     by_segment = [
@@ -101,6 +74,38 @@ def judge(
     parts = pd.DataFrame(by_segment)
     parts["pvalue_adjusted"] = benjamini_hochberg(parts["pvalue"].to_numpy())
     return pd.concat([table, parts], ignore_index=True)
+
+
+def _frame(data: Any, wanted: list[str]) -> Any:
+    """The frame as narwhals has it, with these columns whole."""
+    try:
+        frame = nw.from_native(data, eager_only=True)
+    except TypeError:
+        raise AnalysisError(
+            f"wanted a frame of pandas, Polars or Arrow, not {type(data).__name__}"
+        ) from None
+    for column in wanted:
+        if column not in frame.columns:
+            raise AnalysisError(f"there is no column '{column}'{suggestion(column, frame.columns)}")
+        missing = int(frame[column].is_null().sum())
+        if missing:
+            raise AnalysisError(
+                f"column '{column}' has {missing} missing values; fill or drop them"
+            )
+    return frame
+
+
+def _control(frame: Any, bucket: str, given: Any) -> Any:
+    """The arm that the others are compared with."""
+    arms = sorted(frame[bucket].unique().to_list(), key=str)
+    usual = next((arm for arm in arms if str(arm).lower() == "control"), arms[0] if arms else None)
+    base = usual if given is None else given
+    if len(arms) < 2 or base not in arms:
+        raise AnalysisError(
+            f"column '{bucket}' has the arms {', '.join(map(str, arms)) or '(none)'}; wanted at"
+            f" least two{'' if base in arms else f', and the control {given!r} among them'}"
+        )
+    return base
 
 
 def _rows(

@@ -139,10 +139,18 @@ def finish(process: subprocess.Popen[bytes]) -> tuple[int, str]:
     return process.returncode, said.decode(errors="replace").strip()[-300:]
 
 
-def left_behind(group: int) -> int:
-    """Processes of the session of a command that was killed."""
-    found = subprocess.run(["ps", "-o", "pid=", "-s", str(group)], capture_output=True, text=True)
-    return len(found.stdout.split())
+PATIENCE = 20.0  # s in which a process that is still importing has to find that nobody waits
+
+
+def left_behind(group: int) -> list[str]:
+    """Commands of the session of one that was killed, after a while."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        words = ["ps", "-o", "args=", "-s", str(group)]
+        found = subprocess.run(words, capture_output=True, text=True).stdout.splitlines()
+        if not found or time.monotonic() > until:
+            return found
+        time.sleep(0.5)
 
 
 def main() -> int:
@@ -177,17 +185,17 @@ def main() -> int:
             time.sleep(after)
             process.send_signal(signal.SIGKILL)
             finish(process)
-            time.sleep(1.5)
             orphans = left_behind(process.pid)
             begun = out.exists() and (s.resume is None or any(out.glob("*.json")))
             again = s.resume(out) if begun and s.resume is not None else None
             status, said = finish(start(again or s.words, None if again else out, work))
             same = status == 0 and s.content(out) == wanted[s.name]
-            bad += not same or orphans > 0
+            bad += not same or bool(orphans)
             end = "the same" if same else f"DIFFERENT (status {status}: {said})"
             print(
                 f"{kill + 1:3} {s.name:16} killed after {after:5.1f} of {length[s.name]:4.1f} s,"
-                f" {'resumed' if again else 'started again'}: {end}; {orphans} left behind",
+                f" {'resumed' if again else 'started again'}: {end}; {len(orphans)} left"
+                f" behind {[words[-70:] for words in orphans] or ''}",
                 flush=True,
             )
             shutil.rmtree(out, ignore_errors=True)

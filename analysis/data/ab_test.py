@@ -13,6 +13,7 @@ from analysis.data.run import Run, assigned, everyone, rows_before, rows_of_test
 from analysis.errors import AnalysisError
 from analysis.metrics import METRICS, Metric, Metrics
 
+LEAST_LIFT = 0.02  # that matters, where neither --mde nor a margin says so
 MONITORS = ("obrien_fleming", "pocock", "cs", "none")  # how days are looked at
 
 
@@ -57,7 +58,7 @@ class ABTest:
     looked: bool = False
     metrics: Metrics = METRICS
     references: dict[str, str] = field(default_factory=dict)
-    mde: float = 0.02
+    mde: float = LEAST_LIFT
     winsorize: float | None = None
     flaws: list[Flaw] = field(default_factory=list)
     alarms: list[str] = field(default_factory=list)
@@ -84,19 +85,19 @@ class ABTest:
             raise AnalysisError(
                 f"this log has no '{self.primary.name}'; choose --primary among: {there}"
             )
-        uncapped = counts
         counts = self._capped(counts)
-        if self.winsorize is not None and not any("capped" in text for text in self.remarks):
-            n = int((counts[self.primary.column] != uncapped[self.primary.column]).sum())
-            self.remarks.append(
-                f"Totals are capped at the quantile {self.winsorize:g} of the users who have any:"
-                f" {self.primary.label} of {n} users are"
-            )
         return (
             counts
             if self.before is None
             else with_covariates(counts, self.before.per_user(("user",)))
         )
+
+    def capped_users(self, table: pd.DataFrame) -> int:
+        """How many of the users of `table` have their total of the primary metric capped."""
+        if self.winsorize is None:
+            return 0
+        whole = everyone(self.users, self.rows.per_user())[self.primary.column]
+        return int((whole.to_numpy() != table[self.primary.column].to_numpy()).sum())
 
     def _capped(self, counts: pd.DataFrame) -> pd.DataFrame:
         """Totals no larger than their quantile over the users of all arms who have any."""
@@ -154,7 +155,7 @@ def of_run(run: Run, days: int | None = None) -> ABTest:
         weights=run.manifest.get("weights") or dict.fromkeys(run.arms, 1.0),
         primary=metrics.find(settings["primary"]),
         margin=settings["margin"],
-        mde=settings.get("mde") or settings["margin"] or 0.02,
+        mde=settings.get("mde") or settings["margin"] or LEAST_LIFT,
         rows=rows_of_test(run),
         before=before,
         users=users,

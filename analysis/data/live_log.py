@@ -4,7 +4,7 @@ simulator in it.
 The log goes once through DuckDB into a temporary database that lasts as long as the context.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,10 +12,10 @@ from tempfile import TemporaryDirectory
 import duckdb
 import pandas as pd
 
-from analysis.data.ab_test import MONITORS, NEVER, ABTest, segments_before
+from analysis.data.ab_test import LEAST_LIFT, MONITORS, NEVER, ABTest, segments_before
 from analysis.data.live_import import import_log
 from analysis.data.live_source import FEEDBACK, LiveLog
-from analysis.data.live_sql import first_line, quoted
+from analysis.data.live_sql import first_line, one, quoted
 from analysis.data.rows import DAY, MEMORY, Rows
 from analysis.errors import AnalysisError
 from analysis.metrics import METRICS, Metric, Metrics
@@ -34,17 +34,7 @@ def open_log(source: LiveLog, metrics: Metrics = METRICS) -> Iterator[ABTest]:
         AnalysisError: a file or column that is not there, one arm alone, values that cannot be
             read.
     """
-    for name in source.numbers:
-        if not name.isidentifier():
-            raise AnalysisError(
-                f"--numbers '{name}': wanted a name of letters, digits and underscores; rename the"
-                " column"
-            )
-        if name.lower() in RESERVED or [n.lower() for n in source.numbers].count(name.lower()) > 1:
-            raise AnalysisError(
-                f"--numbers '{name}': the name is taken (by the log's own columns, or by another"
-                " number); rename the column"
-            )
+    _check_numbers(source.numbers)
     if source.primary not in source.numbers:
         metrics.find(source.primary)
     with TemporaryDirectory() as folder:
@@ -59,23 +49,12 @@ def open_log(source: LiveLog, metrics: Metrics = METRICS) -> Iterator[ABTest]:
                     f"'{source.impressions}' cannot be read: {first_line(error)}"
                 ) from None
             users, arms, control, weights = _users(db, source)
-            watched = db.execute(f"SELECT max(floor(time / {DAY})) FROM test").fetchone()
-            days = int(watched[0]) + 1 if watched is not None and watched[0] is not None else 1
-            days = min(days, source.days or days)
-            if days > MOST_DAYS:
-                raise AnalysisError(
-                    f"the log goes on for {days} days after its start; wanted at most {MOST_DAYS}:"
-                    " name the test's --start and --days, or look for a time that is wrong"
-                )
-            earlier = db.execute("SELECT count(*) FROM before").fetchone()
+            days = _days(db, source)
+            earlier = one(db, "SELECT count(*) FROM before")
         for name in source.numbers:
             metrics = metrics.including(_summed(name))
         rows = Rows("test", imported.has, database, metrics)
-        before = (
-            Rows("before", imported.has, database, metrics)
-            if earlier is not None and earlier[0]
-            else None
-        )
+        before = Rows("before", imported.has, database, metrics) if earlier else None
         if before is not None:
             users = users.merge(segments_before(before, None), on="user", how="left")
             users["users"] = users["users"].fillna("new")
@@ -87,7 +66,7 @@ def open_log(source: LiveLog, metrics: Metrics = METRICS) -> Iterator[ABTest]:
             weights=weights,
             primary=metrics.find(source.primary),
             margin=source.margin,
-            mde=source.mde or source.margin or 0.02,
+            mde=source.mde or source.margin or LEAST_LIFT,
             winsorize=source.winsorize,
             rows=rows,
             before=before,
@@ -102,6 +81,33 @@ def open_log(source: LiveLog, metrics: Metrics = METRICS) -> Iterator[ABTest]:
             looked=source.monitor not in (None, "none"),
             metrics=metrics,
         )
+
+
+def _check_numbers(names: Sequence[str]) -> None:
+    """Raises AnalysisError at a name that SQL cannot have, or that means something else already."""
+    for name in names:
+        if not name.isidentifier():
+            raise AnalysisError(
+                f"--numbers '{name}': wanted a name of letters, digits and underscores; rename the"
+                " column"
+            )
+        if name.lower() in RESERVED or [other.lower() for other in names].count(name.lower()) > 1:
+            raise AnalysisError(
+                f"--numbers '{name}': the name is taken (by the log's own columns, or by another"
+                " number); rename the column"
+            )
+
+
+def _days(db: duckdb.DuckDBPyConnection, source: LiveLog) -> int:
+    """How many the log has from the start of the test on, up to its planned end."""
+    days = one(db, f"SELECT max(floor(time / {DAY})) FROM test") + 1
+    days = min(days, source.days or days)
+    if days > MOST_DAYS:
+        raise AnalysisError(
+            f"the log goes on for {days} days after its start; wanted at most {MOST_DAYS}: name the"
+            " test's --start and --days, or look for a time that is wrong"
+        )
+    return days
 
 
 def _summed(name: str) -> Metric:

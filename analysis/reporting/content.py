@@ -74,6 +74,11 @@ class Report:
         test = judgement.test
         true_effects = simulation.true_effects if simulation is not None else []
         remarks = list(test.remarks)
+        if test.winsorize is not None:
+            remarks.append(
+                f"Totals are capped at the quantile {test.winsorize:g} of the users who have any:"
+                f" {test.primary.label} of {judgement.capped} users are"
+            )
         if judgement.lacking:
             remarks.append(f"not in this log: {', '.join(judgement.lacking)}")
         if simulation is not None:

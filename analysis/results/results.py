@@ -158,6 +158,7 @@ class Judgement:
     events: dict[str, int] = field(default_factory=dict)  # arm -> users with any of the primary
     carried: list[Carried] = field(default_factory=list)
     never_came: dict[str, int] = field(default_factory=dict)  # arm -> assigned users without a row
+    capped: int = 0  # users whose total of the primary metric is
     sample_ratio: SampleRatio | None = None
     sample_ratio_every_day: RatioEveryDay | None = None
     sample_ratio_by_segment: list[SegmentRatio] = field(default_factory=list)
@@ -260,6 +261,7 @@ def judge_test(
         },
         carried=_carried(table, test),
         never_came=absent,
+        capped=test.capped_users(table),
         sample_ratio=sample_ratio(sizes, test.weights),
         sample_ratio_every_day=_ratio_every_day(test) if timed and not test.simulated else None,
         sample_ratio_by_segment=segment_ratios(test),

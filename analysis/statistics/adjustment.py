@@ -65,13 +65,7 @@ def cuped(
     if isinstance(theta, str):
         if theta not in ("total", "within"):
             raise AnalysisError(f"theta '{theta}' is unknown; there are: total, within, or numbers")
-        scatter = (na[..., None] - 1) * a.covariance + (nb[..., None] - 1) * b.covariance
-        if theta == "total":
-            apart = b.mean - a.mean
-            scatter = (
-                scatter
-                + apart[..., :, None] * apart[..., None, :] * (na * nb / (na + nb))[..., None]
-            )
+        scatter = _scatter(a, b, across=theta == "total")
         size = np.sqrt(na * a.mean[..., 1:] ** 2 + nb * b.mean[..., 1:] ** 2)
         weights = _solve(scatter[..., 1:, 1:], scatter[..., 1:, 0], size)
     else:
@@ -93,6 +87,18 @@ def cuped(
             raw.standard_error > 0, 1 - (adjusted.standard_error / raw.standard_error) ** 2, 0.0
         )
     return Cuped(adjusted, raw, weights, float(saved) if saved.ndim == 0 else saved)
+
+
+def _scatter(a: Joint, b: Joint, across: bool) -> np.ndarray:
+    """(..., k, k) sums of squares and products about the means of the arms, or with `across` about
+    those of all units.
+    """
+    na, nb = (np.asarray(part.n, float)[..., None, None] for part in (a, b))
+    within = (na - 1) * a.covariance + (nb - 1) * b.covariance
+    if not across:
+        return np.asarray(within)
+    apart = b.mean - a.mean
+    return np.asarray(within + apart[..., :, None] * apart[..., None, :] * (na * nb / (na + nb)))
 
 
 def _joint(y: Joint | ArrayLike, before: ArrayLike | None) -> Joint:

@@ -74,6 +74,43 @@ def off_policy(
     """
     check_level(level)
     y, p, q = (unmasked(part) for part in (reward, logging, target))
+    _check_rows(y, p, q, predicted, predicted_target, cluster)
+    groups = (
+        None
+        if cluster is None
+        else np.unique(np.asarray(cluster).astype(str), return_inverse=True)[1]
+    )
+    w = q / p
+    total = w.sum()
+    ips = _mean(w * y, groups, level)
+    normed = float(w @ y / total) if total > 0 else float("nan")
+    influence = w * (y - normed) / (total / len(y)) if total > 0 else np.full(len(y), np.nan)
+    snips = _around(normed, influence, groups, level)
+    dm = dr = None
+    if predicted is not None and predicted_target is not None:
+        shown, would = np.asarray(predicted, float), np.asarray(predicted_target, float)
+        dm, dr = _mean(would, groups, level), _mean(would + w * (y - shown), groups, level)
+    return OffPolicy(
+        ips,
+        snips,
+        dm,
+        dr,
+        float(total**2 / (w @ w)) if total > 0 else 0.0,
+        float(w.max()),
+        float((q > 0).mean()),
+        float(w.mean()),
+    )
+
+
+def _check_rows(
+    y: np.ndarray,
+    p: np.ndarray,
+    q: np.ndarray,
+    predicted: ArrayLike | None,
+    predicted_target: ArrayLike | None,
+    cluster: ArrayLike | None,
+) -> None:
+    """Raises AnalysisError at what is not one usable value per row."""
     if not (y.shape == p.shape == q.shape and y.ndim == 1 and len(y) > 1):
         raise AnalysisError(
             f"reward {y.shape}, logging {p.shape} and target {q.shape}: wanted one of each per row"
@@ -105,31 +142,6 @@ def off_policy(
             "predicted and predicted_target go together: of the shown item, and of what the target"
             " shows"
         )
-    groups = (
-        None
-        if cluster is None
-        else np.unique(np.asarray(cluster).astype(str), return_inverse=True)[1]
-    )
-    w = q / p
-    total = w.sum()
-    ips = _mean(w * y, groups, level)
-    normed = float(w @ y / total) if total > 0 else float("nan")
-    influence = w * (y - normed) / (total / len(y)) if total > 0 else np.full(len(y), np.nan)
-    snips = _around(normed, influence, groups, level)
-    dm = dr = None
-    if predicted is not None and predicted_target is not None:
-        shown, would = np.asarray(predicted, float), np.asarray(predicted_target, float)
-        dm, dr = _mean(would, groups, level), _mean(would + w * (y - shown), groups, level)
-    return OffPolicy(
-        ips,
-        snips,
-        dm,
-        dr,
-        float(total**2 / (w @ w)) if total > 0 else 0.0,
-        float(w.max()),
-        float((q > 0).mean()),
-        float(w.mean()),
-    )
 
 
 def _mean(terms: np.ndarray, groups: np.ndarray | None, level: float) -> Estimate:
