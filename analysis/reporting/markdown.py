@@ -2,7 +2,7 @@
 
 from analysis.reporting import tables
 from analysis.reporting.content import Report
-from analysis.reporting.sentences import distrust, explanations, off_policy_sentence
+from analysis.reporting.sentences import alarms, explanations, off_policy_sentence
 from policies.common.errors import escaped
 from policies.common.tables import Table, in_markdown
 
@@ -35,9 +35,7 @@ def markdown(report: Report) -> str:
     parts = [f"# {in_markdown(report.title)}"]
     if report.partial:
         parts.append("**Incomplete run**: it was interrupted; the figures cover what was recorded.")
-    parts += [
-        f"**{in_markdown(text)}**" for text in (*distrust(report.lights), *report.all_verdicts)
-    ]
+    parts += [f"**{in_markdown(text)}**" for text in (*alarms(report.lights), *report.all_verdicts)]
     lights = (f"{x.name} ({x.colour}): {x.text}" for x in report.lights)
     parts.append("\n".join(f"- {in_markdown(text)}." for text in lights))
     remarks = [*(f"Warning: {text}" for text in report.warnings), *report.remarks]

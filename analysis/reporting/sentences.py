@@ -13,7 +13,7 @@ from analysis.results.monitoring import Monitored, days_for
 from analysis.results.results import BeforeTest, Judgement, Simulation, TrueEffect
 from analysis.results.segments import InteractionTest, Segments
 from analysis.statistics.comparison import LEVEL
-from policies.common.tables import interval, number, percent, signed
+from policies.common.tables import interval, number, percent, signed, signed_number
 
 ALARM = 0.001  # of p-values of the sample ratio and of the time before the test
 BOUNDS = {
@@ -96,6 +96,8 @@ def verdict(effect: Effect, simulated: bool, what: str, mde: float, days: str = 
     if not np.isfinite(effect.pvalue):
         return f"{arms}: {what} does not vary; nothing is compared."
     between = f"between {signed(effect.low)} and {signed(effect.high)}"
+    if effect.pvalue_adjusted > effect.pvalue:  # the interval is not corrected, and may leave out 0
+        between += " taken by itself"
     if -mde < effect.low and effect.high < mde:
         return (
             f"No difference of {percent(mde)} or more: {arms} lies {between} on {what} (95 %"
@@ -124,8 +126,8 @@ def _without_lift(effect: Effect, what: str) -> str:
     arms = f"{effect.arm} against {effect.control}"
     if not effect.compared:
         return f"{arms}: nothing to compare on {what}."
-    size = f"95 % interval {_units(effect.difference_low)} to {_units(effect.difference_high)}"
-    size += f", Holm-adjusted {said(effect.pvalue_adjusted)}"
+    low, high = signed_number(effect.difference_low), signed_number(effect.difference_high)
+    size = f"95 % interval {low} to {high}, Holm-adjusted {said(effect.pvalue_adjusted)}"
     why = f"the control's mean is {number(effect.control_mean)}, so that there is no lift"
     if effect.pvalue_adjusted < 1 - LEVEL:
         return (
@@ -133,15 +135,9 @@ def _without_lift(effect: Effect, what: str) -> str:
             f" {number(abs(effect.difference))} ({size}); {why}{_truth(effect)}."
         )
     return (
-        f"Inconclusive: {arms} lies between {_units(effect.difference_low)} and"
-        f" {_units(effect.difference_high)} on {what} ({size}); {why}"
+        f"Inconclusive: {arms} lies between {low} and {high} on {what} ({size}); {why}"
         f"{_truth(effect)}."
     )
-
-
-def _units(x: float) -> str:
-    """A difference with its sign."""
-    return f"+{number(x)}" if x > 0 else number(x)
 
 
 def looked_verdict(effect: Effect, looks: Monitored, day: int, simulated: bool, mde: float) -> str:
@@ -195,8 +191,8 @@ def _wins(effect: Effect, lift: float) -> str:
 def _size(lift: float, low: float, high: float) -> str:
     """The interval of a lift whose sign is said in words."""
     ends = (low, high) if lift > 0 else (-high, -low)
-    said = [percent(x) if np.isfinite(x) else "no bound" for x in ends]
-    return f"95 % interval {said[0]} to {said[1]}"
+    first, last = (percent(x) if np.isfinite(x) else "no bound" for x in ends)
+    return f"95 % interval {first} to {last}"
 
 
 def true_verdict(effect: TrueEffect) -> str:
@@ -212,11 +208,21 @@ def true_verdict(effect: TrueEffect) -> str:
 
 @dataclass(frozen=True)
 class Light:
-    """Whether a part of the experiment is to be trusted: green, amber or red, and why."""
+    """How a part of the experiment stands: green, amber or red, and why.
+
+    Attributes:
+        doubts: whether a red one makes the figures worthless; a guardrail that is broken does not.
+    """
 
     name: str
     colour: str
     text: str
+    doubts: bool = True
+
+    @property
+    def alarm(self) -> str:
+        """What a red light says first."""
+        return "Do not trust the figures below" if self.doubts else "A guardrail is broken"
 
 
 def lights_of(
@@ -277,14 +283,15 @@ def _guardrail_lights(judgement: Judgement) -> list[Light]:
         margin = effect.margin or 0.0
         best = effect.high if effect.higher_is_better else -effect.low
         size = f"{signed(effect.lift)} ({interval(effect.low, effect.high)})"
-        said = f"{effect.label} of {effect.arm} {size}"
+        words = f"{effect.label} of {effect.arm} {size}"
         if best < -margin:
-            worse.append(said)
+            worse.append(words)
         elif not effect.not_worse:
-            doubtful.append(said)
+            doubtful.append(words)
     by = percent(guards[0].margin, 0)
     if worse:
-        return [Light("Guardrails", "red", f"worse by more than {by}: {'; '.join(worse)}")]
+        text = f"worse by more than {by}: {'; '.join(worse)}"
+        return [Light("Guardrails", "red", text, doubts=False)]
     if doubtful:
         return [Light("Guardrails", "amber", f"may be worse by {by}: {'; '.join(doubtful)}")]
     names = ", ".join(dict.fromkeys(effect.label for effect in guards))
@@ -372,10 +379,10 @@ def _fidelity_light(numbers: dict[str, Any]) -> Light:
     return Light("Fidelity of the users", "amber", f"{text} simulator.validate does that")
 
 
-def distrust(lights: list[Light]) -> list[str]:
+def alarms(lights: list[Light]) -> list[str]:
     """What stands above the verdict where a light is red."""
     return [
-        f"Do not trust the figures below: {light.name.lower()}, {light.text}."
+        f"{light.alarm}: {light.name.lower()}, {light.text}."
         for light in lights
         if light.colour == "red"
     ]

@@ -10,7 +10,7 @@ from analysis.results.monitoring import Monitored
 from analysis.results.results import Judgement, PairEffect, QuantileEffect, TopItem, TrueEffect
 from analysis.results.segments import SegmentEffect
 from analysis.statistics.propensity import Estimate
-from policies.common.tables import Table, interval, number, percent, pvalue, signed
+from policies.common.tables import Table, interval, number, percent, pvalue, signed, signed_number
 
 NO_NUMBER = "–"
 
@@ -76,18 +76,13 @@ def _bare(x: float | None) -> str:
 
 def _lift(effect: Effect) -> str:
     """The lift, or where there is none the difference in the metric's unit."""
-    return signed(effect.lift) if effect.known else f"Δ {_units(effect.difference)}"
+    return signed(effect.lift) if effect.known else f"Δ {signed_number(effect.difference)}"
 
 
 def _interval(effect: Effect) -> str:
     if effect.known:
         return interval(effect.low, effect.high)
-    return f"{_units(effect.difference_low)} to {_units(effect.difference_high)}"
-
-
-def _units(x: float) -> str:
-    """A difference with its sign."""
-    return f"+{number(x)}" if x > 0 else number(x)
+    return f"{signed_number(effect.difference_low)} to {signed_number(effect.difference_high)}"
 
 
 def true_table(effects: list[TrueEffect]) -> Table:

@@ -4,7 +4,7 @@ from rich.console import Console
 
 from analysis.reporting import tables
 from analysis.reporting.content import Report
-from analysis.reporting.sentences import distrust, few_rows, off_policy_sentence
+from analysis.reporting.sentences import alarms, few_rows, off_policy_sentence
 from policies.common.errors import escaped
 
 
@@ -15,7 +15,7 @@ def show_results(report: Report, console: Console | None = None) -> None:
         console.print(escaped(text), style=style, highlight=False, markup=False)
 
     judgement, simulation = report.judgement, report.simulation
-    for sentence in distrust(report.lights):
+    for sentence in alarms(report.lights):
         say(sentence, "bold red")
     for sentence in report.all_verdicts:
         say(sentence, "bold")

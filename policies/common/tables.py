@@ -124,6 +124,11 @@ def number(x: float | None) -> str:
     return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
 
 
+def signed_number(x: float | None) -> str:
+    """A difference with its sign."""
+    return f"+{number(x)}" if x is not None and x > 0 else number(x)
+
+
 def pvalue(x: float | None) -> str:
     if x is None or not math.isfinite(x):
         return "–"

@@ -72,6 +72,18 @@ def test_rows_that_one_arm_has_twice_are_left_out_and_red(tmp_path: Path) -> Non
     assert clicks == frame["click"].sum()
 
 
+def test_a_broken_guardrail_is_red_and_no_reason_for_distrust(tmp_path: Path) -> None:
+    """Users of B come on three of six days, and click as often."""
+    frame = frame_of()
+    kept = frame[(frame["bucket"] == "A") | (frame["time"] < START + 3 * 86_400)]
+    judged(kept, tmp_path, "--primary", "click_rate")
+    report = tmp_path / "report"
+    for page in ("report.md", "report.html"):
+        text = (report / page).read_text()
+        assert "A guardrail is broken" in text
+        assert "Do not trust" not in text
+
+
 def test_copies_that_strike_the_arms_alike_are_counted_alone(tmp_path: Path) -> None:
     frame = frame_of()
     both = pd.concat([frame, frame.iloc[::10]])
