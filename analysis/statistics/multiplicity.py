@@ -16,7 +16,9 @@ from analysis.errors import AnalysisError
 from analysis.statistics.difference import check_level
 from analysis.statistics.summary import Summary, unmasked
 
-FEW = 5.0  # expected units of an arm, below which chi-square is rough
+# Expected units of an arm, below which two arms get the binomial test: whole numbers let chi-square
+# at .05 reject up to .05 + .058 / sd of two equal arms that are right, .062 of 100 units.
+FEW = 1000.0
 
 
 def holm(pvalues: ArrayLike) -> np.ndarray:
@@ -154,7 +156,7 @@ def sample_ratio(
             names) or in order. weights: planned shares, of any sum; equal by default. Arms with a
             weight and without a count have nobody.
         exact: the binomial test of two arms in place of chi-square; by default where an arm expects
-            fewer than 5 units.
+            fewer than 1,000 units.
     """
     names, observed, share = _named(counts, weights)
     expected = observed.sum() * share

@@ -346,7 +346,7 @@ def test_holm_on_the_same_example() -> None:
 
 @pytest.mark.parametrize(
     ("counts", "weights"),
-    [([520, 480], None), ([821_588, 815_482], [0.5, 0.5]), ([310, 290, 180], [0.4, 0.4, 0.2])],
+    [([5200, 4800], None), ([821_588, 815_482], [0.5, 0.5]), ([310, 290, 180], [0.4, 0.4, 0.2])],
 )
 def test_sample_ratio_is_chi_square(counts: list[int], weights: list[float] | None) -> None:
     found = sample_ratio(counts, weights)
@@ -359,6 +359,15 @@ def test_sample_ratio_is_chi_square(counts: list[int], weights: list[float] | No
         {str(i): c for i, c in enumerate(counts)}, {str(i): 7 * s for i, s in enumerate(share)}
     )
     assert by_name.pvalue == pytest.approx(found.pvalue, rel=1e-9)
+
+
+def test_sample_ratio_of_two_small_arms_is_exact() -> None:
+    assert sample_ratio([520, 480]).pvalue == pytest.approx(
+        stats.binomtest(520, 1000, 0.5).pvalue, **EXACT
+    )
+    sizes = np.arange(101)  # every split of 100 users, and how likely it is
+    rejected = np.array([sample_ratio([a, 100 - a]).pvalue < 0.05 for a in range(101)])
+    assert stats.binom.pmf(sizes, 100, 0.5)[rejected].sum() <= 0.05
 
 
 def test_sample_ratio_on_a_published_example() -> None:
