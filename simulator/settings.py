@@ -196,7 +196,7 @@ class Experiment:
     )
     max_pages: int = setting(200, "a visit ends after so many pages", flag=False, ge=1)
     threads: int = setting(
-        2, "of torch; sums depend on it; 1 where the cores have other work", ge=1, le=1024
+        1, "of torch, in each process; sums depend on it", ge=1, le=1024
     )
     draws: int = setting(
         200,
