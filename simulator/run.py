@@ -22,6 +22,7 @@ from typing import Any
 from analysis.reporting.terminal import show_results
 from analysis.studies.over_users import OverUsers, show_summary
 from policies.common.errors import InputError
+from policies.common.executor import Workers, add_worker_flags, given_workers
 from policies.common.folders import refuse_existing
 from policies.common.settings import add_flags, described, flagged
 from policies.common.tables import Table
@@ -65,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--resume", metavar="RUN", help="go on with an interrupted run")
     p.add_argument("--settings", action="store_true", help="list all settings and stop")
+    add_worker_flags(p)
     add_quiet(p)
     return p
 
@@ -83,6 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(given: dict[str, Any], command: str) -> None:
     """One experiment, or the same one before several kinds of users."""
+    workers = given_workers(given)
     own = ("config", "set", "out", "resume", "quiet", "worlds", "settings")
     file, sets, out, resume, quiet, worlds, listing = (given.pop(name) for name in own)
     if listing:
@@ -94,16 +97,16 @@ def _run(given: dict[str, Any], command: str) -> None:
                 "--resume goes on with the settings of the run; give no others with it"
             )
         if is_repetition(resume):
-            _show(resume_repetition(Path(resume), quiet), Path(resume))
+            _show(resume_repetition(Path(resume), quiet, workers), Path(resume))
             return
     if "user_model=all" in sets:
         sets.remove("user_model=all")
         given["user_model"] = "all"
     if worlds is not None or given.get("user_model") == "all":
-        _repeat(given, file, sets, worlds, out, quiet)
+        _repeat(given, file, sets, worlds, out, quiet, workers)
         return
     experiment = None if resume is not None else build(file, given, sets)
-    result = simulate(experiment, out, resume, quiet, command)
+    result = simulate(experiment, out, resume, quiet, command, workers)
     show_results(result.report)
     print(f"report: {os.path.relpath(result.path / 'report.html')}")
 
@@ -115,6 +118,7 @@ def _repeat(
     worlds: int | None,
     out: str | None,
     quiet: bool,
+    workers: Workers,
 ) -> None:
     """`--worlds N` or `--user-model all`."""
     every_model = given.get("user_model") == "all"
@@ -128,7 +132,7 @@ def _repeat(
     usual = Path("runs") / time.strftime("several-%Y%m%d-%H%M%S")
     folder = Path(out) if out is not None else usual
     refuse_existing(folder, advice=f", or go on with --resume '{folder}'")
-    _show(repeat(experiment, worlds, folder, quiet), folder)
+    _show(repeat(experiment, worlds, folder, quiet, workers), folder)
 
 
 def _show(summary: OverUsers, folder: Path) -> None:

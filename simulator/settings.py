@@ -195,9 +195,7 @@ class Experiment:
         " such as uniform",
     )
     max_pages: int = setting(200, "a visit ends after so many pages", flag=False, ge=1)
-    threads: int = setting(
-        1, "of torch, in each process; sums depend on it", ge=1, le=1024
-    )
+    threads: int = setting(1, "of torch, in each process; sums depend on it", ge=1, le=1024)
     draws: int = setting(
         200,
         "draws of the users' levels that a fit keeps; rare answers keep three times as many",

@@ -20,6 +20,7 @@ from typing import Any
 from analysis.studies.peeking import peek
 from analysis.studies.report import show_study, write
 from policies.common.errors import InputError
+from policies.common.executor import Workers, add_worker_flags, given_workers
 from policies.common.files import reading, save_json
 from policies.common.folders import one_writer, refuse_existing
 from policies.common.settings import add_flags
@@ -103,6 +104,7 @@ def parser() -> argparse.ArgumentParser:
             )
             k.add_argument("--seed", type=int, default=0, help="of chance (default 0)")
             continue
+        add_worker_flags(k)
         k.add_argument("--resume", metavar="DIR", help="go on with an interrupted study")
         add_flags(k, Experiment, (*_TAKEN, *_MORE.get(kind, ())), SMALLER.get(kind))
         add_config_flags(k)
@@ -117,7 +119,8 @@ def main(arguments: list[str] | None = None) -> int:
     count = given.pop(HELP[kind][2])
 
     def work() -> None:
-        _study(kind, count, given, quiet, "python -m simulator.study " + shlex.join(words))
+        workers = Workers() if kind == "peeking" else given_workers(given)
+        _study(kind, count, given, quiet, workers, "python -m simulator.study " + shlex.join(words))
 
     return guarded(
         work,
@@ -126,7 +129,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
 
 
-def _study(kind: str, count: int | None, given: dict[str, Any], quiet: bool, command: str) -> None:
+def _study(
+    kind: str,
+    count: int | None,
+    given: dict[str, Any],
+    quiet: bool,
+    workers: Workers,
+    command: str,
+) -> None:
     resume = given.pop("resume", None)
     experiment: Experiment | None
     if resume is not None:
@@ -154,7 +164,7 @@ def _study(kind: str, count: int | None, given: dict[str, Any], quiet: bool, com
         study = (
             peek(n, given["looks"], given["seed"])
             if experiment is None
-            else STUDIES[kind](experiment, n, out, quiet)
+            else STUDIES[kind](experiment, n, out, quiet, workers)
         )
         write(study, command, out)
     show_study(study)

@@ -73,6 +73,7 @@ def _quick() -> Iterator[None]:
     test and copied from then on: most tests write a report on the way to something else.
     """
     torch.set_num_threads(1)
+    os.environ["GPTREC_WORKERS"] = "1"  # but where a test asks for more
     gc.freeze()  # what the libraries brought stays; looking through it again and again takes time
     plain, drawn = Figure.savefig, dict[tuple[str, str], bytes]()
 

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import simulator.experiment.schedule as schedule
 import simulator.experiment.simulate as running
 from simulator import simulate
-from simulator.experiment.checkpoints import save_world
 from simulator.experiment.simulate import Result
 from tests.conftest import MakeExperiment
 
@@ -121,22 +121,21 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     folder = tmp_path / "run"
     calls = {"n": 0}
 
-    def save_then_stop(world: Any, next_round: Any, folder_: Any) -> None:
-        save_world(world, next_round, folder_)
-        if next_round == 1 and when == "after the cut":
-            raise Stop
+    def stop(unit: Any) -> None:
+        raise Stop
 
     original = running.Progress.page
 
-    def stop_on_page(self: Any, now: Any, pages: Any) -> None:
-        original(self, now, pages)
+    def stop_on_page(self: Any, place: Any, shard: Any, now: Any, pages: Any) -> None:
+        original(self, place, shard, now, pages)
         calls["n"] += 1
         if (when == "in the middle of a round" and now > 1.6 * 86_400) or (
             when == "in the warm-up" and calls["n"] == 3
         ):
             raise Stop
 
-    monkeypatch.setattr(running, "save_world", save_then_stop)
+    if when == "after the cut":
+        monkeypatch.setattr(schedule, "retrain", stop)
     monkeypatch.setattr(running.Progress, "page", stop_on_page)
     with pytest.raises(Stop):
         simulate(e, out=str(folder))

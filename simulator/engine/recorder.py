@@ -2,6 +2,7 @@
 `truth/` beside.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from policies.common.files import Listed, check_listed, listed, whole
+from policies.common.files import Listed, listed, whole
 from policies.log import COLUMNS, Impressions
 
 WARMUP = "warmup"
@@ -38,7 +39,7 @@ class Part:
 
 
 class Sink(Protocol):
-    """Where the engine's rows go, and where retraining reads them.
+    """Where the engine's rows go.
 
     Attributes:
         truth: whether appeal and true click probability are wanted.
@@ -56,23 +57,15 @@ class Sink(Protocol):
         """Nothing is left waiting."""
         ...
 
-    def rows(self, buckets: dict[str, int], start: float, end: float) -> Impressions:
-        """What was added for these buckets with start <= time < end, in canonical order.
-
-        Args:
-            buckets: name -> code to write into the `bucket` column.
-        """
-        ...
-
 
 class Recorder:
-    """Writes what the engine saw; hands back rows of the past.
+    """Writes what the engine saw.
 
     Args:
         folder: of the impressions; made at the first flush.
         truth_folder: of the true probabilities, or None not to write them.
         counterfactual_folder: of what other arms would have shown, columns `would ARM`; or None.
-        shared: a recorder whose warm-up this world shares: its rows are read and never written.
+        writer: a name in the names of its files, where several write into one folder.
     """
 
     def __init__(
@@ -80,10 +73,10 @@ class Recorder:
         folder: Path,
         truth_folder: Path | None = None,
         counterfactual_folder: Path | None = None,
-        shared: "Recorder | None" = None,
+        writer: str = "0",
     ):
         self.folder, self.truth_folder = folder, truth_folder
-        self.counterfactual_folder, self.shared = counterfactual_folder, shared
+        self.counterfactual_folder, self.writer = counterfactual_folder, writer
         self.truth = truth_folder is not None
         self.counterfactual = counterfactual_folder is not None
         self.parts: list[Part] = []
@@ -112,7 +105,7 @@ class Recorder:
 
     def _write(self, bucket: str, round_: int, columns: dict[str, np.ndarray]) -> None:
         number = sum(1 for part in self.parts if (part.bucket, part.round) == (bucket, round_))
-        name = f"bucket={bucket}/round={round_:02d}/part-{number:05d}.parquet"
+        name = f"bucket={bucket}/round={round_:02d}/part-{self.writer}-{number:03d}.parquet"
         kept = {key: columns[key] for key in _WRITTEN}
         table = pa.table(
             {key: pa.array(value, from_pandas=key == "propensity") for key, value in kept.items()}
@@ -144,54 +137,50 @@ class Recorder:
 
     @property
     def files(self) -> Listed:
-        """All files of this world, their paths below the folder that holds its impressions."""
+        """All files, their paths below the folder that holds the impressions' one."""
         return {name: entry for part in self.parts for name, entry in part.files.items()}
 
     def rows(self, buckets: dict[str, int], start: float, end: float) -> Impressions:
-        """The impressions of these buckets with start <= time < end, in canonical order.
-
-        Args:
-            buckets: name -> code to write into the `bucket` column.
-        """
+        """`read_rows` of what this one has written."""
         self.flush()
-        sources = [(self.folder, part) for part in self.parts]
-        if self.shared is not None:
-            before = [part for part in self.shared.parts if part.bucket == WARMUP]
-            sources = [(self.shared.folder, part) for part in before] + sources
-        read = [
-            self._read(folder / part.name, part, buckets[part.bucket], start, end)
-            for folder, part in sources
-            if part.bucket in buckets and part.last >= start and part.first < end
-        ]
-        return Impressions.concat(read).sorted()
+        return read_rows([(self.folder, part) for part in self.parts], buckets, start, end)
 
-    @staticmethod
-    def _read(path: Path, part: Part, code: int, start: float, end: float) -> Impressions:
-        """The rows of one part between two times."""
-        table = pq.read_table(path, partitioning=None)
-        columns = {name: table[name].to_numpy() for name in _WRITTEN}
-        inside = (columns["time"] >= start) & (columns["time"] < end)
-        columns = {name: value[inside] for name, value in columns.items()}
-        n = int(inside.sum())
-        return Impressions.of(bucket=np.full(n, code), round=np.full(n, part.round), **columns)
-
-    def keep_only(self, parts: list[Part], buckets: list[str]) -> None:
-        """Goes back to these parts: deletes every other file of these buckets, after an
-        interruption.
-
-        Raises:
-            InputError: a part is gone, or not as it was written.
-        """
-        self.parts = list(parts)
-        check_listed(self.folder.parent, self.files)
-        kept = {part.name for part in parts}
+    def forget(self, buckets: list[str]) -> None:
+        """Takes away what a writer of this name left of these buckets that was killed half-way."""
+        mine = f"round=*/part-{self.writer}-*"
         for folder in (self.folder, self.truth_folder, self.counterfactual_folder):
-            if folder is None:
-                continue
-            for bucket in buckets:
-                for file in (folder / f"bucket={bucket}").rglob("*.parquet*"):
-                    if file.relative_to(folder).as_posix() not in kept:
-                        file.unlink()
+            if folder is not None:
+                for bucket in buckets:
+                    for file in (folder / f"bucket={bucket}").glob(mine):
+                        file.unlink(missing_ok=True)
+
+
+def read_rows(
+    parts: Iterable[tuple[Path, Part]], buckets: dict[str, int], start: float, end: float
+) -> Impressions:
+    """The impressions of these buckets with start <= time < end, in canonical order: whoever wrote
+    them, and in how many parts.
+
+    Args:
+        parts: each with the folder that its name begins at. buckets: name -> code to write into the
+            `bucket` column.
+    """
+    read = [
+        _read(folder / part.name, part, buckets[part.bucket], start, end)
+        for folder, part in parts
+        if part.bucket in buckets and part.last >= start and part.first < end
+    ]
+    return Impressions.concat(read).sorted()
+
+
+def _read(path: Path, part: Part, code: int, start: float, end: float) -> Impressions:
+    """The rows of one part between two times."""
+    table = pq.read_table(path, partitioning=None)
+    columns = {name: table[name].to_numpy() for name in _WRITTEN}
+    inside = (columns["time"] >= start) & (columns["time"] < end)
+    columns = {name: value[inside] for name, value in columns.items()}
+    n = int(inside.sum())
+    return Impressions.of(bucket=np.full(n, code), round=np.full(n, part.round), **columns)
 
 
 def _write_table(table: pa.Table, path: Path) -> Path:

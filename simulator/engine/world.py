@@ -1,9 +1,10 @@
 """The experiment in time: a SimPy clock, waves of pages, retraining. Arrays are the matter, SimPy
 is the clock.
 
-Two processes run in a world: `serving` lets every bucket's due users have their visits, `rounds`
-retrains and deploys. None runs per user. Randomness is keyed by user, session and page, so how much
-time a batch covers changes speed, never results.
+Three processes run in a world, or in the part of it that some of its users are: `serving` lets
+every bucket's due users have their visits, `deploying` swaps new models in, `shelves` changes what
+may be shown. None runs per user. Randomness is keyed by user, session and page, so neither how much
+time a batch covers nor who else is served here changes a result.
 """
 
 from collections.abc import Callable, Generator
@@ -14,10 +15,9 @@ import numpy as np
 import simpy
 
 from policies.base import BY_LOG, BY_OTHER, BY_SELF, NeedsTruth, Policy, Requests, Slates
-from policies.calls import restore, slates, state_of, train
+from policies.calls import slates
 from policies.catalogue import Catalogue
-from policies.draws import Draws, generator, key_of
-from policies.registry import base_name, make
+from policies.draws import Draws, key_of
 from simulator.engine.histories import Histories
 from simulator.engine.recorder import WARMUP, WOULD, Sink
 from simulator.settings import Experiment
@@ -58,18 +58,15 @@ class Wave:
 
 
 @dataclass(frozen=True)
-class Hooks:
-    """What the engine calls on its way; the engine itself knows no statistics and no screen.
+class Deployment:
+    """Models that take over at a time: `policies` by arm, and the number of their round."""
 
-    Attributes:
-        page: called with the time up to which users are served, and the pages served so far.
-        checkpoint: called with the world and the number of the round, before it retrains.
-        look: called at the end of each day of the test with the number of days; True ends the test.
-    """
+    at: float
+    round: int
+    policies: dict[str, Policy]
 
-    page: Callable[[float, int], None] | None = None
-    checkpoint: Callable[["World", int], None] | None = None
-    look: Callable[[int], bool] | None = None
+
+Tell = Callable[[float, int], None]  # the time up to which users are served, the pages so far
 
 
 @dataclass
@@ -80,7 +77,7 @@ class World:
         ids: (n,) user ids; place i of every other array belongs to user ids[i].
         bucket: (n,) int16 code of the arm that serves each user, -1 for nobody.
         due: (n,) float64 s, next visit. sessions: (n,) int32, visits so far.
-        stopped_day: the day on which a look ended the test, None where it ran as planned.
+        tell: called on the way, or None.
     """
 
     name: str
@@ -95,9 +92,8 @@ class World:
     due: np.ndarray
     sessions: np.ndarray
     sink: Sink
-    hooks: Hooks = Hooks()
+    tell: Tell | None = None
     pages_served: int = 0
-    stopped_day: int | None = None
 
     def __post_init__(self) -> None:
         self._key = key_of("world", self.experiment.seed)
@@ -122,9 +118,11 @@ class World:
 
     # -- time --------------------------------------------------------------------------------------
 
-    def run(self, start: float, end: float, first_round: int = 1) -> None:
-        """From `start` to `end`; retrains from round `first_round` on, at once if it is due at
-        `start`.
+    def run(self, start: float, end: float, deployment: Deployment | None = None) -> None:
+        """From `start` to `end`, between two moments at which nobody is in the middle of a visit.
+
+        Args:
+            deployment: of new models on the way; None = the arms keep those that they have.
         """
         if end <= start:  # no warm-up, say
             return
@@ -133,10 +131,10 @@ class World:
         if self.catalogue.changes:
             env.process(self._shelves(env))
         env.process(self._serving(env, end))
-        if start >= 0 and self.experiment.rounds > 1 and self.experiment.learn_from != "none":
-            env.process(self._rounds(env, first_round))
-        env.run(until=end if self.hooks.look is None else env.process(self._looking(env, end)))
-        self._serve_all(env.now)
+        if deployment is not None:
+            env.process(self._deploying(env, deployment))
+        env.run(until=end)
+        self._serve_all(end)
         self.sink.flush()
 
     def _serving(self, env: simpy.Environment, end: float) -> Generator[Any, Any, None]:
@@ -153,68 +151,23 @@ class World:
             self._serve_all(env.now)
             self._available = self.catalogue.available(env.now)
 
-    def _looking(self, env: simpy.Environment, end: float) -> Generator[Any, Any, None]:
-        """A look at the end of every day but the last; ends with the test."""
-        look = self.hooks.look
-        assert look is not None
-        while env.now < end:
-            day = int(env.now // DAY) + 1
-            yield env.timeout(min(day * DAY, end) - env.now)
-            if env.now >= end:
-                return
-            self._serve_all(env.now)
-            self.sink.flush()
-            if look(day):
-                self.stopped_day = day
-                return
-
-    def _rounds(self, env: simpy.Environment, first_round: int) -> Generator[Any, Any, None]:
-        """Serve up to the cut, read the log before it, train copies; serve up to the deployment,
-        swap them in.
-        """
-        length = self.experiment.round_seconds
-        for number in range(first_round, self.experiment.rounds):
-            cut = number * length
-            yield env.timeout(max(cut - env.now, 0.0))
-            self._serve_all(cut)
-            if self.hooks.checkpoint is not None:
-                self.sink.flush()
-                self.hooks.checkpoint(self, number)
-            trained = [self._retrained(arm, number, cut) for arm in self.arms]
-            yield env.timeout(self.experiment.training_delay_hours * 3600)
-            self._serve_all(env.now)
-            for arm, policy in zip(self.arms, trained, strict=True):
-                arm.policy, arm.round = policy, number
-            self.hand_truth()
-
-    def _retrained(self, arm: Arm, number: int, cut: float) -> Policy:
-        """A copy of the arm's policy that has learned from the rows since the last time, none of
-        them after the cut.
-        """
-        experiment = self.experiment
-        since = (number - 1) * experiment.round_seconds if number > 1 else -np.inf
-        readable = {arm.bucket: BY_SELF}
-        if experiment.learn_from == "all":
-            readable = {other.bucket: BY_SELF if other is arm else BY_OTHER for other in self.arms}
-        if number == 1:
-            readable[WARMUP] = BY_LOG
-        rows = self.sink.rows(readable, since, cut)
-        settings = experiment.settings_for(arm.name)
-        policy = make(base_name(arm.name), settings)
-        restore(arm.name, policy, state_of(arm.name, arm.policy))
-        rng = generator(
-            "train", experiment.seed, base_name(arm.name), sorted(settings.items()), number
-        )
-        train(arm.name, "update", policy, rows, self.catalogue, rng)
-        return policy
+    def _deploying(
+        self, env: simpy.Environment, deployment: Deployment
+    ) -> Generator[Any, Any, None]:
+        """Serve up to the deployment, swap the models in."""
+        yield env.timeout(max(deployment.at - env.now, 0.0))
+        self._serve_all(env.now)
+        for arm in self.arms:
+            arm.policy, arm.round = deployment.policies[arm.name], deployment.round
+        self.hand_truth()
 
     # -- serving -----------------------------------------------------------------------------------
 
     def _serve_all(self, until: float) -> None:
         for arm in self.arms:
             self._serve(arm, until)
-        if self.hooks.page is not None:
-            self.hooks.page(until, self.pages_served)
+        if self.tell is not None:
+            self.tell(until, self.pages_served)
 
     def _serve(self, arm: Arm, until: float) -> None:
         """All visits of this bucket that begin before `until`; a user may visit more than once."""
@@ -227,8 +180,8 @@ class World:
                 return
             for begin in range(0, len(due), WAVE):
                 self._visits(arm, due[begin : begin + WAVE])
-                if self.hooks.page is not None:
-                    self.hooks.page(until, self.pages_served)
+                if self.tell is not None:
+                    self.tell(until, self.pages_served)
 
     def _visits(self, arm: Arm, who: np.ndarray) -> None:
         """One visit of each of these users, page by page until the last one has left."""

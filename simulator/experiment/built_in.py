@@ -233,10 +233,10 @@ def built_in_log(seed: int = 0, p: BuiltInParameters | None = None) -> tuple[Dat
             histories=Histories.of(p.users, 0, 0, experiment.repeat_after),
             due=model.first_visit(ids, start, Draws(key_of("world", seed, "first"), ids, ids * 0)),
             sessions=np.zeros(p.users, np.int32),
-            sink=Recorder(Path(folder)),
+            sink=(recorder := Recorder(Path(folder))),
         )
         world.run(start, 0.0)
-        log = world.sink.rows({WARMUP: -1}, -np.inf, 0.0)
+        log = recorder.rows({WARMUP: -1}, -np.inf, 0.0)
     data = Dataset(
         log=log,
         catalogue=catalogue,

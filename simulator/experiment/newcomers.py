@@ -11,7 +11,7 @@ from policies.catalogue import Catalogue
 from policies.common.errors import InputError
 from policies.draws import Draws, key_of
 from policies.log import Dataset
-from simulator.fitting.arrivals import NAMES
+from simulator.fitting.arrivals import NAMES, arrivals
 from simulator.settings import Experiment
 from simulator.users.choice_model import DAY, ChoiceModel
 
@@ -33,6 +33,22 @@ def rates(experiment: Experiment, model: ChoiceModel) -> dict[str, float]:
         name: fitted[name] if (given := getattr(experiment, name)) is None else given
         for name in NAMES
     }
+
+
+def needs_no_users(experiment: Experiment, raw: Dataset) -> bool:
+    """Whether nothing of the fitted users enters what policies learn from before the test: items
+    that come and go are the users' model's, and a matrix is hidden from policies in part.
+    """
+    if experiment.user_model == "matrix" or experiment.users_from is not None:
+        return False
+    given = (experiment.new_items, experiment.gone_items)
+    if None not in given:
+        return given == (0, 0)
+    told = arrivals(raw)
+    return all(
+        (told[name].value if mine is None else mine) == 0
+        for name, mine in zip(("new_items", "gone_items"), given, strict=True)
+    )
 
 
 def population_note(experiment: Experiment, model: ChoiceModel) -> str:

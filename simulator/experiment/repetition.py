@@ -20,13 +20,14 @@ from scipy.special import expit, logit
 
 from analysis.studies.over_users import MODELS, OverUsers, over_users, write_summary
 from policies.common.errors import InputError
+from policies.common.executor import Workers
 from policies.common.files import reading, save_json
 from policies.common.folders import one_writer
 from policies.common.terminal import to_stderr
 from policies.common.threads import with_threads
 from policies.draws import generator
 from simulator.experiment.data import load_data
-from simulator.experiment.simulate import begin_or_resume
+from simulator.experiment.simulate import side_by_side
 from simulator.fitting.alternatives import (
     KINDS,
     MATRIX_FILLED,
@@ -41,14 +42,17 @@ from simulator.users.choice_model import ChoiceModel, Parameter
 from simulator.users.storage import about_users, save_users
 
 SUMMARY = "summary.json"
+ALL = Workers()
 
 
-def repeat(experiment: Experiment, worlds: int | None, out: Path, quiet: bool) -> OverUsers:
+def repeat(
+    experiment: Experiment, worlds: int | None, out: Path, quiet: bool, workers: Workers = ALL
+) -> OverUsers:
     """Makes users, runs the experiment before each kind of them, and sums up.
 
     Args:
         worlds: how many draws of plausible users, all from one fit; None = one of every user model.
-        out: folder of the runs; what is there is gone on with.
+        out: folder of the runs; what is there is gone on with. workers: who does the runs.
     """
     if worlds is None:
         kinds = list(KINDS)
@@ -57,28 +61,34 @@ def repeat(experiment: Experiment, worlds: int | None, out: Path, quiet: bool) -
             kinds.append("matrix")
             if experiment.policy_share is None:
                 experiment = replace(experiment, policy_share=MATRIX_SHARE)
-        return _repeated(experiment, kinds, MODELS, _fit_users, out, quiet)
+        return _repeated(experiment, kinds, MODELS, _fit_users, out, quiet, workers)
     if worlds < 2:
         raise InputError(f"--worlds must be at least 2, not {worlds}; leave it out for one world")
     names = [f"world-{k:02d}" for k in range(worlds)]
-    return _repeated(experiment, names, "worlds", _draw_users, out, quiet)
+    return _repeated(experiment, names, "worlds", _draw_users, out, quiet, workers)
 
 
 def is_repetition(folder: str | Path) -> bool:
     return (Path(folder) / SUMMARY).exists()
 
 
-def resume_repetition(folder: Path, quiet: bool) -> OverUsers:
+def resume_repetition(folder: Path, quiet: bool, workers: Workers = ALL) -> OverUsers:
     """Goes on with what `repeat` began."""
     with reading(folder / SUMMARY, "start again in another folder"):
         stored = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
         experiment = from_dict(stored["experiment"])
         worlds = len(stored["names"]) if stored["over"] == "worlds" else None
-    return repeat(experiment, worlds, folder, quiet)
+    return repeat(experiment, worlds, folder, quiet, workers)
 
 
 def _repeated(
-    experiment: Experiment, names: list[str], over: str, make: "Make", out: Path, quiet: bool
+    experiment: Experiment,
+    names: list[str],
+    over: str,
+    make: "Make",
+    out: Path,
+    quiet: bool,
+    workers: Workers,
 ) -> OverUsers:
     if experiment.users_from is not None:
         raise InputError(f"repeating over {over} makes users of its own; leave out --users-from")
@@ -92,11 +102,17 @@ def _repeated(
     # first of all: --resume knows the folder by it
     save_json(out / SUMMARY, {**about, "status": "incomplete"})
     with one_writer(out):
-        return _in_folder(experiment, about, make, out, quiet, new)
+        return _in_folder(experiment, about, make, out, quiet, new, workers)
 
 
 def _in_folder(
-    experiment: Experiment, about: dict[str, Any], make: "Make", out: Path, quiet: bool, new: bool
+    experiment: Experiment,
+    about: dict[str, Any],
+    make: "Make",
+    out: Path,
+    quiet: bool,
+    new: bool,
+    workers: Workers,
 ) -> OverUsers:
     names, over, say = about["names"], about["over"], to_stderr(quiet)
     if not (out / "users" / names[-1] / "parameters.json").exists():
@@ -106,13 +122,12 @@ def _in_folder(
             if new:  # nothing worth going on with
                 shutil.rmtree(out, ignore_errors=True)
             raise
-    reports = []
+    runs = []
     for name in names:
-        say(f"{over}: {name}")
         users = str(out / "users" / name)
         here = replace(experiment, users_from=users, calibrate=None, user_model="factors")
-        reports.append(begin_or_resume(here, out / name, quiet).report)
-    summary = over_users(over, names, reports)
+        runs.append((here, out / name))
+    summary = over_users(over, names, side_by_side(runs, say, workers))
     write_summary(summary, about, out)
     return summary
 

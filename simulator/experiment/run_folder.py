@@ -3,6 +3,7 @@ or not at all.
 """
 
 import platform
+import shutil
 import time
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -147,8 +148,11 @@ class RunFolder:
             if self.done(stage):
                 check_listed(self.path, files)
 
-    def checkpoint(self, name: str) -> Path:
-        return self.path / "checkpoint" / f"{name}.safetensors"
+    def drop_scratch(self) -> None:
+        """Takes away what only an unfinished run needs: what users knew, and the units' inputs."""
+        shutil.rmtree(self.path / "inputs", ignore_errors=True)
+        for state in (self.path / "checkpoint").rglob("*.safetensors"):
+            state.unlink(missing_ok=True)
 
     def write_tables(self, users: pd.DataFrame, items: pd.DataFrame) -> None:
         """Who was in which bucket and what the items are called, for the analysis."""

@@ -1,11 +1,9 @@
 """One experiment, top to bottom: fit the users, train the policies, run the worlds, judge."""
 
-import json
-import resource
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,23 +19,33 @@ from analysis.reporting.write import write
 from analysis.results.monitoring import all_crossed
 from policies.calls import PolicyFailure
 from policies.common.errors import InputError
-from policies.common.files import Listed, files_below, listed, reading, save_text
+from policies.common.executor import (
+    HERE,
+    Executor,
+    Unit,
+    Workers,
+    at_once,
+    drive,
+    usual_workers,
+)
+from policies.common.files import Listed, listed, save_text
 from policies.common.folders import one_writer, refuse_existing
 from policies.common.manifests import COMPLETE, SIMULATED, WORLDS_DONE
+from policies.common.processes import PeakMemory
 from policies.common.threads import with_threads
 from policies.log import Dataset
-from simulator.engine.world import Hooks, World
-from simulator.experiment.checkpoints import recorder_of, restore_world, save_world
+from simulator.experiment.clock import Clock, in_words
 from simulator.experiment.data import before_warmup, load_data, policy_share, size_note
-from simulator.experiment.newcomers import population_note, turned_over
+from simulator.experiment.inputs import write_log, write_population
+from simulator.experiment.newcomers import needs_no_users, population_note, turned_over
 from simulator.experiment.population import population
 from simulator.experiment.progress import Progress
 from simulator.experiment.run_folder import RunFolder, tables
-from simulator.experiment.training import check_importable, train_policies
-from simulator.experiment.worlds import first_world, plan, start_world
+from simulator.experiment.schedule import Plan, places, serving, trainings, truth_places, warmup
+from simulator.experiment.training import check_importable
 from simulator.fitting.fit_users import chains_of, fit_users
 from simulator.settings import Experiment
-from simulator.users.choice_model import DAY, ChoiceModel
+from simulator.users.choice_model import ChoiceModel
 from simulator.users.storage import USERS_FILES, about_users, load_users, save_users
 
 
@@ -88,8 +96,11 @@ def simulate(
     resume: str | None = None,
     quiet: bool = True,
     command: str | None = None,
+    workers: Workers | int | None = None,
 ) -> Result:
     """Runs an experiment, or goes on with an interrupted one, and writes its report.
+
+    Who does the work never changes the result.
 
     Args:
         experiment: the settings; ignored with `resume`, which has its own.
@@ -97,6 +108,9 @@ def simulate(
         resume: an interrupted run.
         quiet: no progress on standard error.
         command: what to print under "reproduce"; by default this call.
+        workers: processes, of one thread each; by default what GPTREC_WORKERS says, or one for each
+            core. `Workers` also names an engine and in how many shards users are served; a resumed
+            run has those that it began with.
 
     Raises:
         InputError: a setting or the log cannot be used.
@@ -118,18 +132,28 @@ def simulate(
         _check(settings, out)
         with Progress(quiet) as progress:
             if folder is None or folder.manifest["status"] not in WORLDS_DONE:
-                begun = folder
+                work = _Work(
+                    settings,
+                    folder,
+                    out,
+                    progress,
+                    command,
+                    began,
+                    hold,
+                    _workers(workers),
+                )
                 try:
-                    folder = with_threads(
-                        settings.threads,
-                        lambda: _run(settings, begun, out, progress, command, began, hold),
-                    )
+                    folder = with_threads(settings.threads, lambda: _run(work))
                 except PolicyFailure as failure:
                     raise _with_a_trace(failure, places) from None
             progress.say("report")
-            report = write(folder.path)
+            judged = Clock()
+            with judged.of("judge"):
+                report = write(folder.path)
+            folder.manifest.setdefault("time", {})["judge"] = judged.table()["judge"]
             folder.manifest["status"] = COMPLETE
             folder.save()
+            progress.say(in_words(folder.manifest))
     return Result(folder.path, report)
 
 
@@ -145,11 +169,40 @@ def _with_a_trace(failure: PolicyFailure, places: list[Path]) -> InputError:
     )
 
 
-def begin_or_resume(experiment: Experiment, folder: Path, quiet: bool) -> Result:
+def _workers(given: Workers | int | None) -> Workers:
+    return given if isinstance(given, Workers) else Workers(given)
+
+
+def begin_or_resume(
+    experiment: Experiment, folder: Path, quiet: bool, workers: Workers | int | None = None
+) -> Result:
     """Runs an experiment in this folder, or goes on with the one that is there."""
     if (folder / "manifest.json").exists():
-        return simulate(resume=str(folder), quiet=quiet)
-    return simulate(experiment, out=str(folder), quiet=quiet)
+        return simulate(resume=str(folder), quiet=quiet, workers=workers)
+    return simulate(experiment, out=str(folder), quiet=quiet, workers=workers)
+
+
+def side_by_side(
+    runs: list[tuple[Experiment, Path]], say: Callable[[str], None], workers: Workers
+) -> list[Report]:
+    """Reports of experiments that know nothing of each other, each in its folder, begun or gone on
+    with; every one by one process.
+    """
+    names = [folder.name for _, folder in runs]
+
+    def here(experiment: Experiment, folder: Path) -> Report:
+        say(f"{folder.name} ({names.index(folder.name) + 1} of {len(names)})")
+        return _report_of(experiment, folder)
+
+    with workers.executor() as by:
+        if not by.here:
+            say(f"{len(runs)} runs on {by.workers} processes, from {names[0]} on")
+        work = here if by.here else _report_of
+        return at_once(by, [Unit(f.name, work, (e, f.resolve())) for e, f in runs])
+
+
+def _report_of(experiment: Experiment, folder: Path) -> Report:
+    return begin_or_resume(experiment, folder, quiet=True, workers=HERE).report
 
 
 def _check(experiment: Experiment, out: str | None) -> None:
@@ -171,65 +224,141 @@ def _check(experiment: Experiment, out: str | None) -> None:
             )
 
 
-def _run(
-    experiment: Experiment,
-    folder: RunFolder | None,
-    out: str | None,
-    progress: Progress,
-    command: str | None,
-    began: float,
-    hold: Callable[[Path], None],
-) -> RunFolder:
+def _run(work: "_Work") -> RunFolder:
     """Fit the users, train the policies, warm up, and let the worlds run."""
-    raw = load_data(experiment)
+    experiment, progress, clock = work.experiment, work.progress, work.clock
+    with clock.of("load"):
+        raw = load_data(experiment)
     progress.say(f"log: {experiment.log}, {len(raw.log)} rows")
-    if folder is None:
-        folder = _begun(experiment, raw, out, progress, command, hold)
-    elif folder.manifest.get("checksum", raw.fingerprint) != raw.fingerprint:
-        raise InputError(
-            f"--resume '{folder.path}': the log '{experiment.log}' has changed since the run began;"
-            " start a new run"
+    folder = work.folder(raw)
+    shards, finished = folder.manifest["shards"], _finish(folder, clock)
+    plan = Plan(folder.path.resolve(), experiment, shards, finished, progress)
+    memory = PeakMemory()
+    with work.workers.executor() as by, memory.watched():
+        plan.here = by.here
+        by_itself = needs_no_users(experiment, raw)
+        if by_itself and not folder.done("log"):
+            share = 1.0 if experiment.policy_share is None else experiment.policy_share
+            write_log(folder.path, before_warmup(raw, experiment, share))
+            folder.finish("log")
+        for arm in experiment.policies:
+            progress.say(f"policies: {arm}, trained on {len(raw.log)} rows")
+
+        def fit_users_here() -> None:
+            with clock.of("fit"):
+                _inputs(experiment, raw, folder, progress)
+
+        if by_itself:
+            drive(by, [trainings(plan)], meanwhile=fit_users_here)
+        else:
+            fit_users_here()
+            drive(by, [trainings(plan)])
+        _worlds(plan, folder, progress, by)
+
+    folder.manifest |= {
+        "status": SIMULATED,
+        "seconds": round(time.monotonic() - work.began, 1),
+        "time": clock.table(),
+        "workers": by.workers,
+        "peak_memory_mib": memory.mib,
+    }
+    folder.save()
+    folder.drop_scratch()
+    return folder
+
+
+def _worlds(plan: Plan, folder: RunFolder, progress: Progress, by: Executor) -> None:
+    """The warm-up, then every part of the experiment beside the others; where the test may stop
+    early, the truth is told of as many days as it took.
+    """
+    experiment = plan.experiment
+    here = progress.notes
+
+    def look(day: int) -> bool:
+        now = of_run(open_run(folder.path, partial=True, check=False), days=day)
+        if not all_crossed(now):
+            return False
+        folder.manifest["stopped_day"] = day
+        folder.save()
+        progress.say(
+            f"stopped on day {day} of {experiment.days:g}: every contender has crossed its bound"
         )
+        return True
+
+    drive(by, [warmup(plan)], here)
+    hook = look if experiment.stop_early else None
+    drive(by, [serving(plan, place, experiment.days, hook) for place in places(plan)], here)
+    if experiment.stop_early and experiment.truth:
+        days = min(experiment.days, folder.manifest.get("stopped_day", experiment.days))
+        drive(by, [serving(plan, place, days) for place in truth_places(plan)], here)
+
+
+def _finish(folder: RunFolder, clock: Clock) -> Callable[[str, Listed, list[dict[str, Any]]], None]:
+    """What is written down when a stage is done."""
+
+    def finished(stage: str, files: Listed, said: list[dict[str, Any]]) -> None:
+        clock.add("serve" if stage.startswith("world ") else "train", said)
+        if stage.startswith("world ") and not folder.done(stage):
+            pages = sum(about["pages"] for about in said)
+            folder.manifest["pages"] = folder.manifest.get("pages", 0) + pages
+        if stage == "models":
+            folder.manifest["training"] = {
+                about["arm"]: {name: about[name] for name in ("seconds", "validation_ndcg10")}
+                for about in said
+            }
+        folder.finish(stage, files)
+
+    return finished
+
+
+def _inputs(experiment: Experiment, raw: Dataset, folder: RunFolder, progress: Progress) -> None:
+    """Users, population and log, as files for the units."""
+    if folder.done("inputs"):
+        return
     model = _users(experiment, raw, folder, progress)
     data = before_warmup(raw, experiment, policy_share(experiment, model))
     progress.say(population_note(experiment, model))
     data, model = turned_over(experiment, data, model)
+    if not folder.done("log"):
+        write_log(folder.path, data)
+        folder.finish("log")
     ids, people, arrival = population(experiment, model)
-    policies = train_policies(experiment, data, folder, progress.say)
-
-    hooks = _hooks(experiment, folder, progress)
-    warm = first_world(experiment, data, people, ids, arrival, policies, folder, hooks)
-    _run_world(warm, -experiment.warmup_days * DAY, 0.0, folder, progress)
-    split = experiment.assignment.of_users(ids) if experiment.design == "split" else None
+    bucket = experiment.assignment.of_users(ids)
+    split = bucket if experiment.design == "split" else None
     folder.write_tables(*tables(experiment, data, ids, split))
-    pages = warm.pages_served
-    for name, arms in plan(experiment):
-        bucket = split if name == "split" else None
-        hooks = _hooks(experiment, folder, progress, looks=name == "split")
-        world = start_world(name, arms, experiment, warm, policies, folder, bucket, hooks)
-        days = min(experiment.days, folder.manifest.get("stopped_day", experiment.days))
-        _run_world(world, 0.0, days * DAY, folder, progress)
-        pages += world.pages_served
-
-    folder.manifest |= {
-        "status": SIMULATED,
-        "pages": pages,
-        "seconds": round(time.monotonic() - began, 1),
-        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-    }
-    folder.save()
-    return folder
+    write_population(folder.path, people, ids, arrival, bucket)
+    folder.finish("inputs")
 
 
-def _begun(
-    experiment: Experiment,
-    raw: Dataset,
-    out: str | None,
-    progress: Progress,
-    command: str | None,
-    hold: Callable[[Path], None],
-) -> RunFolder:
+@dataclass(frozen=True)
+class _Work:
+    """A run that is to be made or gone on with; what `simulate` was told."""
+
+    experiment: Experiment
+    begun: RunFolder | None
+    out: str | None
+    progress: Progress
+    command: str | None
+    began: float
+    hold: Callable[[Path], None]
+    workers: Workers
+    clock: Clock = field(default_factory=Clock)
+
+    def folder(self, raw: Dataset) -> RunFolder:
+        """A new one, or the one that was begun."""
+        if self.begun is None:
+            return _begun(self, raw)
+        if self.begun.manifest.get("checksum", raw.fingerprint) != raw.fingerprint:
+            raise InputError(
+                f"--resume '{self.begun.path}': the log '{self.experiment.log}' has changed since"
+                " the run began; start a new run"
+            )
+        return self.begun
+
+
+def _begun(work: _Work, raw: Dataset) -> RunFolder:
     """A new run folder."""
+    experiment, out, progress, hold = work.experiment, work.out, work.progress, work.hold
     if experiment.users_from is not None:  # refused before anything is written
         load_users(Path(experiment.users_from), about_users(raw, experiment.slate_size))
     folder = RunFolder.create(experiment, out)
@@ -240,7 +369,8 @@ def _begun(
     default = Experiment().as_dict()
     changed = {name: x for name, x in experiment.as_dict().items() if x != default[name]}
     folder.manifest |= {
-        "command": command or f"simulate({experiment!r})",
+        "command": work.command or f"simulate({experiment!r})",
+        "shards": _shards(work),
         "changed": changed,
         "log_name": raw.name,
         "log": {
@@ -256,6 +386,16 @@ def _begun(
     }
     folder.save()
     return folder
+
+
+LEAST_USERS = 250  # of a shard: fewer of them leave the policies' chunks half empty
+
+
+def _shards(work: _Work) -> int:
+    if work.workers.shards is not None:
+        return work.workers.shards
+    number = usual_workers() if work.workers.number is None else work.workers.number
+    return max(1, min(number, work.experiment.users // LEAST_USERS))
 
 
 def _users(
@@ -281,57 +421,3 @@ def _users(
         files |= listed(folder.path, folder.path / "users" / name)
     folder.finish("users", files)
     return model
-
-
-def _hooks(
-    experiment: Experiment, folder: RunFolder, progress: Progress, looks: bool = False
-) -> Hooks:
-    """What the engine calls: the screen, the checkpoints, and the looks of a test that may stop."""
-
-    def look(day: int) -> bool:
-        return all_crossed(of_run(open_run(folder.path, partial=True, check=False), days=day))
-
-    return Hooks(
-        page=progress.page,
-        checkpoint=lambda world, number: save_world(world, number, folder),
-        look=look if looks and experiment.stop_early else None,
-    )
-
-
-def _run_world(
-    world: World, start: float, end: float, folder: RunFolder, progress: Progress
-) -> None:
-    """Runs a world from its last checkpoint, or from its start, and remembers that it is done."""
-    done = f"world {world.name}"
-    begin, first_round = _where_to_begin(world, start, folder)
-    recorder = recorder_of(world)
-    below = recorder.folder.parent.relative_to(folder.path)
-    if first_round < 0:  # it had ended; the interruption came before that was written down
-        folder.finish(done, files_below(below, recorder.files))
-    if folder.done(done):
-        return
-    progress.world(world.name, begin, end, world.pages_served)
-    world.run(begin, end, first_round)
-    if world.stopped_day is not None:
-        folder.manifest["stopped_day"] = world.stopped_day
-        folder.save()
-        progress.say(
-            f"stopped on day {world.stopped_day} of {world.experiment.days:g}: every contender has"
-            " crossed its bound"
-        )
-    save_world(world, -1, folder)
-    folder.finish(done, files_below(below, recorder.files))
-
-
-def _where_to_begin(world: World, start: float, folder: RunFolder) -> tuple[float, int]:
-    """The time [s] and the round with which a world goes on; its checkpoint is put back."""
-    about = folder.checkpoint(world.name).with_suffix(".json")
-    if not about.exists():
-        recorder = recorder_of(world)
-        recorder.keep_only(recorder.parts, [arm.bucket for arm in world.arms])
-        return start, 1
-    with reading(about, "start the run again in another folder"):
-        stored = json.loads(about.read_text(encoding="utf-8"))
-        restore_world(world, folder, stored)
-        number = int(stored["next_round"])
-    return (number * world.experiment.round_seconds if start >= 0 else start), number

@@ -8,41 +8,41 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.reporting.content import Report
 from analysis.studies import judgement, over_worlds
 from analysis.studies.report import Study
 from policies.common.errors import InputError
+from policies.common.executor import Workers
 from policies.common.terminal import to_stderr
 from simulator.buckets import assign
 from simulator.experiment.data import load_data
-from simulator.experiment.simulate import begin_or_resume
+from simulator.experiment.simulate import begin_or_resume, side_by_side
 from simulator.settings import Experiment, LearnFrom
 
 TRUTH_TIMES = 50  # users of the truth over users of a replicate
 FROZEN: dict[str, Any] = {"learn_from": "none", "rounds": 1, "truth": False, "record_truth": False}
 
 
-def aa(experiment: Experiment, n: int, out: Path, quiet: bool) -> Study:
+def aa(experiment: Experiment, n: int, out: Path, quiet: bool, workers: Workers) -> Study:
     """One frozen policy serves everybody; n salts split its users into two arms."""
     (arm,) = experiment.policies
     experiment = replace(experiment, policies=(arm,), control=None, design="split", **FROZEN)
-    path = _run_of(experiment, out, quiet)
+    path = _run_of(experiment, out, quiet, workers)
     return judgement.false_positives(path, salted(_users(path), n))
 
 
-def power(experiment: Experiment, n: int, out: Path, quiet: bool) -> Study:
+def power(experiment: Experiment, n: int, out: Path, quiet: bool, workers: Workers) -> Study:
     """Two frozen policies serve everybody, each in a world; n salts choose whose outcome is seen in
     which.
     """
-    path = _run_of(_twin(experiment), out, quiet)
+    path = _run_of(_twin(experiment), out, quiet, workers)
     return judgement.power(path, salted(_users(path), n))
 
 
-def coverage(experiment: Experiment, n: int, out: Path, quiet: bool) -> Study:
+def coverage(experiment: Experiment, n: int, out: Path, quiet: bool, workers: Workers) -> Study:
     """n replicates of `users` fresh users each, and a truth from 50 times as many others."""
     known, size = load_data(experiment).n_users, experiment.users
     everybody = known + size * (n + TRUTH_TIMES)
-    path = _run_of(replace(_twin(experiment), users=everybody), out, quiet)
+    path = _run_of(replace(_twin(experiment), users=everybody), out, quiet, workers)
     users = _users(path)
     fresh = np.flatnonzero(users >= known)  # the fitted ones are known to the policies
     fresh = fresh[np.argsort(np.random.default_rng(experiment.seed).random(len(fresh)))]
@@ -56,36 +56,38 @@ def coverage(experiment: Experiment, n: int, out: Path, quiet: bool) -> Study:
     return judgement.coverage(path, assigned, truth)
 
 
-def replicate(experiment: Experiment, n: int, out: Path, quiet: bool) -> Study:
+def replicate(experiment: Experiment, n: int, out: Path, quiet: bool, workers: Workers) -> Study:
     """The whole experiment with n seeds: other users, other chance, other training."""
-    names, reports, say = _seeds(experiment, n), [], to_stderr(quiet)
-    for i, name in enumerate(names):
-        say(f"{name} ({i + 1} of {n})")
-        here = replace(experiment, seed=experiment.seed + i)
-        reports.append(begin_or_resume(here, out / name, quiet).report)
+    names = _seeds(experiment, n)
+    runs = [
+        (replace(experiment, seed=experiment.seed + i), out / name) for i, name in enumerate(names)
+    ]
+    reports = side_by_side(runs, to_stderr(quiet), workers)
     return over_worlds.replicated(reports, names, experiment.learn_from)
 
 
-def bias(experiment: Experiment, n: int, out: Path, quiet: bool) -> Study:
+def bias(experiment: Experiment, n: int, out: Path, quiet: bool, workers: Workers) -> Study:
     """The same n worlds with arms that learn from their own rows, and from all rows."""
-    names, say = _seeds(experiment, n), to_stderr(quiet)
-    reports: dict[LearnFrom, list[Report]] = {"own": [], "all": []}
-    for i, name in enumerate(names):
-        for learn, done in reports.items():
-            say(f"{name}, learning from {learn} ({i + 1} of {n})")
-            # Alone in its world an arm learns from everybody's rows either way: one truth for both.
-            here = replace(
-                experiment, seed=experiment.seed + i, learn_from=learn, truth=learn == "own"
-            )
-            done.append(begin_or_resume(here, out / f"{name}-{learn}", quiet).report)
-    return over_worlds.biases(reports["own"], reports["all"], names)
+    names = _seeds(experiment, n)
+    ways: tuple[LearnFrom, ...] = ("own", "all")
+    # Alone in its world an arm learns from everybody's rows either way: one truth for both.
+    runs = [
+        (
+            replace(experiment, seed=experiment.seed + i, learn_from=way, truth=way == "own"),
+            out / f"{name}-{way}",
+        )
+        for i, name in enumerate(names)
+        for way in ways
+    ]
+    reports = side_by_side(runs, to_stderr(quiet), workers)
+    return over_worlds.biases(reports[::2], reports[1::2], names)
 
 
 def _seeds(experiment: Experiment, n: int) -> list[str]:
     return [f"seed-{experiment.seed + i:03d}" for i in range(n)]
 
 
-STUDIES: dict[str, Callable[[Experiment, int, Path, bool], Study]] = {
+STUDIES: dict[str, Callable[[Experiment, int, Path, bool, Workers], Study]] = {
     "aa": aa,
     "power": power,
     "coverage": coverage,
@@ -111,9 +113,9 @@ def _twin(experiment: Experiment) -> Experiment:
     return replace(experiment, policies=arms, design="twin", weights=None, **FROZEN)
 
 
-def _run_of(experiment: Experiment, out: Path, quiet: bool) -> Path:
+def _run_of(experiment: Experiment, out: Path, quiet: bool, workers: Workers) -> Path:
     """The run that a study reads, made or gone on with."""
-    return begin_or_resume(experiment, out / "world", quiet).path
+    return begin_or_resume(experiment, out / "world", quiet, workers).path
 
 
 def _users(path: Path) -> np.ndarray:

@@ -11,7 +11,7 @@ from scipy.special import expit, logit
 from policies.baselines.uniform import Uniform
 from policies.common.errors import InputError
 from policies.draws import Draws, generator, key_of
-from policies.log import Dataset, Impressions
+from policies.log import Dataset
 from simulator.engine.histories import Histories
 from simulator.engine.recorder import WARMUP
 from simulator.engine.world import Arm, World
@@ -193,6 +193,3 @@ class MeanProbability:
 
     def flush(self) -> None:
         pass
-
-    def rows(self, buckets: dict[str, int], start: float, end: float) -> Impressions:
-        return Impressions.empty()

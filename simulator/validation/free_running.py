@@ -224,10 +224,10 @@ def simulate(
                 np.arange(n), 0.0, Draws(key_of("free running", seed), ids, ids * 0)
             ),
             sessions=np.zeros(n, np.int32),
-            sink=Recorder(Path(folder)),
+            sink=(recorder := Recorder(Path(folder))),
         )
         world.run(0.0, length)
-        return world.sink.rows({WARMUP: -1}, -np.inf, length)
+        return recorder.rows({WARMUP: -1}, -np.inf, length)
 
 
 def _gaps(log: Impressions) -> int:

@@ -21,6 +21,9 @@ from policies.common.files import save_arrays, save_json, whole
 from policies.common.folders import UNFINISHED, new_folder, one_writer
 from simulator import run as command
 from simulator import simulate
+from simulator.engine.world import Tell
+from simulator.experiment import schedule
+from simulator.experiment.units import Segment
 from tests.conftest import MakeExperiment
 
 
@@ -114,14 +117,6 @@ def test_a_manifest_edited_by_hand(
     refused(run, words, capsys)
 
 
-def half_done(run: Path) -> None:
-    """As after an interruption of the split."""
-    path = run / "manifest.json"
-    manifest = json.loads(path.read_text())
-    stages = [stage for stage in manifest["stages"] if stage != "world split"]
-    path.write_text(json.dumps(manifest | {"status": "incomplete", "stages": stages}))
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -131,17 +126,55 @@ def half_done(run: Path) -> None:
     ],
 )
 def test_a_checkpoint_that_is_not_as_it_was_written(
-    run: Path, change: Any, capsys: pytest.CaptureFixture[str]
+    interrupted: Path, tmp_path: Path, change: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    half_done(run)
-    path = next((run / "checkpoint").glob("split-*.safetensors"))
-    for path in (run / "checkpoint").glob("split-*.safetensors"):
+    run = Path(shutil.copytree(interrupted, tmp_path / "run"))
+    for path in (run / "checkpoint" / "warmup").glob("*.safetensors"):
         save_file(change(load_file(path)), path)
+    refuse_to_resume(run, capsys)
+
+
+@pytest.mark.parametrize(
+    "name", ["log.safetensors", "population.safetensors", "people/arrays.safetensors"]
+)
+def test_inputs_of_units_that_are_not_as_they_were_written(
+    interrupted: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Path(shutil.copytree(interrupted, tmp_path / "run"))
+    path = run / "inputs" / name
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+    refuse_to_resume(run, capsys)
+
+
+def refuse_to_resume(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert command.main(["--resume", str(run), "--quiet"]) == 2
     said = capsys.readouterr().err
     assert "damaged: " in said
     assert said.count("\n") == 1
+
+
+class Stop(Exception):
+    """Stands for a power cut."""
+
+
+@pytest.fixture(scope="module")
+def interrupted(experiment: MakeExperiment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was cut off after its warm-up."""
+    out, plain = tmp_path_factory.mktemp("runs") / "half", schedule.serve
+
+    def stop(unit: Segment, tell: Tell | None) -> dict[str, Any]:
+        if unit.place.world == "split":
+            raise Stop
+        return plain(unit, tell)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schedule, "serve", stop)
+        with pytest.raises(Stop):
+            simulate(experiment(policies=("popularity", "itemknn"), users=60), out=str(out))
+    return out
 
 
 HOLD = """

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import simulator.experiment.simulate as running
+import simulator.experiment.schedule as schedule
 from policies.base import Requests, Slates, Truth
 from policies.catalogue import Catalogue
 from policies.common.errors import InputError
@@ -18,11 +18,11 @@ from policies.log import Impressions
 from policies.ranking import mask_scores, top_k
 from policies.registry import asks_for_truth, is_reference
 from simulator import Experiment, simulate
-from simulator.experiment.checkpoints import save_world
 from tests.conftest import MakeExperiment
 
 SPY = "tests.simulator.experiment.test_references:Spy"
 SEEN: list[tuple[str, int]] = []  # what happened to which object
+MADE: list[Any] = []
 
 
 class Spy:
@@ -33,6 +33,7 @@ class Spy:
 
     def __init__(self) -> None:
         self.truth: Truth | None = None
+        MADE.append(self)  # so that no two of them share a number
 
     def see_truth(self, truth: Truth) -> None:
         SEEN.append(("truth", id(self)))
@@ -89,9 +90,11 @@ def test_truth_comes_after_copy_and_retraining_and_the_report_marks_it(
         experiment(policies=("popularity", "uniform", SPY), off_policy=True, users=90),
         out=str(tmp_path / "run"),
     )
-    made = [who for what, who in SEEN if what in ("restore", "update")]
+    trained = {who for what, who in SEEN if what in ("fit", "update")}
     assert "update" in {what for what, _ in SEEN}  # it was retrained
-    for who in made:
+    serving = {who for what, who in SEEN if what == "restore"} - trained
+    assert serving
+    for who in serving:
         last = max(i for i, (what, other) in enumerate(SEEN) if other == who)
         assert SEEN[last][0] == "truth"  # nothing that is used has an older truth, or none
     rows = result.impressions(SPY)
@@ -120,12 +123,10 @@ def test_truth_comes_after_an_interruption(
     e = dataclasses.replace(experiment(policies=("popularity", SPY), users=60), batch_hours=6.0)
     whole = simulate(e, out=str(tmp_path / "whole"))
 
-    def save_then_stop(world: Any, next_round: Any, folder: Any) -> None:
-        save_world(world, next_round, folder)
-        if next_round == 1:
-            raise Stop
+    def stop(unit: Any) -> None:
+        raise Stop
 
-    monkeypatch.setattr(running, "save_world", save_then_stop)
+    monkeypatch.setattr(schedule, "retrain", stop)
     with pytest.raises(Stop):
         simulate(e, out=str(tmp_path / "cut"))
     monkeypatch.undo()

@@ -1,0 +1,342 @@
+"""Where units of work are done: in this process, on processes of this machine, or on a cluster.
+
+A unit is a function of its arguments that reads files and writes files, and may be done twice: the
+second time it finds what the first has left. Chains of units are plain generators: each yields the
+units that it needs next, and gets their results once all of them are done. Who does a unit, and
+beside which others, never changes a result.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from policies.common.errors import InputError, suggestion
+
+ENGINES = ("local", "ray")
+BREAKS = 5  # workers that may die one after the other before any unit ends
+WATCH = 0.5  # s between two looks at the units under way
+IDLE = 120  # s after which a process without work ends
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A call of a function that can be imported.
+
+    Attributes:
+        name: in words, for whoever waits. arguments: small; what is large lies in files.
+    """
+
+    name: str
+    work: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+
+Chain = Generator[list[Unit], list[Any], None]
+
+
+class Executor(Protocol):
+    """Whoever does units.
+
+    Attributes:
+        workers: how many units at once. here: whether in this process.
+    """
+
+    workers: int
+    here: bool
+
+    def submit(self, unit: Unit) -> "Future[Any]": ...
+
+    def close(self, failed: bool) -> None: ...
+
+
+class InProcess:
+    """One unit after the other, here."""
+
+    workers, here = 1, True
+
+    def submit(self, unit: Unit) -> "Future[Any]":
+        future: Future[Any] = Future()
+        try:
+            future.set_result(unit.work(*unit.arguments))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def close(self, failed: bool) -> None:
+        """Nothing is left."""
+
+
+class OnProcesses:
+    """Processes of this machine, by loky: they import no `__main__`, and a death is noticed."""
+
+    here = False
+
+    def __init__(self, workers: int):
+        self.workers = workers
+
+    def submit(self, unit: Unit) -> "Future[Any]":
+        while True:
+            try:
+                future: Future[Any] = self._pool().submit(unit.work, *unit.arguments)
+            except BrokenExecutor:  # a worker died just now; the next pool is a new one
+                continue
+            return future
+
+    def _pool(self) -> Any:
+        from joblib.externals import loky
+
+        return loky.get_reusable_executor(
+            self.workers,
+            timeout=IDLE,
+            initializer=_begin,
+            initargs=(os.getpid(),),
+            env=dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+        )
+
+    def close(self, failed: bool) -> None:
+        """Processes wait a while for more work, unless what they do is of no use any more."""
+        if failed:
+            self._pool().shutdown(kill_workers=True)
+
+
+def _begin(parent: int) -> None:
+    """In a worker: Ctrl-C is the parent's matter, and without it there is nothing to do."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+class OnRay:
+    """A cluster, or this machine, by Ray. The folders of units must be where all nodes see them."""
+
+    here = False
+
+    def __init__(self, workers: int | None, address: str | None):
+        try:
+            import ray
+        except ImportError:
+            raise InputError(
+                "--engine ray wants the package ray; install it with pip install '.[ray]', or use"
+                " --engine local"
+            ) from None
+        self._ray = ray
+        paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
+        try:
+            ray.init(
+                address=address,
+                num_cpus=None if address else workers,
+                ignore_reinit_error=True,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="ERROR",
+                runtime_env={"env_vars": {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}},
+            )
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise InputError(
+                f"--address {address}: no Ray cluster answers there: {error}"
+            ) from None
+        there = int(ray.cluster_resources().get("CPU", 1))
+        self.workers = there if workers is None else min(workers, there)
+
+    def submit(self, unit: Unit) -> "Future[Any]":
+        task = self._ray.remote(num_cpus=1, max_retries=BREAKS)(unit.work)
+        future: Future[Any] = task.remote(*unit.arguments).future()
+        return future
+
+    def close(self, failed: bool) -> None:
+        self._ray.shutdown()
+
+
+def cores() -> int:
+    """That this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def usual_workers() -> int:
+    """What GPTREC_WORKERS says, or the cores."""
+    said = os.environ.get("GPTREC_WORKERS")
+    if said is None:
+        return cores()
+    if not said.isdigit() or not int(said):
+        raise InputError(f"GPTREC_WORKERS={said}: wanted a number of processes, such as 2")
+    return int(said)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who does the work of a command; it never changes a result.
+
+    Attributes:
+        number: units at once; None = what GPTREC_WORKERS says, or one for each core, or those of
+            the cluster. engine: one of `ENGINES`. address: of a Ray cluster; None = this machine.
+        shards: in how many parts users are served; None = as many as workers.
+    """
+
+    number: int | None = None
+    engine: str = "local"
+    address: str | None = None
+    shards: int | None = None
+
+    def __post_init__(self) -> None:
+        for flag, value in (("--workers", self.number), ("--shards", self.shards)):
+            if value is not None and value < 1:
+                raise InputError(f"{flag} must be at least 1, not {value}")
+        if self.engine not in ENGINES:
+            raise InputError(f"--engine '{self.engine}'{suggestion(self.engine, ENGINES)}")
+        if self.address is not None and self.engine != "ray":
+            raise InputError("--address is of a Ray cluster; say --engine ray with it")
+
+    @contextmanager
+    def executor(self) -> Iterator[Executor]:
+        made: Executor
+        if self.engine == "ray":
+            made = OnRay(self.number, self.address)
+        else:
+            number = usual_workers() if self.number is None else self.number
+            made = InProcess() if number == 1 else OnProcesses(number)
+        failed = True
+        try:
+            yield made
+            failed = False
+        finally:
+            made.close(failed)
+
+
+HERE = Workers(1)
+
+
+def add_worker_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("who does the work (never changes a result)")
+    group.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes, of one thread each (default: one for each core)",
+    )
+    group.add_argument(
+        "--engine", choices=ENGINES, default="local", help="processes of this machine, or Ray"
+    )
+    group.add_argument(
+        "--address",
+        help="of a Ray cluster, such as auto (default: this machine); with --engine ray",
+    )
+    group.add_argument(
+        "--shards", type=int, metavar="N", help="parts in which users are served (default: workers)"
+    )
+
+
+def given_workers(given: dict[str, Any]) -> Workers:
+    """Takes the flags out of those that were given."""
+    number, engine, address, shards = (
+        given.pop(name) for name in ("workers", "engine", "address", "shards")
+    )
+    return Workers(number, engine, address, shards)
+
+
+def at_once(by: Executor, units: list[Unit], look: Callable[[], None] = lambda: None) -> list[Any]:
+    """Results of units that know nothing of each other, in their order."""
+    results: list[Any] = []
+
+    def chain() -> Chain:
+        results.extend((yield units))
+
+    drive(by, [chain()], look)
+    return results
+
+
+def drive(
+    by: Executor,
+    chains: Iterable[Chain],
+    look: Callable[[], None] = lambda: None,
+    meanwhile: Callable[[], None] | None = None,
+) -> None:
+    """Runs chains side by side until all have ended.
+
+    Args:
+        look: called every now and then while units are under way. meanwhile: done by this process
+            while the first units are.
+
+    Raises:
+        InputError: workers died one after the other. Whatever a unit raised, as it is.
+    """
+    _Drive(by, look).run(list(chains), meanwhile)
+
+
+class _Drive:
+    """Units under way: future -> its chain, its place in the chain's batch, the unit."""
+
+    def __init__(self, by: Executor, look: Callable[[], None]):
+        self.by, self.look, self.breaks = by, look, 0
+        self.under_way: dict[Future[Any], tuple[Chain, int, Unit]] = {}
+        self.results: dict[int, list[Any]] = {}
+        self.missing: dict[int, int] = {}
+
+    def run(self, chains: list[Chain], meanwhile: Callable[[], None] | None) -> None:
+        for chain in chains:
+            self._go_on(chain, None)
+        if meanwhile is not None:
+            meanwhile()
+        try:
+            while self.under_way:
+                done, _ = wait(self.under_way, timeout=WATCH, return_when=FIRST_COMPLETED)
+                self.look()
+                for future in done:
+                    self._ended(future)
+        finally:
+            for future in self.under_way:
+                future.cancel()
+
+    def _go_on(self, chain: Chain, results: list[Any] | None) -> None:
+        """The next units of a chain; an empty batch is done at once."""
+        try:
+            units = next(chain) if results is None else chain.send(results)
+            while not units:
+                units = chain.send([])
+        except StopIteration:
+            return
+        self.results[id(chain)] = [None] * len(units)
+        self.missing[id(chain)] = len(units)
+        for place, unit in enumerate(units):
+            self._submit(chain, place, unit)
+
+    def _submit(self, chain: Chain, place: int, unit: Unit) -> None:
+        future = self.by.submit(unit)
+        if future.done() and future.exception() is not None and isinstance(self.by, InProcess):
+            future.result()  # nothing else is begun
+        self.under_way[future] = (chain, place, unit)
+
+    def _ended(self, future: "Future[Any]") -> None:
+        chain, place, unit = self.under_way.pop(future)
+        try:
+            result = future.result()
+        except BrokenExecutor:
+            self.breaks += 1
+            if self.breaks > BREAKS * self.by.workers:
+                raise InputError(
+                    f"a process that was at '{unit.name}' died again and again (killed for want of"
+                    " memory?); use fewer --workers"
+                ) from None
+            self._submit(chain, place, unit)
+            return
+        except Exception as error:
+            raise (getattr(error, "cause", None) or error) from None  # Ray wraps it
+        self.breaks = 0
+        self.results[id(chain)][place] = result
+        self.missing[id(chain)] -= 1
+        if not self.missing[id(chain)]:
+            self._go_on(chain, self.results[id(chain)])

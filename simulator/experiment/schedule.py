@@ -1,0 +1,205 @@
+"""What waits for what: the units of a run as chains, one for every part of it that can go on alone.
+
+A chain serves its shards of users up to a synchronisation, then does what all of them have to be
+there for: it retrains, or lets somebody look. Arms that learn from their own rows alone wait for
+nobody else's.
+"""
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from policies.common.executor import Chain, Unit
+from policies.common.files import Listed
+from policies.registry import base_name
+from simulator.engine.recorder import WARMUP
+from simulator.experiment.units import Place, Segment, Training, fit, retrain, serve
+from simulator.settings import Experiment
+from simulator.users.choice_model import DAY
+
+
+class Watcher(Protocol):
+    """Who is told how far it is: times in s."""
+
+    def expect(self, place: Place, start: float, end: float, shards: int) -> None: ...
+
+    def page(self, place: Place, shard: int, now: float, pages: int) -> None: ...
+
+    def ended(self, place: Place, shard: int, end: float, pages: int) -> None: ...
+
+
+@dataclass
+class Plan:
+    """A run to be done.
+
+    Attributes:
+        shards: in how many parts users are served. finished: called when a stage is done, with its
+            name, its files and what its units say. here: whether units are done in this process,
+            and can tell the watcher on their way.
+        models: arm -> file of what it learned from the log.
+    """
+
+    run: Path
+    experiment: Experiment
+    shards: int
+    finished: Callable[[str, Listed, list[dict[str, Any]]], None]
+    watcher: Watcher
+    here: bool = False
+    models: dict[str, str] = field(default_factory=dict)
+
+    def segments(
+        self, place: Place, of: Callable[[int], Segment]
+    ) -> Generator[list[Unit], list[Any], list[dict[str, Any]]]:
+        """A segment of every shard."""
+        units = []
+        for shard in range(self.shards):
+            tell = partial(self.watcher.page, place, shard) if self.here else None
+            name = f"{place.name}: shard {shard + 1} of {self.shards}"
+            units.append(Unit(name, serve, (of(shard), tell)))
+        done = yield units
+        for shard, about in enumerate(done):
+            self.watcher.ended(place, shard, of(shard).end, about["pages"])
+        return done
+
+
+def places(plan: Plan) -> list[Place]:
+    """The parts of the experiment after the warm-up that go on alone."""
+    e = plan.experiment
+    if e.design == "twin":
+        return [Place(plan.run, f"twin-{arm}", (arm,)) for arm in e.policies]
+    together = e.learn_from == "all" or e.stop_early or e.off_policy or len(e.policies) == 1
+    found = [Place(plan.run, "split", e.policies)]
+    if not together:
+        found = [Place(plan.run, "split", (arm,), whole=False) for arm in e.policies]
+    return found + (truth_places(plan) if e.truth and not e.stop_early else [])
+
+
+def truth_places(plan: Plan) -> list[Place]:
+    """Worlds in which everybody gets one arm."""
+    return [Place(plan.run, f"global-{arm}", (arm,)) for arm in plan.experiment.contenders]
+
+
+def trainings(plan: Plan) -> Chain:
+    """Every arm's policy, trained on the log; arms with the same policy and settings share the
+    training.
+    """
+    e = plan.experiment
+    of: dict[tuple[str, str], str] = {}
+    arms: dict[str, str] = {}
+    for arm in (*e.policies, e.warmup_policy):
+        key = base_name(arm), str(sorted(e.settings_for(arm).items()))
+        arms[arm] = of.setdefault(key, arm)
+    units = {
+        arm: Training(Place(plan.run, "log", (arm,)), arm, 0, 0.0, "", ()) for arm in of.values()
+    }
+    done = yield [Unit(f"training of {arm}", fit, (unit,)) for arm, unit in units.items()]
+    learned = dict(zip(units, done, strict=True))
+    for arm, trained in arms.items():
+        plan.models[arm] = _file(units[trained], learned[trained])
+    plan.models[WARMUP] = plan.models[e.warmup_policy]
+    plan.finished("models", _files(done), [{"arm": arm, **x} for arm, x in learned.items()])
+
+
+def _file(unit: Training, said: dict[str, Any]) -> str:
+    """Of a trained policy; "" where it has nothing to store."""
+    return str(unit.about.with_suffix(".safetensors")) if said["files"] else ""
+
+
+def _files(done: list[dict[str, Any]]) -> Listed:
+    files: Listed = {}
+    for about in done:
+        files |= about["files"]
+    return files
+
+
+def warmup(plan: Plan) -> Chain:
+    """Before the test one policy serves everybody."""
+    place = Place(plan.run, WARMUP, (WARMUP,))
+    start = -plan.experiment.warmup_days * DAY
+    models = {WARMUP: plan.models[WARMUP]}
+    plan.watcher.expect(place, start, 0.0, plan.shards)
+    done = yield from plan.segments(
+        place,
+        lambda shard: Segment(place, shard, plan.shards, 0, start, 0.0, models, -1, None, False),
+    )
+    plan.finished(f"world {place.name}", _files(done), done)
+
+
+def serving(
+    plan: Plan, place: Place, days: float, look: Callable[[int], bool] | None = None
+) -> Chain:
+    """A part of the experiment from the end of the warm-up to that of the test.
+
+    Args:
+        look: called at the end of each day but the last, with its number; True ends the test.
+    """
+    e, round_ = plan.experiment, 0
+    models = {arm: plan.models[arm] for arm in place.arms}
+    coming: tuple[float, int, dict[str, str]] | None = None
+    served: list[dict[str, Any]] = []
+    begin = 0.0
+    plan.watcher.expect(place, 0.0, days * DAY, plan.shards)
+    for number, end in enumerate(_synchronisations(e, days, look is not None)):
+        swap = coming if coming is not None and coming[0] < end else None
+        now = Segment(place, 0, plan.shards, number, begin, end, models, round_, swap, True)
+        served += yield from plan.segments(place, lambda shard: replace(now, shard=shard))  # noqa: B023
+        if swap is not None:
+            (_, round_, models), coming = swap, None
+        begin = end
+        if end >= days * DAY or (look is not None and end % DAY == 0 and look(round(end / DAY))):
+            break
+        cut = round(end / e.round_seconds)
+        if retrains(e) and end == cut * e.round_seconds:
+            units = [_retraining(plan, place, arm, cut, models[arm], number) for arm in place.arms]
+            learned = yield [
+                Unit(f"{place.name}: retraining of {unit.arm}", retrain, (unit,)) for unit in units
+            ]
+            files = {u.arm: _file(u, said) for u, said in zip(units, learned, strict=True)}
+            coming = (end + e.training_delay_hours * 3600, cut, files)
+            told = [{"arm": u.arm, **said} for u, said in zip(units, learned, strict=True)]
+            plan.finished(f"models {place.name} {cut}", _files(learned), told)
+        _drop_states(place, number - 1, plan.shards)
+    plan.finished(f"world {place.name}", _files(served), served)
+
+
+def retrains(e: Experiment) -> bool:
+    return e.rounds > 1 and e.learn_from != "none"
+
+
+def _synchronisations(e: Experiment, days: float, looks: bool) -> list[float]:
+    """Times [s] up to which all shards have to be served before anything goes on; the last one is
+    the end.
+    """
+    end = days * DAY
+    times = {end}
+    if retrains(e):
+        times |= {number * e.round_seconds for number in range(1, e.rounds)}
+    if looks:
+        times |= {day * DAY for day in range(1, int(days) + 1)}
+    return sorted(t for t in times if t <= end)
+
+
+def _retraining(plan: Plan, place: Place, arm: str, cut: int, model: str, segment: int) -> Training:
+    """
+    Args:
+        cut: number of the round. segment: the last one before it.
+    """
+    shards = range(plan.shards)
+    sources = [
+        (place.checkpoint(number, shard), plan.run / place.rows_below)
+        for number in range(segment + 1)
+        for shard in shards
+    ]
+    if cut == 1:
+        warm = Place(plan.run, WARMUP, (WARMUP,))
+        sources += [(warm.checkpoint(0, shard), plan.run) for shard in shards]
+    time = cut * plan.experiment.round_seconds
+    return Training(place, arm, cut, time, model, tuple(sources))
+
+
+def _drop_states(place: Place, number: int, shards: int) -> None:
+    """What users knew at the end of a segment that others have gone on from."""
+    for shard in range(shards if number >= 0 else 0):
+        place.checkpoint(number, shard).with_suffix(".safetensors").unlink(missing_ok=True)

@@ -1,0 +1,451 @@
+"""The units of work of a run: train a policy, serve a shard of users up to the next
+synchronisation, retrain an arm. Files are their only memory, and a small JSON, written last, says
+that one is done: whoever finds it there does nothing.
+"""
+
+import json
+import time
+import zlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from policies.base import BY_LOG, BY_OTHER, BY_SELF, Policy
+from policies.calls import calling, restore, state_of, train
+from policies.common.files import (
+    Listed,
+    check_listed,
+    listed,
+    load_arrays,
+    reading,
+    save_arrays,
+    save_json,
+    save_text,
+)
+from policies.common.manifests import read_manifest
+from policies.draws import Draws, generator, key_of
+from policies.registry import asks_for_truth, base_name, make
+from policies.testing import PolicyError
+from simulator.engine.histories import Histories, Ring
+from simulator.engine.recorder import WARMUP, Part, Recorder, read_rows
+from simulator.engine.world import Arm, Deployment, Tell, World
+from simulator.experiment.inputs import PolicyLog, Population, read_log, read_population
+from simulator.settings import Experiment, from_dict
+from simulator.users.choice_model import DAY
+from simulator.users.state import UserState
+
+AGAIN = "start the run again in another folder"
+TOLD_EVERY = 1.0  # s between two notes of how far a unit is
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where units of a kind belong: some arms of a world.
+
+    Attributes:
+        run: the run directory. world: `warmup`, `split`, `global-ARM` or `twin-ARM`. arms: that
+            serve. whole: whether they are all arms of that world.
+    """
+
+    run: Path
+    world: str
+    arms: tuple[str, ...]
+    whole: bool = True
+
+    @property
+    def name(self) -> str:
+        """Of the folder of its checkpoints and models."""
+        name = self.world if self.whole else f"{self.world}-{'-'.join(self.arms)}"
+        return name.replace(":", ".")
+
+    @property
+    def rows_below(self) -> Path:
+        """The folder that holds its impressions, below the run directory."""
+        if not self.world.startswith("global-"):
+            return Path()
+        return Path("truth_worlds") / self.arms[0].replace(":", ".")
+
+    def checkpoint(self, number: int, shard: int) -> Path:
+        return self.run / "checkpoint" / self.name / f"{number:03d}-{shard:04d}.json"
+
+    def model(self, arm: str, number: int) -> Path:
+        return self.run / "models" / self.name / f"{arm.replace(':', '.')}-round{number:02d}"
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A shard of the users of a place, from one synchronisation to the next.
+
+    Attributes:
+        number: of the segment, from 0. start, end: s. models: arm -> its file ("" = it has none).
+        round: of these models. deployment: when the next ones take over, their round and files.
+        after_warmup: whether the first segment goes on from the warm-up.
+    """
+
+    place: Place
+    shard: int
+    shards: int
+    number: int
+    start: float
+    end: float
+    models: dict[str, str]
+    round: int
+    deployment: tuple[float, int, dict[str, str]] | None
+    after_warmup: bool
+
+    @property
+    def about(self) -> Path:
+        return self.place.checkpoint(self.number, self.shard)
+
+
+@dataclass(frozen=True)
+class Training:
+    """An arm's policy, trained on the log (`number` 0) or on the rows since the last time.
+
+    Attributes:
+        cut: s, no row from then on is read. model: the file that it goes on from. sources: of the
+            rows, JSON files of segments with the folder that their parts lie in.
+    """
+
+    place: Place
+    arm: str
+    number: int
+    cut: float
+    model: str
+    sources: tuple[tuple[Path, Path], ...]
+
+    @property
+    def about(self) -> Path:
+        return self.place.model(self.arm, self.number).with_suffix(".json")
+
+
+def experiment_of(run: Path) -> Experiment:
+    return from_dict(read_manifest(run / "manifest.json", AGAIN)["experiment"])
+
+
+def done(about: Path, run: Path) -> dict[str, Any] | None:
+    """What a unit that has been done left; None before.
+
+    Raises:
+        InputError: its files are no longer what they were.
+    """
+    if not about.exists():
+        return None
+    with reading(about, AGAIN):
+        stored: dict[str, Any] = json.loads(about.read_text(encoding="utf-8"))
+        check_listed(run, stored["files"])
+    return stored
+
+
+# -- training --------------------------------------------------------------------------------------
+
+
+def fit(unit: Training) -> dict[str, Any]:
+    """Trains a policy on the log."""
+    run = unit.place.run
+    if (stored := done(unit.about, run)) is not None:
+        return stored
+    experiment, given = _begun(run), read_log(run)
+    return _learned(unit, experiment, given, "fit", given.log, None)
+
+
+def retrain(unit: Training) -> dict[str, Any]:
+    """A copy of an arm's policy learns from the rows since the last time, none of them after the
+    cut.
+    """
+    run, arm = unit.place.run, unit.arm
+    if (stored := done(unit.about, run)) is not None:
+        return stored
+    experiment, given = _begun(run), read_log(run)
+    since = (unit.number - 1) * experiment.round_seconds if unit.number > 1 else -np.inf
+    readable = {arm: BY_SELF}
+    if experiment.learn_from == "all":
+        readable = {other: BY_SELF if other == arm else BY_OTHER for other in unit.place.arms}
+    if unit.number == 1:
+        readable[WARMUP] = BY_LOG
+    parts = [
+        (folder / "impressions", part)
+        for about, folder in unit.sources
+        for part in parts_of(_read(about))
+    ]
+    rows = read_rows(parts, readable, since, unit.cut)
+    state = load_arrays(Path(unit.model)) if unit.model else {}
+    return _learned(unit, experiment, given, "update", rows, state)
+
+
+def _learned(
+    unit: Training,
+    experiment: Experiment,
+    given: PolicyLog,
+    call: str,
+    rows: Any,
+    state: dict[str, np.ndarray] | None,
+) -> dict[str, Any]:
+    """Trains and stores."""
+    run, arm, began = unit.place.run, unit.arm, time.monotonic()
+    settings = experiment.settings_for(arm)
+    policy = make(base_name(arm), settings)
+    if state is not None:
+        restore(arm, policy, state)
+    rng = generator("train", experiment.seed, base_name(arm), sorted(settings.items()), unit.number)
+    train(arm, call, policy, rows, given.catalogue, rng)
+    learned = state_of(arm, policy)
+    path = unit.about.with_suffix(".safetensors")
+    files: Listed = {}
+    if learned or not asks_for_truth(arm):  # the oracle has nothing to store
+        save_arrays(path, learned)
+        files = listed(run, path)
+    about = {
+        "files": files,
+        "rows": len(rows),
+        "seconds": round(time.monotonic() - began, 2),
+        "validation_ndcg10": [round(x, 4) for x in getattr(policy, "scores_", [])],
+    }
+    save_json(unit.about, about)
+    return about
+
+
+def _begun(run: Path) -> Experiment:
+    """The settings, with the threads that sums depend on."""
+    experiment = experiment_of(run)
+    torch.set_num_threads(experiment.threads)
+    return experiment
+
+
+# -- serving ---------------------------------------------------------------------------------------
+
+
+def serve(unit: Segment, tell: Tell | None = None) -> dict[str, Any]:
+    """Serves a shard of users from `start` to `end`.
+
+    Args:
+        tell: called on the way; None = a note beside the checkpoint.
+    """
+    run = unit.place.run
+    if (stored := done(unit.about, run)) is not None:
+        return stored
+    began = time.monotonic()
+    experiment, given, everybody = _begun(run), read_log(run), read_population(run)
+    rows = _mine(unit, experiment, everybody)
+    world = _world(unit, experiment, given, everybody, rows)
+    world.tell = tell if tell is not None else _Note(unit.about.with_suffix(".now"))
+    recorder = world.sink
+    assert isinstance(recorder, Recorder)
+    recorder.forget([arm.bucket for arm in world.arms])
+    deployment = _deployment(unit, experiment)
+    policies = [(arm.name, arm.policy) for arm in world.arms]
+    policies += list(deployment.policies.items()) if deployment is not None else []
+    before = [_sum(arm, policy) for arm, policy in policies]
+    world.run(unit.start, unit.end, deployment)
+    for (arm, policy), known in zip(policies, before, strict=True):
+        _refuse_learning(arm, policy, known)
+    state = unit.about.with_suffix(".safetensors")
+    save_arrays(state, _memory(world))
+    files = {
+        (unit.place.rows_below / name).as_posix(): entry for name, entry in recorder.files.items()
+    }
+    about = {
+        "files": files,
+        "state": listed(run, state),
+        "pages": world.pages_served,
+        "parts": [asdict(part) for part in recorder.parts],
+        "seconds": round(time.monotonic() - began, 2),
+    }
+    save_json(unit.about, about)
+    unit.about.with_suffix(".now").unlink(missing_ok=True)
+    return about
+
+
+def parts_of(stored: dict[str, Any]) -> list[Part]:
+    return [Part(**part) for part in stored["parts"]]
+
+
+def _read(about: Path) -> dict[str, Any]:
+    with reading(about, AGAIN):
+        stored: dict[str, Any] = json.loads(about.read_text(encoding="utf-8"))
+        return stored
+
+
+def _mine(unit: Segment, experiment: Experiment, everybody: Population) -> np.ndarray:
+    """Places in the population of the users of this unit."""
+    shard = np.arange(unit.shard, len(everybody.ids), unit.shards)
+    if unit.place.world != "split":
+        return shard
+    codes = [experiment.policies.index(arm) for arm in unit.place.arms]
+    return shard[np.isin(everybody.bucket[shard], codes)]
+
+
+def _world(
+    unit: Segment,
+    experiment: Experiment,
+    given: PolicyLog,
+    everybody: Population,
+    rows: np.ndarray,
+) -> World:
+    """These users with their state, histories and policies, as the last segment left them."""
+    place, ids = unit.place, everybody.ids[rows]
+    people = everybody.people.of_users(rows)
+    arms = [
+        _arm(experiment, arm, _policy(experiment, place, arm, unit.models[arm]), unit.round)
+        for arm in place.arms
+    ]
+    if place.world == "split":
+        bucket = everybody.bucket[rows]
+    else:
+        bucket = np.full(len(ids), arms[0].code, np.int16)
+    remembered = _remembered(unit, experiment, given, everybody, rows)
+    below = place.run / place.rows_below
+    off_policy = experiment.off_policy and place.world == "split"
+    return World(
+        name=place.world,
+        experiment=experiment,
+        model=people,
+        catalogue=given.catalogue,
+        ids=ids,
+        bucket=bucket,
+        arms=arms,
+        sink=Recorder(
+            below / "impressions",
+            below / "truth" if experiment.record_truth else None,
+            below / "off_policy" if off_policy else None,
+            f"{unit.number:03d}-{unit.shard:04d}",
+        ),
+        **remembered,
+    )
+
+
+def _arm(experiment: Experiment, name: str, policy: Policy, round_: int) -> Arm:
+    if name == WARMUP:
+        return Arm(WARMUP, -1, policy)
+    code = experiment.policies.index(name)
+    return Arm(name, code, policy, round_, experiment.repeats(name))
+
+
+def _policy(experiment: Experiment, place: Place, arm: str, file: str) -> Policy:
+    """A policy of its own, with the weights of a file."""
+    name = experiment.warmup_policy if arm == WARMUP else arm
+    policy = make(base_name(name), experiment.settings_for(name))
+    restore(name, policy, load_arrays(Path(file)) if file else {})
+    return policy
+
+
+def _deployment(unit: Segment, experiment: Experiment) -> Deployment | None:
+    if unit.deployment is None:
+        return None
+    at, number, files = unit.deployment
+    policies = {arm: _policy(experiment, unit.place, arm, files[arm]) for arm in unit.place.arms}
+    return Deployment(at, number, policies)
+
+
+def _remembered(
+    unit: Segment,
+    experiment: Experiment,
+    given: PolicyLog,
+    everybody: Population,
+    rows: np.ndarray,
+) -> dict[str, Any]:
+    """State, histories, next visits and sessions of these users."""
+    if unit.number:
+        return _from_file(unit.place.checkpoint(unit.number - 1, unit.shard), unit, None)
+    if not unit.after_warmup:
+        return _at_first(experiment, given, everybody, rows)
+    # Users of the warm-up's shard, of whom this place may have a part.
+    warm = Place(unit.place.run, WARMUP, (WARMUP,)).checkpoint(0, unit.shard)
+    return _from_file(warm, unit, rows // unit.shards)
+
+
+def _at_first(
+    experiment: Experiment, given: PolicyLog, everybody: Population, rows: np.ndarray
+) -> dict[str, Any]:
+    """The population at the start of the warm-up: rested, with the log as its history."""
+    start, n = -experiment.warmup_days * DAY, len(rows)
+    ids, arrival = everybody.ids[rows], everybody.arrival[rows]
+    people = everybody.people.of_users(rows)
+    lengths = {"impressions": 0, "clicks": 0}
+    for arm in (*experiment.policies, experiment.warmup_policy):
+        policy = make(base_name(arm), experiment.settings_for(arm))
+        kind = policy.history_of
+        lengths[kind] = max(lengths[kind], int(policy.history_length))
+    histories = Histories.of(n, lengths["impressions"], lengths["clicks"], experiment.repeat_after)
+    place = np.full(given.n_users, -1)
+    known = ids < given.n_users
+    place[ids[known]] = np.flatnonzero(known)
+    histories.load(given.log, place)
+    first = Draws(key_of("first visit", experiment.seed), ids, np.zeros_like(ids))
+    visits = people.first_visit(np.arange(n), start, first)
+    return {
+        "state": people.start(n, start),
+        "histories": histories,
+        "due": np.where(np.isfinite(arrival), arrival, visits),
+        "sessions": np.zeros(n, np.int32),
+    }
+
+
+def _memory(world: World) -> dict[str, np.ndarray]:
+    """Everything that these users need to go on, at a moment at which nobody is in the middle of a
+    visit.
+    """
+    arrays = {f"state.{name}": getattr(world.state, name) for name in UserState.__slots__}
+    for kind in ("impressions", "clicks"):
+        ring = getattr(world.histories, kind)
+        arrays |= {f"{kind}.{name}": getattr(ring, name) for name in Ring.__slots__}
+    return arrays | {
+        "seen": world.histories.seen,
+        "seen_count": world.histories.seen_count,
+        "due": world.due,
+        "sessions": world.sessions,
+    }
+
+
+def _from_file(about: Path, unit: Segment, rows: np.ndarray | None) -> dict[str, Any]:
+    """What `_memory` stored, of some of the users or of all."""
+    check_listed(unit.place.run, _read(about)["state"])
+    arrays = load_arrays(about.with_suffix(".safetensors"))
+    if rows is not None:
+        arrays = {name: array[rows] for name, array in arrays.items()}
+    rings = {
+        kind: Ring(**{name: arrays[f"{kind}.{name}"] for name in Ring.__slots__})
+        for kind in ("impressions", "clicks")
+    }
+    return {
+        "state": UserState(**{name: arrays[f"state.{name}"] for name in UserState.__slots__}),
+        "histories": Histories(**rings, seen=arrays["seen"], seen_count=arrays["seen_count"]),
+        "due": arrays["due"],
+        "sessions": arrays["sessions"],
+    }
+
+
+def _sum(arm: str, policy: Policy) -> int:
+    """Checksum of what a policy has learned."""
+    total = 0
+    for name, array in sorted(state_of(arm, policy).items()):
+        total = zlib.crc32(name.encode() + np.ascontiguousarray(array).tobytes(), total)
+    return total
+
+
+def _refuse_learning(arm: str, policy: Policy, before: int) -> None:
+    """Raises PolicyFailure where serving changed what a policy has learned: it would depend on who
+    else was served by the same process.
+    """
+    after = _sum(arm, policy)
+    with calling(arm, "recommend"):
+        if after != before:
+            raise PolicyError(
+                "it changed what `state` returns while it served; learn in `update` alone"
+            )
+
+
+class _Note:
+    """How far a unit is, in a file that whoever waits may read."""
+
+    def __init__(self, path: Path):
+        self.path, self.told = path, 0.0
+
+    def __call__(self, now: float, pages: int) -> None:
+        if time.monotonic() - self.told < TOLD_EVERY:
+            return
+        self.told = time.monotonic()
+        save_text(self.path, f"{now} {pages}")
