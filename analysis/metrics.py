@@ -26,7 +26,8 @@ TOTALS: dict[str, tuple[str, tuple[str, ...]]] = {
     "impressions": ("count(*)", ()),
     "pages": ("count(*) FILTER (slot = 0)", ("slot",)),
     "clicks": ("count(*) FILTER (clicked)", ("clicked",)),
-    "watch_seconds": ("coalesce(sum(watched::DOUBLE), 0)", ("watched",)),
+    # as decimals, whose sum does not depend on the order of the rows
+    "watch_seconds": ("coalesce(sum(watched::DECIMAL(38, 9))::DOUBLE, 0)", ("watched",)),
     "long_views": ("count(*) FILTER (long_view)", ("long_view",)),
     "likes": ("count(*) FILTER (liked)", ("liked",)),
     "hates": ("count(*) FILTER (hated)", ("hated",)),

@@ -1,0 +1,175 @@
+"""Who does the work never changes a row or a number: processes, shards, engines, deaths."""
+
+import dataclasses
+import json
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import report
+from policies.base import Requests, Slates
+from policies.baselines.popularity import Popularity
+from policies.calls import PolicyFailure
+from policies.common.errors import InputError
+from policies.common.executor import Workers
+from policies.draws import Draws
+from simulator import simulate
+from simulator.experiment import schedule
+from simulator.experiment.units import Segment, serve
+from simulator.settings import Experiment
+from tests.conftest import MakeExperiment
+
+CANONICAL = ["time", "user", "session", "page", "slot"]
+KINDS: dict[str, dict[str, Any]] = {
+    "two networks": {"policies": ("gptrec", "sasrec"), "weights": "0.4,0.4"},
+    "twin": {"design": "twin"},
+    "learn from all": {"learn_from": "all"},
+    "off-policy": {"policies": ("uniform", "itemknn", "popularity"), "off_policy": True},
+    "newcomers": {"new_users": 0.1, "new_items": 0.05, "gone_items": 0.05},
+    "stop early": {"stop_early": True, "days": 3.0, "monitor": "pocock"},
+    "oracle": {"policies": ("oracle", "itemknn", "popularity")},
+}
+
+
+def tables(run: Path) -> dict[str, pd.DataFrame]:
+    """Rows by the folder that they lie in, in canonical order."""
+    found: dict[str, list[pd.DataFrame]] = {}
+    for name in ("impressions", "truth", "truth_worlds", "off_policy"):
+        for file in (run / name).rglob("*.parquet"):
+            rows = pd.read_parquet(file, partitioning=None)
+            found.setdefault(str(file.parent.relative_to(run)), []).append(rows)
+    return {
+        name: pd.concat(parts).sort_values(CANONICAL, ignore_index=True)
+        for name, parts in found.items()
+    }
+
+
+def numbers(run: Path) -> dict[str, Any]:
+    """Every number of the judgement."""
+    content: dict[str, Any] = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    content.pop("manifest")
+    return content
+
+
+def assert_same(one: Path, two: Path) -> None:
+    rows, others = tables(one), tables(two)
+    assert rows.keys() == others.keys()
+    assert sum(map(len, rows.values())) > 1000
+    for name, table in rows.items():
+        pd.testing.assert_frame_equal(table, others[name], check_exact=True)
+    assert numbers(one) == numbers(two)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_processes_and_shards_change_nothing(
+    experiment: MakeExperiment, tmp_path: Path, kind: str
+) -> None:
+    settings = {"policies": ("itemknn", "popularity"), "rounds": 2, "days": 2.0, "users": 90}
+    e = experiment(**(settings | KINDS[kind]))
+    simulate(e, out=str(tmp_path / "one"), workers=1)
+    simulate(e, out=str(tmp_path / "two"), workers=Workers(2, shards=3))
+    assert_same(tmp_path / "one", tmp_path / "two")
+
+
+class Stop(Exception):
+    """Stands for a power cut."""
+
+
+def test_a_run_in_shards_goes_on_and_does_nothing_twice(
+    experiment: MakeExperiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    e = experiment(policies=("itemknn", "popularity"), rounds=2, days=2.0, users=90)
+    simulate(e, out=str(tmp_path / "one"), workers=1)
+    units: list[Segment] = []
+
+    def stop(unit: Segment, tell: Any) -> dict[str, Any]:
+        units.append(unit)
+        if len(units) == 8:
+            raise Stop
+        return serve(unit, tell)
+
+    monkeypatch.setattr(schedule, "serve", stop)
+    with pytest.raises(Stop):
+        simulate(e, out=str(tmp_path / "cut"), workers=Workers(1, shards=3))
+    monkeypatch.undo()
+    done = {unit.about: unit.about.stat().st_mtime_ns for unit in units[:7]}
+    simulate(resume=str(tmp_path / "cut"), workers=2)  # with the three shards that it began with
+    assert_same(tmp_path / "one", tmp_path / "cut")
+    assert done == {path: path.stat().st_mtime_ns for path in done}
+    manifest = json.loads((tmp_path / "cut" / "manifest.json").read_text())
+    assert manifest["shards"] == 3
+
+
+def test_the_order_of_parts_changes_no_number(experiment: MakeExperiment, tmp_path: Path) -> None:
+    """The same rows in parts of other names and in another order within them."""
+    e = experiment(policies=("uniform", "itemknn", "popularity"), off_policy=True, users=90)
+    simulate(e, out=str(tmp_path / "run"), workers=Workers(1, shards=2))
+    shutil.copytree(tmp_path / "run", tmp_path / "other")
+    before, rng = numbers(tmp_path / "run"), np.random.default_rng(0)
+    manifest = json.loads((tmp_path / "other" / "manifest.json").read_text())
+    for name in ("impressions", "truth_worlds", "off_policy"):
+        for folder in {p.parent for p in (tmp_path / "other" / name).rglob("*.parquet")}:
+            rows = pd.concat(pd.read_parquet(p, partitioning=None) for p in folder.iterdir())
+            for path in list(folder.iterdir()):
+                path.unlink()
+            shuffled = rows.iloc[rng.permutation(len(rows))]
+            for k, part in enumerate(np.array_split(np.arange(len(rows)), 3)):
+                shuffled.iloc[part].to_parquet(folder / f"{k}.parquet", index=False)
+    manifest["files"] = {}
+    manifest["status"] = "incomplete"  # its parts are not those that it wrote
+    (tmp_path / "other" / "manifest.json").write_text(json.dumps(manifest))
+    assert report.main([str(tmp_path / "other"), "--partial"]) == 0
+    after = numbers(tmp_path / "other")
+    for name in ("effects", "true_effects", "arms", "rounds", "off_policy", "monitor"):
+        assert after[name] == before[name], name
+
+
+class Learner(Popularity):
+    """Learns while it serves, which depends on who else is served."""
+
+    def recommend(self, requests: Requests, slate_size: int, draws: Draws) -> Slates:
+        slates = super().recommend(requests, slate_size, draws)
+        self._counts = self._counts + 1
+        return slates
+
+
+def test_a_policy_that_learns_while_it_serves_is_refused(
+    experiment: MakeExperiment, tmp_path: Path
+) -> None:
+    e = experiment(policies=(f"{__name__}:Learner", "popularity"), users=60)
+    with pytest.raises(InputError, match="learn in `update` alone"):
+        simulate(e, out=str(tmp_path / "run"), workers=1)
+
+
+def test_a_policy_that_fails_in_another_process_is_one_line(
+    experiment: MakeExperiment, tmp_path: Path
+) -> None:
+    e = experiment(policies=(f"{__name__}:Learner", "popularity"), users=60)
+    with pytest.raises(InputError, match="learn in `update` alone") as error:
+        simulate(e, out=str(tmp_path / "run"), workers=2)
+    assert "\n" not in str(error.value)
+    assert not isinstance(error.value, PolicyFailure)
+    assert "Traceback" in (tmp_path / "run" / "policy-error.txt").read_text()
+
+
+def test_the_manifest_says_where_the_time_went(experiment: MakeExperiment, tmp_path: Path) -> None:
+    e = experiment(policies=("itemknn", "popularity"), users=60)
+    simulate(e, out=str(tmp_path / "run"), workers=2)
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert set(manifest["time"]) == {"load", "fit", "train", "serve", "judge"}
+    assert manifest["time"]["serve"] > 0
+    assert manifest["workers"] == 2
+    assert manifest["peak_memory_mib"] > 100
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install '.[ray]'")
+def test_ray_changes_nothing(experiment: MakeExperiment, tmp_path: Path) -> None:
+    e: Experiment = experiment(policies=("sasrec", "popularity"), rounds=2, days=2.0, users=90)
+    simulate(e, out=str(tmp_path / "one"), workers=1)
+    simulate(dataclasses.replace(e), out=str(tmp_path / "ray"), workers=Workers(2, "ray", shards=3))
+    assert_same(tmp_path / "one", tmp_path / "ray")
