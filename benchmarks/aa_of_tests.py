@@ -228,7 +228,7 @@ def compact(rows: list[Row]) -> str:
                         text = f"{top:.3f}".lstrip("0")
                         bad = judged(top, row[3]) == "too often"
                         rates_there.append(f"**{text}**" if bad else text)
-            cells.append(", ".join(rates_there) or "refused")
+            cells.append(", ".join(rates_there) or "–")
         lines.append(f"| {test} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -3,13 +3,15 @@
     python benchmarks/kill.py --kills 50
 
 Runs (split, twin, off-policy), studies and evaluations are gone on with by --resume; fits and
-validations are started again with the same --out. Prints a line per kill; exit status 1 if one
-differs, or if a process is left behind.
+validations are started again with the same --out. In "workers, local" and "workers, ray" one of the
+processes that do the units is killed, and the run has to end by itself. Prints a line per kill;
+exit status 1 if one differs, or if a process is left behind.
 """
 
 import argparse
 import hashlib
 import json
+import os
 import random
 import shutil
 import signal
@@ -19,12 +21,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
 
 PYTHON = sys.executable
-SMALL = ["--users", "150", "--days", "2", "--warmup-days", "1", "--threads", "1", "--quiet"]
+SMALL = ["--users", "600", "--days", "4", "--warmup-days", "1", "--threads", "1", "--quiet"]
 FIT = ["--draws", "12", "--thin", "1"]
 TIMES = (
     "seconds",
@@ -36,6 +39,7 @@ TIMES = (
     "command",
     "training",
     "curves",
+    "time",
 )
 
 
@@ -47,6 +51,7 @@ class Scenario:
     words: list[str]
     resume: Callable[[Path], list[str]] | None
     content: Callable[[Path], str]
+    worker: str | None = None  # in the command line of the processes of which one is killed
 
 
 def scenarios(work: Path) -> list[Scenario]:
@@ -85,6 +90,17 @@ def scenarios(work: Path) -> list[Scenario]:
              "2", "--steps", "60", "--quiet"],
             lambda out: ["gptrec.evaluate", "--resume", str(out), "--quiet"],
             lambda out: of_json(out / "results.json"),
+        ),
+        *(
+            Scenario(
+                f"workers, {engine}",
+                [*arms, "--rounds", "3", "--engine", engine, "--workers", "2", "--shards", "3"],
+                None,
+                of_run,
+                name,
+            )
+            for engine, name in (("local", "loky"), ("ray", "ray::"))
+            if engine == "local" or find_spec("ray") is not None
         ),
     ]  # fmt: skip
 
@@ -153,6 +169,21 @@ def left_behind(group: int) -> list[str]:
         time.sleep(0.5)
 
 
+def kill_one(session: int, name: str, rng: random.Random) -> int:
+    """Kills one of the processes of a session that have this in their command line; how many."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        words = ["ps", "-eo", "pid=,sess=,args="]
+        lines = subprocess.run(words, capture_output=True, text=True).stdout.splitlines()
+        found = [line.split(None, 2) for line in lines if name in line]
+        mine = [int(pid) for pid, sess, _ in found if name == "ray::" or int(sess) == session]
+        if mine:
+            os.kill(rng.choice(mine), signal.SIGKILL)
+            return 1
+        time.sleep(0.05)
+    return 0
+
+
 def main() -> int:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     p.add_argument("--kills", type=int, default=50)
@@ -169,6 +200,8 @@ def main() -> int:
             "\n".join(" ".join(map(str, [u, *chooser.sample(range(60), 12)])) for u in range(120))
         )
         several = [s for s in scenarios(work) if given.only in (None, s.name)]
+        if not several:
+            p.error(f"--only: there are {', '.join(s.name for s in scenarios(work))}")
         wanted, length = {}, {}
         for s in several:
             began = time.monotonic()
@@ -183,18 +216,25 @@ def main() -> int:
             s, out = several[kill % len(several)], work / f"kill{kill}"
             process, after = start(s.words, out, work), rng.uniform(0.05, 0.98) * length[s.name]
             time.sleep(after)
-            process.send_signal(signal.SIGKILL)
-            finish(process)
-            orphans = left_behind(process.pid)
-            begun = out.exists() and (s.resume is None or any(out.glob("*.json")))
-            again = s.resume(out) if begun and s.resume is not None else None
-            status, said = finish(start(again or s.words, None if again else out, work))
+            again = None
+            if s.worker is not None:
+                hit = kill_one(process.pid, s.worker, rng)
+                status, said = finish(process)
+                orphans, how = left_behind(process.pid), f"{hit} processes hit"
+            else:
+                process.send_signal(signal.SIGKILL)
+                finish(process)
+                orphans = left_behind(process.pid)
+                begun = out.exists() and (s.resume is None or any(out.glob("*.json")))
+                again = s.resume(out) if begun and s.resume is not None else None
+                how = "resumed" if again else "started again"
+                status, said = finish(start(again or s.words, None if again else out, work))
             same = status == 0 and s.content(out) == wanted[s.name]
             bad += not same or bool(orphans)
             end = "the same" if same else f"DIFFERENT (status {status}: {said})"
             print(
                 f"{kill + 1:3} {s.name:16} killed after {after:5.1f} of {length[s.name]:4.1f} s,"
-                f" {'resumed' if again else 'started again'}: {end}; {len(orphans)} left"
+                f" {how}: {end}; {len(orphans)} left"
                 f" behind {[words[-70:] for words in orphans] or ''}",
                 flush=True,
             )
