@@ -1,6 +1,6 @@
 """Neighbours of what the user clicked last: cosine between items over TF-IDF weighted users."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -11,7 +11,10 @@ from policies.baselines.click_matrix import added, as_arrays, from_arrays, none_
 from policies.catalogue import Catalogue
 from policies.draws import Draws
 from policies.log import Impressions
-from policies.ranking import mask_scores, top_k
+from policies.ranking import first_allowed, mask_scores, top_k
+
+DENSE = 20_000  # items up to which all have a score
+BLOCK = 1024  # items whose neighbours are looked for at once
 
 
 @dataclass
@@ -30,6 +33,7 @@ class ItemKNN:
     _clicks: sparse.csr_matrix | None = field(default=None, repr=False)
     _similar: sparse.csr_matrix | None = field(default=None, repr=False)
     _prior: np.ndarray = field(default_factory=lambda: np.zeros(0), repr=False)
+    _ranked: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32), repr=False)
 
     def fit(self, log: Impressions, catalogue: Catalogue, rng: np.random.Generator) -> None:
         self._clicks = none_yet(catalogue.size)
@@ -47,6 +51,8 @@ class ItemKNN:
         self._similar = _neighbours(self._clicks, self.neighbours)
         counts = np.asarray(self._clicks.sum(axis=0)).ravel()
         self._prior = (1e-6 * counts / max(counts.max(), 1.0)).astype(np.float32)
+        ranked = np.argsort(-self._prior, kind="stable").astype(np.int32)
+        self._ranked = ranked[ranked > 0]
 
     def recommend(self, requests: Requests, slate_size: int, draws: Draws) -> Slates:
         if self._similar is None:
@@ -60,9 +66,43 @@ class ItemKNN:
         recent = sparse.csr_matrix(
             (weight.ravel(), (user, requests.items.ravel())), shape=(n, len(requests.available))
         )
-        scores = (recent @ self._similar).toarray() + self._prior
-        slates = top_k(mask_scores(scores, requests), slate_size)
+        near = (recent @ self._similar).tocsr()
+        slates = (
+            self._dense(near, requests, slate_size)
+            if near.shape[1] <= DENSE
+            else self._sparse(near, requests, slate_size)
+        )
         return Slates(slates, np.ones(slates.shape, np.float32))
+
+    def _dense(self, near: sparse.csr_matrix, requests: Requests, k: int) -> np.ndarray:
+        """(B, k): every item of a small catalogue has a score."""
+        return top_k(mask_scores(near.toarray() + self._prior, requests), k)
+
+    def _sparse(self, near: sparse.csr_matrix, requests: Requests, k: int) -> np.ndarray:
+        """(B, k), the same without an array of users by items: neighbours first, by their scores,
+        then what is popular.
+        """
+        n, width = len(requests), requests.exclude.shape[1]
+        near.data = near.data + self._prior[near.indices]
+        near.data[~requests.available[near.indices]] = 0
+        row, item = best_of_rows(near, k + width)
+        kept = ~(requests.exclude[row] == item[:, None]).any(axis=1)
+        row, item = row[kept], item[kept]
+        rank = np.arange(len(row)) - np.searchsorted(row, row)
+        row, item, rank = row[rank < k], item[rank < k], rank[rank < k]
+        slates = np.zeros((n, k), np.int32)
+        slates[row, rank] = item
+        short = np.flatnonzero(slates[:, -1] == 0)
+        if len(short):
+            others = requests.rows(short)
+            there = slates[short]
+            others = replace(others, exclude=np.concatenate([others.exclude, there], axis=1))
+            ranked = self._ranked[requests.available[self._ranked]]
+            popular, have = first_allowed(ranked, others, k), (there > 0).sum(axis=1)
+            place = np.arange(k) - have[:, None]
+            filled = np.take_along_axis(popular, np.maximum(place, 0), axis=1)
+            slates[short] = np.where(place >= 0, filled, there)
+        return slates
 
     def state(self) -> dict[str, np.ndarray]:
         if self._clicks is None:
@@ -86,14 +126,36 @@ def _neighbours(clicks: sparse.csr_matrix, most: int) -> sparse.csr_matrix:
     weighted = sparse.diags(np.log((n_items + 1) / active)) @ weighted
     length = np.sqrt(np.asarray(weighted.multiply(weighted).sum(axis=0)).ravel())
     unit = (weighted @ sparse.diags(1 / np.maximum(length, 1e-12))).tocsc()
-    parts = []
-    for begin in range(0, n_items, 1024):
-        block = (unit[:, begin : begin + 1024].T @ unit).toarray()
-        rows = np.arange(len(block))
-        block[rows, rows + begin] = 0
-        keep = min(most, n_items - 1)
-        cut = np.partition(block, n_items - keep, axis=1)[:, n_items - keep][:, None]
-        parts.append(
-            sparse.csr_matrix(np.where((block >= cut) & (block > 0), block, 0).astype(np.float32))
-        )
+    parts, keep = [], min(most, n_items - 1)
+    for begin in range(0, n_items, BLOCK):
+        block = (unit[:, begin : begin + BLOCK].T @ unit).tocsr()
+        own = np.arange(block.shape[0]) + begin
+        block.data[block.indices == np.repeat(own, np.diff(block.indptr))] = 0
+        parts.append(_strongest(block, keep))
     return sparse.vstack(parts).tocsr()
+
+
+def _strongest(block: sparse.csr_matrix, keep: int) -> sparse.csr_matrix:
+    """The largest `keep` positive entries of each row, and those that are as large as the last."""
+    row = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
+    order = np.lexsort((-block.data, row))  # within each row the largest first
+    rank = np.empty(len(row), np.int64)
+    rank[order] = np.arange(len(row)) - block.indptr[row[order]]
+    cut = np.zeros(block.shape[0])
+    cut[row[rank == keep - 1]] = block.data[rank == keep - 1]
+    kept = (block.data > 0) & (block.data >= cut[row])
+    values = block.data[kept].astype(np.float32)
+    return sparse.csr_matrix((values, (row[kept], block.indices[kept])), shape=block.shape)
+
+
+def best_of_rows(scores: sparse.csr_matrix, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column of the k largest positive entries of each row, best first; ties go to the
+    lower column.
+    """
+    row = np.repeat(np.arange(scores.shape[0]), np.diff(scores.indptr))
+    there = scores.data > 0
+    row, column, value = row[there], scores.indices[there], scores.data[there]
+    order = np.lexsort((column, -value, row))
+    row, column = row[order], column[order]
+    rank = np.arange(len(row)) - np.searchsorted(row, row)
+    return row[rank < k], column[rank < k]

@@ -7,13 +7,15 @@ beside which others, never changes a result.
 """
 
 import argparse
+import logging
 import os
 import signal
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -141,7 +143,7 @@ class OnRay:
                 ignore_reinit_error=True,
                 include_dashboard=False,
                 log_to_driver=False,
-                logging_level="ERROR",
+                logging_level=logging.ERROR,
                 runtime_env={"env_vars": {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}},
             )
         except (ConnectionError, ValueError, RuntimeError) as error:
@@ -248,51 +250,95 @@ def given_workers(given: dict[str, Any]) -> Workers:
     return Workers(number, engine, address, shards)
 
 
-def at_once(by: Executor, units: list[Unit], look: Callable[[], None] = lambda: None) -> list[Any]:
+def at_once(by: Executor, units: list[Unit]) -> list[Any]:
     """Results of units that know nothing of each other, in their order."""
     results: list[Any] = []
 
     def chain() -> Chain:
         results.extend((yield units))
 
-    drive(by, [chain()], look)
+    drive(by, once([chain()]))
     return results
+
+
+def once(chains: Iterable[Chain]) -> "Source":
+    """These chains, all of which may begin."""
+    left = list(chains)
+
+    def source() -> list[Chain]:
+        now, left[:] = left[:], []
+        return now
+
+    return source
+
+
+Source = Callable[[], list[Chain]]
 
 
 def drive(
     by: Executor,
-    chains: Iterable[Chain],
+    source: Source,
     look: Callable[[], None] = lambda: None,
     meanwhile: Callable[[], None] | None = None,
 ) -> None:
-    """Runs chains side by side until all have ended.
+    """Runs chains side by side until all have ended and no more begin.
 
     Args:
-        look: called every now and then while units are under way. meanwhile: done by this process
-            while the first units are.
+        source: called again and again, gives the chains that may begin now. look: called every now
+            and then while units are under way. meanwhile: done by this process, as one of the
+            workers; the source may wait for what it leaves.
 
     Raises:
         InputError: workers died one after the other. Whatever a unit raised, as it is.
     """
-    _Drive(by, look).run(list(chains), meanwhile)
+    if meanwhile is not None and by.here:
+        meanwhile()
+        meanwhile = None
+    driver = _Drive(by, source, look, by.workers - (meanwhile is not None))
+    if meanwhile is None:
+        driver.run()
+        return
+    with ThreadPoolExecutor(1) as beside:
+        units = beside.submit(driver.run)
+        try:
+            meanwhile()
+        except BaseException:
+            driver.stopped = True
+            raise
+        driver.most = by.workers
+        units.result()
 
 
 class _Drive:
-    """Units under way: future -> its chain, its place in the chain's batch, the unit."""
+    """Units under way: future -> its chain, its place in the chain's batch, the unit.
 
-    def __init__(self, by: Executor, look: Callable[[], None]):
-        self.by, self.look, self.breaks = by, look, 0
+    Attributes:
+        most: units under way at once. stopped: nothing more is begun.
+    """
+
+    def __init__(self, by: Executor, source: Source, look: Callable[[], None], most: int):
+        self.by, self.source, self.look, self.most = by, source, look, most
+        self.stopped, self.breaks = False, 0
+        self.waiting: deque[tuple[Chain, int, Unit]] = deque()
         self.under_way: dict[Future[Any], tuple[Chain, int, Unit]] = {}
         self.results: dict[int, list[Any]] = {}
         self.missing: dict[int, int] = {}
 
-    def run(self, chains: list[Chain], meanwhile: Callable[[], None] | None) -> None:
-        for chain in chains:
-            self._go_on(chain, None)
-        if meanwhile is not None:
-            meanwhile()
+    def run(self) -> None:
+        """While this process does something itself (`most` is less than the workers), chains are
+        waited for.
+        """
         try:
-            while self.under_way:
+            while not self.stopped:
+                for chain in self.source():
+                    self._go_on(chain, None)
+                while self.waiting and len(self.under_way) < self.most:
+                    self._submit(*self.waiting.popleft())
+                if not self.under_way and not self.waiting:
+                    if self.most == self.by.workers and not self._more():
+                        return
+                    time.sleep(WATCH / 10)
+                    continue
                 done, _ = wait(self.under_way, timeout=WATCH, return_when=FIRST_COMPLETED)
                 self.look()
                 for future in done:
@@ -300,6 +346,13 @@ class _Drive:
         finally:
             for future in self.under_way:
                 future.cancel()
+
+    def _more(self) -> bool:
+        """Whether chains begin now."""
+        chains = self.source()
+        for chain in chains:
+            self._go_on(chain, None)
+        return bool(chains)
 
     def _go_on(self, chain: Chain, results: list[Any] | None) -> None:
         """The next units of a chain; an empty batch is done at once."""
@@ -311,14 +364,10 @@ class _Drive:
             return
         self.results[id(chain)] = [None] * len(units)
         self.missing[id(chain)] = len(units)
-        for place, unit in enumerate(units):
-            self._submit(chain, place, unit)
+        self.waiting.extend((chain, place, unit) for place, unit in enumerate(units))
 
     def _submit(self, chain: Chain, place: int, unit: Unit) -> None:
-        future = self.by.submit(unit)
-        if future.done() and future.exception() is not None and isinstance(self.by, InProcess):
-            future.result()  # nothing else is begun
-        self.under_way[future] = (chain, place, unit)
+        self.under_way[self.by.submit(unit)] = (chain, place, unit)
 
     def _ended(self, future: "Future[Any]") -> None:
         chain, place, unit = self.under_way.pop(future)
@@ -331,7 +380,7 @@ class _Drive:
                     f"a process that was at '{unit.name}' died again and again (killed for want of"
                     " memory?); use fewer --workers"
                 ) from None
-            self._submit(chain, place, unit)
+            self.waiting.appendleft((chain, place, unit))
             return
         except Exception as error:
             raise (getattr(error, "cause", None) or error) from None  # Ray wraps it

@@ -4,8 +4,9 @@ or not at all.
 
 import platform
 import shutil
+import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -68,10 +69,15 @@ AGAIN = "start the run again in another folder"
 
 @dataclass
 class RunFolder:
-    """One run on disk. Its manifest says `incomplete` until the last file is written."""
+    """One run on disk. Its manifest says `incomplete` until the last file is written.
+
+    Attributes:
+        lock: of the manifest, which the fit and the units under way write to side by side.
+    """
 
     path: Path
     manifest: dict[str, Any]
+    lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
     @staticmethod
     def create(experiment: Experiment, out: str | None) -> "RunFolder":
@@ -125,8 +131,9 @@ class RunFolder:
             return run, experiment
 
     def save(self) -> None:
-        self.manifest["settings"] = seal(self.manifest)
-        save_json(self.path / "manifest.json", self.manifest)
+        with self.lock:
+            self.manifest["settings"] = seal(self.manifest)
+            save_json(self.path / "manifest.json", self.manifest)
 
     def done(self, stage: str) -> bool:
         return stage in self.manifest["stages"]
@@ -136,11 +143,12 @@ class RunFolder:
         Args:
             files: that the stage wrote, by their paths below the run directory.
         """
-        if not self.done(stage):
-            self.manifest["stages"].append(stage)
-        if files is not None:
-            self.manifest["files"][stage] = files
-        self.save()
+        with self.lock:
+            if not self.done(stage):
+                self.manifest["stages"].append(stage)
+            if files is not None:
+                self.manifest["files"][stage] = files
+            self.save()
 
     def check(self) -> None:
         """Raises InputError where a file of a finished stage is gone or another one."""

@@ -38,7 +38,8 @@ class Plan:
         shards: in how many parts users are served. finished: called when a stage is done, with its
             name, its files and what its units say. here: whether units are done in this process,
             and can tell the watcher on their way.
-        models: arm -> file of what it learned from the log.
+        log_there, users_there: whether the units' inputs are written. models: arm -> file of what
+            it learned from the log.
     """
 
     run: Path
@@ -47,6 +48,8 @@ class Plan:
     finished: Callable[[str, Listed, list[dict[str, Any]]], None]
     watcher: Watcher
     here: bool = False
+    log_there: bool = False
+    users_there: bool = False
     models: dict[str, str] = field(default_factory=dict)
 
     def segments(
@@ -64,42 +67,97 @@ class Plan:
         return done
 
 
-def places(plan: Plan) -> list[Place]:
-    """The parts of the experiment after the warm-up that go on alone."""
-    e = plan.experiment
+def chains_of_run(e: Experiment) -> int:
+    """How many parts of it go on side by side, however many shards there are."""
+    _, split, truth = places(Path(), e)
+    return len(split) if e.stop_early else len(split) + len(truth)
+
+
+def places(run: Path, e: Experiment) -> tuple[Place | None, list[Place], list[Place]]:
+    """The warm-up, the parts of the test that go on alone, and the worlds of the truth."""
+    warm = Place(run, WARMUP, (WARMUP,))
     if e.design == "twin":
-        return [Place(plan.run, f"twin-{arm}", (arm,)) for arm in e.policies]
-    together = e.learn_from == "all" or e.stop_early or e.off_policy or len(e.policies) == 1
-    found = [Place(plan.run, "split", e.policies)]
-    if not together:
-        found = [Place(plan.run, "split", (arm,), whole=False) for arm in e.policies]
-    return found + (truth_places(plan) if e.truth and not e.stop_early else [])
+        return warm, [Place(run, f"twin-{arm}", (arm,)) for arm in e.policies], []
+    truth = [Place(run, f"global-{arm}", (arm,)) for arm in e.contenders] if e.truth else []
+    if e.learn_from == "all" or e.stop_early or e.off_policy or len(e.policies) == 1:
+        return warm, [Place(run, "split", e.policies)], truth
+    return warm, [Place(run, "split", (arm,), whole=False) for arm in e.policies], truth
 
 
-def truth_places(plan: Plan) -> list[Place]:
-    """Worlds in which everybody gets one arm."""
-    return [Place(plan.run, f"global-{arm}", (arm,)) for arm in plan.experiment.contenders]
+class Schedule:
+    """What of a run may begin now.
 
-
-def trainings(plan: Plan) -> Chain:
-    """Every arm's policy, trained on the log; arms with the same policy and settings share the
-    training.
+    Args:
+        look: of a test that may stop early, as for `serving`; None = it runs to its end.
+        stopped: how many days it took, once it has ended.
     """
-    e = plan.experiment
-    of: dict[tuple[str, str], str] = {}
-    arms: dict[str, str] = {}
+
+    def __init__(
+        self, plan: Plan, look: Callable[[int], bool] | None, stopped: Callable[[], float]
+    ):
+        self.plan, self.look, self.stopped = plan, look, stopped
+        self.trained: dict[str, tuple[str, ...]] | None = by_training(plan.experiment)
+        self.warm, self.split, self.truth = places(plan.run, plan.experiment)
+        self.begun = self.served = False
+
+    def source(self) -> list[Chain]:
+        """Chains that may begin now, the longest first; each once."""
+        plan, chains = self.plan, []
+        if plan.log_there and self.trained is not None:
+            chains += [training(plan, arm, arms) for arm, arms in self.trained.items()]
+            self.trained = None
+        if plan.users_there and not self.begun and WARMUP in plan.models:
+            chains.append(self._warmup())
+            self.begun = True
+        for waiting in (self.truth, self.split):
+            if waiting is self.truth and self.look is not None and not self.served:
+                continue
+            for place in [p for p in waiting if self._ready(p)]:
+                waiting.remove(place)
+                chains.append(self._serving(place, waiting is self.split))
+        return chains
+
+    def _ready(self, place: Place) -> bool:
+        return self.warm is None and all(arm in self.plan.models for arm in place.arms)
+
+    def _warmup(self) -> Chain:
+        assert self.warm is not None
+        yield from warmup(self.plan, self.warm)
+        self.warm = None
+
+    def _serving(self, place: Place, judged: bool) -> Chain:
+        days = (
+            self.plan.experiment.days if judged else min(self.plan.experiment.days, self.stopped())
+        )
+        yield from serving(self.plan, place, days, self.look if judged else None)
+        self.served = self.served or judged
+
+
+def by_training(e: Experiment) -> dict[str, tuple[str, ...]]:
+    """Arm that is trained on the log -> all who have the same policy and settings, the warm-up's
+    policy among them.
+    """
+    of: dict[tuple[str, str], list[str]] = {}
     for arm in (*e.policies, e.warmup_policy):
         key = base_name(arm), str(sorted(e.settings_for(arm).items()))
-        arms[arm] = of.setdefault(key, arm)
-    units = {
-        arm: Training(Place(plan.run, "log", (arm,)), arm, 0, 0.0, "", ()) for arm in of.values()
-    }
-    done = yield [Unit(f"training of {arm}", fit, (unit,)) for arm, unit in units.items()]
-    learned = dict(zip(units, done, strict=True))
-    for arm, trained in arms.items():
-        plan.models[arm] = _file(units[trained], learned[trained])
-    plan.models[WARMUP] = plan.models[e.warmup_policy]
-    plan.finished("models", _files(done), [{"arm": arm, **x} for arm, x in learned.items()])
+        of.setdefault(key, []).append(arm)
+    shared = {arms[0]: arms for arms in of.values()}
+    for arms in shared.values():
+        if e.warmup_policy in arms:
+            arms.append(WARMUP)
+    return {arm: tuple(arms) for arm, arms in shared.items()}
+
+
+def training(plan: Plan, arm: str, arms: tuple[str, ...]) -> Chain:
+    """A policy, trained on the log.
+
+    Args:
+        arms: that share it.
+    """
+    unit = Training(Place(plan.run, "log", (arm,)), arm, 0, 0.0, "", ())
+    (said,) = yield [Unit(f"training of {arm}", fit, (unit,))]
+    plan.models |= dict.fromkeys(arms, _file(unit, said))
+    plan.finished(f"model {arm}", said["files"], [{"arm": arm, **said}])
 
 
 def _file(unit: Training, said: dict[str, Any]) -> str:
@@ -114,9 +172,8 @@ def _files(done: list[dict[str, Any]]) -> Listed:
     return files
 
 
-def warmup(plan: Plan) -> Chain:
+def warmup(plan: Plan, place: Place) -> Chain:
     """Before the test one policy serves everybody."""
-    place = Place(plan.run, WARMUP, (WARMUP,))
     start = -plan.experiment.warmup_days * DAY
     models = {WARMUP: plan.models[WARMUP]}
     plan.watcher.expect(place, start, 0.0, plan.shards)

@@ -21,7 +21,6 @@ from policies.calls import PolicyFailure
 from policies.common.errors import InputError
 from policies.common.executor import (
     HERE,
-    Executor,
     Unit,
     Workers,
     at_once,
@@ -41,7 +40,7 @@ from simulator.experiment.newcomers import needs_no_users, population_note, turn
 from simulator.experiment.population import population
 from simulator.experiment.progress import Progress
 from simulator.experiment.run_folder import RunFolder, tables
-from simulator.experiment.schedule import Plan, places, serving, trainings, truth_places, warmup
+from simulator.experiment.schedule import Plan, Schedule, chains_of_run
 from simulator.experiment.training import check_importable
 from simulator.fitting.fit_users import chains_of, fit_users
 from simulator.settings import Experiment
@@ -236,24 +235,19 @@ def _run(work: "_Work") -> RunFolder:
     memory = PeakMemory()
     with work.workers.executor() as by, memory.watched():
         plan.here = by.here
-        by_itself = needs_no_users(experiment, raw)
-        if by_itself and not folder.done("log"):
-            share = 1.0 if experiment.policy_share is None else experiment.policy_share
-            write_log(folder.path, before_warmup(raw, experiment, share))
-            folder.finish("log")
-        for arm in experiment.policies:
-            progress.say(f"policies: {arm}, trained on {len(raw.log)} rows")
+        if needs_no_users(experiment, raw):
+            _write_log(experiment, raw, plan, folder)
 
         def fit_users_here() -> None:
             with clock.of("fit"):
-                _inputs(experiment, raw, folder, progress)
+                _inputs(experiment, raw, plan, folder, progress)
 
-        if by_itself:
-            drive(by, [trainings(plan)], meanwhile=fit_users_here)
-        else:
-            fit_users_here()
-            drive(by, [trainings(plan)])
-        _worlds(plan, folder, progress, by)
+        schedule = Schedule(
+            plan,
+            _look(plan, folder, progress) if experiment.stop_early else None,
+            lambda: folder.manifest.get("stopped_day", experiment.days),
+        )
+        drive(by, schedule.source, progress.notes, fit_users_here)
 
     folder.manifest |= {
         "status": SIMULATED,
@@ -267,12 +261,8 @@ def _run(work: "_Work") -> RunFolder:
     return folder
 
 
-def _worlds(plan: Plan, folder: RunFolder, progress: Progress, by: Executor) -> None:
-    """The warm-up, then every part of the experiment beside the others; where the test may stop
-    early, the truth is told of as many days as it took.
-    """
-    experiment = plan.experiment
-    here = progress.notes
+def _look(plan: Plan, folder: RunFolder, progress: Progress) -> Callable[[int], bool]:
+    """Whether a test that may stop early does so at the end of a day."""
 
     def look(day: int) -> bool:
         now = of_run(open_run(folder.path, partial=True, check=False), days=day)
@@ -281,16 +271,12 @@ def _worlds(plan: Plan, folder: RunFolder, progress: Progress, by: Executor) -> 
         folder.manifest["stopped_day"] = day
         folder.save()
         progress.say(
-            f"stopped on day {day} of {experiment.days:g}: every contender has crossed its bound"
+            f"stopped on day {day} of {plan.experiment.days:g}: every contender has crossed its"
+            " bound"
         )
         return True
 
-    drive(by, [warmup(plan)], here)
-    hook = look if experiment.stop_early else None
-    drive(by, [serving(plan, place, experiment.days, hook) for place in places(plan)], here)
-    if experiment.stop_early and experiment.truth:
-        days = min(experiment.days, folder.manifest.get("stopped_day", experiment.days))
-        drive(by, [serving(plan, place, days) for place in truth_places(plan)], here)
+    return look
 
 
 def _finish(folder: RunFolder, clock: Clock) -> Callable[[str, Listed, list[dict[str, Any]]], None]:
@@ -298,36 +284,47 @@ def _finish(folder: RunFolder, clock: Clock) -> Callable[[str, Listed, list[dict
 
     def finished(stage: str, files: Listed, said: list[dict[str, Any]]) -> None:
         clock.add("serve" if stage.startswith("world ") else "train", said)
-        if stage.startswith("world ") and not folder.done(stage):
-            pages = sum(about["pages"] for about in said)
-            folder.manifest["pages"] = folder.manifest.get("pages", 0) + pages
-        if stage == "models":
-            folder.manifest["training"] = {
-                about["arm"]: {name: about[name] for name in ("seconds", "validation_ndcg10")}
-                for about in said
-            }
-        folder.finish(stage, files)
+        with folder.lock:
+            if stage.startswith("world ") and not folder.done(stage):
+                pages = sum(about["pages"] for about in said)
+                folder.manifest["pages"] = folder.manifest.get("pages", 0) + pages
+            if stage.startswith("model "):
+                folder.manifest.setdefault("training", {})[said[0]["arm"]] = {
+                    name: said[0][name] for name in ("seconds", "validation_ndcg10")
+                }
+            folder.finish(stage, files)
 
     return finished
 
 
-def _inputs(experiment: Experiment, raw: Dataset, folder: RunFolder, progress: Progress) -> None:
-    """Users, population and log, as files for the units."""
-    if folder.done("inputs"):
-        return
-    model = _users(experiment, raw, folder, progress)
-    data = before_warmup(raw, experiment, policy_share(experiment, model))
-    progress.say(population_note(experiment, model))
-    data, model = turned_over(experiment, data, model)
+def _write_log(experiment: Experiment, raw: Dataset, plan: Plan, folder: RunFolder) -> None:
+    """What policies learn from before the test, for the units."""
     if not folder.done("log"):
-        write_log(folder.path, data)
+        share = 1.0 if experiment.policy_share is None else experiment.policy_share
+        write_log(folder.path, before_warmup(raw, experiment, share))
         folder.finish("log")
-    ids, people, arrival = population(experiment, model)
-    bucket = experiment.assignment.of_users(ids)
-    split = bucket if experiment.design == "split" else None
-    folder.write_tables(*tables(experiment, data, ids, split))
-    write_population(folder.path, people, ids, arrival, bucket)
-    folder.finish("inputs")
+    plan.log_there = True
+
+
+def _inputs(
+    experiment: Experiment, raw: Dataset, plan: Plan, folder: RunFolder, progress: Progress
+) -> None:
+    """Users, population and log, as files for the units."""
+    if not folder.done("inputs"):
+        model = _users(experiment, raw, folder, progress)
+        data = before_warmup(raw, experiment, policy_share(experiment, model))
+        progress.say(population_note(experiment, model))
+        data, model = turned_over(experiment, data, model)
+        if not folder.done("log"):
+            write_log(folder.path, data)
+            folder.finish("log")
+        ids, people, arrival = population(experiment, model)
+        bucket = experiment.assignment.of_users(ids)
+        split = bucket if experiment.design == "split" else None
+        folder.write_tables(*tables(experiment, data, ids, split))
+        write_population(folder.path, people, ids, arrival, bucket)
+        folder.finish("inputs")
+    plan.log_there = plan.users_there = True
 
 
 @dataclass(frozen=True)
@@ -395,7 +392,8 @@ def _shards(work: _Work) -> int:
     if work.workers.shards is not None:
         return work.workers.shards
     number = usual_workers() if work.workers.number is None else work.workers.number
-    return max(1, min(number, work.experiment.users // LEAST_USERS))
+    parts = chains_of_run(work.experiment)
+    return max(1, min(-(-number // parts), work.experiment.users // LEAST_USERS))
 
 
 def _users(

@@ -12,7 +12,15 @@ from typing import Any
 import pytest
 
 from policies.common.errors import InputError
-from policies.common.executor import Chain, Unit, Workers, at_once, drive, usual_workers
+from policies.common.executor import (
+    Chain,
+    Unit,
+    Workers,
+    at_once,
+    drive,
+    once,
+    usual_workers,
+)
 
 ALL = [Workers(1), Workers(2)]
 
@@ -51,7 +59,7 @@ def test_chains_get_the_results_of_their_own_units(workers: Workers) -> None:
         seen[start] = values
 
     with workers.executor() as by:
-        drive(by, [chain(start) for start in (1, 10, 100)])
+        drive(by, once(chain(start) for start in (1, 10, 100)))
     assert seen == {start: [8 * start, 8 * (start + 1)] for start in (1, 10, 100)}
 
 
@@ -82,9 +90,15 @@ def test_this_process_works_while_the_others_do() -> None:
         yield [Unit("double", double, (1,))]
         done.append("chain")
 
+    def here() -> None:
+        until = time.monotonic() + 60
+        while not done and time.monotonic() < until:  # the chain ends while this goes on
+            time.sleep(0.05)
+        done.append("here")
+
     with Workers(2).executor() as by:
-        drive(by, [chain()], meanwhile=lambda: done.append("here"))
-    assert done == ["here", "chain"]
+        drive(by, once([chain()]), meanwhile=here)
+    assert done == ["chain", "here"]
 
 
 @pytest.mark.parametrize(
