@@ -4,11 +4,14 @@ to import: each of them does.
 
 import multiprocessing
 import os
+import platform
 import resource
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from importlib.metadata import version
 from multiprocessing import connection
 from pathlib import Path
 
@@ -25,6 +28,17 @@ def die_with_the_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+@lru_cache(maxsize=1)
+def machine() -> str:
+    """The kind of processor and the libraries that last bits depend on."""
+    kind = platform.processor() or platform.machine()
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+        kind = next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), kind)
+    there = [f"{name} {version(name)}" for name in ("torch", "numpy", "scipy")]
+    return ", ".join([kind, f"python {platform.python_version()}", *there])
 
 
 class PeakMemory:

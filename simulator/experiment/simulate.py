@@ -256,6 +256,11 @@ def _run(work: "_Work") -> RunFolder:
         "workers": by.workers,
         "peak_memory_mib": memory.mib,
     }
+    if len(folder.manifest["machines"]) > 1:
+        folder.manifest["notes"].append(
+            "Units were done on machines that differ, so that another run may differ in its last"
+            f" bits: {'; '.join(folder.manifest['machines'])}."
+        )
     folder.save()
     folder.drop_scratch()
     return folder
@@ -292,6 +297,8 @@ def _finish(folder: RunFolder, clock: Clock) -> Callable[[str, Listed, list[dict
                 folder.manifest.setdefault("training", {})[said[0]["arm"]] = {
                     name: said[0][name] for name in ("seconds", "validation_ndcg10")
                 }
+            machines = {*folder.manifest.get("machines", []), *(about["machine"] for about in said)}
+            folder.manifest["machines"] = sorted(machines)
             folder.finish(stage, files)
 
     return finished

@@ -26,6 +26,7 @@ from policies.common.files import (
     save_text,
 )
 from policies.common.manifests import read_manifest
+from policies.common.processes import machine
 from policies.draws import Draws, generator, key_of
 from policies.registry import asks_for_truth, base_name, make
 from policies.testing import PolicyError
@@ -201,6 +202,7 @@ def _learned(
     about = {
         "files": files,
         "rows": len(rows),
+        "machine": machine(),
         "seconds": round(time.monotonic() - began, 2),
         "validation_ndcg10": [round(x, 4) for x in getattr(policy, "scores_", [])],
     }
@@ -252,6 +254,7 @@ def serve(unit: Segment, tell: Tell | None = None) -> dict[str, Any]:
         "state": listed(run, state),
         "pages": world.pages_served,
         "parts": [asdict(part) for part in recorder.parts],
+        "machine": machine(),
         "seconds": round(time.monotonic() - began, 2),
     }
     save_json(unit.about, about)
