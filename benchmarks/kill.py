@@ -26,8 +26,14 @@ from pathlib import Path
 
 import pandas as pd
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from same_runs import COLUMNS, make_logs
+
 PYTHON = sys.executable
-SMALL = ["--users", "600", "--days", "4", "--warmup-days", "1", "--threads", "1", "--quiet"]
+LOG = ["--log", "log.csv", "--columns", COLUMNS]
+SMALL = [*LOG, "--users", "300", "--days", "4", "--warmup-days", "1", "--set", "repeat_after=20"]
+SMALL += ["--threads", "1", "--quiet"]
 FIT = ["--draws", "12", "--thin", "1"]
 TIMES = (
     "seconds",
@@ -71,10 +77,10 @@ def scenarios(work: Path) -> list[Scenario]:
             resume_run,
             of_run,
         ),
-        Scenario("fit", ["simulator.fit", "--threads", "1", "--quiet", *FIT], None, of_files),
+        Scenario("fit", ["simulator.fit", *LOG, "--threads", "1", "--quiet", *FIT], None, of_files),
         Scenario(
             "validate",
-            ["simulator.validate", "--held-out-days", "3", "--threads", "1", "--quiet", *FIT],
+            ["simulator.validate", *LOG, "--held-out-days", "6", "--threads", "1", "--quiet", *FIT],
             None,
             of_files,
         ),
@@ -193,7 +199,9 @@ def main() -> int:
     rng, bad = random.Random(given.seed), 0
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        made = start(["simulator.fit", "--threads", "1", "--quiet", *FIT], work / "users", work)
+        make_logs(work)
+        words = ["simulator.fit", *LOG, "--threads", "1", "--quiet", *FIT]
+        made = start(words, work / "users", work)
         assert finish(made)[0] == 0
         chooser = random.Random(1)
         (work / "lines.txt").write_text(

@@ -72,6 +72,7 @@ def sample_requests(
 
 
 LONGEST_HISTORY = 10_000
+LARGEST_WAVE = 1_000_000  # users
 
 
 class PolicyError(AssertionError):
@@ -134,15 +135,18 @@ def check_shape_of(policy: Policy) -> None:
         raise PolicyError(
             "history_of must be 'impressions' or 'clicks'; set it as a class or instance attribute"
         )
-    length = getattr(policy, "history_length", None)
+    _check_whole("history_length", getattr(policy, "history_length", None), 0, LONGEST_HISTORY)
+    _check_whole("wave", getattr(policy, "wave", 1), 1, LARGEST_WAVE)
+
+
+def _check_whole(name: str, value: object, least: int, most: int) -> None:
     if (
-        not isinstance(length, int | np.integer)
-        or isinstance(length, bool)
-        or not 0 <= length <= LONGEST_HISTORY
+        not isinstance(value, int | np.integer)
+        or isinstance(value, bool)
+        or not least <= value <= most
     ):
         raise PolicyError(
-            f"history_length must be an integer from 0 to {LONGEST_HISTORY}, not"
-            f" {shown(repr(length), 40)}"
+            f"{name} must be an integer from {least} to {most}, not {shown(repr(value), 40)}"
         )
 
 

@@ -18,6 +18,7 @@ class Popularity:
 
     half_life_days: float = bounded(7.0, gt=0, le=1e12)
     deterministic: ClassVar[bool] = True  # of what `fit` learns
+    wave: ClassVar[int] = 16_384
     history_length: int = 0
     history_of: Literal["impressions", "clicks"] = "impressions"
     _counts: np.ndarray = field(default_factory=lambda: np.zeros(0), repr=False)

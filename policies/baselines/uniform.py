@@ -1,7 +1,7 @@
 """Items drawn at random, every allowed item with the same probability."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from policies.ranking import mask_scores, top_k
 class Uniform:
     """A reference, not a contender: what no recommender at all would do."""
 
+    wave: ClassVar[int] = 16_384
     history_length: int = 0
     history_of: Literal["impressions", "clicks"] = "impressions"
 

@@ -24,7 +24,7 @@ from simulator.settings import Experiment
 from simulator.users.choice_model import DAY, ChoiceModel
 from simulator.users.state import Feedback, UserState
 
-WAVE = 2048  # users served together; bounds memory, never changes results
+WAVE = 2048  # users served together, unless a policy says otherwise; never changes results
 
 
 @dataclass
@@ -178,10 +178,18 @@ class World:
             due = members[self.due[members] < until]
             if not len(due):
                 return
-            for begin in range(0, len(due), WAVE):
-                self._visits(arm, due[begin : begin + WAVE])
+            wave = self._wave(arm)
+            for begin in range(0, len(due), wave):
+                self._visits(arm, due[begin : begin + wave])
                 if self.tell is not None:
                     self.tell(until, self.pages_served)
+
+    def _wave(self, arm: Arm) -> int:
+        """How many users are served together: where other arms are asked too, no more than they
+        take.
+        """
+        asked = self.arms if self.sink.counterfactual else [arm]
+        return min(int(getattr(other.policy, "wave", WAVE)) for other in asked)
 
     def _visits(self, arm: Arm, who: np.ndarray) -> None:
         """One visit of each of these users, page by page until the last one has left."""

@@ -263,6 +263,8 @@ def test_a_state_is_a_dictionary_of_arrays(state: Any, words: str) -> None:
     ("name", "value"),
     [
         ("history_length", 10**9),
+        ("wave", 0),
+        ("wave", 2.5),
         ("history_length", -1),
         ("history_length", "50"),
         ("history_of", "likes"),
