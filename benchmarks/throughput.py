@@ -1,7 +1,7 @@
 """How fast the simulator is: impressions per second with popularity, pages per second with the
 transformers.
 
-    python benchmarks/throughput.py            all of it (about two minutes)
+    python benchmarks/throughput.py            all of it (some ten minutes)
     python benchmarks/throughput.py --quick    smaller, for a first look
 
 Each figure is the median of several runs in this process on one core, unless the line says
@@ -25,12 +25,13 @@ from policies.catalogue import Catalogue
 from policies.draws import Draws, generator, key_of
 from policies.log import Impressions
 from policies.registry import make
-from simulator.engine.histories import Histories
+from simulator.engine.histories import Histories, Ring
 from simulator.engine.recorder import Recorder
 from simulator.engine.world import Arm, World
 from simulator.experiment.built_in import BuiltInParameters, true_users
 from simulator.settings import Experiment
 from simulator.users.choice_model import DAY
+from simulator.users.state import UserState
 
 
 def world_of(
@@ -124,11 +125,36 @@ def transformers(users: int, days: float, repeats: int) -> None:
         )
 
 
-def memory(users: int) -> None:
-    """Peak memory of one day of many users, in a process of its own."""
-    code = (
-        f"import benchmarks.throughput as b; b.popularity({users}, 1.0, 1, False); b.say_memory()"
-    )
+def state_of_a_user(name: str) -> None:
+    """Bytes that the engine keeps of each user between two visits."""
+    p = BuiltInParameters(users=1000, items=5000)
+    with tempfile.TemporaryDirectory() as folder:
+        world = world_of(p, make(name, {}), Path(folder), 10, False)
+    held = [getattr(world.state, part) for part in UserState.__slots__]
+    for ring in (world.histories.impressions, world.histories.clicks):
+        held += [getattr(ring, part) for part in Ring.__slots__]
+    held += [world.histories.seen, world.histories.seen_count, world.due, world.sessions]
+    print(f"{name}: {sum(array.nbytes for array in held) / p.users:,.0f} bytes of state per user")
+
+
+def in_shards(users: int, shards: int) -> None:
+    """One day of so many users with popularity, a shard after the other."""
+    pages, began = 0, time.perf_counter()
+    for shard in range(shards):
+        p = BuiltInParameters(users=users // shards, items=5000)
+        policy = Popularity()
+        policy.fit(clicks_at_random(p, 100_000), _catalogue(p), generator("bench", shard))
+        with tempfile.TemporaryDirectory() as folder:
+            world = world_of(p, policy, Path(folder), 10, False)
+            world.run(0.0, DAY)
+            pages += world.pages_served
+    rate = pages * 10 / (time.perf_counter() - began)
+    print(f"popularity, {users} users in {shards} shards, one day: {rate:,.0f} impressions/s")
+
+
+def apart(call: str) -> None:
+    """A benchmark of this file in a process of its own, with its peak memory."""
+    code = f"import benchmarks.throughput as b; b.{call}; b.say_memory()"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent.parent)
 
 
@@ -150,7 +176,12 @@ def main() -> None:
     torch.set_num_threads(1)
     popularity(10_000, 2.0 if quick else 6.0, 1 if quick else 5, False)
     popularity(10_000, 2.0 if quick else 6.0, 1 if quick else 5, True)
-    memory(100_000)
+    apart("popularity(1_000, 6.0, 5, False)")
+    apart("popularity(1_000_000, 1.0, 1, False)")
+    if not quick:
+        apart("in_shards(10_000_000, 20)")
+    for name in ("popularity", "gptrec"):
+        state_of_a_user(name)
     transformers(500, 1.0 if quick else 3.0, 1 if quick else 3)
 
 
