@@ -302,11 +302,11 @@ def drive(
         units = beside.submit(driver.run)
         try:
             meanwhile()
-        except BaseException:
+            driver.most = by.workers
+            units.result()
+        except BaseException:  # Ctrl-C, say: the thread shall not go on to the end
             driver.stopped = True
             raise
-        driver.most = by.workers
-        units.result()
 
 
 class _Drive:

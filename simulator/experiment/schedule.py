@@ -23,6 +23,8 @@ from simulator.users.choice_model import DAY
 class Watcher(Protocol):
     """Who is told how far it is: times in s."""
 
+    def say(self, text: str) -> None: ...
+
     def expect(self, place: Place, start: float, end: float, shards: int) -> None: ...
 
     def page(self, place: Place, shard: int, now: float, pages: int) -> None: ...
@@ -154,6 +156,7 @@ def training(plan: Plan, arm: str, arms: tuple[str, ...]) -> Chain:
     Args:
         arms: that share it.
     """
+    plan.watcher.say(f"policies: {arm} learns from the log")
     unit = Training(Place(plan.run, "log", (arm,)), arm, 0, 0.0, "", ())
     (said,) = yield [Unit(f"training of {arm}", fit, (unit,))]
     plan.models |= dict.fromkeys(arms, _file(unit, said))
@@ -209,6 +212,7 @@ def serving(
             break
         cut = round(end / e.round_seconds)
         if retrains(e) and end == cut * e.round_seconds:
+            plan.watcher.say(f"{place.name}: retraining for round {cut}")
             units = [_retraining(plan, place, arm, cut, models[arm], number) for arm in place.arms]
             learned = yield [
                 Unit(f"{place.name}: retraining of {unit.arm}", retrain, (unit,)) for unit in units

@@ -101,6 +101,24 @@ def test_this_process_works_while_the_others_do() -> None:
     assert done == ["chain", "here"]
 
 
+def test_an_interruption_of_this_process_ends_all(tmp_path: Path) -> None:
+    def here() -> None:
+        until = time.monotonic() + 60
+        while not list(tmp_path.iterdir()) and time.monotonic() < until:
+            time.sleep(0.05)
+        raise KeyboardInterrupt
+
+    began = time.monotonic()
+    units = [Unit("sleep", tell_and_sleep, (str(tmp_path),))]
+
+    def chain() -> Chain:
+        yield units
+
+    with pytest.raises(KeyboardInterrupt), Workers(2).executor() as by:
+        drive(by, once([chain()]), meanwhile=here)
+    assert time.monotonic() - began < 40  # the unit would have slept for a minute
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
