@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -105,7 +106,7 @@ def scenarios(work: Path) -> list[Scenario]:
                 of_run,
                 name,
             )
-            for engine, name in (("local", "loky"), ("ray", "ray::"))
+            for engine, name in (("local", "loky"), ("ray", "ray::(serve|fit|retrain)"))
             if engine == "local" or find_spec("ray") is not None
         ),
     ]  # fmt: skip
@@ -181,8 +182,8 @@ def kill_one(session: int, name: str, rng: random.Random) -> int:
     while time.monotonic() < until:
         words = ["ps", "-eo", "pid=,sess=,args="]
         lines = subprocess.run(words, capture_output=True, text=True).stdout.splitlines()
-        found = [line.split(None, 2) for line in lines if name in line]
-        mine = [int(pid) for pid, sess, _ in found if name == "ray::" or int(sess) == session]
+        found = [line.split(None, 2) for line in lines if re.search(name, line)]
+        mine = [int(pid) for pid, sess, _ in found if "ray" in name or int(sess) == session]
         if mine:
             os.kill(rng.choice(mine), signal.SIGKILL)
             return 1

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from policies.common.errors import InputError, suggestion
+from policies.common.errors import InputError, shown, suggestion
 
 ENGINES = ("local", "ray")
 BREAKS = 5  # workers that may die one after the other before any unit ends
@@ -48,11 +48,13 @@ class Executor(Protocol):
     """Whoever does units.
 
     Attributes:
-        workers: how many units at once. here: whether in this process.
+        workers: how many units at once. here: whether in this process. deaths: what is raised
+            where whoever did a unit is gone.
     """
 
     workers: int
     here: bool
+    deaths: tuple[type[Exception], ...]
 
     def submit(self, unit: Unit) -> "Future[Any]": ...
 
@@ -63,6 +65,7 @@ class InProcess:
     """One unit after the other, here."""
 
     workers, here = 1, True
+    deaths: tuple[type[Exception], ...] = ()
 
     def submit(self, unit: Unit) -> "Future[Any]":
         future: Future[Any] = Future()
@@ -80,6 +83,7 @@ class OnProcesses:
     """Processes of this machine, by loky: they import no `__main__`, and a death is noticed."""
 
     here = False
+    deaths: tuple[type[Exception], ...] = (BrokenExecutor,)
 
     def __init__(self, workers: int):
         self.workers = workers
@@ -135,6 +139,13 @@ class OnRay:
                 " --engine local"
             ) from None
         self._ray = ray
+        of_ray = ray.exceptions
+        self.deaths: tuple[type[Exception], ...] = (
+            of_ray.WorkerCrashedError,
+            of_ray.NodeDiedError,
+            of_ray.OutOfMemoryError,
+            of_ray.RaySystemError,
+        )
         paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
         try:
             ray.init(
@@ -146,10 +157,9 @@ class OnRay:
                 logging_level=logging.ERROR,
                 runtime_env={"env_vars": {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}},
             )
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise InputError(
-                f"--address {address}: no Ray cluster answers there: {error}"
-            ) from None
+        except Exception as error:  # of many kinds, among them bare ones
+            where = "on this machine" if address is None else f"at --address {address}"
+            raise InputError(f"Ray does not start {where}: {shown(error)}") from None
         there = int(ray.cluster_resources().get("CPU", 1))
         self.workers = there if workers is None else min(workers, there)
 
@@ -373,7 +383,7 @@ class _Drive:
         chain, place, unit = self.under_way.pop(future)
         try:
             result = future.result()
-        except BrokenExecutor:
+        except self.by.deaths:
             self.breaks += 1
             if self.breaks > BREAKS * self.by.workers:
                 raise InputError(
@@ -383,9 +393,19 @@ class _Drive:
             self.waiting.appendleft((chain, place, unit))
             return
         except Exception as error:
-            raise (getattr(error, "cause", None) or error) from None  # Ray wraps it
+            raise self._plain(error, unit) from None
         self.breaks = 0
         self.results[id(chain)][place] = result
         self.missing[id(chain)] -= 1
         if not self.missing[id(chain)]:
             self._go_on(chain, self.results[id(chain)])
+
+    @staticmethod
+    def _plain(error: Exception, unit: Unit) -> Exception:
+        """What a unit raised, as it raised it; what goes wrong in Ray itself as one line."""
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, Exception):
+            return cause
+        if type(error).__module__.startswith("ray."):
+            return InputError(f"Ray failed at '{unit.name}': {shown(error)}; go on with --resume")
+        return error
