@@ -108,11 +108,22 @@ def _torch() -> ModuleType | None:
 
 def _global_state() -> tuple[Any, ...]:
     generator = np.random.get_bit_generator()  # type: ignore[attr-defined]
-    state: list[Any] = [ctypes.string_at(_place_of(generator), 2500)]
-    torch = _torch()
-    if torch is not None:
-        state += [torch.get_rng_state().numpy().tobytes(), torch.get_num_threads()]
-    return tuple(state)
+    of_numpy, torch = ctypes.string_at(_place_of(generator), 2500), _torch()
+    if torch is None:
+        return of_numpy, None, 0
+    return of_numpy, torch.get_rng_state(), torch.get_num_threads()
+
+
+def _unchanged(before: tuple[Any, ...]) -> bool:
+    """Whether the global state is still what it was; tensors are compared as they are, since a copy
+    of their bytes would take as long as all the rest.
+    """
+    of_numpy, of_torch, threads = _global_state()
+    if of_numpy != before[0] or threads != before[2]:
+        return False
+    if of_torch is None or before[1] is None:
+        return of_torch is before[1]
+    return bool(of_torch.equal(before[1]))
 
 
 @lru_cache(maxsize=1)
@@ -212,7 +223,7 @@ def slates(arm: str, policy: Policy, requests: Requests, k: int, draws: Draws) -
         for name in Requests.__slots__:
             getattr(requests, name).flags.writeable = False
         found = policy.recommend(requests, k, draws)
-        if _global_state() != before:
+        if not _unchanged(before):
             raise PolicyError(
                 "it uses global random numbers (or changes torch's threads), so that its slates"
                 " depend on who else is served; take random numbers from `draws`"
