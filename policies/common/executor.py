@@ -179,11 +179,11 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def usual_workers() -> int:
-    """What GPTREC_WORKERS says, or the cores."""
+def usual_workers(threads: int = 1) -> int:
+    """What GPTREC_WORKERS says, or as many as the cores bear with so many threads each."""
     said = os.environ.get("GPTREC_WORKERS")
     if said is None:
-        return cores()
+        return max(1, cores() // threads)
     if not said.isdigit() or not int(said):
         raise InputError(f"GPTREC_WORKERS={said}: wanted a number of processes, such as 2")
     return int(said)

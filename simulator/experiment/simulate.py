@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -139,7 +139,7 @@ def simulate(
                     command,
                     began,
                     hold,
-                    _workers(workers),
+                    _workers(workers, settings.threads),
                 )
                 try:
                     folder = with_threads(settings.threads, lambda: _run(work))
@@ -168,8 +168,15 @@ def _with_a_trace(failure: PolicyFailure, places: list[Path]) -> InputError:
     )
 
 
-def _workers(given: Workers | int | None) -> Workers:
-    return given if isinstance(given, Workers) else Workers(given)
+def _workers(given: Workers | int | None, threads: int) -> Workers:
+    """
+    Args:
+        threads: of each process; no more processes than the cores bear, unless somebody says so.
+    """
+    workers = given if isinstance(given, Workers) else Workers(given)
+    if workers.number is None and workers.engine == "local":
+        return replace(workers, number=usual_workers(threads))
+    return workers
 
 
 def begin_or_resume(
@@ -193,7 +200,7 @@ def side_by_side(
         say(f"{folder.name} ({names.index(folder.name) + 1} of {len(names)})")
         return _report_of(experiment, folder)
 
-    with workers.executor() as by:
+    with _workers(workers, max(e.threads for e, _ in runs)).executor() as by:
         if not by.here:
             say(f"{len(runs)} runs on {by.workers} processes, from {names[0]} on")
         work = here if by.here else _report_of
@@ -398,7 +405,9 @@ LEAST_USERS = 250  # of a shard: fewer of them leave the policies' chunks half e
 def _shards(work: _Work) -> int:
     if work.workers.shards is not None:
         return work.workers.shards
-    number = usual_workers() if work.workers.number is None else work.workers.number
+    number = work.workers.number
+    if number is None:  # of a cluster
+        number = usual_workers()
     parts = chains_of_run(work.experiment)
     return max(1, min(-(-number // parts), work.experiment.users // LEAST_USERS))
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from policies.common import executor
 from policies.common.errors import InputError
 from policies.common.executor import (
     Chain,
@@ -69,7 +70,8 @@ def test_a_unit_whose_process_dies_is_done_again(tmp_path: Path) -> None:
         assert at_once(by, units) == [0, 1, 2]
 
 
-def test_processes_that_always_die_are_one_line() -> None:
+def test_processes_that_always_die_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor, "BREAKS", 1)
     with (
         pytest.raises(InputError, match="'the last one' died again and again"),
         Workers(2).executor() as by,
