@@ -17,7 +17,14 @@ import pandas as pd
 from policies.common.errors import InputError
 from policies.common.files import Listed, check_listed, listed, reading, save_json, whole
 from policies.common.folders import LOCK
-from policies.common.manifests import FORMAT, INCOMPLETE, check_seal, read_manifest, seal
+from policies.common.manifests import (
+    FORMAT,
+    INCOMPLETE,
+    WORLDS_DONE,
+    check_seal,
+    read_manifest,
+    seal,
+)
 from policies.log import Dataset
 from simulator.settings import Experiment, from_dict
 
@@ -110,6 +117,7 @@ class RunFolder:
             "contenders": list(experiment.contenders),
             "references": experiment.references,
             "versions": _versions(),
+            "shards": 1,
             "stages": [],
             "files": {},
         }
@@ -126,6 +134,10 @@ class RunFolder:
         with reading(manifest, AGAIN):
             experiment = from_dict(stored["experiment"])
             check_seal(manifest, stored, AGAIN)
+            if "shards" not in stored and stored["status"] not in WORLDS_DONE:
+                raise InputError(
+                    f"'{path}' was begun by a version that did runs otherwise; {AGAIN}"
+                )
             run = RunFolder(Path(path), stored)
             run.check()
             return run, experiment

@@ -148,6 +148,20 @@ def test_inputs_of_units_that_are_not_as_they_were_written(
     refuse_to_resume(run, capsys)
 
 
+def test_a_run_begun_by_a_version_without_shards_is_not_gone_on_with(
+    interrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its rows would stay beside those that are made anew."""
+    run = Path(shutil.copytree(interrupted, tmp_path / "run"))
+    path = run / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["shards"]
+    path.write_text(json.dumps(manifest))
+    capsys.readouterr()
+    assert command.main(["--resume", str(run), "--quiet"]) == 2
+    assert "begun by a version that did runs otherwise" in capsys.readouterr().err
+
+
 def refuse_to_resume(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert command.main(["--resume", str(run), "--quiet"]) == 2
