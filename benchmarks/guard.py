@@ -1,9 +1,10 @@
 """What it costs to watch a policy: pages with every check of `policies.calls`, and with none.
 
-    python benchmarks/guard.py
+    python benchmarks/guard.py                 popularity, the cheapest policy there is
+    python benchmarks/guard.py sasrec          a network
 
-Popularity, the cheapest policy there is, before 2,000 users of the built-in world; pairs of runs in
-turn, so that other work on the machine strikes both.
+Before 2,000 users of the built-in world; pairs of runs in turn, so that other work on the machine
+strikes both.
 """
 
 import sys
@@ -12,6 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -19,9 +21,9 @@ from throughput import clicks_at_random, world_of
 
 import simulator.engine.world as engine
 from policies import calls
-from policies.base import Requests, Slates
-from policies.baselines.popularity import Popularity
+from policies.base import Policy, Requests, Slates
 from policies.draws import Draws, generator
+from policies.registry import make
 from policies.testing import check_slates
 from simulator.experiment.built_in import BuiltInParameters
 from simulator.users.choice_model import DAY
@@ -29,16 +31,16 @@ from simulator.users.choice_model import DAY
 PAIRS = 7
 
 
-def unwatched(arm: str, policy: Popularity, requests: Requests, k: int, draws: Draws) -> Slates:
+def unwatched(arm: str, policy: Policy, requests: Requests, k: int, draws: Draws) -> Slates:
     """As it was: shapes and ranges alone."""
     found = policy.recommend(requests, k, draws)
     check_slates(found, requests, k, excluded=False)
     return found
 
 
-def seconds(watched: bool) -> float:
+def seconds(name: str, watched: bool) -> float:
     p = BuiltInParameters(users=2000, items=1000)
-    policy = Popularity()
+    policy = make(name, {"epochs": 1} if name in ("sasrec", "gptrec") else {})
     with tempfile.TemporaryDirectory() as folder:
         world = world_of(p, policy, Path(folder), 6, True)
         policy.fit(clicks_at_random(p, 20_000), world.catalogue, generator("bench"))
@@ -49,10 +51,14 @@ def seconds(watched: bool) -> float:
 
 
 def main() -> None:
-    seconds(True)
-    pairs = np.array([(seconds(True), seconds(False)) for _ in range(PAIRS)])
+    name = sys.argv[1] if len(sys.argv) > 1 else "popularity"
+    torch.set_num_threads(1)
+    seconds(name, True)
+    pairs = np.array([(seconds(name, True), seconds(name, False)) for _ in range(PAIRS)])
     ratio = pairs[:, 0] / pairs[:, 1]
-    print(f"watched {np.median(pairs[:, 0]):.2f} s, unwatched {np.median(pairs[:, 1]):.2f} s")
+    print(
+        f"{name}: watched {np.median(pairs[:, 0]):.2f} s, unwatched {np.median(pairs[:, 1]):.2f} s"
+    )
     print(
         f"ratio of CPU time: median {np.median(ratio):.3f} of {PAIRS} pairs"
         f" ({ratio.min():.3f} to {ratio.max():.3f})"
