@@ -257,17 +257,20 @@ def _size_lights(judgement: Judgement, log: dict[str, Any] | None) -> list[Light
     if not judgement.effects:
         return []
     test, few = judgement.test, []
+    # Of a ratio what is counted: users have no "any click rate".
+    ratio, column = test.primary.denominator is not None, test.primary.column
+    what = column.replace("_", " ") if ratio else test.primary.label
     users = {arm.arm: arm.users for arm in judgement.arms}
     for arm in (test.control, *test.treated):
         if users[arm] < LEAST_USERS:
             few.append(f"{arm} has {counted(users[arm], 'user')}")
         elif (n := judgement.events.get(arm)) is not None and n < LEAST_EVENTS:
-            few.append(f"{arm} has {counted(n, 'user')} with any {test.primary.label}")
+            few.append(f"{arm} has {counted(n, 'user')} with any {what}")
     for name, least in (("users", LEAST_USERS), ("clicks", LEAST_EVENTS)):
         if log is not None and name in log and log[name] < least:
             few.append(f"the log has {log[name]} {name}")
     wanted = f"at least {LEAST_USERS} users per arm, {LEAST_EVENTS} of them with any"
-    wanted += f" {test.primary.label}" + (", and as many in the log" if log is not None else "")
+    wanted += f" {what}" + (", and as many in the log" if log is not None else "")
     if few:
         return [Light("Enough to judge", "red", f"{', '.join(few)}; wanted {wanted}")]
     return [Light("Enough to judge", "green", wanted)]

@@ -81,6 +81,7 @@ def test_a_broken_guardrail_is_red_and_no_reason_for_distrust(tmp_path: Path) ->
     for page in ("report.md", "report.html"):
         text = (report / page).read_text()
         assert "A guardrail is broken" in text
+        assert "20 of them with any clicks" in text
         assert "Do not trust" not in text
 
 
