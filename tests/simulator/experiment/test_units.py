@@ -24,7 +24,7 @@ from tests.conftest import MakeExperiment
 
 CANONICAL = ["time", "user", "session", "page", "slot"]
 KINDS: dict[str, dict[str, Any]] = {
-    "two networks": {"policies": ("gptrec", "sasrec"), "weights": "0.4,0.4", "truth": False},
+    "two networks": {"policies": ("gptrec", "sasrec"), "weights": "0.4,0.4"},
     "twin": {"design": "twin"},
     "learn from all": {"learn_from": "all"},
     "off-policy": {"policies": ("uniform", "itemknn", "popularity"), "off_policy": True},
@@ -68,6 +68,7 @@ def test_processes_and_shards_change_nothing(
     experiment: MakeExperiment, tmp_path: Path, kind: str
 ) -> None:
     settings = {"policies": ("itemknn", "popularity"), "rounds": 2, "days": 2.0, "users": 90}
+    settings["truth"] = kind in ("oracle", "newcomers")
     e = experiment(**(settings | KINDS[kind]))
     simulate(e, out=str(tmp_path / "one"), workers=1)
     simulate(e, out=str(tmp_path / "two"), workers=Workers(2, shards=3))
