@@ -1,4 +1,5 @@
-"""What it costs to watch a policy: pages with every check of `policies.calls`, and with none.
+"""What it costs to watch a policy: pages with every check of `policies.calls`, and
+with those of the slates alone.
 
     python benchmarks/guard.py                 popularity, the cheapest policy there is
     python benchmarks/guard.py sasrec          a network
@@ -32,9 +33,9 @@ PAIRS = 7
 
 
 def unwatched(arm: str, policy: Policy, requests: Requests, k: int, draws: Draws) -> Slates:
-    """As it was: shapes and ranges alone."""
+    """Its slates alone are looked at."""
     found = policy.recommend(requests, k, draws)
-    check_slates(found, requests, k, excluded=False)
+    check_slates(found, requests, k)
     return found
 
 

@@ -31,7 +31,6 @@ from policies.log import Impressions
 from policies.testing import PolicyError, check_shape_of, check_slates, check_state
 
 T = TypeVar("T")
-CHECKED = 64  # rows of every wave whose excluded items are looked for
 
 
 class PolicyFailure(InputError):
@@ -228,23 +227,11 @@ def slates(arm: str, policy: Policy, requests: Requests, k: int, draws: Draws) -
                 "it uses global random numbers (or changes torch's threads), so that its slates"
                 " depend on who else is served; take random numbers from `draws`"
             )
-        check_slates(found, requests, k, excluded=False)
-        _look_for_excluded(found, requests)
-    return found
-
-
-def _look_for_excluded(found: Slates, requests: Requests) -> None:
-    """In some rows of every wave, spread over it and others each time: to look at all of them would
-    cost more than all the other checks.
-    """
-    if not requests.exclude.shape[1] or not len(requests):
-        return
-    step = max(len(requests) // CHECKED, 1)
-    rows = slice(int(abs(requests.now[0])) % step, None, step)
-    items, exclude = found.items[rows], requests.exclude[rows]
-    if (items[:, :, None] == exclude[:, None, :]).any():
-        raise PolicyError(
-            "a slate shows an item of requests.exclude (seen a short while ago); leave those out"
+        check_slates(found, requests, k)
+        stated = found.propensity
+        return Slates(  # of its own: a policy may use its arrays again
+            np.array(found.items, np.int32),
+            None if stated is None else np.array(stated, np.float32),
         )
 
 

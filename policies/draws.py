@@ -72,6 +72,11 @@ class Draws:
     def __len__(self) -> int:
         return len(self._keys)
 
+    @property
+    def keys(self) -> np.ndarray:
+        """(B,) uint64, for `policies.draws_compiled`. Not to be changed."""
+        return self._keys
+
     def rows(self, which: np.ndarray | slice) -> "Draws":
         """The same numbers for some of the users."""
         part = object.__new__(Draws)
@@ -94,17 +99,6 @@ class Draws:
     def normal(self, purpose: str, n: int) -> np.ndarray:
         """(B, n) standard normal."""
         return ndtri(self.uniform(purpose, n))
-
-    def uniform_at(self, purpose: str, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """The entries (rows, columns) of `uniform(purpose, n)` alone, n any number
-        above `columns`.
-        """
-        start = _mix(self._keys ^ np.uint64(key_of(purpose)))
-        x = start[rows] + (columns.astype(np.uint64) + np.uint64(1)) * _GOLDEN
-        out = (_mix(x) >> _S12).astype(np.float64)
-        out += 0.5
-        out *= _TWO_TO_MINUS_52
-        return out
 
     def derived(self, purpose: str) -> "Draws":
         """Independent draws for the same users, for a purpose that needs several of everything."""

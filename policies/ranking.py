@@ -49,20 +49,17 @@ def first_allowed(ranked: np.ndarray, requests: Requests, k: int) -> np.ndarray:
     """(B, k) int32: the first k items of one ranking, shared by all users, that each user may be
     shown.
 
-    Looks only at the first k + W items of the ranking, W the width of `exclude`: no user can lose
-    more than W.
-
     Args:
         ranked: (N,) int32, best first, available items only.
+
+    Raises:
+        ValueError: a user may be shown fewer than k of them.
     """
-    width = min(len(ranked), k + requests.exclude.shape[1])
-    head = ranked[:width]
-    place = np.full(len(requests.available), width, np.int32)
-    place[head] = np.arange(width, dtype=np.int32)
-    allowed = np.ones((len(requests), width + 1), bool)
-    if requests.exclude.shape[1]:
-        np.put_along_axis(allowed, place[requests.exclude], False, axis=1)
-    allowed[:, width] = False
-    # The first k allowed columns of each row, without sorting: nonzero runs row by row.
-    allowed &= np.cumsum(allowed, axis=1, dtype=np.int32) <= k
-    return head[np.nonzero(allowed)[1].reshape(len(requests), k)]
+    from policies import ranking_compiled  # where somebody is served: numba takes its time
+
+    slates = np.zeros((len(requests), k), np.int32)
+    if not ranking_compiled.first_allowed(
+        ranked, requests.exclude, len(requests.available) - 1, slates
+    ):
+        raise ValueError(f"fewer than {k} items may be shown to a user")
+    return slates

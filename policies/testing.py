@@ -165,18 +165,13 @@ def _check_page(policy: Policy, requests: Requests, k: int) -> Slates:
     return slates
 
 
-def check_slates(slates: Slates, requests: Requests, k: int, excluded: bool = True) -> None:
-    """Raises PolicyError unless these slates are a valid answer to these requests.
-
-    Args:
-        excluded: also look for items of `requests.exclude`, which costs more than all the rest.
-    """
+def check_slates(slates: Slates, requests: Requests, k: int) -> None:
+    """Raises PolicyError unless these slates are a valid answer to these requests."""
     if not isinstance(slates, Slates):
         raise PolicyError(
             f"recommend gives {type(slates).__name__}, wanted policies.base.Slates(items)"
         )
     items = np.asarray(slates.items)
-    n_items = len(requests.available) - 1
     if items.shape != (len(requests), k):
         raise PolicyError(
             f"slates have shape {items.shape}, wanted {(len(requests), k)}: one row per request, K"
@@ -186,30 +181,7 @@ def check_slates(slates: Slates, requests: Requests, k: int, excluded: bool = Tr
         raise PolicyError(
             f"slates hold {items.dtype}, wanted integers: return item ids, not scores"
         )
-    if items.min() < 1 or items.max() > n_items:
-        bad = items[(items < 1) | (items > n_items)][0]
-        raise PolicyError(
-            f"item {bad} is out of range: ids are 1..{n_items}, and 0 (padding) may not be shown"
-        )
-    ordered = np.sort(items, axis=1)
-    repeats = (ordered[:, 1:] == ordered[:, :-1]).any(axis=1)
-    if repeats.any():
-        row = int(np.argmax(repeats))
-        raise PolicyError(
-            f"a slate repeats an item (user {requests.users[row]}: {items[row].tolist()}); draw"
-            " without replacement"
-        )
-    if not requests.available[items].all():
-        bad = items[~requests.available[items]][0]
-        raise PolicyError(f"item {bad} is unavailable now; keep to requests.available")
-    if (
-        excluded
-        and requests.exclude.shape[1]
-        and (items[:, :, None] == requests.exclude[:, None, :]).any()
-    ):
-        raise PolicyError(
-            "a slate shows an item of requests.exclude (seen a short while ago); leave those out"
-        )
+    _check_items(items, requests)
     if slates.propensity is not None:
         p = np.asarray(slates.propensity)
         if p.shape != items.shape:
@@ -220,6 +192,31 @@ def check_slates(slates: Slates, requests: Requests, k: int, excluded: bool = Tr
             raise PolicyError(
                 "propensities must lie in (0, 1]: the probability of this item in this slot"
             )
+
+
+def _check_items(items: np.ndarray, requests: Requests) -> None:
+    from policies import slate_faults  # where somebody is served: numba takes its time
+
+    fault, row, slot = slate_faults.first_fault(
+        np.ascontiguousarray(items, np.int64), requests.exclude, requests.available
+    )
+    item = items[row, slot] if len(items) else 0
+    if fault == slate_faults.RANGE:
+        raise PolicyError(
+            f"item {item} is out of range: ids are 1..{len(requests.available) - 1}, and 0"
+            " (padding) may not be shown"
+        )
+    if fault == slate_faults.UNAVAILABLE:
+        raise PolicyError(f"item {item} is unavailable now; keep to requests.available")
+    if fault == slate_faults.TWICE:
+        raise PolicyError(
+            f"a slate repeats an item (user {requests.users[row]}: {items[row].tolist()}); draw"
+            " without replacement"
+        )
+    if fault == slate_faults.EXCLUDED:
+        raise PolicyError(
+            "a slate shows an item of requests.exclude (seen a short while ago); leave those out"
+        )
 
 
 def _check_alone(policy: Policy, requests: Requests, k: int) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.stats import kstest
 
 from policies.draws import Draws, key_of
+from policies.draws_compiled import number_of, started, uniform
 
 
 def draws(users: np.ndarray, key: int = 1) -> Draws:
@@ -20,12 +21,6 @@ def test_numbers_do_not_depend_on_the_batch() -> None:
     assert np.array_equal(draws(users[part]).uniform("click", 7), whole[part])
     assert np.array_equal(draws(users).rows(part).uniform("click", 7), whole[part])
     assert np.array_equal(draws(users).uniform("click", 3), whole[:, :3])
-
-
-def test_single_entries_equal_the_table() -> None:
-    d = draws(np.arange(50))
-    rows, columns = np.array([0, 7, 49]), np.array([4, 0, 2])
-    assert np.array_equal(d.uniform_at("x", rows, columns), d.uniform("x", 5)[rows, columns])
 
 
 def test_purpose_user_session_page_and_key_all_matter() -> None:
@@ -72,3 +67,12 @@ def test_the_same_in_another_process() -> None:
     }
     here = repr(Draws(key_of("s", 3), np.arange(3), np.arange(3)).uniform("x", 2).tolist())
     assert texts == {here + "\n"}
+
+
+def test_single_entries_equal_the_table() -> None:
+    """Those of compiled loops, one number at a time."""
+    d, purpose = draws(np.arange(50)), number_of("click")
+    loop = [
+        [uniform(np.uint64(started(key, purpose)), column) for column in range(7)] for key in d.keys
+    ]
+    assert np.array_equal(d.uniform("click", 7), loop)
