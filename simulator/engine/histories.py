@@ -40,44 +40,36 @@ class Ring:
     def copy(self) -> "Ring":
         return Ring(*(getattr(self, name).copy() for name in self.__slots__))
 
-    def append(
+    def add(
         self,
         users: np.ndarray,
-        row: np.ndarray,
         items: np.ndarray,
-        feedback: np.ndarray,
-        by: np.ndarray | int,
+        clicked: np.ndarray,
+        by: int,
         time: np.ndarray,
         session: np.ndarray,
         page: np.ndarray,
+        clicks_alone: bool = False,
     ) -> None:
-        """Adds entries: `row` (M,), ascending, says whose; the other arrays are (M,) but for
-        `users` (B,).
-        """
-        capacity = self.items.shape[1]
-        if not capacity:
-            return
-        per_user = np.bincount(row, minlength=len(users))
-        first = np.cumsum(per_user) - per_user
-        rank = np.arange(len(row)) - first[row]
-        fits = rank >= per_user[row] - capacity  # of more than fit, only the last
-        at = (users[row], (self.count[users[row]] + rank) & (capacity - 1))
-        if not fits.all():
-            at, items, feedback = (at[0][fits], at[1][fits]), items[fits], feedback[fits]
-            time, session, page = time[fits], session[fits], page[fits]
-        self.items[at], self.feedback[at], self.by[at] = items, feedback, by
-        self.time[at], self.session[at], self.page[at] = time, session, page
-        self.count[users] += per_user
+        """Adds slates (B, K) of users (B,), or what was clicked of them; the others are (B,)."""
+        from simulator.engine import loops  # where somebody is served: numba takes its time
+
+        if self.items.shape[1]:
+            loops.add_entries(
+                users, items, clicked, clicks_alone, by, time, session, page, *self._arrays
+            )
 
     def last(
-        self, users: np.ndarray, length: int
-    ) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
-        """Index of each user's last `length` entries, oldest first, and which of them exist, both
-        (B, length).
-        """
-        capacity = max(self.items.shape[1], 1)
-        place = self.count[users][:, None] - length + np.arange(length)
-        return (users[:, None], place & (capacity - 1)), place >= 0
+        self, users: np.ndarray, length: int, own: int, session: np.ndarray, now: np.ndarray
+    ) -> tuple[np.ndarray, ...]:
+        """`loops.last_entries` of this ring."""
+        from simulator.engine import loops
+
+        return loops.last_entries(users, length, own, session, now, *self._arrays)
+
+    @property
+    def _arrays(self) -> tuple[np.ndarray, ...]:
+        return tuple(getattr(self, name) for name in self.__slots__)
 
 
 @dataclass(slots=True)
@@ -114,10 +106,16 @@ class Histories:
             log.user < len(place_of), place_of[np.minimum(log.user, len(place_of) - 1)], -1
         )
         mine = log.rows(place >= 0).by_user()
-        users, row = np.unique(place_of[mine.user], return_inverse=True)
-        order = np.argsort(row, kind="stable")
-        mine, row = mine.rows(order), row[order]
-        self._add(users, row, mine.item, mine.clicked, 0, mine.time, mine.session, mine.page)
+        before = np.full(len(mine), -1, np.int32)
+        self.record(
+            place_of[mine.user],
+            mine.item[:, None],
+            mine.clicked[:, None],
+            0,
+            mine.time,
+            before,
+            mine.page,
+        )
 
     def record(
         self,
@@ -129,56 +127,14 @@ class Histories:
         session: np.ndarray,
         page: np.ndarray,
     ) -> None:
-        """Adds one page of slates (B, K)."""
-        k = items.shape[1]
-        width = self.seen.shape[1]
-        if width:
-            last = np.arange(max(k - width, 0), k)
-            at = (self.seen_count[users][:, None] + last) % width
-            self.seen[users[:, None], at] = items[:, last]
-            self.seen_count[users] += k
-        if self.impressions.items.shape[1]:
-            row = np.repeat(np.arange(len(users)), k)
-            self.impressions.append(
-                users, row, items.ravel(), clicked.ravel(), by, now[row], session[row], page[row]
-            )
-        if self.clicks.items.shape[1]:
-            row, slot = np.nonzero(clicked)
-            ones = np.ones(len(row), np.float32)
-            self.clicks.append(
-                users, row, items[row, slot], ones, by, now[row], session[row], page[row]
-            )
+        """Adds slates (B, K), in the order of their rows."""
+        from simulator.engine import loops
 
-    def _add(
-        self,
-        users: np.ndarray,
-        row: np.ndarray,
-        items: np.ndarray,
-        clicked: np.ndarray,
-        by: int,
-        time: np.ndarray,
-        session: np.ndarray,
-        page: np.ndarray,
-    ) -> None:
-        self.impressions.append(users, row, items, clicked, by, time, np.full(len(row), -1), page)
-        c = clicked
-        self.clicks.append(
-            users,
-            row[c],
-            items[c],
-            np.ones(int(c.sum()), np.float32),
-            by,
-            time[c],
-            np.full(int(c.sum()), -1),
-            page[c],
-        )
-        width = self.seen.shape[1]
-        if not width:
-            return
-        per_user = np.bincount(row, minlength=len(users))
-        rank = np.arange(len(row)) - (np.cumsum(per_user) - per_user)[row]
-        late = rank >= per_user[row] - width
-        self.seen[users[row[late]], (self.seen_count[users[row[late]]] + rank[late]) % width] = (
-            items[late]
-        )
-        self.seen_count[users] += per_user
+        # One type each, since loops are compiled for every other one.
+        users, items = np.asarray(users, np.int64), np.ascontiguousarray(items, np.int32)
+        clicked, now = np.ascontiguousarray(clicked, bool), np.asarray(now, np.float64)
+        session, page = np.asarray(session, np.int32), np.asarray(page, np.int16)
+        if self.seen.shape[1]:
+            loops.add_seen(users, items, self.seen, self.seen_count)
+        self.impressions.add(users, items, clicked, by, now, session, page)
+        self.clicks.add(users, items, clicked, by, now, session, page, clicks_alone=True)

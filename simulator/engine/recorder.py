@@ -49,8 +49,8 @@ class Sink(Protocol):
     truth: bool
     counterfactual: bool
 
-    def add(self, bucket: str, round_: int, columns: dict[str, np.ndarray]) -> None:
-        """Rows of one page of a wave, column by column."""
+    def add(self, bucket: str, round_: int, page: dict[str, np.ndarray]) -> None:
+        """One page of a wave: arrays of its users (B,) and of the places on its slates (B, K)."""
         ...
 
     def flush(self) -> None:
@@ -83,23 +83,19 @@ class Recorder:
         self._waiting: dict[tuple[str, int], list[dict[str, np.ndarray]]] = {}
         self._rows = 0
 
-    def add(self, bucket: str, round_: int, columns: dict[str, np.ndarray]) -> None:
-        """Rows of one page of a wave: every column of impressions that is written, plus appeal and
-        probability.
+    def add(self, bucket: str, round_: int, page: dict[str, np.ndarray]) -> None:
+        """One page of a wave: every column of impressions that is written but `slot`, plus appeal
+        and probability.
         """
-        self._waiting.setdefault((bucket, round_), []).append(columns)
-        self._rows += len(columns["item"])
+        self._waiting.setdefault((bucket, round_), []).append(page)
+        self._rows += page["item"].size
         if self._rows >= _FLUSH_ROWS:
             self.flush()
 
     def flush(self) -> None:
         """Writes what is waiting, one part per bucket and round."""
         for (bucket, round_), pages in sorted(self._waiting.items()):
-            self._write(
-                bucket,
-                round_,
-                {name: np.concatenate([p[name] for p in pages]) for name in pages[0]},
-            )
+            self._write(bucket, round_, _rows_of(pages))
         self._waiting.clear()
         self._rows = 0
 
@@ -155,6 +151,17 @@ class Recorder:
                         file.unlink(missing_ok=True)
 
 
+def _rows_of(pages: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Pages as columns, a row for each place of a slate."""
+    k = pages[0]["item"].shape[1]
+    rows = {}
+    for name in pages[0]:
+        whole_ = np.concatenate([page[name] for page in pages])
+        rows[name] = whole_.ravel() if whole_.ndim == 2 else np.repeat(whole_, k)
+    rows["slot"] = np.tile(np.arange(k, dtype=np.int8), len(rows["item"]) // k)
+    return rows
+
+
 def read_rows(
     parts: Iterable[tuple[Path, Part]], buckets: dict[str, int], start: float, end: float
 ) -> Impressions:
@@ -192,7 +199,7 @@ def _write_table(table: pa.Table, path: Path) -> Path:
             compression="zstd",
             compression_level=1,
             row_group_size=1 << 20,
-            use_dictionary=["user", "session", "page", "slot", "item", "propensity"],
+            use_dictionary=["item"],  # the others run in repeats, which zstd sees by itself
             write_statistics=False,
         )
     return path

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import simpy
 
-from policies.base import BY_LOG, BY_OTHER, BY_SELF, NeedsTruth, Policy, Requests, Slates
+from policies.base import NeedsTruth, Policy, Requests, Slates
 from policies.calls import slates
 from policies.catalogue import Catalogue
 from policies.draws import Draws, key_of
@@ -252,20 +252,19 @@ class World:
         users, length = wave.users, arm.policy.history_length
         clicks_alone = arm.policy.history_of == "clicks"
         ring = self.histories.clicks if clicks_alone else self.histories.impressions
-        at, there = ring.last(users, length)
-        by = ring.by[at]
-        shown_by = np.where(by == 0, BY_LOG, np.where(by == arm.code + 1, BY_SELF, BY_OTHER))
-        here = there & (ring.session[at] == wave.session[:, None])
+        items, feedback, said, ages, turns = ring.last(
+            users, length, arm.code + 1, wave.session, wave.now
+        )
         return Requests(
             users=self.ids[users],
             sessions=wave.session.copy(),
             pages=wave.pages.copy(),
             now=wave.now.copy(),
-            items=np.where(there, ring.items[at], 0),
-            feedback=np.where(there, ring.feedback[at], np.float32(0)),
-            said=np.where(there, shown_by, 0).astype(np.int8),
-            ages=np.where(there, wave.now[:, None] - ring.time[at], 0).astype(np.float32),
-            turns=np.where(here, ring.page[at], np.int16(-1)),
+            items=items,
+            feedback=feedback,
+            said=said,
+            ages=ages,
+            turns=turns,
             exclude=self._no_exclude[users] if arm.repeats else self.histories.seen[users],
             available=self._available.copy(),
         )
@@ -278,26 +277,26 @@ class World:
         feedback: Feedback,
         others: dict[str, np.ndarray],
     ) -> None:
-        """The page as columns, handed to the sink."""
-        b, k = shown.items.shape
+        """The page, handed to the sink: arrays of users (B,) and of places (B, K)."""
         stated = shown.propensity
-        unknown = np.full(b * k, np.nan, np.float32)
-        columns = {
-            "time": np.repeat(wave.now, k),
-            "user": np.repeat(self.ids[wave.users], k),
-            "session": np.repeat(wave.session, k),
-            "page": np.repeat(wave.pages, k),
-            "slot": np.tile(np.arange(k, dtype=np.int8), b),
-            "item": shown.items.ravel(),
-            "propensity": unknown if stated is None else stated.ravel(),
-            "clicked": feedback.clicked.ravel(),
-            "watched": feedback.watched.ravel(),
-            "long_view": feedback.long_view.ravel(),
-            "liked": feedback.liked.ravel(),
-            "hated": feedback.hated.ravel(),
+        page = {
+            "time": wave.now,
+            "user": self.ids[wave.users],
+            "session": wave.session,
+            "page": wave.pages,
+            "item": shown.items,
+            "propensity": _unknown(shown.items.shape) if stated is None else stated,
+            "clicked": feedback.clicked,
+            "watched": feedback.watched,
+            "long_view": feedback.long_view,
+            "liked": feedback.liked,
+            "hated": feedback.hated,
         }
-        columns |= {WOULD + name: items.ravel() for name, items in others.items()}
+        page |= {WOULD + name: items for name, items in others.items()}
         if self.sink.truth:
-            columns["appeal"] = feedback.appeal.ravel()
-            columns["probability"] = feedback.probability.ravel()
-        self.sink.add(arm.bucket, arm.round if arm.code >= 0 else -1, columns)
+            page |= {"appeal": feedback.appeal, "probability": feedback.probability}
+        self.sink.add(arm.bucket, arm.round if arm.code >= 0 else -1, page)
+
+
+def _unknown(shape: tuple[int, ...]) -> np.ndarray:
+    return np.full(shape, np.nan, np.float32)

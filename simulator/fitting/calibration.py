@@ -186,10 +186,10 @@ class MeanProbability:
     def __init__(self, since: float):
         self.since, self.total, self.count = since, 0.0, 0
 
-    def add(self, bucket: str, round_: int, columns: dict[str, np.ndarray]) -> None:
-        settled = columns["time"] >= self.since
-        self.total += float(columns["probability"][settled].sum(dtype=np.float64))
-        self.count += int(settled.sum())
+    def add(self, bucket: str, round_: int, page: dict[str, np.ndarray]) -> None:
+        settled = page["probability"][page["time"] >= self.since]
+        self.total += float(settled.sum(dtype=np.float64))
+        self.count += settled.size
 
     def flush(self) -> None:
         pass

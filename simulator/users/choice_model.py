@@ -7,13 +7,17 @@ must not be a contender in disguise.
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from scipy.special import expit, ndtri
 
 from policies.draws import Draws
 from simulator.users.state import RECENT, Feedback, UserState
+
+if TYPE_CHECKING:
+    from simulator.users.page import Numbers
 
 DAY = 86_400.0
 
@@ -124,9 +128,9 @@ class ChoiceModel:
     def appeal(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """(B, K) float32 logit of a click for rested users, of items (B, K)."""
         if self.table is None:
-            taste = np.multiply(self.item_taste[items], self.user_taste[users][:, None, :]).sum(
-                axis=2
-            )
+            from simulator.users import page
+
+            taste = page.taste(users, items, self.user_taste, self.item_taste)
         else:
             taste = self.table[users[:, None], items].astype(np.float32) * np.float32(
                 self["taste_scale"]
@@ -150,32 +154,6 @@ class ChoiceModel:
             else tastes + self.user_category[:, self.category[1:]]
         )
 
-    def _refresh(self, state: UserState, users: np.ndarray, now: np.ndarray) -> np.ndarray:
-        """Decays the satiation of these users to now; returns it (B, C)."""
-        satiation = state.satiation_at(users, now, 3600 * self["satiation_half_life_h"])
-        state.satiation[users] = satiation
-        if self.drifts:
-            state.drifted[users] = state.drifted_at(users, now, DAY * self["drift_half_life_d"])
-        state.refreshed[users] = now
-        return satiation
-
-    def _fatigue(
-        self, state: UserState, users: np.ndarray, satiation: np.ndarray, items: np.ndarray
-    ) -> np.ndarray:
-        """(B, K) float32 logits that satiation and repetition take away, less what drift adds."""
-        kinds = self.category[items].astype(np.int64)
-        fatigue = np.take_along_axis(satiation, kinds, axis=1)
-        fatigue *= np.float32(self["satiation"])
-        if self.drifts:
-            fatigue -= np.float32(self["drift"]) * np.take_along_axis(
-                state.drifted[users], kinds, axis=1
-            )
-        fatigue *= kinds > 0
-        repeats = (state.recent[users][:, None, :] == items[:, :, None]).sum(axis=2, dtype=np.int16)
-        if repeats.any():
-            fatigue += np.float32(self["repeat_fatigue"]) * repeats
-        return fatigue
-
     def respond(
         self,
         state: UserState,
@@ -191,115 +169,103 @@ class ChoiceModel:
         Satiation and fatigue act from the next page on; within a page each item is judged on its
         own, so that the best page is the one sorted by click probability.
         """
+        from simulator.users import page  # when users are asked: numba takes most of a second
+
+        users, items = np.asarray(users, np.int64), np.ascontiguousarray(items, np.int32)
+        users, items = np.asarray(users, np.int64), np.ascontiguousarray(items, np.int32)
         k = items.shape[1]
-        satiation = self._refresh(state, users, now)
         appeal = self.appeal(users, items)
-        appeal -= self._fatigue(state, users, satiation, items)
-        examination = self.examination[np.minimum(np.arange(k), len(self.examination) - 1)]
-        examined = draws.uniform("examine", 1) < examination
-        probability = expit(appeal)
-        clicked = draws.uniform("click", k) < probability
-        clicked &= examined
-        probability *= examination.astype(np.float32)
-        watched, long_view = self._watch(users, items, clicked, examined, appeal, draws)
-        liked, hated = (
-            self._react(name, users, items, clicked, examined, appeal, draws)
-            for name in ("like", "hate")
+        probability, clicked, how, draw, liked, hated, stays = page.respond(
+            users,
+            items,
+            np.asarray(pages, np.int64),
+            np.asarray(now, np.float64),
+            draws.keys,
+            appeal,
+            self.examination[np.minimum(np.arange(k), len(self.examination) - 1)],
+            self.category,
+            self.item_long_view,
+            self.item_like,
+            self.item_hate,
+            self.user_long_view,
+            self.user_like,
+            self.user_hate,
+            state.satiation,
+            state.drifted,
+            state.refreshed,
+            state.recent,
+            state.seen,
+            state.visit_shown,
+            state.visit_clicked,
+            self._numbers,
         )
-        self._remember(state, users, items, examined)
-        if self.drifts:
-            flat = np.arange(len(users))[:, None] * state.drifted.shape[1] + self.category[items]
-            moved = np.bincount(
-                flat.ravel(),
-                (clicked - probability).ravel(),
-                minlength=len(users) * state.drifted.shape[1],
-            )
-            state.drifted[users] += moved.reshape(len(users), -1).astype(np.float32)
-        share = clicked.sum(axis=1) / np.float32(k)
-        fresh = pages == 0
-        state.visit_shown[users] = np.where(fresh, 0, state.visit_shown[users]) + k
-        state.visit_clicked[users] = np.where(fresh, 0, state.visit_clicked[users]) + share * k
-        leave = self["leave"] + self["leave_first_page"] * fresh
-        leave = leave + self["leave_satisfaction"] * (share - self["satisfaction_reference"])
-        stays = draws.uniform("leave", 1)[:, 0] >= expit(leave)
+        watched = np.zeros(items.shape, np.float32)
+        at = np.flatnonzero(how)
+        watched.ravel()[at] = self._seconds(
+            self._watch[how.ravel()[at]].T, items.ravel()[at], ndtri(draw.ravel()[at])
+        )
         seconds = watched.sum(axis=1, dtype=np.float64) + k * self["seconds_per_item"]
         return Feedback(
-            clicked, watched, long_view, liked, hated, stays, seconds, appeal, probability
+            clicked, watched, how == page.LONG, liked, hated, stays, seconds, appeal, probability
         )
 
-    def _watch(
-        self,
-        users: np.ndarray,
-        items: np.ndarray,
-        clicked: np.ndarray,
-        examined: np.ndarray,
-        appeal: np.ndarray,
-        draws: Draws,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Watch time and long view of the clicked items; and a moment of the others, where items
-        play by themselves.
+    @cached_property
+    def _numbers(self) -> "Numbers":
+        """The scalars as the loops of a page want them."""
+        from policies.draws_compiled import number_of
+        from simulator.users.page import Numbers
+
+        numbers: dict[str, Any] = {}
+        for name in ("long_view", "like", "hate"):
+            numbers[name] = np.float32(self[name])
+            numbers[f"{name}_appeal"] = np.float32(self[f"{name}_appeal"])
+        for name in ("like", "hate"):
+            numbers[f"{name}_alone"] = np.float32(self.optional(f"{name}_without_click", np.nan))
+        for name in ("examine", "click", "long view", "like", "hate", "plays", "watch", "leave"):
+            numbers[f"of_{name.replace(' ', '_')}"] = number_of(name)
+        return Numbers(
+            satiation=np.float32(self["satiation"]),
+            half_life=3600 * float(self["satiation_half_life_h"]),
+            repeat_fatigue=np.float32(self["repeat_fatigue"]),
+            drift=np.float32(self["drift"] if self.drifts else 0),
+            drift_half_life=DAY * float(self["drift_half_life_d"]) if self.drifts else DAY,
+            leave=float(self["leave"]),
+            leave_first_page=float(self["leave_first_page"]),
+            leave_satisfaction=float(self["leave_satisfaction"]),
+            satisfaction_reference=float(self["satisfaction_reference"]),
+            plays=float(self.optional("watch_none_share", 0.0)),
+            **numbers,
+        )
+
+    @cached_property
+    def _watch(self) -> np.ndarray:
+        """(4, 3): mean, slope and spread of the logarithm of the watch time, by how an item was
+        watched (the codes of `simulator.users.page`).
         """
-        watched, long_view = np.zeros(items.shape, np.float32), np.zeros(items.shape, bool)
-        row, slot = np.nonzero(clicked)
-        x, user, item = appeal[row, slot], users[row], items[row, slot]
-        is_long = draws.uniform_at("long view", row, slot) < expit(
-            self.feedback_logit("long_view", user, item, x)
+        kinds = ("watch_long", "watch_short", "watch_none")
+        return np.array(
+            [
+                [self.optional(kind + part, 0.0) for part in ("", "_duration", "_sd")]
+                for kind in ("", *kinds)
+            ]
         )
-        long_view[row, slot] = is_long
-        for kind, part in (("watch_long", is_long), ("watch_short", ~is_long)):
-            self._seconds(kind, watched, row[part], slot[part], items, draws)
-        if "watch_none_share" in self.parameters:
-            row, slot = np.nonzero(examined & ~clicked)
-            part = draws.uniform_at("plays", row, slot) < self["watch_none_share"]
-            self._seconds("watch_none", watched, row[part], slot[part], items, draws)
-        return watched, long_view
 
-    def _seconds(
-        self,
-        kind: str,
-        watched: np.ndarray,
-        row: np.ndarray,
-        slot: np.ndarray,
-        items: np.ndarray,
-        draws: Draws,
-    ) -> None:
-        """Draws the watch time of these places."""
-        noise = ndtri(draws.uniform_at("watch", row, slot))
-        watched[row, slot] = self.seconds(kind, items[row, slot], noise)
+    def optional(self, name: str, default: float) -> float:
+        """A parameter that not every model has."""
+        return self[name] if name in self.parameters else default
 
     def seconds(self, kind: str, items: np.ndarray, noise: np.ndarray) -> np.ndarray:
         """(n,) watch time, log-normal around a line in the logarithm of the length; an hour at
         most.
         """
-        at = (
-            self[kind]
-            + self[f"{kind}_duration"] * np.log(self.duration[items])
-            + self[f"{kind}_sd"] * noise
-        )
+        line = np.array([self[kind + part] for part in ("", "_duration", "_sd")])
+        return self._seconds(line, items, noise)
+
+    def _seconds(self, line: np.ndarray, items: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        mean, slope, spread = line
+        at = mean + slope * np.log(self.duration[items]) + spread * noise
         watched: np.ndarray = np.exp(np.minimum(at, np.log(3600.0)))
         return watched
-
-    def _react(
-        self,
-        name: str,
-        users: np.ndarray,
-        items: np.ndarray,
-        clicked: np.ndarray,
-        examined: np.ndarray,
-        appeal: np.ndarray,
-        draws: Draws,
-    ) -> np.ndarray:
-        """(B, K) bool: a like or negative feedback, of clicked items or, where it comes without
-        clicks, of examined ones.
-        """
-        reacted = np.zeros(items.shape, bool)
-        alone = self.parameters.get(f"{name}_without_click")
-        row, slot = np.nonzero(clicked if alone is None else examined)
-        logit = self.feedback_logit(name, users[row], items[row, slot], appeal[row, slot])
-        if alone is not None:
-            logit = logit + np.where(clicked[row, slot], 0.0, alone.value - self[name])
-        reacted[row, slot] = draws.uniform_at(name, row, slot) < expit(logit)
-        return reacted
 
     def feedback_logit(
         self, name: str, users: np.ndarray, items: np.ndarray, appeal: np.ndarray
@@ -308,22 +274,6 @@ class ChoiceModel:
         levels = getattr(self, f"user_{name}")[users] + getattr(self, f"item_{name}")[items]
         logit: np.ndarray = self[name] + self[f"{name}_appeal"] * appeal + levels
         return logit
-
-    def _remember(
-        self, state: UserState, users: np.ndarray, items: np.ndarray, examined: np.ndarray
-    ) -> None:
-        row, slot = np.nonzero(examined)
-        item = items[row, slot]
-        # Flat indices: a user stands once in a batch, but may see several items of one category on
-        # a page.
-        n_categories = state.satiation.shape[1]
-        flat = row * n_categories + self.category[item]
-        added = np.bincount(flat, minlength=len(users) * n_categories).reshape(
-            len(users), n_categories
-        )
-        state.satiation[users] += added.astype(np.float32)
-        state.recent[users[row], (state.seen[users[row]] + slot) % RECENT] = item
-        state.seen[users] += examined.sum(axis=1)
 
     def click_probability(self, state: UserState, users: np.ndarray, now: np.ndarray) -> np.ndarray:
         """(B, N + 1) float32 true click probability once examined, of every item now; 0 for
