@@ -14,7 +14,6 @@ from policies.log import Impressions
 from policies.ranking import first_allowed, mask_scores, top_k
 
 DENSE = 20_000  # items up to which all have a score
-BLOCK = 1024  # items whose neighbours are looked for at once
 
 
 @dataclass
@@ -49,6 +48,11 @@ class ItemKNN:
         if self._clicks is None:
             raise RuntimeError("fit comes before this")
         self._similar = _neighbours(self._clicks, self.neighbours)
+        self._rank()
+
+    def _rank(self) -> None:
+        """By popularity, for whoever has no neighbours."""
+        assert self._clicks is not None
         counts = np.asarray(self._clicks.sum(axis=0)).ravel()
         self._prior = (1e-6 * counts / max(counts.max(), 1.0)).astype(np.float32)
         ranked = np.argsort(-self._prior, kind="stable").astype(np.int32)
@@ -105,19 +109,25 @@ class ItemKNN:
         return slates
 
     def state(self) -> dict[str, np.ndarray]:
-        if self._clicks is None:
+        """The clicks, and the neighbours, which took the time."""
+        if self._clicks is None or self._similar is None:
             return {}
-        return as_arrays(self._clicks)
+        near = {f"near.{name}": value for name, value in as_arrays(self._similar).items()}
+        return as_arrays(self._clicks) | near
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         self._clicks = from_arrays(state)
-        self._compare()
+        near = {name[5:]: value for name, value in state.items() if name.startswith("near.")}
+        self._similar = from_arrays(near)
+        self._rank()
 
 
 def _neighbours(clicks: sparse.csr_matrix, most: int) -> sparse.csr_matrix:
     """(N + 1, N + 1) float32: for each item its `most` nearest others, by cosine over TF-IDF
     weighted users.
     """
+    from policies.baselines.neighbours import nearest  # numba takes most of a second
+
     n_items = clicks.shape[1]
     weighted = clicks.astype(np.float64)
     weighted.data = np.log1p(weighted.data)
@@ -125,27 +135,7 @@ def _neighbours(clicks: sparse.csr_matrix, most: int) -> sparse.csr_matrix:
     # users who click everything say little
     weighted = sparse.diags(np.log((n_items + 1) / active)) @ weighted
     length = np.sqrt(np.asarray(weighted.multiply(weighted).sum(axis=0)).ravel())
-    unit = (weighted @ sparse.diags(1 / np.maximum(length, 1e-12))).tocsc()
-    parts, keep = [], min(most, n_items - 1)
-    for begin in range(0, n_items, BLOCK):
-        block = (unit[:, begin : begin + BLOCK].T @ unit).tocsr()
-        own = np.arange(block.shape[0]) + begin
-        block.data[block.indices == np.repeat(own, np.diff(block.indptr))] = 0
-        parts.append(_strongest(block, keep))
-    return sparse.vstack(parts).tocsr()
-
-
-def _strongest(block: sparse.csr_matrix, keep: int) -> sparse.csr_matrix:
-    """The largest `keep` positive entries of each row, and those that are as large as the last."""
-    row = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
-    order = np.lexsort((-block.data, row))  # within each row the largest first
-    rank = np.empty(len(row), np.int64)
-    rank[order] = np.arange(len(row)) - block.indptr[row[order]]
-    cut = np.zeros(block.shape[0])
-    cut[row[rank == keep - 1]] = block.data[rank == keep - 1]
-    kept = (block.data > 0) & (block.data >= cut[row])
-    values = block.data[kept].astype(np.float32)
-    return sparse.csr_matrix((values, (row[kept], block.indices[kept])), shape=block.shape)
+    return nearest(weighted @ sparse.diags(1 / np.maximum(length, 1e-12)), most)
 
 
 def best_of_rows(scores: sparse.csr_matrix, k: int) -> tuple[np.ndarray, np.ndarray]:

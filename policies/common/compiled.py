@@ -13,8 +13,10 @@ F = TypeVar("F", bound=Callable[..., object])
 
 
 def compiled(loop: F) -> F:
-    """The same function, compiled at its first call. Sums keep their order: no fast math."""
+    """The same function, compiled at its first call. Sums keep their order: no fast math. Other
+    threads may run beside it.
+    """
     try:
-        return cast(F, njit(cache=True, error_model="numpy")(loop))
+        return cast(F, njit(cache=True, error_model="numpy", nogil=True)(loop))
     except RuntimeError:  # no folder can be written to: then it is compiled in every process
-        return cast(F, njit(error_model="numpy")(loop))
+        return cast(F, njit(error_model="numpy", nogil=True)(loop))
