@@ -46,10 +46,9 @@ class Curve:
         """(rows,) float64, between the two nearest."""
         place = float(np.interp(at, self.at, np.arange(len(self.at))))
         k = min(int(place), len(self.at) - 2)
-        column: np.ndarray = self.columns[k] + np.float64(place - k) * (
-            self.columns[k + 1] - self.columns[k]
-        )
-        return column
+        from simulator.fitting import chain_loops as loops  # numba takes most of a second
+
+        return loops.between(self.columns[k], self.columns[k + 1], place - k)
 
 
 @dataclass(frozen=True)
@@ -455,14 +454,17 @@ class _Chain:
 
     def _log_likelihood(self, x: np.ndarray) -> np.ndarray:
         """(rows,) of log p where yes, log(1 - examination * p) where not."""
-        logits = torch.from_numpy(x.astype(np.float32))
+        logits = torch.from_numpy(x.astype(np.float32, copy=False))
+        out = torch.empty_like(logits)
         yes, no = logits[: self.yes], logits[self.yes :]
+        out[: self.yes] = logsigmoid(yes)
         if self.rows.examination is None:
-            parts = logsigmoid(yes), logsigmoid(-no)
+            out[self.yes :] = logsigmoid(-no)
         else:
-            clicks = (self.examination[self.yes :] * torch.sigmoid(no)).clamp_(max=ALMOST)
-            parts = logsigmoid(yes) + self.log_examination, torch.log1p(-clicks)
-        log_likelihood: np.ndarray = torch.cat(parts).numpy()
+            out[: self.yes] += self.log_examination
+            clicks = torch.sigmoid(no, out=out[self.yes :])
+            clicks.mul_(self.examination[self.yes :]).clamp_(max=ALMOST).neg_().log1p_()
+        log_likelihood: np.ndarray = out.numpy()
         return log_likelihood
 
     def _slope(self) -> np.ndarray:
@@ -528,14 +530,13 @@ class _Chain:
         """A Metropolis step of every level of one group; they are independent given the other
         group.
         """
+        from simulator.fitting import chain_loops as loops
+
         move = self.steps[g] * self.rng.normal(size=size)
-        moved = self.x + move[index]
-        gained = self._log_likelihood(moved) - self.fit
+        gained = self._log_likelihood(loops.moved(self.x, index, move))
+        gain = loops.gains(gained, self.fit, index, size)
         old, new = self.levels[g], self.levels[g] + move
-        gain = np.bincount(index, gained, minlength=size)
         gain += self.priors[g].log_density(new) - self.priors[g].log_density(old)
         taken = np.log(self.rng.random(size)) < gain
         self.levels[g] = np.where(taken, new, old)
-        # Times 0 or 1: to choose row by row takes four times as long.
-        self.x += np.where(taken, move, 0.0)[index]
-        self.fit += gained * taken.astype(np.float32)[index]
+        loops.accept(self.x, self.fit, index, move, gained, taken)

@@ -8,12 +8,14 @@ not seen (`cross_fitted`).
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import scipy.sparse as sp
 from implicit.als import AlternatingLeastSquares
 from threadpoolctl import threadpool_limits
 
+from policies.common.threads import side_by_side
 from policies.log import Dataset
 from simulator.fitting.examination import pair_codes
 
@@ -131,14 +133,32 @@ def cross_fitted(
         fold = rng.integers(0, FOLDS, len(data.log))
     user, item, row = choices(data)
     scores = np.zeros(len(data.log))
-    for k in range(FOLDS):
-        kept = (row < 0) | (fold[row] != k)
-        taste = fit_taste(
-            user[kept], item[kept], data.n_users, data.catalogue.size, int(rng.integers(2**31)), s
-        )
+    parts = [(row < 0) | (fold[row] != k) for k in range(FOLDS)]
+    for k, taste in enumerate(_fitted_on(data, user, item, parts, rng, s)):
         here = fold == k
         scores[here] = taste.score(data.log.user[here], data.log.item[here])
     return scores
+
+
+def _fitted_on(
+    data: Dataset,
+    user: np.ndarray,
+    item: np.ndarray,
+    parts: list[np.ndarray],
+    rng: np.random.Generator,
+    s: TasteSettings | None,
+) -> list[Taste]:
+    """A fit for each part of the choices, a mask each."""
+    sizes = data.n_users, data.catalogue.size
+    seeds = [int(rng.integers(2**31)) for _ in parts]
+    # Here for all threads: each would give back what it found when it began.
+    with threadpool_limits(1, "blas"):
+        return side_by_side(
+            [
+                partial(fit_taste, user[kept], item[kept], *sizes, seed, s)
+                for kept, seed in zip(parts, seeds, strict=True)
+            ]
+        )
 
 
 def reliability(data: Dataset, rng: np.random.Generator, s: TasteSettings | None = None) -> float:
@@ -155,10 +175,7 @@ def reliability(data: Dataset, rng: np.random.Generator, s: TasteSettings | None
     some = rng.permutation(np.unique(user))[:500]
     items = rng.permutation(np.unique(item))[:5000]
     tables = []
-    for kept in (half, ~half):
-        taste = fit_taste(
-            user[kept], item[kept], data.n_users, data.catalogue.size, int(rng.integers(2**31)), s
-        )
+    for taste in _fitted_on(data, user, item, [half, ~half], rng, s):
         table = taste.user[some] @ taste.item[items].T
         tables.append(table - table.mean(0) - table.mean(1, keepdims=True) + table.mean())
     one, other = (t.ravel() for t in tables)

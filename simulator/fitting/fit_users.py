@@ -4,10 +4,12 @@ where it cannot.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from scipy.special import expit
 
+from policies.common.threads import side_by_side
 from policies.draws import generator
 from policies.log import Dataset
 from simulator.fitting import drift
@@ -332,15 +334,14 @@ def _feedback_posteriors(
         error / stretch * (1 - p[log.clicked].mean()),
         stretch * examination.unsure(log) / (1 - p.mean()),
     )
-    feedback: dict[str, FeedbackPosterior] = {}
     counted: dict[str, float] = {}
+    asked_of: dict[str, Callable[[], FeedbackPosterior]] = {}
     for name, (column, flag) in FEEDBACK.items():
         y = getattr(log, column)
         alone = name != "long_view" and (y & ~log.clicked).sum() > WITHOUT_CLICK * y.sum()
         asked = np.ones(len(y), bool) if alone else log.clicked
         if flag not in data.has or not FEWEST <= (y & asked).sum() <= asked.sum() - FEWEST:
             continue
-        say(f"users: {name.replace('_', ' ')}s")
         which: np.ndarray | slice = log.clicked
         looked_at: np.ndarray | None = None
         slopes = {f"{name}_appeal": appeal}
@@ -350,7 +351,11 @@ def _feedback_posteriors(
             looked_at = np.where(log.clicked, 1.0, (seen - clicks) / np.maximum(1 - clicks, 1e-9))
         else:
             counted[name] = float(np.log(y.sum() / (y & log.clicked).sum()))
-        posterior = sample(data, y, which, slopes, looked_at, name, chains)
+        asked_of[name] = partial(sample, data, y, which, slopes, looked_at, name, chains)
+    if asked_of:
+        say(f"users: {', '.join(f'{name}s' for name in asked_of).replace('_', ' ')}")
+    feedback = dict(zip(asked_of, side_by_side(list(asked_of.values())), strict=True))
+    for name, posterior in feedback.items():
         slope = abs(posterior.sampled.mean(f"{name}_appeal"))
         feedback[name] = replace(
             posterior,
