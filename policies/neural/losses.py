@@ -34,6 +34,10 @@ class Recipe:
     sampled: int = 0
     decay: float = 0.01
 
+    def all_items(self, n_items: int) -> bool:
+        """Whether a softmax runs over all of so many items."""
+        return not 0 < self.sampled < n_items
+
 
 class Scores(Protocol):
     """A model as the loop sees it."""
@@ -43,6 +47,8 @@ class Scores(Protocol):
     def states(self, batch: Batch) -> Tensor: ...  # (B * T, D)
 
     def item_vectors(self) -> Tensor: ...  # (N + 1, D); row 0 is never scored
+
+    def vectors_of(self, items: Tensor) -> Tensor: ...  # (..., D) of these items
 
 
 class Negatives:
@@ -64,29 +70,26 @@ class Negatives:
         return torch.from_numpy(np.minimum(place, len(self._edges) - 1) + 1)
 
 
-def picked(vectors: Tensor, rows: Tensor) -> Tensor:
-    """vectors[rows], with a gradient that is summed in one order whatever the number of threads."""
-    return F.embedding(rows, vectors)
-
-
 def loss_of(
     model: Scores, batch: Batch, recipe: Recipe, negatives: Negatives, rng: np.random.Generator
 ) -> Tensor:
     """Mean loss of the targets; a page's skipped items count as hard negatives."""
-    vectors = model.item_vectors()
-    device = vectors.device
-    states = model.states(batch)[torch.from_numpy(batch.where).to(device)]
+    states = model.states(batch)
+    device = states.device
+    states = states[torch.from_numpy(batch.where).to(device)]
     targets = torch.from_numpy(batch.targets.astype(np.int64)).to(device)
     skipped = torch.from_numpy(batch.skipped.astype(np.int64)).to(device)
     weights = torch.from_numpy(batch.weights).to(device)
     weights = weights / weights.sum().clamp(min=1e-9)
+    n_items = len(negatives.log_chance) - 1
     if recipe.loss == "bce":
-        return (_binary(states, vectors, targets, skipped, rng) * weights).sum()
-    unit, units = F.normalize(states, dim=-1), F.normalize(vectors, dim=-1)
-    if not 0 < recipe.sampled < len(vectors) - 1 and not skipped.shape[1]:
+        return (_binary(states, model, n_items, targets, skipped, rng) * weights).sum()
+    unit = F.normalize(states, dim=-1)
+    if recipe.all_items(n_items) and not skipped.shape[1]:
+        units = F.normalize(model.item_vectors(), dim=-1)
         total: Tensor = FullSoftmax.apply(unit, units[1:], targets - 1, weights, recipe.temperature)
         return total
-    return (_softmax(unit, units, targets, skipped, recipe, negatives, rng) * weights).sum()
+    return (_softmax(unit, model, targets, skipped, recipe, negatives, rng) * weights).sum()
 
 
 class FullSoftmax(torch.autograd.Function):
@@ -138,44 +141,52 @@ class FullSoftmax(torch.autograd.Function):
 
 def _softmax(
     states: Tensor,
-    vectors: Tensor,
+    model: Scores,
     targets: Tensor,
     skipped: Tensor,
     recipe: Recipe,
     negatives: Negatives,
     rng: np.random.Generator,
 ) -> Tensor:
-    n_items = len(vectors) - 1
-    if 0 < recipe.sampled < n_items:
+    """(P,) losses by unit `states` (P, D); of the items, no vectors but those in play are read."""
+    if not recipe.all_items(len(negatives.log_chance) - 1):
         drawn = negatives.draw(recipe.sampled, rng).to(targets.device)
-        others = states @ picked(vectors, drawn).T / recipe.temperature
+        others = states @ F.normalize(model.vectors_of(drawn), dim=-1).T / recipe.temperature
         # A sampled item stands for all that might have been drawn: subtract log(draws * chance).
         others = others - (
             negatives.log_chance.to(targets.device)[drawn] + float(np.log(recipe.sampled))
         )
         others = others.masked_fill(drawn[None, :] == targets[:, None], -torch.inf)
-        own = (states * picked(vectors, targets)).sum(-1, keepdim=True) / recipe.temperature
+        answers = F.normalize(model.vectors_of(targets), dim=-1)
+        own = (states * answers).sum(-1, keepdim=True) / recipe.temperature
         logits, answer = torch.cat([own, others], dim=1), torch.zeros_like(targets)
     else:
-        logits, answer = states @ vectors[1:].T / recipe.temperature, targets - 1
+        units = F.normalize(model.item_vectors(), dim=-1)
+        logits, answer = states @ units[1:].T / recipe.temperature, targets - 1
     if skipped.shape[1]:
         # Each skipped item enters the denominator once more.
-        hard = torch.einsum("pd,psd->ps", states, picked(vectors, skipped)) / recipe.temperature
+        passed = F.normalize(model.vectors_of(skipped), dim=-1)
+        hard = torch.einsum("pd,psd->ps", states, passed) / recipe.temperature
         logits = torch.cat([logits, hard.masked_fill(skipped == 0, -torch.inf)], dim=1)
     return F.cross_entropy(logits, answer, reduction="none")
 
 
 def _binary(
-    states: Tensor, vectors: Tensor, targets: Tensor, skipped: Tensor, rng: np.random.Generator
+    states: Tensor,
+    model: Scores,
+    n_items: int,
+    targets: Tensor,
+    skipped: Tensor,
+    rng: np.random.Generator,
 ) -> Tensor:
-    drawn = torch.from_numpy(rng.integers(1, len(vectors), len(targets))).to(targets.device)
+    drawn = torch.from_numpy(rng.integers(1, n_items + 1, len(targets))).to(targets.device)
     own, other = (
-        (states * picked(vectors, targets)).sum(-1),
-        (states * picked(vectors, drawn)).sum(-1),
+        (states * model.vectors_of(targets)).sum(-1),
+        (states * model.vectors_of(drawn)).sum(-1),
     )
     losses = -F.logsigmoid(own) - F.logsigmoid(-other)
     if skipped.shape[1]:
-        hard = F.logsigmoid(-torch.einsum("pd,psd->ps", states, picked(vectors, skipped))) * (
+        hard = F.logsigmoid(-torch.einsum("pd,psd->ps", states, model.vectors_of(skipped))) * (
             skipped > 0
         )
         losses = losses - hard.sum(1)

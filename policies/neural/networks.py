@@ -170,6 +170,13 @@ class ItemNet(nn.Module):
     def item_vectors(self) -> Tensor:
         return self.items.weight[:-1]
 
+    def vectors_of(self, items: Tensor) -> Tensor:
+        """`item_vectors` of these alone, with a gradient that is summed in one order whatever the
+        number of threads, and that holds no other rows where the embedding is `sparse`.
+        """
+        vectors: Tensor = self.items(items)
+        return vectors
+
     def scale(self, vectors: Tensor) -> Tensor:
         """Vectors as they are compared."""
         return F.normalize(vectors, dim=-1) if self.cosine else vectors

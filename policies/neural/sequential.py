@@ -18,6 +18,7 @@ from policies.draws import Draws
 from policies.log import Impressions
 from policies.neural.cooccurrence import ppmi_vectors
 from policies.neural.losses import LOSSES, Recipe
+from policies.neural.optimising import SPARSE
 from policies.neural.ranking import best_allowed, numpy_state, torch_state
 from policies.neural.sequences import (
     Batch,
@@ -143,6 +144,8 @@ class Sequential:
         """A trainer of this policy's network; `limits` are those of `Trainer`."""
         self._forget()
         recipe = Recipe(self.loss, self.temperature, self.sampled, self.decay)
+        if self.n_items > SPARSE and self.loss == "softmax" and not recipe.all_items(self.n_items):
+            self.net.items.sparse = True
         return Trainer(self.net, stages, recipe, self._popularity, rng, validate, **limits)
 
     def fit(self, log: Impressions, catalogue: Catalogue, rng: np.random.Generator) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from policies.common.errors import InputError
 from policies.neural.losses import Negatives, Recipe, loss_of
 from policies.neural.networks import KeyedDropout
+from policies.neural.optimising import Optimiser, clip
 from policies.neural.sequences import Batch
 
 
@@ -160,11 +161,9 @@ class Trainer:
             self.every[self.stage] = max(1, len(self._epoch))
             self.steps[self.stage] = stage.epochs * self.every[self.stage]
 
-    def _fresh_optimiser(self) -> torch.optim.Optimizer:
+    def _fresh_optimiser(self) -> Optimiser:
         self.net.to(self.device)
-        return torch.optim.AdamW(
-            self.net.parameters(), lr=1e-3, weight_decay=self.recipe.decay, fused=True
-        )
+        return Optimiser(self.net, self.recipe.decay)
 
     def _learn(self, batch: Batch, stage: Stage) -> None:
         self.net.train()
@@ -174,16 +173,14 @@ class Trainer:
         done = self.step / self.steps[self.stage]
         if stage.weave is not None:
             batch = stage.weave(batch, self.rng, done)
-        for group in self._optimiser.param_groups:
-            group["lr"] = stage.rate * (1 - done)
-        self._optimiser.zero_grad(set_to_none=True)
+        self._optimiser.zero_grad()
         with (
             torch.autocast("cuda", torch.bfloat16) if self.device.type == "cuda" else nullcontext()
         ):
             loss = loss_of(self.net, batch, self.recipe, self.negatives, self.rng)  # type: ignore[arg-type]
         loss.backward()
-        nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
-        self._optimiser.step()
+        clip(self.net)
+        self._optimiser.step(stage.rate * (1 - done))
         self.sequences += len(batch.users)
 
     def _judge(self) -> bool:
@@ -215,8 +212,7 @@ class Trainer:
             f"net.{k}": v.detach().cpu().numpy().copy() for k, v in self.net.state_dict().items()
         }
         arrays |= {f"best.{k}": v.cpu().numpy().copy() for k, v in self.best.items()}
-        for i, values in self._optimiser.state_dict()["state"].items():
-            arrays |= {f"optimiser.{i}.{k}": v.cpu().numpy().copy() for k, v in values.items()}
+        arrays |= self._optimiser.state()
         words = {
             "rng": self.rng.bit_generator.state,
             "epoch_start": self._epoch_start,
@@ -254,13 +250,7 @@ class Trainer:
             words["sequences"],
         )
         self._optimiser = self._fresh_optimiser()
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in _part(arrays, "optimiser.").items():
-            index, _, key = name.partition(".")
-            # Files know no scalars: the count of steps comes back as an array of one.
-            moments.setdefault(int(index), {})[key] = value.reshape(()) if key == "step" else value
-        groups = self._optimiser.state_dict()["param_groups"]
-        self._optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        self._optimiser.restore({name: torch.from_numpy(v.copy()) for name, v in arrays.items()})
         self._epoch, self.place, self._epoch_start = [], 0, words["epoch_start"]
         if words["place"] >= 0:
             self.rng.bit_generator.state = words["epoch_start"]

@@ -10,6 +10,7 @@ from policies.baselines.popularity import Popularity
 from policies.catalogue import Catalogue
 from policies.draws import Draws, generator
 from policies.log import Impressions
+from policies.neural import sequential
 from policies.registry import make
 
 N_USERS, N_ITEMS, LENGTH = 300, 30, 20
@@ -95,7 +96,10 @@ def test_the_same_seed_gives_the_same_weights(name: str) -> None:
     assert all(np.array_equal(states[0][key], states[1][key]) for key in states[0])
 
 
-def test_sampled_softmax_learns_too() -> None:
+@pytest.mark.parametrize("large", [False, True])
+def test_sampled_softmax_learns_too(large: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if large:  # as a catalogue of which only the items of a batch are moved
+        monkeypatch.setattr(sequential, "SPARSE", 0)
     log, items = markov_log(False)
     policy = make("sasrec", {**MODELS["sasrec"], "sampled": 10, "epochs": 16})
     policy.fit(log, Catalogue.of(np.arange(1, N_ITEMS + 1).astype(str)), generator("markov"))
