@@ -74,7 +74,7 @@ class Draws:
 
     @property
     def keys(self) -> np.ndarray:
-        """(B,) uint64, for `policies.draws_compiled`. Not to be changed."""
+        """(B,) uint64, for `policies.loops.draws`. Not to be changed."""
         return self._keys
 
     def rows(self, which: np.ndarray | slice) -> "Draws":

@@ -55,11 +55,9 @@ def first_allowed(ranked: np.ndarray, requests: Requests, k: int) -> np.ndarray:
     Raises:
         ValueError: a user may be shown fewer than k of them.
     """
-    from policies import ranking_compiled  # where somebody is served: numba takes its time
+    from policies.loops import ranking  # where somebody is served: numba takes its time
 
     slates = np.zeros((len(requests), k), np.int32)
-    if not ranking_compiled.first_allowed(
-        ranked, requests.exclude, len(requests.available) - 1, slates
-    ):
+    if not ranking.first_allowed(ranked, requests.exclude, len(requests.available) - 1, slates):
         raise ValueError(f"fewer than {k} items may be shown to a user")
     return slates

@@ -195,25 +195,25 @@ def check_slates(slates: Slates, requests: Requests, k: int) -> None:
 
 
 def _check_items(items: np.ndarray, requests: Requests) -> None:
-    from policies import slate_faults  # where somebody is served: numba takes its time
+    from policies.loops import faults  # where somebody is served: numba takes its time
 
-    fault, row, slot = slate_faults.first_fault(
+    fault, row, slot = faults.first_fault(
         np.ascontiguousarray(items, np.int64), requests.exclude, requests.available
     )
     item = items[row, slot] if len(items) else 0
-    if fault == slate_faults.RANGE:
+    if fault == faults.RANGE:
         raise PolicyError(
             f"item {item} is out of range: ids are 1..{len(requests.available) - 1}, and 0"
             " (padding) may not be shown"
         )
-    if fault == slate_faults.UNAVAILABLE:
+    if fault == faults.UNAVAILABLE:
         raise PolicyError(f"item {item} is unavailable now; keep to requests.available")
-    if fault == slate_faults.TWICE:
+    if fault == faults.TWICE:
         raise PolicyError(
             f"a slate repeats an item (user {requests.users[row]}: {items[row].tolist()}); draw"
             " without replacement"
         )
-    if fault == slate_faults.EXCLUDED:
+    if fault == faults.EXCLUDED:
         raise PolicyError(
             "a slate shows an item of requests.exclude (seen a short while ago); leave those out"
         )

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.stats import kstest
 
 from policies.draws import Draws, key_of
-from policies.draws_compiled import number_of, started, uniform
+from policies.loops.draws import number_of, started, uniform
 
 
 def draws(users: np.ndarray, key: int = 1) -> Draws:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies.draws import Draws, key_of
-from policies.draws_compiled import number_of, started, uniform
+from policies.loops.draws import number_of, started, uniform
 
 USERS = st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=30, unique=True)
 
