@@ -17,7 +17,16 @@ from simulator.settings import LOG_FLAGS, Experiment
 
 PrintResult = Callable[[], None]
 Work = Callable[[Experiment, Dataset, Path, Callable[[str], None]], PrintResult]
-FIT_FLAGS = (*LOG_FLAGS, "seed", "user_model", "slate_size", "draws", "thin", "threads")
+FIT_FLAGS = (
+    *LOG_FLAGS,
+    "fit_users",
+    "seed",
+    "user_model",
+    "slate_size",
+    "draws",
+    "thin",
+    "threads",
+)
 OF_THE_LOG = "as the log's pages, or 6 where it does not show whole sessions"
 
 
@@ -71,7 +80,7 @@ def with_a_fit(given: argparse.Namespace, slate_size: int | None, work: Work) ->
     """
 
     def inside() -> None:
-        values: dict[str, Any] = {"repeat_after": 0, "slate_size": slate_size or 1}
+        values: dict[str, Any] = {"repeat_after": 0, "users": 2, "slate_size": slate_size or 1}
         experiment = Experiment(**{**values, **given_flags(Experiment, given)})
         with new_folder(given.out) as out, Progress(given.quiet) as progress:
             data = load_data(experiment)

@@ -14,6 +14,7 @@ from policies.common.tables import Table
 from policies.log import Dataset
 from simulator.commands import PrintResult, add_fit_flags, with_a_fit
 from simulator.experiment.data import size_note
+from simulator.experiment.sampling import fit_sample, sample_note
 from simulator.fitting.fit_users import chains_of, fit_users
 from simulator.settings import Experiment
 from simulator.users.provenance import provenance
@@ -48,20 +49,22 @@ def main(arguments: list[str] | None = None) -> int:
     def work(
         experiment: Experiment, data: Dataset, out: Path, say: Callable[[str], None]
     ) -> PrintResult:
+        some = fit_sample(data, experiment)
         model = fit_users(
-            data,
+            some.data,
             experiment.seed,
             experiment.slate_size,
             say,
             experiment.user_model,
             chains_of(experiment),
         )
-        save_users(out, model, about_users(data, experiment.slate_size))
+        save_users(out, some.of_log(model), about_users(data, experiment.slate_size))
 
         def print_result() -> None:
             head = ("parameter", "value", "s.e.", "status", "source")
             Table(head, provenance(model), text=5).print()
-            for note in (*data.notes, *size_note(experiment, data)):
+            notes = *size_note(experiment, data), *sample_note(data, experiment)
+            for note in (*data.notes, *notes):
                 print(f"note: {note}")
             print(
                 f"users: {out}; use them with python -m simulator.run --log ... --users-from {out}"

@@ -85,6 +85,12 @@ class Experiment:
         "what makes users like things: factors (matrix factorisation), neighbours (similar items),"
         " trees, or matrix, which replays a log that holds nearly every pair",
     )
+    fit_users: int | None = setting(
+        None,
+        "users of the log that the user model is fitted to, drawn by the seed; by default all, or"
+        " as many as have 5 million rows (at least `users`)",
+        ge=2,
+    )
     policy_share: float | None = setting(
         None,
         "share of the log's pairs that policies learn from; by default all, and a tenth where users"

@@ -69,6 +69,7 @@ _TAKEN = (
     *LOG_FLAGS,
     "users_from",
     "user_model",
+    "fit_users",
     "users",
     "days",
     "warmup_days",

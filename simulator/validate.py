@@ -19,6 +19,7 @@ from policies.common.errors import InputError
 from policies.common.files import save_json
 from policies.log import Dataset
 from simulator.commands import PrintResult, add_fit_flags, with_a_fit
+from simulator.experiment.sampling import fit_sample, sample_note
 from simulator.fitting.fit_users import chains_of
 from simulator.settings import Experiment
 from simulator.users.choice_model import DAY
@@ -67,6 +68,8 @@ def main(arguments: list[str] | None = None) -> int:
     def work(
         experiment: Experiment, data: Dataset, out: Path, say: Callable[[str], None]
     ) -> PrintResult:
+        notes = *data.notes, *sample_note(data, experiment)
+        data = fit_sample(data, experiment).data
         days = _held_out_days(data, given.held_out_days)
         validation = validate(
             data, days, experiment.slate_size, say, experiment.user_model, chains_of(experiment)
@@ -91,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
             print("what to trust")
             light_table(rows).print()
             print(of_random_slates(validation.random_slates))
-            for note in data.notes:
+            for note in notes:
                 print(f"note: {note}")
             print(f"report: {out}/fidelity.md")
 

@@ -38,7 +38,10 @@ TINY_MODELS: dict[str, dict[str, Any]] = {
 
 
 CALIBRATE = "random_click_rate=.176"
-REFIT = {"log", "slate_size", "user_model", "users_from", "calibrate", "policy_share", "draws"}
+REFIT = {
+    *("log", "slate_size", "user_model", "users_from", "calibrate", "policy_share", "draws"),
+    "fit_users",
+}
 SHORT = Chains(draws=12, thin=3)  # what most tests fit users with on the way to something else
 
 

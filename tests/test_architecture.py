@@ -16,7 +16,14 @@ MOST_FILES = 17  # in one folder
 
 # Room -> the rooms that it may import, besides itself. A room is a folder, a base file on top, or
 # the commands of a package together. What is not named here has no room, and the test says so.
-BASE = {"policies/common", "policies/catalogue", "policies/draws", "policies/log", "policies/base"}
+BASE = {
+    "policies/common",
+    "policies/catalogue",
+    "policies/draws",
+    "policies/loops",
+    "policies/log",
+    "policies/base",
+}
 POLICIES = BASE | {
     "policies/ranking",
     "policies/registry",
@@ -48,10 +55,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "policies/common": set(),
     "policies/catalogue": {"policies/common"},
     "policies/draws": set(),
+    "policies/loops": {"policies/common", "policies/draws"},
     "policies/log": {"policies/common", "policies/catalogue"},
     "policies/base": BASE,
     "policies/ranking": BASE,
-    "policies/sources": BASE - {"policies/base"},
+    "policies/sources": BASE - {"policies/base", "policies/loops"},
     "policies/neural": BASE | {"policies/ranking"},
     "policies/baselines": NEURAL,
     "policies/registry": BASE | {"policies/calls"},
@@ -63,7 +71,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "gptrec/policy": NEURAL | {"gptrec/model", "gptrec/prompts", "gptrec/interests"},
     "gptrec/offline": POLICIES | NEURAL | {f"analysis/{room}" for room in ANALYSIS[:-1]},
     "gptrec/evaluate": POLICIES | NEURAL | {"gptrec/offline"},
-    "simulator/users": {"policies/common", "policies/draws", "policies/log"},
+    "simulator/users": {"policies/common", "policies/draws", "policies/loops", "policies/log"},
     "simulator/buckets": {"policies/common", "policies/draws"},
     "simulator/settings": POLICIES | {"simulator/buckets", "simulator/users"},
     "simulator/engine": USERS,

@@ -10,7 +10,7 @@ world, not a contender.
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -161,7 +161,7 @@ def true_users(p: BuiltInParameters, seed: int = 0) -> tuple[ChoiceModel, Catalo
     return model, catalogue
 
 
-def _feedback_effects(p: BuiltInParameters, seed: int) -> dict[str, np.ndarray]:
+def _feedback_effects(p: BuiltInParameters, seed: int) -> dict[str, Any]:
     """What users and items differ in beyond appeal, around 0 on average."""
     rng = generator("world enjoyment", seed)
     levels: dict[str, np.ndarray] = {}

@@ -83,10 +83,9 @@ def newcomers(
     span = experiment.warmup_days + experiment.days
     n = round(share * experiment.users * span)
     line = np.arange(n)
-    turns = -(
-        -experiment.users // model.n_users
-    )  # ids of the population that is there from the start
-    ids = turns * model.n_users + line
+    # After the ids of the population that is there from the start.
+    turns = -(-experiment.users // model.n_users)
+    ids = model.first_unknown + (turns - 1) * model.n_users + line
     if n and ids[-1] >= np.iinfo(np.int32).max:
         raise InputError(
             f"new_users={share:g} of {experiment.users} users in {span:g} days: too many;"

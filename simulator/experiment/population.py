@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from policies.draws import Draws, key_of
 from simulator.experiment.newcomers import newcomers, rates
+from simulator.experiment.sampling import in_line
 from simulator.settings import Experiment
 from simulator.users.choice_model import ChoiceModel
 
@@ -18,13 +18,10 @@ def population(
     part of a larger one. Beyond the fitted users, newcomers get their parameters and ids of their
     own, unknown to all policies.
     """
-    fitted = np.arange(model.n_users)
-    order = np.argsort(
-        Draws(key_of("population", experiment.seed), fitted, fitted * 0).uniform("place", 1)[:, 0]
-    )
-    rows = np.resize(order, experiment.users)
+    rows = np.resize(in_line(model.known, experiment.seed), experiment.users)
     turn = np.arange(experiment.users) // model.n_users
-    ids = np.where(turn == 0, rows, turn * model.n_users + rows).astype(np.int32)
+    anew = model.first_unknown + (turn - 1) * model.n_users + rows
+    ids = np.where(turn == 0, model.known[rows], anew).astype(np.int32)
     more, like, arrival = newcomers(experiment, model, rates(experiment, model)["new_users"])
     people = model.of_users(np.concatenate([rows, like]))
     return (

@@ -27,6 +27,7 @@ from policies.common.terminal import to_stderr
 from policies.common.threads import with_threads
 from policies.draws import generator
 from simulator.experiment.data import load_data
+from simulator.experiment.sampling import fit_sample
 from simulator.experiment.simulate import side_by_side
 from simulator.fitting.alternatives import (
     KINDS,
@@ -175,8 +176,9 @@ def _draw_users(
 ) -> None:
     """One folder of fitted users per world, all from one fit."""
     data, n = load_data(experiment), len(names)
+    some = fit_sample(data, experiment)
     fitted = fit(
-        data,
+        some.data,
         experiment.seed,
         experiment.slate_size,
         say,
@@ -196,8 +198,9 @@ def _draw_users(
         model = model.with_parameters(
             **visits_drawn(model, generator("visits of a world", experiment.seed, name))
         )
-        model = calibrate_shift(model, data, experiment.slate_size, experiment.seed)
-        save_users(out / "users" / name, model, about_users(data, experiment.slate_size))
+        model = calibrate_shift(model, some.data, experiment.slate_size, experiment.seed)
+        about = about_users(data, experiment.slate_size)
+        save_users(out / "users" / name, some.of_log(model), about)
 
 
 def _fit_users(
@@ -205,17 +208,16 @@ def _fit_users(
 ) -> None:
     """One folder of fitted users per user model."""
     data = load_data(experiment)
+    some = fit_sample(data, experiment)
     for kind in names:
-        check_size(data, kind)
+        check_size(some.data, kind)
     for kind in names:
         say(f"users: {kind}")
-        save_users(
-            out / "users" / kind,
-            fit_users(
-                data, experiment.seed, experiment.slate_size, say, kind, chains_of(experiment)
-            ),
-            about_users(data, experiment.slate_size),
+        model = fit_users(
+            some.data, experiment.seed, experiment.slate_size, say, kind, chains_of(experiment)
         )
+        about = about_users(data, experiment.slate_size)
+        save_users(out / "users" / kind, some.of_log(model), about)
 
 
 def _why_few(experiment: Experiment, draws: int) -> str:

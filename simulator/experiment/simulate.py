@@ -40,6 +40,7 @@ from simulator.experiment.newcomers import needs_no_users, population_note, turn
 from simulator.experiment.population import population
 from simulator.experiment.progress import Progress
 from simulator.experiment.run_folder import RunFolder, tables
+from simulator.experiment.sampling import fit_sample, sample_note
 from simulator.experiment.schedule import Plan, Schedule, chains_of_run
 from simulator.experiment.training import check_importable
 from simulator.fitting.fit_users import chains_of, fit_users
@@ -391,7 +392,7 @@ def _begun(work: _Work, raw: Dataset) -> RunFolder:
             "clicks": int(raw.log.clicked.sum()),
             "has": sorted(raw.has),
         },
-        "notes": [*raw.notes, *size_note(experiment, raw)],
+        "notes": [*raw.notes, *size_note(experiment, raw), *sample_note(raw, experiment)],
         "checksum": raw.fingerprint,
         "weights": experiment.assignment.shares,
     }
@@ -422,9 +423,23 @@ def _users(
     if experiment.users_from is not None:
         progress.say(f"users: from {experiment.users_from}")
         model = load_users(Path(experiment.users_from), about_users(raw, size))
+        if model.log_users is not None and model.n_users < experiment.users:
+            raise InputError(
+                f"--users-from '{experiment.users_from}': {model.n_users} of the log's"
+                f" {model.log_size} users were fitted, fewer than take part (--users"
+                f" {experiment.users}); fit more with --fit-users, or let fewer take part"
+            )
     else:
-        model = fit_users(
-            raw, experiment.seed, size, progress.say, experiment.user_model, chains_of(experiment)
+        some = fit_sample(raw, experiment)
+        model = some.of_log(
+            fit_users(
+                some.data,
+                experiment.seed,
+                size,
+                progress.say,
+                experiment.user_model,
+                chains_of(experiment),
+            )
         )
     shifted = {f.name: getattr(model, f.name) for f in fields(model)}
     shifted["hour_zero"] = (model.hour_zero + 24 * experiment.warmup_days) % 24

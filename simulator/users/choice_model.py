@@ -54,6 +54,8 @@ class ChoiceModel:
             None = vectors.
         user_category: (U, C) float32 logit units, a part of the taste by category; None = no such
             part.
+        log_users: (U,) the users' numbers in the log, ascending; None = they are all of the log's.
+        log_size: users of the log, where there are others.
     """
 
     parameters: dict[str, Parameter]
@@ -76,6 +78,8 @@ class ChoiceModel:
     provenance: dict[str, tuple[str, str]]
     table: np.ndarray | None = None
     user_category: np.ndarray | None = None
+    log_users: np.ndarray | None = None
+    log_size: int | None = None
 
     def __getitem__(self, name: str) -> float:
         return self.parameters[name].value
@@ -88,6 +92,16 @@ class ChoiceModel:
     @property
     def n_users(self) -> int:
         return len(self.user_level)
+
+    @property
+    def known(self) -> np.ndarray:
+        """(U,) the users' numbers in the log."""
+        return np.arange(self.n_users) if self.log_users is None else self.log_users
+
+    @property
+    def first_unknown(self) -> int:
+        """The least number that no user of the log has."""
+        return self.n_users if self.log_size is None else self.log_size
 
     @property
     def n_items(self) -> int:
@@ -105,6 +119,8 @@ class ChoiceModel:
             user_hate=self.user_hate[rows],
             table=None if self.table is None else self.table[rows],
             user_category=None if self.user_category is None else self.user_category[rows],
+            log_users=None,
+            log_size=None,
         )
 
     def with_parameters(self, **parameters: Parameter) -> "ChoiceModel":
@@ -212,7 +228,7 @@ class ChoiceModel:
     @cached_property
     def _numbers(self) -> "Numbers":
         """The scalars as the loops of a page want them."""
-        from policies.draws_compiled import number_of
+        from policies.loops.draws import number_of
         from simulator.users.page import Numbers
 
         numbers: dict[str, Any] = {}

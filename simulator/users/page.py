@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from policies.common.compiled import compiled
-from policies.draws_compiled import started, uniform
+from policies.loops.draws import started, uniform
 
 NOT, LONG, SHORT, PLAYED = 0, 1, 2, 3  # how an item was watched
 

@@ -65,7 +65,7 @@ def save_users(folder: Path, model: ChoiceModel, about: dict[str, Any] | None = 
     kept = {name: getattr(model, name) for name in arrays}
     kept |= {
         name: value
-        for name in ("table", "user_category")
+        for name in ("table", "user_category", "log_users")
         if (value := getattr(model, name)) is not None
     }
     save_arrays(folder / "arrays.safetensors", kept)
@@ -77,6 +77,7 @@ def save_users(folder: Path, model: ChoiceModel, about: dict[str, Any] | None = 
             "numbers": parameters,
             "arrays": model.provenance,
             "hour_zero": model.hour_zero,
+            "log_size": model.log_size,
             "about": about or {},
         },
     )
@@ -132,6 +133,7 @@ def load_users(folder: Path, wanted: dict[str, Any] | None = None) -> ChoiceMode
             parameters=parameters,
             provenance=provenance,
             hour_zero=float(stored["hour_zero"]),
+            log_size=stored.get("log_size"),
             **arrays,
         )
         _check_arrays(folder, parameters, arrays)
@@ -171,7 +173,7 @@ def _check_arrays(
                 " again"
             )
         of_users, of_items = (
-            name.startswith("user_") or name == "activity",
+            name.startswith("user_") or name in ("activity", "log_users"),
             name.startswith("item_"),
         )
         wanted = (
