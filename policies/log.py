@@ -102,8 +102,20 @@ class Impressions:
         return Impressions(**{f.name: getattr(self, f.name)[which] for f in fields(self)})
 
     def sorted(self) -> "Impressions":
-        """In the canonical order: time, user, page, slot."""
+        """In the canonical order: time, user, page, slot. Itself where it is."""
+        if self._in_order():
+            return self
         return self.rows(np.lexsort((self.slot, self.page, self.user, self.time)))
+
+    def _in_order(self) -> bool:
+        """Whether no row stands before one that belongs before it."""
+        tied = np.ones(max(len(self) - 1, 0), bool)
+        for column in (self.time, self.user, self.page, self.slot):
+            earlier, later = column[:-1], column[1:]
+            if (tied & ~(earlier <= later)).any():
+                return False
+            tied &= earlier == later
+        return True
 
     def by_user(self) -> "Impressions":
         """Grouped by user, each user's rows in order of time, page and slot."""
@@ -174,6 +186,8 @@ class Dataset:
 
     def for_policies(self) -> Impressions:
         """What a policy may learn from: the history and the log, in canonical order."""
+        if not len(self.history):
+            return self.log.sorted()
         return Impressions.concat([self.history, self.log]).sorted()
 
     def with_notes(self, *notes: str) -> "Dataset":

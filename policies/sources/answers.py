@@ -10,7 +10,7 @@ from policies.sources.columns import Columns
 from policies.sources.roles import ClickWhen
 from policies.sources.times import Times
 from policies.sources.values import MISSING
-from policies.sources.visits import SESSION_GAP_S
+from policies.sources.visits import SESSION_GAP_S, blocks_of
 
 ENOUGH = 3  # watch times from which a unit is looked for
 FEW = 5  # pages with a next one
@@ -179,16 +179,20 @@ def _over_time_there_was(watched: np.ndarray, users: np.ndarray, time: np.ndarra
     """Of pages with a next one in the same session: the median of what was watched of the page over
     the time to the next; None where there are hardly any.
     """
-    pages = (
-        pd.DataFrame({"user": users, "time": time, "watched": watched})
-        .groupby(["user", "time"], sort=True)["watched"]
-        .sum()
-        .reset_index()
-    )
-    gap = pages.groupby("user")["time"].diff(-1).abs().to_numpy()
-    total = pages["watched"].to_numpy()
-    use = (gap > 0) & (gap < SESSION_GAP_S) & (total > 0)
-    return float(np.median(total[use] / gap[use])) if use.sum() >= FEW else None
+    ratios = []
+    for rows in blocks_of(users):
+        pages = (
+            pd.DataFrame({"user": users[rows], "time": time[rows], "watched": watched[rows]})
+            .groupby(["user", "time"], sort=True)["watched"]
+            .sum()
+            .reset_index()
+        )
+        gap = pages.groupby("user")["time"].diff(-1).abs().to_numpy()
+        total = pages["watched"].to_numpy()
+        use = (gap > 0) & (gap < SESSION_GAP_S) & (total > 0)
+        ratios.append(total[use] / gap[use])
+    ratio = np.concatenate(ratios)
+    return float(np.median(ratio)) if len(ratio) >= FEW else None
 
 
 def _lone_durations(duration: np.ndarray) -> tuple[np.ndarray, list[str]]:

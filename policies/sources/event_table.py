@@ -11,7 +11,7 @@ from policies.common.errors import InputError, shown
 from policies.log import Dataset, Impressions
 from policies.sources.answers import Answers, answers_of, clicks_of
 from policies.sources.columns import Columns
-from policies.sources.copies import without_copies
+from policies.sources.copies import copies, without_copies
 from policies.sources.files import ending, tables_in
 from policies.sources.lines import from_lines
 from policies.sources.roles import (
@@ -60,7 +60,9 @@ def from_table(path: Path, reading: Reading) -> Dataset:
             flat(rows[when.column]),
             when.column,
         )
-    return from_columns(columns, path.name, reading, when, rows, [*table.notes, *notes])
+    copy = copies(rows)
+    del rows  # the columns that are asked for are there, the others need no memory
+    return from_columns(columns, path.name, reading, when, copy, [*table.notes, *notes])
 
 
 TWO_ANSWERS = (
@@ -107,8 +109,8 @@ def from_frame(frame: pd.DataFrame, name: str, click_threshold: float | None = N
     """A data set from a frame whose columns are named by `ROLES`; see `from_columns`."""
     arrays = {str(role): _arrow(frame[role]) for role in frame.columns if role in ROLES}
     columns = Columns(arrays, {}, Path(f"{name}.parquet"), len(frame))
-    rows = pa.table(arrays) if arrays else pa.table({})
-    return from_columns(columns, name, Reading(click_threshold=click_threshold), None, rows, [])
+    copy = copies(pa.table(arrays)) if arrays else np.zeros(len(frame), bool)
+    return from_columns(columns, name, Reading(click_threshold=click_threshold), None, copy, [])
 
 
 def _arrow(values: pd.Series) -> pa.Array:
@@ -124,7 +126,7 @@ def from_columns(
     name: str,
     reading: Reading,
     when: ClickWhen | None,
-    rows: pa.Table,
+    copy: np.ndarray,
     notes: list[str],
 ) -> Dataset:
     """A data set from the columns of a table.
@@ -133,7 +135,7 @@ def from_columns(
     click at `click_threshold` and above. Without `session`, a pause of 30 minutes starts a new one.
 
     Args:
-        rows: the whole table: rows are copies of each other where all of its columns agree.
+        copy: (n,) of `copies`, which looks at all columns of the table.
         notes: what is known of the file already.
     """
     if not len(columns):
@@ -142,7 +144,7 @@ def from_columns(
     times = times_of(
         columns.roles["time"], columns.names.get("time", "time"), place, reading.time_unit
     )
-    keep, copies = without_copies(rows, times.coarse)
+    keep, said_of_copies = without_copies(copy, times.coarse)
     if not keep.all():
         columns = columns.kept(keep)
         times = Times(times.time[keep], times.hour, times.note, times.coarse)
@@ -152,7 +154,7 @@ def from_columns(
     answers = answers_of(columns, users, times, reading.watch_unit)
     visits, shifted = _visits(columns, users, times.time)
     told, assumed = _told(columns, users, times, visits, skips)
-    notes = [note, visits.note, *notes, *copies, *answers.notes, *shifted, times.note]
+    notes = [note, visits.note, *notes, *said_of_copies, *answers.notes, *shifted, times.note]
     notes += [about_span(times.time, len(columns)), *assumed]
     log = Impressions.of(
         user=users - 1,

@@ -7,6 +7,7 @@ import pandas as pd
 
 SESSION_GAP_S = 1800.0
 DAY = 86_400.0
+BLOCK_ROWS = 2_000_000  # of users whose visits are looked at together
 SHORT_PAGE = 1.5  # rows per second of which a log writes its slots one by one
 
 
@@ -46,6 +47,66 @@ def visits_of(
             sessions_of(users, time),
             "The log has no sessions: a pause of 30 minutes starts a new one.",
         )
+    blocks = blocks_of(users)
+    by_slots = page is None and slot is not None and bool(np.ptp(slot))
+    by_slots = by_slots and _one_by_one(users, session, time, blocks)
+    pages, slots = np.empty(len(users), np.int64), np.empty(len(users), np.int64)
+    begun = np.empty(len(users))
+    for rows in blocks:
+        pages[rows], slots[rows], begun[rows] = _pages_and_slots(
+            users[rows],
+            time[rows],
+            session[rows],
+            None if page is None else page[rows],
+            None if slot is None else slot[rows],
+            by_slots,
+        )
+    return Visits(session, pages, slots, begun, note)
+
+
+def blocks_of(users: np.ndarray) -> list[np.ndarray | slice]:
+    """Rows in parts of whole users: what is made of a part on the way takes many times its
+    memory.
+    """
+    if len(users) <= BLOCK_ROWS:
+        return [slice(None)]
+    order = np.argsort(users, kind="stable")
+    ordered = users[order]
+    first = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])  # row of each user
+    wanted = np.arange(BLOCK_ROWS, len(users), BLOCK_ROWS)
+    cuts = first[np.searchsorted(first, wanted, side="right") - 1]
+    return [part for part in np.split(order, np.unique(cuts)) if len(part)]
+
+
+def _one_by_one(
+    users: np.ndarray,
+    session: np.ndarray,
+    time: np.ndarray,
+    blocks: list[np.ndarray | slice],
+) -> bool:
+    """Whether hardly any rows share a second of their session."""
+    seconds = 0
+    for rows in blocks:
+        of = pd.DataFrame(
+            {"user": users[rows], "session": session[rows], "second": np.floor(time[rows])}
+        )
+        seconds += len(of.drop_duplicates())
+    return len(users) < SHORT_PAGE * seconds
+
+
+def _pages_and_slots(
+    users: np.ndarray,
+    time: np.ndarray,
+    session: np.ndarray,
+    page: np.ndarray | None,
+    slot: np.ndarray | None,
+    by_slots: bool,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pages, slots, and the time of each row's page.
+
+    Args:
+        by_slots: a page ends where the slots start again.
+    """
     rows = pd.DataFrame({"user": users, "session": session, "time": time})
     visit = ["user", "session"]
     by_second, place = pages_of(users, session, time)
@@ -58,7 +119,7 @@ def visits_of(
             .astype(np.int64)
             - 1
         )
-    elif slot is not None and np.ptp(slot) and _one_by_one(rows.assign(page=by_second)):
+    elif by_slots and slot is not None:
         page = _pages_by_slot(rows, slot)
     of_page = rows.assign(page=by_second if page is None else page).groupby([*visit, "page"])[
         "time"
@@ -67,17 +128,8 @@ def visits_of(
         slot = (
             place if page is None else of_page.rank(method="first").to_numpy().astype(np.int64) - 1
         )
-    return Visits(
-        session,
-        by_second if page is None else page,
-        slot,
-        of_page.transform("min").to_numpy(),
-        note,
-    )
-
-
-def _one_by_one(rows: pd.DataFrame) -> bool:
-    return len(rows) < SHORT_PAGE * len(rows[["user", "session", "page"]].drop_duplicates())
+    begun = of_page.transform("min").to_numpy()
+    return by_second if page is None else page, slot, begun
 
 
 def _pages_by_slot(rows: pd.DataFrame, slot: np.ndarray) -> np.ndarray:
