@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from policies.common.errors import InputError, shown
 from policies.common.tables import plain
@@ -49,10 +49,71 @@ def save_arrays(
     Raises:
         OSError: the disk is full, say, with the system's number.
     """
-    # Written here and not by safetensors, whose files nobody else may read.
-    content = save({n: np.ascontiguousarray(x) for n, x in arrays.items()}, metadata=about)
-    with whole(path) as beside:
-        beside.write_bytes(content)
+    # Written here and not by safetensors, which makes a copy of everything, and whose files nobody
+    # else may read. Wide numbers first, as it does, so that all stand at multiples of their size.
+    arrays = {name: _storable(name, array) for name, array in arrays.items()}
+    names = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
+    header: dict[str, Any] = {} if about is None else {"__metadata__": about}
+    end = 0
+    for name in names:
+        begin, end = end, end + arrays[name].nbytes
+        header[name] = {
+            "dtype": _DTYPES[arrays[name].dtype.str[1:]],
+            "shape": arrays[name].shape,
+            "data_offsets": [begin, end],
+        }
+    words = json.dumps(header).encode()
+    words += b" " * (-len(words) % 8)
+    with whole(path) as beside, beside.open("wb") as file:
+        file.write(len(words).to_bytes(8, "little") + words)
+        for name in names:
+            if arrays[name].size:
+                file.write(arrays[name].reshape(-1).view(np.uint8).data)
+
+
+def _storable(name: str, array: np.ndarray) -> np.ndarray:
+    """In one piece and this machine's byte order.
+
+    Raises:
+        ValueError: numbers of a kind that files know not, or no numbers.
+    """
+    if array.dtype.str[1:] not in _DTYPES:
+        raise ValueError(f"array '{name}' of {array.dtype} cannot be stored")
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape)
+
+
+# numpy's kind and size -> safetensors' word
+_DTYPES = {"b1": "BOOL"} | {
+    f"{kind}{size}": f"{word}{8 * size}"
+    for kind, word, sizes in (
+        ("u", "U", (1, 2, 4, 8)),
+        ("i", "I", (1, 2, 4, 8)),
+        ("f", "F", (2, 4, 8)),
+    )
+    for size in sizes
+}
+
+
+def mapped_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of `load_arrays`, read from the file as they are looked at, and shared by all
+    processes that look at them. They cannot be written to.
+    """
+    with safe_open(path, framework="numpy") as file:  # it checks the header
+        names = file.keys()
+        kinds = {name: file.get_slice(name) for name in names}
+        shapes = {name: tuple(kind.get_shape()) for name, kind in kinds.items()}
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    numpys = {word: kind for kind, word in _DTYPES.items()}
+    arrays = {}
+    for name, shape in shapes.items():
+        begin, end = header[name]["data_offsets"]
+        kind = np.dtype(numpys[header[name]["dtype"]])
+        array = np.frombuffer(memory, kind, (end - begin) // kind.itemsize, 8 + size + begin)
+        arrays[name] = array.reshape(shape)
+    return arrays
 
 
 def load_arrays(path: Path, about: dict[str, str] | None = None) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ from policies.common.files import (
     check_listed,
     listed,
     load_arrays,
+    mapped_arrays,
     reading,
     save_arrays,
     save_json,
@@ -112,7 +113,7 @@ def _written(path: Path) -> int:
 @lru_cache(maxsize=1)
 def _read_log(path: Path, written: int) -> PolicyLog:
     _check(path)
-    arrays = load_arrays(path)
+    arrays = mapped_arrays(path)  # as large as the log, and read by every process
     catalogue = Catalogue(
         ids=_words(arrays["catalogue.ids"]),
         categories=tuple(_words(arrays["catalogue.categories"]).tolist()),
