@@ -149,7 +149,7 @@ class OnRay:
         paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
         try:
             ray.init(
-                address=address,
+                address=address or "local",  # not one that happens to run here
                 num_cpus=None if address else workers,
                 ignore_reinit_error=True,
                 include_dashboard=False,
