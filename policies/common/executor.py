@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -23,7 +23,8 @@ from typing import Any, Protocol
 from policies.common.errors import InputError, shown, suggestion
 
 ENGINES = ("local", "ray")
-BREAKS = 5  # workers that may die one after the other before any unit ends
+BREAKS = 5  # workers that may die at one unit
+SUSPECT = 2  # deaths after which a unit is done with no other beside it
 WATCH = 0.5  # s between two looks at the units under way
 IDLE = 120  # s after which a process without work ends
 
@@ -87,6 +88,7 @@ class OnProcesses:
 
     def __init__(self, workers: int):
         self.workers = workers
+        self.pool: Any = None
 
     def submit(self, unit: Unit) -> "Future[Any]":
         while True:
@@ -99,18 +101,19 @@ class OnProcesses:
     def _pool(self) -> Any:
         from joblib.externals import loky
 
-        return loky.get_reusable_executor(
+        self.pool = loky.get_reusable_executor(
             self.workers,
             timeout=IDLE,
             initializer=_begin,
             initargs=(os.getpid(),),
             env=dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
         )
+        return self.pool
 
     def close(self, failed: bool) -> None:
         """Processes wait a while for more work, unless what they do is of no use any more."""
-        if failed:
-            self._pool().shutdown(kill_workers=True)
+        if failed and self.pool is not None:
+            self.pool.shutdown(kill_workers=True)
 
 
 def _begin(parent: int) -> None:
@@ -184,7 +187,7 @@ def usual_workers(threads: int = 1) -> int:
     said = os.environ.get("GPTREC_WORKERS")
     if said is None:
         return max(1, cores() // threads)
-    if not said.isdigit() or not int(said):
+    if not said.isdecimal() or not int(said):
         raise InputError(f"GPTREC_WORKERS={said}: wanted a number of processes, such as 2")
     return int(said)
 
@@ -289,20 +292,21 @@ def drive(
     by: Executor,
     source: Source,
     look: Callable[[], None] = lambda: None,
-    meanwhile: Callable[[], None] | None = None,
+    meanwhile: Callable[[Callable[[], None]], None] | None = None,
 ) -> None:
     """Runs chains side by side until all have ended and no more begin.
 
     Args:
         source: called again and again, gives the chains that may begin now. look: called every now
             and then while units are under way. meanwhile: done by this process, as one of the
-            workers; the source may wait for what it leaves.
+            workers; the source may wait for what it leaves. It is given a function to call now and
+            then, which raises where a unit has failed.
 
     Raises:
         InputError: workers died one after the other. Whatever a unit raised, as it is.
     """
     if meanwhile is not None and by.here:
-        meanwhile()
+        meanwhile(lambda: None)
         meanwhile = None
     driver = _Drive(by, source, look, by.workers - (meanwhile is not None))
     if meanwhile is None:
@@ -310,8 +314,13 @@ def drive(
         return
     with ThreadPoolExecutor(1) as beside:
         units = beside.submit(driver.run)
+
+        def check() -> None:
+            if units.done():
+                units.result()
+
         try:
-            meanwhile()
+            meanwhile(check)
             driver.most = by.workers
             units.result()
         except BaseException:  # Ctrl-C, say: the thread shall not go on to the end
@@ -328,7 +337,9 @@ class _Drive:
 
     def __init__(self, by: Executor, source: Source, look: Callable[[], None], most: int):
         self.by, self.source, self.look, self.most = by, source, look, most
-        self.stopped, self.breaks = False, 0
+        self.stopped = False
+        self.deaths: Counter[str] = Counter()  # of workers, by the units that they were at
+        self.alone = False  # whether the unit under way is to have nobody beside it
         self.waiting: deque[tuple[Chain, int, Unit]] = deque()
         self.under_way: dict[Future[Any], tuple[Chain, int, Unit]] = {}
         self.results: dict[int, list[Any]] = {}
@@ -342,12 +353,12 @@ class _Drive:
             while not self.stopped:
                 for chain in self.source():
                     self._go_on(chain, None)
-                while self.waiting and len(self.under_way) < self.most:
-                    self._submit(*self.waiting.popleft())
-                if not self.under_way and not self.waiting:
-                    if self.most == self.by.workers and not self._more():
+                self._submit()
+                if not self.under_way:
+                    if not self.waiting and self.most == self.by.workers and not self._more():
                         return
-                    time.sleep(WATCH / 10)
+                    if not self.waiting or not self.most:
+                        time.sleep(WATCH / 10)
                     continue
                 done, _ = wait(self.under_way, timeout=WATCH, return_when=FIRST_COMPLETED)
                 self.look()
@@ -376,16 +387,26 @@ class _Drive:
         self.missing[id(chain)] = len(units)
         self.waiting.extend((chain, place, unit) for place, unit in enumerate(units))
 
-    def _submit(self, chain: Chain, place: int, unit: Unit) -> None:
-        self.under_way[self.by.submit(unit)] = (chain, place, unit)
+    def _submit(self) -> None:
+        """As many units as there are workers for. With a worker all units under way may be lost,
+        so one that was there more than once is done with no other beside it.
+        """
+        while self.waiting and len(self.under_way) < self.most and not self.alone:
+            suspect = self.deaths[self.waiting[0][2].name] >= SUSPECT
+            if suspect and self.under_way:
+                return
+            self.alone = suspect
+            chain, place, unit = self.waiting.popleft()
+            self.under_way[self.by.submit(unit)] = (chain, place, unit)
 
     def _ended(self, future: "Future[Any]") -> None:
         chain, place, unit = self.under_way.pop(future)
+        self.alone = self.alone and bool(self.under_way)
         try:
             result = future.result()
         except self.by.deaths:
-            self.breaks += 1
-            if self.breaks > BREAKS * self.by.workers:
+            self.deaths[unit.name] += 1
+            if self.deaths[unit.name] > BREAKS:
                 raise InputError(
                     f"a process that was at '{unit.name}' died again and again (killed for want of"
                     " memory?); use fewer --workers"
@@ -394,7 +415,7 @@ class _Drive:
             return
         except Exception as error:
             raise self._plain(error, unit) from None
-        self.breaks = 0
+        del self.deaths[unit.name]
         self.results[id(chain)][place] = result
         self.missing[id(chain)] -= 1
         if not self.missing[id(chain)]:

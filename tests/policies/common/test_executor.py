@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -92,7 +94,7 @@ def test_this_process_works_while_the_others_do() -> None:
         yield [Unit("double", double, (1,))]
         done.append("chain")
 
-    def here() -> None:
+    def here(check: Callable[[], None]) -> None:
         until = time.monotonic() + 60
         while not done and time.monotonic() < until:  # the chain ends while this goes on
             time.sleep(0.05)
@@ -104,7 +106,7 @@ def test_this_process_works_while_the_others_do() -> None:
 
 
 def test_an_interruption_of_this_process_ends_all(tmp_path: Path) -> None:
-    def here() -> None:
+    def here(check: Callable[[], None]) -> None:
         until = time.monotonic() + 60
         while not list(tmp_path.iterdir()) and time.monotonic() < until:
             time.sleep(0.05)
@@ -119,6 +121,70 @@ def test_an_interruption_of_this_process_ends_all(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), Workers(2).executor() as by:
         drive(by, once([chain()]), meanwhile=here)
     assert time.monotonic() - began < 40  # the unit would have slept for a minute
+    (worker,) = (int(path.name) for path in tmp_path.iterdir())
+    until = time.monotonic() + 20
+    while _alive(worker) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not _alive(worker)
+
+
+def test_what_fails_beside_this_process_ends_its_own_work() -> None:
+    def chain() -> Chain:
+        yield [Unit("refuse", refuse, ("no such horse",))]
+
+    def here(check: Callable[[], None]) -> None:
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            check()
+            time.sleep(0.05)
+
+    began = time.monotonic()
+    with pytest.raises(InputError, match="no such horse"), Workers(2).executor() as by:
+        drive(by, once([chain()]), meanwhile=here)
+    assert time.monotonic() - began < 40
+
+
+class OneWorker:
+    """An executor of one worker whose process is busy with something else at first."""
+
+    here, workers = False, 1
+    deaths: tuple[type[Exception], ...] = ()
+
+    def submit(self, unit: Unit) -> "Future[Any]":
+        future: Future[Any] = Future()
+        future.set_result(unit.work(*unit.arguments))
+        return future
+
+    def close(self, failed: bool) -> None:
+        pass
+
+
+def test_a_process_that_waits_for_itself_does_not_spin() -> None:
+    looks: list[float] = []
+    results: list[Any] = []
+
+    def chain() -> Chain:
+        results.extend((yield [Unit("double", double, (4,))]))
+
+    def here(check: Callable[[], None]) -> None:
+        time.sleep(1.0)
+
+    drive(OneWorker(), once([chain()]), lambda: looks.append(0.0), here)
+    assert results == [8]
+    assert len(looks) < 50
+
+
+def test_a_unit_that_kills_its_worker_is_found_among_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The others are done all the same, however often they were lost with it."""
+    monkeypatch.setattr(executor, "BREAKS", 2)
+    units = [Unit(f"good {x}", die_once, (str(tmp_path / str(x)), x)) for x in range(4)]
+    with (
+        pytest.raises(InputError, match="'the bad one' died again and again"),
+        Workers(2).executor() as by,
+    ):
+        at_once(by, [*units, Unit("the bad one", die, ())])
 
 
 @pytest.mark.parametrize(
