@@ -96,6 +96,8 @@ def _run(given: dict[str, Any], command: str) -> None:
             raise InputError(
                 "--resume goes on with the settings of the run; give no others with it"
             )
+        if workers.shards is not None:
+            raise InputError("--resume goes on with the shards that the run began with")
         if is_repetition(resume):
             _show(resume_repetition(Path(resume), quiet, workers), Path(resume))
             return

@@ -9,7 +9,15 @@ import pandas as pd
 
 from analysis.data.flaws import Flaw
 from analysis.data.rows import Rows
-from analysis.data.run import Run, assigned, everyone, rows_before, rows_of_test, with_covariates
+from analysis.data.run import (
+    DAY,
+    Run,
+    assigned,
+    everyone,
+    rows_before,
+    rows_of_test,
+    with_covariates,
+)
 from analysis.errors import AnalysisError
 from analysis.metrics import METRICS, Metric, Metrics
 
@@ -133,6 +141,8 @@ def of_run(run: Run, days: int | None = None) -> ABTest:
     """
     before, settings = rows_before(run), run.settings
     planned = max(int(np.ceil(settings["days"] - 1e-9)), 1)
+    if days is None and run.until is not None:
+        days = round(run.until / DAY)
     days = min(days or int(run.manifest.get("stopped_day") or planned), planned)
     users = assigned(run)
     if before is not None and not run.twin:

@@ -68,6 +68,8 @@ class Rows:
                 duckdb.BinderException,
                 duckdb.ParserException,
                 duckdb.CatalogException,
+                duckdb.ConversionException,
+                duckdb.OutOfRangeException,
             ) as error:
                 raise AnalysisError(
                     f"this cannot be counted: {str(error).splitlines()[0]}"

@@ -26,6 +26,8 @@ class Run:
         users: one row per user: user, user_id, bucket (None = held out).
         items: one row per item: item, item_id, category, popularity_percentile.
         parameters: provenance of the simulated users, {} for a live log.
+        until: s, of an interrupted run: whole days that all arms and all their users were served;
+            None = to the end.
     """
 
     path: Path
@@ -34,6 +36,7 @@ class Run:
     items: pd.DataFrame
     parameters: dict[str, Any]
     metrics: Metrics = METRICS
+    until: float | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -97,10 +100,49 @@ def open_run(
         items,
         numbers,
         metrics if metrics is not None else load_metrics(),
+        None if manifest["status"] in WORLDS_DONE else _served_until(folder, manifest),
     )
 
 
 AGAIN = "restore it, or run the experiment again"
+DAY = 86_400.0
+
+
+def _served_until(folder: Path, manifest: dict[str, Any]) -> float | None:
+    """See `Run.until`. Arms and shards of users go on at a pace of their own, so that later rows
+    are those of some.
+
+    Raises:
+        AnalysisError: it is less than a day.
+    """
+    if "shards" not in manifest:  # of before: all arms went on together
+        return None
+    settings = manifest["experiment"]
+    end = settings["days"] * DAY
+    reached = min(_reached(folder, manifest, arm) for arm in settings["policies"])
+    if reached >= end:
+        return None
+    days = int(reached // DAY)
+    if not days:
+        raise AnalysisError(
+            f"'{folder}' was interrupted before all arms had served everybody for a day; finish it"
+            f" with `python -m simulator.run --resume {folder}`"
+        )
+    return days * DAY
+
+
+def _reached(folder: Path, manifest: dict[str, Any], arm: str, world: str = "") -> float:
+    """Up to when [s] all shards of an arm's users were served, in the test or in a world."""
+    name = arm.replace(":", ".")
+    worlds = [world] if world else ["split", f"split-{name}", f"twin-{name}"]
+    ends: dict[str, float] = {}
+    for place in worlds:
+        for file in (folder / "checkpoint" / place).glob("*.json"):
+            with reading(file, AGAIN):
+                end = float(json.loads(file.read_text(encoding="utf-8"))["end"])
+            shard = file.stem.partition("-")[2]
+            ends[shard] = max(ends.get(shard, 0.0), end)
+    return min(ends.values()) if len(ends) == manifest.get("shards", 1) else 0.0
 
 
 def _check_files(folder: Path, manifest: dict[str, Any]) -> None:
@@ -125,11 +167,10 @@ def _check_files(folder: Path, manifest: dict[str, Any]) -> None:
 
 def rows_of_test(run: Run, folder: Path | None = None) -> Rows:
     """The impressions of the test, without the warm-up."""
-    return parquet(
-        run.path / "impressions" if folder is None else folder,
-        f"bucket <> '{WARMUP}'",
-        run.metrics,
-    )
+    where = f"bucket <> '{WARMUP}'"
+    if run.until is not None:
+        where += f" AND time < {run.until}"
+    return parquet(run.path / "impressions" if folder is None else folder, where, run.metrics)
 
 
 def rows_before(run: Run) -> Rows | None:
@@ -183,6 +224,10 @@ def true_means(run: Run) -> dict[str, pd.DataFrame]:
     means: dict[str, pd.DataFrame] = {}
     for arm in run.arms:
         folder = run.path / "truth_worlds" / arm.replace(":", ".") / "impressions"
+        if run.until is not None:
+            world = f"global-{arm.replace(':', '.')}"
+            if _reached(run.path, run.manifest, arm, world) < run.until:
+                continue
         if folder.exists() and any(folder.rglob("*.parquet")):
             means[arm] = everyone(
                 run.users[["user"]], rows_of_test(run, folder).per_user(("user",))

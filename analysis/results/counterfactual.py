@@ -2,7 +2,7 @@
 estimate and the truth.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -63,7 +63,7 @@ def off_policy_of(
         files = [f for f in part_files(run.path / "off_policy") if f.bucket == logger]
         if not files:
             continue
-        table = _table(tuple(files))
+        table = _table(tuple(files), run.until)
         asked = [name.removeprefix(WOULD) for name in table.columns if name.startswith(WOULD)]
         rates = _reward_model(table)
         for arm in (name for name in asked if name in run.manifest["contenders"]):
@@ -87,8 +87,10 @@ def off_policy_of(
     return OffPolicyEstimates(rows, None if rows else missing)
 
 
-def _table(files: tuple[PartFile, ...]) -> pd.DataFrame:
+def _table(files: tuple[PartFile, ...], until: float | None) -> pd.DataFrame:
     rows = Rows("parts", frozenset(), files=files)
+    if until is not None:
+        rows = replace(rows, relation=f"(SELECT * FROM parts WHERE time < {until})")
     return rows.query("SELECT * EXCLUDE (bucket, round) FROM {rows} ORDER BY user, time, slot")
 
 

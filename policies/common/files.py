@@ -96,7 +96,8 @@ _DTYPES = {"b1": "BOOL"} | {
 
 def mapped_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of `load_arrays`, read from the file as they are looked at, and shared by all
-    processes that look at them. They cannot be written to.
+    processes that look at them. They are not to be written to; what writes all the same changes
+    its own process alone.
     """
     with safe_open(path, framework="numpy") as file:  # it checks the header
         names = file.keys()
@@ -105,13 +106,14 @@ def mapped_arrays(path: Path) -> dict[str, np.ndarray]:
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(size))
-        memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     numpys = {word: kind for kind, word in _DTYPES.items()}
     arrays = {}
     for name, shape in shapes.items():
         begin, end = header[name]["data_offsets"]
         kind = np.dtype(numpys[header[name]["dtype"]])
         array = np.frombuffer(memory, kind, (end - begin) // kind.itemsize, 8 + size + begin)
+        array.flags.writeable = False
         arrays[name] = array.reshape(shape)
     return arrays
 
@@ -193,11 +195,6 @@ def listed(folder: Path, path: Path, rows: int | None = None) -> Listed:
     if rows is not None:
         entry["rows"] = rows
     return {path.relative_to(folder).as_posix(): entry}
-
-
-def files_below(folder: Path, files: Listed) -> Listed:
-    """The same entries for whoever stands above `folder`."""
-    return {(folder / name).as_posix(): entry for name, entry in files.items()}
 
 
 def check_listed(folder: Path, files: Listed) -> None:

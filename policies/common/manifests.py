@@ -13,6 +13,7 @@ INCOMPLETE, SIMULATED, COMPLETE = "incomplete", "simulated", "complete"
 WORLDS_DONE = (SIMULATED, COMPLETE)  # complete once the report exists
 FORMAT = 2  # of run directories
 SEALED = ("format", "experiment", "control", "contenders", "references", "weights", "log_name")
+SEALED_IF_THERE = ("shards",)  # not of runs of before
 
 
 def read_manifest(path: Path, advice: str) -> dict[str, Any]:
@@ -49,4 +50,5 @@ def check_seal(path: Path, manifest: dict[str, Any], advice: str) -> None:
 def seal(manifest: dict[str, Any]) -> str:
     """SHA-256 of what decides how a run is judged: a manifest edited by hand no longer has it."""
     content = {name: plain(manifest.get(name)) for name in SEALED}
+    content |= {name: manifest[name] for name in SEALED_IF_THERE if name in manifest}
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

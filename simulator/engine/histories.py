@@ -37,9 +37,6 @@ class Ring:
             np.zeros(n_users, np.int64),
         )
 
-    def copy(self) -> "Ring":
-        return Ring(*(getattr(self, name).copy() for name in self.__slots__))
-
     def add(
         self,
         users: np.ndarray,
@@ -91,11 +88,6 @@ class Histories:
             Ring.of(n_users, clicks),
             np.zeros((n_users, repeat_after), np.int32),
             np.zeros(n_users, np.int64),
-        )
-
-    def copy(self) -> "Histories":
-        return Histories(
-            self.impressions.copy(), self.clicks.copy(), self.seen.copy(), self.seen_count.copy()
         )
 
     def load(self, log: Impressions, place_of: np.ndarray) -> None:

@@ -1,5 +1,5 @@
-"""From waves of pages to Parquet parts: `impressions/bucket=NAME/round=NN/part-00000.parquet`, and
-`truth/` beside.
+"""From waves of pages to Parquet parts: `impressions/bucket=NAME/round=NN/part-WRITER-000.parquet`,
+and `truth/` beside.
 """
 
 from collections.abc import Iterable

@@ -26,6 +26,13 @@ class Clock:
         finally:
             self.seconds[kind] += time.monotonic() - began
 
+    def go_on(self, earlier: dict[str, float]) -> None:
+        """From what a run took before it was interrupted; units say for themselves what they
+        took.
+        """
+        for kind in ("load", "fit"):
+            self.seconds[kind] += earlier.get(kind, 0.0)
+
     def add(self, kind: str, said: list[dict[str, Any]]) -> None:
         """What units say that they took."""
         self.seconds[kind] += sum(about["seconds"] for about in said)
@@ -40,4 +47,5 @@ def in_words(manifest: dict[str, Any]) -> str:
     line = f"time: {number(manifest.get('seconds'))} s; seconds of work: {parts}"
     if manifest.get("workers", 1) > 1:
         line += f" on {manifest['workers']} processes"
-    return f"{line}; peak memory {number(manifest.get('peak_memory_mib'))} MiB"
+    peak = manifest.get("peak_memory_mib")
+    return line if peak is None else f"{line}; peak memory {number(peak)} MiB"

@@ -100,6 +100,11 @@ def read_log(run: Path) -> PolicyLog:
     return _read_log(path, _written(path))
 
 
+def forget_log() -> None:
+    """Whoever asks for a log next gets it from the file."""
+    _read_log.cache_clear()
+
+
 def read_population(run: Path) -> Population:
     path = run / "inputs" / POPULATION
     return _read_population(path, _written(path))

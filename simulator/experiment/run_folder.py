@@ -171,8 +171,9 @@ class RunFolder:
     def drop_scratch(self) -> None:
         """Takes away what only an unfinished run needs: what users knew, and the units' inputs."""
         shutil.rmtree(self.path / "inputs", ignore_errors=True)
-        for state in (self.path / "checkpoint").rglob("*.safetensors"):
-            state.unlink(missing_ok=True)
+        for pattern in ("*.safetensors", "*.now", "*.part"):
+            for state in (self.path / "checkpoint").rglob(pattern):
+                state.unlink(missing_ok=True)
 
     def write_tables(self, users: pd.DataFrame, items: pd.DataFrame) -> None:
         """Who was in which bucket and what the items are called, for the analysis."""

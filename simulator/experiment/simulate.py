@@ -42,7 +42,7 @@ from simulator.experiment.progress import Progress
 from simulator.experiment.run_folder import RunFolder, tables
 from simulator.experiment.sampling import fit_sample, sample_note
 from simulator.experiment.schedule import Plan, Schedule, chains_of_run
-from simulator.experiment.training import check_importable
+from simulator.experiment.training import check_importable, check_seen_by_others
 from simulator.fitting.fit_users import chains_of, fit_users
 from simulator.settings import Experiment
 from simulator.users.choice_model import ChoiceModel
@@ -146,6 +146,7 @@ def simulate(
                     folder = with_threads(settings.threads, lambda: _run(work))
                 except PolicyFailure as failure:
                     raise _with_a_trace(failure, places) from None
+            folder.drop_scratch()
             progress.say("report")
             judged = Clock()
             with judged.of("judge"):
@@ -237,18 +238,27 @@ def _run(work: "_Work") -> RunFolder:
     with clock.of("load"):
         raw = load_data(experiment)
     progress.say(f"log: {experiment.log}, {len(raw.log)} rows")
-    folder = work.folder(raw)
-    shards, finished = folder.manifest["shards"], _finish(folder, clock)
-    plan = Plan(folder.path.resolve(), experiment, shards, finished, progress)
     memory = PeakMemory()
-    with work.workers.executor() as by, memory.watched():
-        plan.here = by.here
+    with work.workers.executor() as by, memory.watched():  # it may not start: no folder before it
+        if not by.here:
+            check_seen_by_others(experiment)
+        folder = work.folder(raw, by.workers)
+        clock.go_on(folder.manifest.get("time", {}))
+        shards, finished = folder.manifest["shards"], _finish(folder, clock)
+        plan = Plan(folder.path.resolve(), experiment, shards, finished, progress, by.here)
         if needs_no_users(experiment, raw):
             _write_log(experiment, raw, plan, folder)
 
-        def fit_users_here() -> None:
+        def fit_users_here(check: Callable[[], None]) -> None:
+            def say(text: str) -> None:
+                check()
+                progress.say(text)
+
             with clock.of("fit"):
-                _inputs(experiment, raw, plan, folder, progress)
+                _inputs(experiment, raw, plan, folder, say)
+            with folder.lock:
+                folder.manifest["time"] = clock.table()
+                folder.save()
 
         schedule = Schedule(
             plan,
@@ -262,7 +272,8 @@ def _run(work: "_Work") -> RunFolder:
         "seconds": round(time.monotonic() - work.began, 1),
         "time": clock.table(),
         "workers": by.workers,
-        "peak_memory_mib": memory.mib,
+        # of a cluster this process alone would be counted
+        "peak_memory_mib": None if work.workers.address is not None else memory.mib,
     }
     if len(folder.manifest["machines"]) > 1:
         folder.manifest["notes"].append(
@@ -270,7 +281,6 @@ def _run(work: "_Work") -> RunFolder:
             f" bits: {'; '.join(folder.manifest['machines'])}."
         )
     folder.save()
-    folder.drop_scratch()
     return folder
 
 
@@ -322,13 +332,17 @@ def _write_log(experiment: Experiment, raw: Dataset, plan: Plan, folder: RunFold
 
 
 def _inputs(
-    experiment: Experiment, raw: Dataset, plan: Plan, folder: RunFolder, progress: Progress
+    experiment: Experiment,
+    raw: Dataset,
+    plan: Plan,
+    folder: RunFolder,
+    say: Callable[[str], None],
 ) -> None:
     """Users, population and log, as files for the units."""
     if not folder.done("inputs"):
-        model = _users(experiment, raw, folder, progress)
+        model = _users(experiment, raw, folder, say)
         data = before_warmup(raw, experiment, policy_share(experiment, model))
-        progress.say(population_note(experiment, model))
+        say(population_note(experiment, model))
         data, model = turned_over(experiment, data, model)
         if not folder.done("log"):
             write_log(folder.path, data)
@@ -356,10 +370,10 @@ class _Work:
     workers: Workers
     clock: Clock = field(default_factory=Clock)
 
-    def folder(self, raw: Dataset) -> RunFolder:
+    def folder(self, raw: Dataset, workers: int) -> RunFolder:
         """A new one, or the one that was begun."""
         if self.begun is None:
-            return _begun(self, raw)
+            return _begun(self, raw, workers)
         if self.begun.manifest.get("checksum", raw.fingerprint) != raw.fingerprint:
             raise InputError(
                 f"--resume '{self.begun.path}': the log '{self.experiment.log}' has changed since"
@@ -368,8 +382,8 @@ class _Work:
         return self.begun
 
 
-def _begun(work: _Work, raw: Dataset) -> RunFolder:
-    """A new run folder."""
+def _begun(work: _Work, raw: Dataset, workers: int) -> RunFolder:
+    """A new run folder, of a run by so many workers."""
     experiment, out, progress, hold = work.experiment, work.out, work.progress, work.hold
     if experiment.users_from is not None:  # refused before anything is written
         load_users(Path(experiment.users_from), about_users(raw, experiment.slate_size))
@@ -382,7 +396,7 @@ def _begun(work: _Work, raw: Dataset) -> RunFolder:
     changed = {name: x for name, x in experiment.as_dict().items() if x != default[name]}
     folder.manifest |= {
         "command": work.command or f"simulate({experiment!r})",
-        "shards": _shards(work),
+        "shards": _shards(work, workers),
         "changed": changed,
         "log_name": raw.name,
         "log": {
@@ -403,25 +417,22 @@ def _begun(work: _Work, raw: Dataset) -> RunFolder:
 LEAST_USERS = 250  # of a shard: fewer of them leave the policies' chunks half empty
 
 
-def _shards(work: _Work) -> int:
+def _shards(work: _Work, workers: int) -> int:
     if work.workers.shards is not None:
         return work.workers.shards
-    number = work.workers.number
-    if number is None:  # of a cluster
-        number = usual_workers()
     parts = chains_of_run(work.experiment)
-    return max(1, min(-(-number // parts), work.experiment.users // LEAST_USERS))
+    return max(1, min(-(-workers // parts), work.experiment.users // LEAST_USERS))
 
 
 def _users(
-    experiment: Experiment, raw: Dataset, folder: RunFolder, progress: Progress
+    experiment: Experiment, raw: Dataset, folder: RunFolder, say: Callable[[str], None]
 ) -> ChoiceModel:
     """The fitted users, with the clock set so that time 0 is the start of the test."""
     if folder.done("users"):
         return load_users(folder.path / "users")
     size = experiment.slate_size
     if experiment.users_from is not None:
-        progress.say(f"users: from {experiment.users_from}")
+        say(f"users: from {experiment.users_from}")
         model = load_users(Path(experiment.users_from), about_users(raw, size))
         if model.log_users is not None and model.n_users < experiment.users:
             raise InputError(
@@ -436,7 +447,7 @@ def _users(
                 some.data,
                 experiment.seed,
                 size,
-                progress.say,
+                say,
                 experiment.user_model,
                 chains_of(experiment),
             )

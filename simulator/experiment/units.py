@@ -6,12 +6,15 @@ that one is done: whoever finds it there does nothing.
 import json
 import time
 import zlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from policies.base import BY_LOG, BY_OTHER, BY_SELF, Policy
 from policies.calls import calling, restore, state_of, train
@@ -33,11 +36,18 @@ from policies.testing import PolicyError
 from simulator.engine.histories import Histories, Ring
 from simulator.engine.recorder import WARMUP, Part, Recorder, read_rows
 from simulator.engine.world import Arm, Deployment, Tell, World
-from simulator.experiment.inputs import PolicyLog, Population, read_log, read_population
+from simulator.experiment.inputs import (
+    PolicyLog,
+    Population,
+    forget_log,
+    read_log,
+    read_population,
+)
 from simulator.settings import Experiment, from_dict
 from simulator.users.choice_model import DAY
 from simulator.users.state import UserState
 
+W = TypeVar("W", bound=Callable[..., Any])
 AGAIN = "start the run again in another folder"
 TOLD_EVERY = 1.0  # s between two notes of how far a unit is
 
@@ -120,15 +130,20 @@ class Training:
 
     @property
     def about(self) -> Path:
-        return self.place.model(self.arm, self.number).with_suffix(".json")
+        model = self.place.model(self.arm, self.number)
+        return model.with_name(f"{model.name}.json")  # an arm's name may hold dots
 
 
 def experiment_of(run: Path) -> Experiment:
     return from_dict(read_manifest(run / "manifest.json", AGAIN)["experiment"])
 
 
-def done(about: Path, run: Path) -> dict[str, Any] | None:
-    """What a unit that has been done left; None before.
+LEFT_BY_TRAINING = ("files", "rows", "machine", "seconds", "validation_ndcg10")
+LEFT_BY_SERVING = ("files", "state", "pages", "end", "parts", "machine", "seconds")
+
+
+def done(about: Path, run: Path, needed: tuple[str, ...]) -> dict[str, Any] | None:
+    """What a unit that has been done left, at least what is `needed` of it; None before.
 
     Raises:
         InputError: its files are no longer what they were.
@@ -137,28 +152,43 @@ def done(about: Path, run: Path) -> dict[str, Any] | None:
         return None
     with reading(about, AGAIN):
         stored: dict[str, Any] = json.loads(about.read_text(encoding="utf-8"))
-        check_listed(run, stored["files"])
+        check_listed(run, {name: stored[name] for name in needed}["files"])
     return stored
+
+
+def one_blas_thread(work: W) -> W:
+    """The same, with one thread of numpy's BLAS whoever does it: sums depend on how many there
+    are. torch has the threads that the experiment says.
+    """
+
+    @wraps(work)
+    def limited(*arguments: Any, **named: Any) -> Any:
+        with threadpool_limits(1, "blas"):
+            return work(*arguments, **named)
+
+    return cast(W, limited)
 
 
 # -- training --------------------------------------------------------------------------------------
 
 
+@one_blas_thread
 def fit(unit: Training) -> dict[str, Any]:
     """Trains a policy on the log."""
     run = unit.place.run
-    if (stored := done(unit.about, run)) is not None:
+    if (stored := done(unit.about, run, LEFT_BY_TRAINING)) is not None:
         return stored
     experiment, given = _begun(run), read_log(run)
     return _learned(unit, experiment, given, "fit", given.log, None)
 
 
+@one_blas_thread
 def retrain(unit: Training) -> dict[str, Any]:
     """A copy of an arm's policy learns from the rows since the last time, none of them after the
     cut.
     """
     run, arm = unit.place.run, unit.arm
-    if (stored := done(unit.about, run)) is not None:
+    if (stored := done(unit.about, run, LEFT_BY_TRAINING)) is not None:
         return stored
     experiment, given = _begun(run), read_log(run)
     since = (unit.number - 1) * experiment.round_seconds if unit.number > 1 else -np.inf
@@ -192,7 +222,11 @@ def _learned(
     if state is not None:
         restore(arm, policy, state)
     rng = generator("train", experiment.seed, base_name(arm), sorted(settings.items()), unit.number)
-    train(arm, call, policy, rows, given.catalogue, rng)
+    try:
+        train(arm, call, policy, rows, given.catalogue, rng)
+    except BaseException:
+        forget_log()  # the policy may have written into it
+        raise
     learned = state_of(arm, policy)
     path = unit.about.with_suffix(".safetensors")
     files: Listed = {}
@@ -220,6 +254,7 @@ def _begun(run: Path) -> Experiment:
 # -- serving ---------------------------------------------------------------------------------------
 
 
+@one_blas_thread
 def serve(unit: Segment, tell: Tell | None = None) -> dict[str, Any]:
     """Serves a shard of users from `start` to `end`.
 
@@ -227,7 +262,7 @@ def serve(unit: Segment, tell: Tell | None = None) -> dict[str, Any]:
         tell: called on the way; None = a note beside the checkpoint.
     """
     run = unit.place.run
-    if (stored := done(unit.about, run)) is not None:
+    if (stored := done(unit.about, run, LEFT_BY_SERVING)) is not None:
         return stored
     began = time.monotonic()
     experiment, given, everybody = _begun(run), read_log(run), read_population(run)
@@ -253,6 +288,7 @@ def serve(unit: Segment, tell: Tell | None = None) -> dict[str, Any]:
         "files": files,
         "state": listed(run, state),
         "pages": world.pages_served,
+        "end": unit.end,
         "parts": [asdict(part) for part in recorder.parts],
         "machine": machine(),
         "seconds": round(time.monotonic() - began, 2),

@@ -53,9 +53,6 @@ class UserState:
         """(B, C) float32 drift of these users at `now`; half_life [s]."""
         return left_of(self.idle(users, now), half_life)[:, None] * self.drifted[users]
 
-    def copy(self) -> "UserState":
-        return UserState(**{name: getattr(self, name).copy() for name in self.__slots__})
-
 
 @dataclass(frozen=True, slots=True)
 class Feedback:

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -9,13 +11,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
+import simulator.experiment.simulate as simulate_module
 from analysis import report
 from policies.base import Requests, Slates
 from policies.baselines.popularity import Popularity
 from policies.calls import PolicyFailure
+from policies.common import executor
 from policies.common.errors import InputError
 from policies.common.executor import Workers
+from policies.common.files import load_arrays
 from policies.draws import Draws
 from simulator import simulate
 from simulator.experiment import schedule
@@ -132,6 +139,193 @@ def test_the_order_of_parts_changes_no_number(experiment: MakeExperiment, tmp_pa
     after = numbers(tmp_path / "other")
     for name in ("effects", "true_effects", "arms", "rounds", "off_policy", "monitor"):
         assert after[name] == before[name], name
+
+
+class Backwards(Popularity):
+    """What is clicked least comes first."""
+
+    def recommend(self, requests: Requests, slate_size: int, draws: Draws) -> Slates:
+        self._ranked = np.argsort(self._counts, kind="stable").astype(np.int32)
+        return super().recommend(requests, slate_size, draws)
+
+
+class Forwards(Popularity):
+    """Of the same module."""
+
+
+def test_arms_of_like_names_have_models_of_their_own(
+    experiment: MakeExperiment, tmp_path: Path
+) -> None:
+    """`popularity.2`, retrained twice, is `popularity` before the same users; two classes of a
+    module are not each other.
+    """
+    classes = f"{__name__}:Backwards", f"{__name__}:Forwards"
+    e = experiment(
+        policies=("popularity", "popularity.2", *classes),
+        design="twin",
+        rounds=3,
+        days=3.0,
+        users=60,
+        truth=False,
+    )
+    simulate(e, out=str(tmp_path / "run"), workers=1)
+    rows = tables(tmp_path / "run")
+    for number in range(3):
+        of = {
+            arm: rows[f"impressions/bucket={arm.replace(':', '.')}/round={number:02d}"]
+            if f"impressions/bucket={arm.replace(':', '.')}/round={number:02d}" in rows
+            else rows[f"impressions/bucket={arm}/round={number:02d}"]
+            for arm in e.policies
+        }
+        same = ["time", "user", "item", "clicked"]
+        pd.testing.assert_frame_equal(of["popularity.2"][same], of["popularity"][same])
+        pd.testing.assert_frame_equal(of[classes[1]][same], of["popularity"][same])
+        assert len(of[classes[0]].merge(of["popularity"], on=["time", "user", "item"])) < 0.5 * len(
+            of["popularity"]
+        )
+    models = [file.stem for file in (tmp_path / "run" / "models").rglob("*.json")]
+    assert len([name for name in models if name.startswith("popularity.2-")]) == 2
+
+
+def cut_short(
+    e: Any, out: Path, monkeypatch: pytest.MonkeyPatch, last: Callable[[Segment], bool]
+) -> None:
+    """A run in which a power cut stops the unit of which `last` is true."""
+
+    def stop(unit: Segment, tell: Any) -> dict[str, Any]:
+        if last(unit):
+            raise Stop
+        return serve(unit, tell)
+
+    monkeypatch.setattr(schedule, "serve", stop)
+    with pytest.raises(Stop):
+        simulate(e, out=str(out), workers=1)
+    monkeypatch.undo()
+
+
+def test_an_interrupted_run_is_judged_where_all_arms_are(
+    experiment: MakeExperiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One arm is at its end, the other a third of the way: days after that are not compared."""
+    e = experiment(policies=("itemknn", "popularity"), rounds=3, days=3.0, users=90, truth=False)
+    simulate(e, out=str(tmp_path / "whole"), workers=1)
+    out = tmp_path / "cut"
+    cut_short(e, out, monkeypatch, lambda u: u.place.arms == ("popularity",) and u.number == 1)
+    assert report.main([str(out), "--partial"]) == 0
+    found = tables(tmp_path / "whole")
+    for row in numbers(out)["arms"]["rows"]:
+        folder = f"impressions/bucket={row['arm']}/"
+        rows = pd.concat(table for name, table in found.items() if name.startswith(folder))
+        clicks = rows.loc[rows["time"] < 86_400, "clicked"].sum()
+        assert row["clicks"] * row["users"] == pytest.approx(clicks)
+    out = tmp_path / "early"
+    cut_short(e, out, monkeypatch, lambda u: u.place.arms == ("popularity",) and u.number == 0)
+    assert report.main([str(out), "--partial"]) == 2
+
+
+def test_shards_and_units_that_were_changed_by_hand_are_refused(
+    experiment: MakeExperiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    e = experiment(policies=("popularity",), rounds=2, days=2.0, users=60, truth=False)
+    out = tmp_path / "run"
+    cut_short(e, out, monkeypatch, lambda u: u.number == 1)
+    manifest = out / "manifest.json"
+    text = manifest.read_text()
+    manifest.write_text(text.replace('"shards": 1', '"shards": 2'))
+    with pytest.raises(InputError, match="was changed since it was written"):
+        simulate(resume=str(out), workers=1)
+    manifest.write_text(text)
+    about = out / "checkpoint" / "split" / "000-0000.json"
+    about.write_text(json.dumps({"files": {}}))
+    with pytest.raises(InputError, match="damaged or incomplete"):
+        simulate(resume=str(out), workers=1)
+
+
+class Writer(Popularity):
+    """Writes into its log behind numpy's back, as long as its module is not mended."""
+
+    mended = False
+
+    def fit(self, log: Any, catalogue: Any, rng: np.random.Generator) -> None:
+        if not Writer.mended:
+            torch.from_numpy(log.clicked).fill_(True)
+        super().fit(log, catalogue, rng)
+
+
+def test_a_log_that_a_policy_spoiled_is_read_again(
+    experiment: MakeExperiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    e = experiment(policies=(f"{__name__}:Writer", "popularity"), users=60, truth=False)
+    with pytest.raises(InputError, match=r"changed log\.clicked in place"):
+        simulate(e, out=str(tmp_path / "run"), workers=1)
+    monkeypatch.setattr(Writer, "mended", True)
+    simulate(resume=str(tmp_path / "run"), workers=1)
+    simulate(e, out=str(tmp_path / "other"), workers=1)
+    assert_same(tmp_path / "run", tmp_path / "other")
+
+
+class Dotted(Popularity):
+    """Its model says how many threads numpy's BLAS had."""
+
+    def state(self) -> dict[str, np.ndarray]:
+        threads = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+        return super().state() | {"threads": np.array(threads)}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_units_have_one_thread_of_blas(
+    experiment: MakeExperiment, tmp_path: Path, workers: int
+) -> None:
+    e = experiment(policies=(f"{__name__}:Dotted", "popularity"), users=60, truth=False)
+    with threadpool_limits(2, "blas"):
+        simulate(e, out=str(tmp_path / "run"), workers=workers)
+    models = list((tmp_path / "run" / "models").rglob("*Dotted*.safetensors"))
+    assert models
+    for model in models:
+        assert set(load_arrays(model)["threads"]) == {1}
+
+
+def test_what_only_an_unfinished_run_needs_goes_though_the_end_was_cut(
+    experiment: MakeExperiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(folder: Any) -> None:
+        raise Stop
+
+    monkeypatch.setattr(simulate_module.RunFolder, "drop_scratch", stop)
+    e = experiment(policies=("popularity",), users=60, truth=False)
+    with pytest.raises(Stop):
+        simulate(e, out=str(tmp_path / "run"), workers=1)
+    monkeypatch.undo()
+    assert (tmp_path / "run" / "inputs").exists()
+    simulate(resume=str(tmp_path / "run"), workers=1)
+    assert not (tmp_path / "run" / "inputs").exists()
+    assert not list((tmp_path / "run" / "checkpoint").rglob("*.safetensors"))
+
+
+def test_no_folder_is_made_before_an_engine_has_started(
+    experiment: MakeExperiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(workers: int, address: str | None) -> Any:
+        raise InputError("Ray does not start")
+
+    monkeypatch.setattr(executor, "OnRay", refuse)
+    with pytest.raises(InputError, match="Ray does not start"):
+        simulate(
+            experiment(policies=("popularity",), users=60),
+            out=str(tmp_path / "run"),
+            workers=Workers(engine="ray"),
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_policy_of_a_script_wants_one_process(
+    experiment: MakeExperiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["__main__"], "Mine", Popularity, raising=False)
+    e = experiment(policies=("__main__:Mine", "popularity"), users=60, truth=False)
+    with pytest.raises(InputError, match=r"put it into a module, or say workers=1"):
+        simulate(e, out=str(tmp_path / "two"), workers=2)
+    simulate(e, out=str(tmp_path / "one"), workers=1)
 
 
 class Learner(Popularity):
