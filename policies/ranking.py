@@ -1,5 +1,7 @@
 """From scores to slates, for policies that score the whole catalogue."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from policies.base import Requests
@@ -43,6 +45,24 @@ def top_k(scores: np.ndarray, k: int) -> np.ndarray:
         best = np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
     order = np.argsort(-np.take_along_axis(ordered, best, 1), axis=1)
     return np.take_along_axis(best, order, 1)[:, :k].astype(np.int32)
+
+
+CELLS = 1 << 24  # scores that are held at once
+
+
+def best_by(scores_of: Callable[[slice], np.ndarray], requests: Requests, k: int) -> np.ndarray:
+    """(B, k) int32: the best items that may be shown, some users after the others: a wave by the
+    items of a large catalogue would not fit into memory.
+
+    Args:
+        scores_of: (n, N + 1) float of these rows of the requests, each row for itself.
+    """
+    slates = np.zeros((len(requests), k), np.int32)
+    step = max(CELLS // len(requests.available), 1)
+    for begin in range(0, len(requests), step):
+        rows = slice(begin, begin + step)
+        slates[rows] = top_k(mask_scores(scores_of(rows), requests.rows(rows)), k)
+    return slates
 
 
 def first_allowed(ranked: np.ndarray, requests: Requests, k: int) -> np.ndarray:

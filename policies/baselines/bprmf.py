@@ -14,7 +14,7 @@ from policies.baselines.click_matrix import added, as_arrays, from_arrays, none_
 from policies.catalogue import Catalogue
 from policies.draws import Draws
 from policies.log import Impressions
-from policies.ranking import mask_scores, top_k
+from policies.ranking import best_by
 
 
 @dataclass
@@ -63,11 +63,16 @@ class BPRMF:
             raise RuntimeError("fit comes before recommend")
         row = np.minimum(requests.users, len(self._users) - 1)
         known = (requests.users < len(self._users)) & (np.diff(self._clicks.indptr)[row] > 0)
-        users = self._users[row]
-        # einsum, not a product of matrices: a user gets the same bits whoever else is in the batch.
-        scores = np.einsum("bd,nd->bn", users, self._items)
-        scores[~known] = np.asarray(self._clicks.sum(axis=0)).ravel()
-        slates = top_k(mask_scores(scores, requests), slate_size)
+        users, counts = self._users[row], np.asarray(self._clicks.sum(axis=0)).ravel()
+
+        def scores_of(rows: slice) -> np.ndarray:
+            # einsum, not a product of matrices: a user gets the same bits whoever else is in the
+            # batch.
+            scores = np.einsum("bd,nd->bn", users[rows], self._items)
+            scores[~known[rows]] = counts
+            return scores
+
+        slates = best_by(scores_of, requests, slate_size)
         return Slates(slates, np.ones(slates.shape, np.float32))
 
     def state(self) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ from policies.base import Requests, Slates
 from policies.catalogue import Catalogue
 from policies.draws import Draws
 from policies.log import Impressions
-from policies.ranking import mask_scores, top_k
+from policies.ranking import best_by
 
 
 @dataclass
@@ -37,8 +37,12 @@ class Uniform:
         slates, complete = _first_distinct(picks, requests.exclude, slate_size)
         if not complete.all():
             left = ~complete
-            scores = draws.rows(left).gumbel("uniform/fallback", len(requests.available))
-            slates[left] = top_k(mask_scores(scores, requests.rows(left)), slate_size)
+            anew, n = draws.rows(left), len(requests.available)
+            slates[left] = best_by(
+                lambda rows: anew.rows(rows).gumbel("uniform/fallback", n),
+                requests.rows(left),
+                slate_size,
+            )
         propensity = 1.0 / (len(pool) - n_excluded)
         return Slates(slates, np.repeat(propensity[:, None], slate_size, 1).astype(np.float32))
 

@@ -8,7 +8,7 @@ from policies.base import Requests, Slates, Truth
 from policies.catalogue import Catalogue
 from policies.draws import Draws
 from policies.log import Impressions
-from policies.ranking import mask_scores, top_k
+from policies.ranking import best_by
 
 
 class Oracle:
@@ -37,8 +37,12 @@ class Oracle:
     def recommend(self, requests: Requests, slate_size: int, draws: Draws) -> Slates:
         if self._truth is None:
             raise RuntimeError("the oracle serves inside a simulation only: see_truth comes first")
-        scores = self._truth.click_probability(requests.users, requests.now)
-        slates = top_k(mask_scores(scores, requests), slate_size)
+        truth = self._truth
+
+        def scores_of(rows: slice) -> np.ndarray:
+            return truth.click_probability(requests.users[rows], requests.now[rows])
+
+        slates = best_by(scores_of, requests, slate_size)
         return Slates(slates, np.ones(slates.shape, np.float32))
 
     def state(self) -> dict[str, np.ndarray]:

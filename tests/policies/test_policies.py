@@ -11,11 +11,12 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
+from policies import ranking
 from policies.base import plain_requests
 from policies.baselines.popularity import Popularity
 from policies.baselines.uniform import Uniform
 from policies.common.errors import InputError
-from policies.draws import Draws, generator
+from policies.draws import Draws, generator, key_of
 from policies.log import Impressions
 from policies.neural.ranking import best_allowed
 from policies.ranking import first_allowed, top_k
@@ -253,3 +254,21 @@ def test_the_best_of_wide_rows_are_those_of_a_full_sort() -> None:
     np.put_along_axis(allowed, exclude, -np.inf, axis=1)
     got = best_allowed(torch.from_numpy(scores.copy()), exclude, available, 20)
     assert np.array_equal(got, np.argsort(-allowed, axis=1)[:, :20])
+
+
+@pytest.mark.parametrize("name", ["bprmf", "uniform"])
+def test_slates_are_the_same_however_many_scores_are_held(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = make(name, {})
+    log, catalogue = small_log()
+    policy.fit(log, catalogue, generator("blocks"))
+    requests = sample_requests(policy)
+    if name == "uniform":  # so many are excluded that candidates do not suffice
+        exclude = np.tile(np.r_[1, 2, 4:7, 8:37].astype(np.int32), (len(requests), 1))
+        requests = dataclasses.replace(requests, exclude=exclude)
+    draws = Draws(key_of("blocks"), requests.users, requests.sessions)
+    k = 4 if name == "uniform" else 5
+    whole = policy.recommend(requests, k, draws).items
+    monkeypatch.setattr(ranking, "CELLS", 100)  # two rows at a time
+    np.testing.assert_array_equal(policy.recommend(requests, k, draws).items, whole)

@@ -19,6 +19,7 @@ from analysis import report
 from policies.common.errors import InputError
 from policies.common.files import save_arrays, save_json, whole
 from policies.common.folders import UNFINISHED, new_folder, one_writer
+from policies.common.manifests import seal
 from simulator import run as command
 from simulator import simulate
 from simulator.engine.world import Tell
@@ -156,7 +157,7 @@ def test_a_run_begun_by_a_version_without_shards_is_not_gone_on_with(
     path = run / "manifest.json"
     manifest = json.loads(path.read_text())
     del manifest["shards"]
-    path.write_text(json.dumps(manifest))
+    path.write_text(json.dumps(manifest | {"settings": seal(manifest)}))
     capsys.readouterr()
     assert command.main(["--resume", str(run), "--quiet"]) == 2
     assert "begun by a version that did runs otherwise" in capsys.readouterr().err
