@@ -122,7 +122,7 @@ def _begin(parent: int) -> None:
 
     def watch() -> None:
         while os.getppid() == parent:
-            time.sleep(1.0)
+            time.sleep(0.2)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -149,6 +149,7 @@ class OnRay:
             of_ray.OutOfMemoryError,
             of_ray.RaySystemError,
         )
+        self.own = not ray.is_initialized()
         paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
         try:
             ray.init(
@@ -172,7 +173,8 @@ class OnRay:
         return future
 
     def close(self, failed: bool) -> None:
-        self._ray.shutdown()
+        if self.own:
+            self._ray.shutdown()
 
 
 def cores() -> int:

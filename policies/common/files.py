@@ -3,6 +3,7 @@
 import hashlib
 import json
 import mmap
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,8 @@ def whole(path: Path) -> Iterator[Path]:
         OSError: the disk is full, say.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
+    # Of this process alone: a worker that outlives a killed driver for a moment may write the same.
+    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         yield beside
         beside.replace(path)

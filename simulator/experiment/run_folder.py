@@ -171,9 +171,11 @@ class RunFolder:
     def drop_scratch(self) -> None:
         """Takes away what only an unfinished run needs: what users knew, and the units' inputs."""
         shutil.rmtree(self.path / "inputs", ignore_errors=True)
-        for pattern in ("*.safetensors", "*.now", "*.part"):
-            for state in (self.path / "checkpoint").rglob(pattern):
-                state.unlink(missing_ok=True)
+        left = list(self.path.rglob("*.part"))  # of processes that were killed
+        for kind in ("*.safetensors", "*.now"):
+            left += (self.path / "checkpoint").rglob(kind)
+        for file in left:
+            file.unlink(missing_ok=True)
 
     def write_tables(self, users: pd.DataFrame, items: pd.DataFrame) -> None:
         """Who was in which bucket and what the items are called, for the analysis."""
