@@ -37,7 +37,7 @@ def machine() -> str:
     with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
         kind = next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), kind)
-    there = [f"{name} {version(name)}" for name in ("torch", "numpy", "scipy")]
+    there = [f"{name} {version(name)}" for name in ("torch", "numpy", "numba", "scipy")]
     return ", ".join([kind, f"python {platform.python_version()}", *there])
 
 

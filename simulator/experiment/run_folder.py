@@ -61,6 +61,7 @@ _PACKAGES = (
     "gptrec",
     "torch",
     "numpy",
+    "numba",
     "scipy",
     "pandas",
     "pyarrow",

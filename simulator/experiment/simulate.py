@@ -385,8 +385,16 @@ class _Work:
 def _begun(work: _Work, raw: Dataset, workers: int) -> RunFolder:
     """A new run folder, of a run by so many workers."""
     experiment, out, progress, hold = work.experiment, work.out, work.progress, work.hold
-    if experiment.users_from is not None:  # refused before anything is written
-        load_users(Path(experiment.users_from), about_users(raw, experiment.slate_size))
+    sampled = sample_note(raw, experiment)  # refusals come before anything is written
+    if experiment.users_from is not None:
+        wanted = about_users(raw, experiment.slate_size)
+        model = load_users(Path(experiment.users_from), wanted)
+        if model.log_users is not None and model.n_users < experiment.users:
+            raise InputError(
+                f"--users-from '{experiment.users_from}': {model.n_users} of the log's"
+                f" {model.log_size} users were fitted, fewer than take part (--users"
+                f" {experiment.users}); fit more with --fit-users, or let fewer take part"
+            )
     folder = RunFolder.create(experiment, out)
     hold(folder.path)
     progress.say(
@@ -406,7 +414,7 @@ def _begun(work: _Work, raw: Dataset, workers: int) -> RunFolder:
             "clicks": int(raw.log.clicked.sum()),
             "has": sorted(raw.has),
         },
-        "notes": [*raw.notes, *size_note(experiment, raw), *sample_note(raw, experiment)],
+        "notes": [*raw.notes, *size_note(experiment, raw), *sampled],
         "checksum": raw.fingerprint,
         "weights": experiment.assignment.shares,
     }
@@ -434,12 +442,6 @@ def _users(
     if experiment.users_from is not None:
         say(f"users: from {experiment.users_from}")
         model = load_users(Path(experiment.users_from), about_users(raw, size))
-        if model.log_users is not None and model.n_users < experiment.users:
-            raise InputError(
-                f"--users-from '{experiment.users_from}': {model.n_users} of the log's"
-                f" {model.log_size} users were fitted, fewer than take part (--users"
-                f" {experiment.users}); fit more with --fit-users, or let fewer take part"
-            )
     else:
         some = fit_sample(raw, experiment)
         model = some.of_log(

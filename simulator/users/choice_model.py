@@ -188,7 +188,6 @@ class ChoiceModel:
         from simulator.users import page  # when users are asked: numba takes most of a second
 
         users, items = np.asarray(users, np.int64), np.ascontiguousarray(items, np.int32)
-        users, items = np.asarray(users, np.int64), np.ascontiguousarray(items, np.int32)
         k = items.shape[1]
         appeal = self.appeal(users, items)
         probability, clicked, how, draw, liked, hated, stays = page.respond(
