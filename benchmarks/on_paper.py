@@ -19,15 +19,21 @@ CORES = [1, 2, 4, 16, 64]
 Batch = list[float]  # seconds of units that have to be done before the next batch
 
 
+def about(path: Path, what: str) -> float:
+    return float(json.loads(path.read_text(encoding="utf-8"))[what])
+
+
 def seconds(path: Path) -> float:
-    return float(json.loads(path.read_text(encoding="utf-8"))["seconds"])
+    return about(path, "seconds")
 
 
-def chains_of(run: Path, users: float, cores: int) -> tuple[Batch, Batch, list[list[Batch]]]:
+def chains_of(
+    run: Path, users: float, cores: int, round_length: float
+) -> tuple[Batch, Batch, list[list[Batch]]]:
     """The trainings on the log, the warm-up, and the other chains.
 
     Args:
-        users: over those of the run.
+        users: over those of the run. round_length: s, after which models learn.
     """
     served = {path.name: path for path in (run / "checkpoint").iterdir()}
     shards = max(1, -(-cores // max(len(served) - 1, 1)))
@@ -44,8 +50,11 @@ def chains_of(run: Path, users: float, cores: int) -> tuple[Batch, Batch, list[l
         chain: list[Batch] = []
         for number in sorted({path.name[:3] for path in folder.glob("*.json")}):
             chain.append(cut(folder, number))
-            learned = (run / "models" / name).glob(f"*-round{int(number) + 1:02d}.json")
-            chain.append([seconds(path) for path in learned])
+            end = about(next(folder.glob(f"{number}-*.json")), "end")
+            cut_off = round(end / round_length)
+            if abs(end - cut_off * round_length) < 1:
+                learned = (run / "models" / name).glob(f"*-round{cut_off:02d}.json")
+                chain.append([seconds(path) for path in learned])
         chains.append([batch for batch in chain if batch])
     return first, cut(served["warmup"], "000"), chains
 
@@ -78,13 +87,14 @@ def main() -> int:
     manifest = json.loads((given.run / "manifest.json").read_text(encoding="utf-8"))
     had, time = manifest["experiment"]["users"], manifest["time"]
     users = (given.users or had) / had
+    length = manifest["experiment"]["days"] * 86_400 / manifest["experiment"]["rounds"]
     print(f"{users * had:,.0f} users, {manifest['experiment']['days']:g} days")
     for cores in given.cores:
-        first, warm, chains = chains_of(given.run, users, cores)
+        first, warm, chains = chains_of(given.run, users, cores, length)
         begin = makespan([[[time["fit"]]], *[[[x]] for x in first]], cores)
         rest = makespan([[warm]], cores) + makespan(chains, cores)
         print(f"{cores:4} cores: {time['load'] + begin + rest + time['judge']:8,.0f} s")
-    first, warm, chains = chains_of(given.run, users, 1)
+    first, warm, chains = chains_of(given.run, users, 1, length)
     work = sum(first) + sum(warm) + sum(sum(batch) for chain in chains for batch in chain)
     work += time["fit"] + time["load"] + time["judge"]
     print(f"work: {work / 3600:,.2f} core hours")
