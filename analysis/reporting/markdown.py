@@ -34,7 +34,10 @@ def explained(report: Report) -> list[str]:
 def markdown(report: Report) -> str:
     parts = [f"# {in_markdown(report.title)}"]
     if report.partial:
-        parts.append("**Incomplete run**: it was interrupted; the figures cover what was recorded.")
+        parts.append(
+            "**Incomplete run**: it was interrupted; the figures cover the whole days that all arms"
+            " have served all their users."
+        )
     parts += [f"**{in_markdown(text)}**" for text in (*alarms(report.lights), *report.all_verdicts)]
     lights = (f"{x.name} ({x.colour}): {x.text}" for x in report.lights)
     parts.append("\n".join(f"- {in_markdown(text)}." for text in lights))
