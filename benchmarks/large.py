@@ -126,6 +126,8 @@ def policy(name: str, rows: int, users: int, items: int, settings: dict[str, obj
         page(made, context, items, begin, min(begin + 2048, users))
     seconds = time.perf_counter() - began
     print(f"serve {users / seconds:,.0f} pages/s,", end=" ", flush=True)
+    if name == "sasrec":
+        recalled(made, context, items)
     day = log.rows(log.time >= -DAY)
     began = time.perf_counter()
     made.update(day, catalogue, generator("large", name, 1))
@@ -137,6 +139,31 @@ def page(made: Policy, context: np.ndarray, items: int, begin: int, end: int) ->
     """Slates for some of the users."""
     requests = plain_requests(context[begin:end], items, np.arange(begin, end))
     made.recommend(requests, SLATE, Draws(key_of("large"), requests.users, requests.sessions))
+
+
+def recalled(made: Policy, context: np.ndarray, items: int) -> None:
+    """Two stages beside every item: how many of the best ten are found, and how fast."""
+    users = min(2048, len(context))
+    requests = plain_requests(context[:users], items)
+    draws = Draws(key_of("large"), requests.users, requests.sessions)
+    exact = made.recommend(requests, 10, draws).items
+    first = made.recommend(requests, SLATE, draws).items
+    for cells in (0.02, 0.05, 0.1, 0.2):
+        two = make("sasrec", {"candidates": 200, "cells": cells, "epochs": 1})
+        two.restore(made.state())
+        began = time.perf_counter()
+        page(two, context, items, 0, 64)
+        built, began = time.perf_counter() - began, time.perf_counter()
+        found = two.recommend(requests, 10, draws).items
+        seconds = time.perf_counter() - began
+        hits = (found[:, :, None] == exact[:, None, :]).any(axis=2).mean()
+        changed = (two.recommend(requests, SLATE, draws).items != first).any(axis=1).mean()
+        print(
+            f"\n  candidates=200, cells={cells:g}: built in {built:.0f} s, {users / seconds:,.0f}"
+            f" pages/s, recall@10 {hits:.3f}, slates changed {changed:.3f};",
+            end=" ",
+            flush=True,
+        )
 
 
 def run_on(log: Path) -> None:

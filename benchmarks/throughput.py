@@ -75,7 +75,9 @@ def popularity(users: int, days: float, repeats: int, record_truth: bool) -> Non
     if asked).
     """
     p = BuiltInParameters(users=users, items=5000)
-    rates = []
+    few, rates = BuiltInParameters(users=50, items=5000), []
+    with tempfile.TemporaryDirectory() as folder:  # so that loops are compiled
+        world_of(few, make("uniform", {}), Path(folder), 10, record_truth).run(0.0, DAY)
     for _ in range(repeats):
         with tempfile.TemporaryDirectory() as folder:
             policy = Popularity()

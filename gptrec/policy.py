@@ -78,6 +78,8 @@ class GPTRec(Sequential):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.candidates:
+            raise InputError("gptrec scores all items: its interests share one list; candidates=0")
         if self.placement not in PLACEMENTS:
             raise InputError(
                 f"placement '{self.placement}'{suggestion(self.placement, PLACEMENTS)}"

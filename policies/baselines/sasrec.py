@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from policies.base import Requests, bounded
 from policies.neural.networks import Block, ItemNet, extend_all
-from policies.neural.ranking import best_allowed
 from policies.neural.sequences import Batch
 from policies.neural.sequential import Sequential
 from policies.neural.sessions import Entries, SessionStore, Tokens, Wave
@@ -113,8 +112,8 @@ class SASRec(Sequential):
         exclude[at] = requests.exclude
         best = np.zeros((len(states), k), np.int32)
         for here in wave.chunks():
-            best[here] = best_allowed(
-                states[here] @ vectors.T, exclude[here], requests.available, k
+            best[here] = self._best(
+                states[here], vectors, exclude[here], requests.available, k, width is not None
             )
         return best[at]
 

@@ -20,6 +20,7 @@ from policies.neural.cooccurrence import ppmi_vectors
 from policies.neural.losses import LOSSES, Recipe
 from policies.neural.optimising import SPARSE
 from policies.neural.ranking import best_allowed, numpy_state, torch_state
+from policies.neural.recall import Index, best_of
 from policies.neural.sequences import (
     Batch,
     Sequences,
@@ -65,6 +66,9 @@ class Sequential:
     temperature: float = bounded(0.07, gt=0, le=1000)
     # negatives per batch where the catalogue is larger; 0 = softmax over all items
     sampled: int = bounded(1024, ge=0, le=10_000_000)
+    # items that an index recalls for a page, to be scored; 0 = all items are scored
+    candidates: int = bounded(0, ge=0, le=10_000_000)
+    cells: float = bounded(0.05, gt=0, le=1)  # share of that index that is looked at
     decay: float = bounded(0.01, ge=0, le=10)  # weight decay
     untied: bool = False  # what an item says as context departs from what it is as an answer
     start: bool = True  # item embeddings started from the co-occurrence of items
@@ -90,6 +94,7 @@ class Sequential:
         self._popularity = np.zeros(0)
         # of the items as they are scored, while the weights stay
         self._vectors: Tensor | None = None
+        self._index: Index | None = None
 
     @property
     def net(self) -> Any:
@@ -192,7 +197,7 @@ class Sequential:
 
     def _forget(self) -> None:
         """Drops what was computed with weights that have changed."""
-        self._vectors = None
+        self._vectors = self._index = None
 
     # -- ranking -----------------------------------------------------------------------------------
 
@@ -213,6 +218,27 @@ class Sequential:
             width: forget sessions, and compute on so many columns of the history at most.
         """
         raise NotImplementedError
+
+    def _best(
+        self,
+        states: Tensor,
+        vectors: Tensor,
+        exclude: np.ndarray,
+        available: np.ndarray,
+        k: int,
+        every: bool = False,
+    ) -> np.ndarray:
+        """(B, k) int32 best items at states (B, D) that may be shown.
+
+        Args:
+            every: whether all items are scored, whatever `candidates` says.
+        """
+        if every or not 0 < self.candidates < self.n_items:
+            return best_allowed(states @ vectors.T, exclude, available, k)
+        if self._index is None:
+            self._index = Index(vectors, self.cells)
+        items = self._index.near(states, max(self.candidates, k))
+        return best_of(items, states, vectors, exclude, available, k)
 
     @torch.inference_mode()
     def recommend(self, requests: Requests, slate_size: int, draws: Draws) -> Slates:
@@ -288,6 +314,7 @@ class Recomputing(Sequential):
     ) -> np.ndarray:
         # Chunks of one shape, the last one padded: a user gets the same bits whoever shares the
         # chunk.
+        every = width is not None
         chunk = self.chunk if width is None else CHUNK
         width = self.length if width is None else width
         clicked = np.where(requests.feedback > 0, requests.items, 0)[:, -width:]
@@ -298,7 +325,9 @@ class Recomputing(Sequential):
         for begin in range(0, len(clicked), chunk):
             here = slice(begin, begin + chunk)
             states = self.net.scale(self._last_states(torch.from_numpy(contexts[here])))
+            exclude = np.zeros((chunk, requests.exclude.shape[1]), np.int64)
             n = len(slates[here])
-            scores = (states @ vectors.T)[:n]
-            slates[here] = best_allowed(scores, requests.exclude[here], requests.available, k)
+            exclude[:n] = requests.exclude[here]
+            best = self._best(states, vectors, exclude, requests.available, k, every)
+            slates[here] = best[:n]
         return slates
