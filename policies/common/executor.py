@@ -10,6 +10,7 @@ import argparse
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -24,6 +25,7 @@ from policies.common.errors import InputError, shown, suggestion
 
 ENGINES = ("local", "ray")
 BREAKS = 5  # workers that may die at one unit
+PATIENCE = 5.0  # s, for a cluster to answer
 SUSPECT = 2  # deaths after which a unit is done with no other beside it
 WATCH = 0.5  # s between two looks at the units under way
 IDLE = 120  # s after which a process without work ends
@@ -150,6 +152,7 @@ class OnRay:
             of_ray.RaySystemError,
         )
         self.own = not ray.is_initialized()
+        _refuse_silence(address)
         paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
         try:
             ray.init(
@@ -175,6 +178,20 @@ class OnRay:
     def close(self, failed: bool) -> None:
         if self.own:
             self._ray.shutdown()
+
+
+def _refuse_silence(address: str | None) -> None:
+    """Raises InputError where nothing answers at HOST:PORT: Ray would try for minutes."""
+    host, _, port = (address or "").rpartition(":")
+    if not port.isdecimal() or "/" in host:  # auto, or an address of another kind
+        return
+    try:
+        socket.create_connection((host, int(port)), PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"--address {shown(address)}: nothing answers there ({shown(error)}); start it with"
+            " ray start --head"
+        ) from None
 
 
 def cores() -> int:

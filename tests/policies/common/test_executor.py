@@ -246,6 +246,14 @@ def test_no_process_outlives_the_one_that_made_it(tmp_path: Path) -> None:
     assert not any(map(_alive, workers))
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "127.0.0.1:99999999999999999999"])
+def test_an_address_where_nothing_answers_is_one_line(address: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(InputError, match="nothing answers there"):
+        executor._refuse_silence(address)
+    assert time.monotonic() - began < 30
+
+
 @pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed")
 def test_without_ray_it_says_what_to_install() -> None:
     with (
