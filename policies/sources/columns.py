@@ -20,7 +20,7 @@ class Columns:
 
     def __init__(self, roles: dict[str, pa.Array], names: dict[str, str], path: Path, n: int):
         self.roles, self.names, self.path, self.n = roles, names, path, n
-        self.lines = np.arange(n)
+        self.lines: np.ndarray | range = range(n)
 
     def __contains__(self, role: str) -> bool:
         return role in self.roles
@@ -37,8 +37,14 @@ class Columns:
             self.path,
             self.n,
         )
-        part.lines = self.lines[rows]
+        part.lines = np.asarray(self.lines)[rows]
         return part
+
+    def read(self, *roles: str) -> None:
+        """Gives back the memory of columns that have been read. They are still said to be there."""
+        for role in roles:
+            if role in self.roles:
+                self.roles[role] = pa.nulls(0)
 
     def place(self, role: str) -> Callable[[int], str]:
         """What says where row i of a column stands."""

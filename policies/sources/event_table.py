@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from policies.catalogue import Catalogue
 from policies.common.errors import InputError, shown
-from policies.log import Dataset, Impressions
+from policies.log import COLUMNS, Dataset, Impressions, sorted_columns
 from policies.sources.answers import Answers, answers_of, clicks_of
 from policies.sources.columns import Columns
 from policies.sources.copies import copies, without_copies
@@ -27,6 +27,7 @@ from policies.sources.times import Times, times_of
 from policies.sources.values import EXACT, flat, text
 from policies.sources.visits import Visits, about_span, visits_of, whole_days, whole_sessions
 
+VISIT = ("session", "page", "slot")
 LAST_PAGE = 32_767  # of a session, by the type of the column
 LAST_SLOT = 127
 
@@ -146,16 +147,22 @@ def from_columns(
     )
     keep, said_of_copies = without_copies(copy, times.coarse)
     if not keep.all():
-        columns = columns.kept(keep)
+        whole, columns = columns, columns.kept(keep)
+        whole.read(*whole.roles)
         times = Times(times.time[keep], times.hour, times.note, times.coarse)
     clicked, skips, note = clicks_of(columns, name, reading.click_threshold, when)
     users, user_ids = columns.ids("user", "fill them or remove these rows")
     items, item_ids = columns.ids("item", "fill them or remove these rows")
+    users, items = users.astype(np.int32), items.astype(np.int32)
     answers = answers_of(columns, users, times, reading.watch_unit)
+    columns.read(*(role for role in columns.roles if role not in VISIT and role != "category"))
     visits, shifted = _visits(columns, users, times.time)
     told, assumed = _told(columns, users, times, visits, skips)
     notes = [note, visits.note, *notes, *said_of_copies, *answers.notes, *shifted, times.note]
     notes += [about_span(times.time, len(columns)), *assumed]
+    catalogue = _described(columns, items, item_ids, answers)
+    has, hour = frozenset({*answers.has, *told}), times.hour
+    columns.read("category")  # what a large log is made of goes before it is sorted
     log = Impressions.of(
         user=users - 1,
         item=items,
@@ -165,18 +172,13 @@ def from_columns(
         page=np.minimum(visits.page, LAST_PAGE),
         slot=np.minimum(visits.slot, LAST_SLOT),
         **answers.columns,
-    ).sorted()
-    catalogue = _described(columns, items, item_ids, answers)
-    log.check(catalogue.size)
-    return Dataset(
-        log,
-        catalogue,
-        user_ids,
-        name,
-        frozenset({*answers.has, *told}),
-        notes=tuple(notes),
-        hour_zero=times.hour,
     )
+    del columns, users, items, times, visits, clicked, answers, keep, copy
+    held = {name: getattr(log, name) for name in COLUMNS}
+    del log
+    log = sorted_columns(held)
+    log.check(catalogue.size)
+    return Dataset(log, catalogue, user_ids, name, has, notes=tuple(notes), hour_zero=hour)
 
 
 def _told(
@@ -204,7 +206,7 @@ def _visits(columns: Columns, users: np.ndarray, time: np.ndarray) -> tuple[Visi
             "fill them, or leave the column out of --columns: a pause of 30 minutes then starts a"
             " session"
         )
-        session = columns.ids("session", advice)[0] - 1
+        session = columns.ids("session", advice)[0].astype(np.int32) - 1
     if "page" in columns:
         page = columns.numbers("page")
     if "slot" in columns:
@@ -226,6 +228,7 @@ def _visits(columns: Columns, users: np.ndarray, time: np.ndarray) -> tuple[Visi
             )
         if lowest:
             notes.append(f"Slots begin at {lowest}: {len(slot)} are shifted, so that the top is 0.")
+    columns.read(*VISIT)
     visits = visits_of(users, time, session, page, slot)
     for what, found, most in (
         ("pages of a session", visits.page, LAST_PAGE),
