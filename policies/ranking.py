@@ -73,11 +73,15 @@ def first_allowed(ranked: np.ndarray, requests: Requests, k: int) -> np.ndarray:
         ranked: (N,) int32, best first, available items only.
 
     Raises:
-        ValueError: a user may be shown fewer than k of them.
+        ValueError: a user may be shown fewer than k of them, or an id is no item.
     """
     from policies.loops import ranking  # where somebody is served: numba takes its time
 
     slates = np.zeros((len(requests), k), np.int32)
-    if not ranking.first_allowed(ranked, requests.exclude, len(requests.available) - 1, slates):
+    n_items = len(requests.available) - 1
+    told = ranking.first_allowed(ranked, requests.exclude, n_items, slates)
+    if told == ranking.BEYOND:
+        raise ValueError(f"ids must be 1..{n_items}, of what is ranked and of what is excluded")
+    if told == ranking.FEW:
         raise ValueError(f"fewer than {k} items may be shown to a user")
     return slates

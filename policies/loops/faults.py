@@ -23,7 +23,8 @@ def first_fault(
     barred = np.full(len(available), -1, np.int64)
     for b in range(items.shape[0]):
         for w in range(exclude.shape[1]):
-            barred[exclude[b, w]] = b
+            if 0 <= exclude[b, w] < len(available):
+                barred[exclude[b, w]] = b
         for k in range(items.shape[1]):
             item = items[b, k]
             if item < 1 or item >= len(available):

@@ -272,3 +272,17 @@ def test_slates_are_the_same_however_many_scores_are_held(
     whole = policy.recommend(requests, k, draws).items
     monkeypatch.setattr(ranking, "CELLS", 100)  # two rows at a time
     np.testing.assert_array_equal(policy.recommend(requests, k, draws).items, whole)
+
+
+def test_ids_that_are_no_items_are_refused_and_not_written_past_an_array() -> None:
+    requests = sample_requests(Popularity())
+    n = len(requests.available) - 1
+    ranked = np.flatnonzero(requests.available).astype(np.int32)
+    for wrong in (n + 1, -1, 10**9):
+        with pytest.raises(ValueError, match=f"ids must be 1..{n}"):
+            first_allowed(np.r_[wrong, ranked].astype(np.int32), requests, 5)
+        beyond = np.full((len(requests), 2), wrong, np.int32)
+        with pytest.raises(ValueError, match=f"ids must be 1..{n}"):
+            first_allowed(ranked, dataclasses.replace(requests, exclude=beyond), 5)
+    with pytest.raises(ValueError, match="fewer than 5 items"):
+        first_allowed(ranked[:4], requests, 5)
