@@ -343,3 +343,11 @@ def test_settings_that_cannot_work_are_refused_with_their_bounds(
 ) -> None:
     with pytest.raises(InputError, match=rf"'{name}.{key}' (must be|wants)"):
         make(name, {key: value})
+
+
+@pytest.mark.parametrize("kind", [np.longdouble, complex, object])
+def test_a_state_of_numbers_that_files_do_not_know_is_refused(kind: type) -> None:
+    policy = fitted()
+    policy.state = lambda: {"long": np.zeros(3, kind)}
+    with pytest.raises(PolicyFailure, match=r"state\(\)\['long'\] must be a numpy array"):
+        calls.state_of("mine", policy)
