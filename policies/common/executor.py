@@ -243,11 +243,17 @@ class Workers:
         else:
             number = usual_workers() if self.number is None else self.number
             made = InProcess() if number == 1 else OnProcesses(number)
-        failed = True
+        failed, before = True, os.environ.get("GPTREC_WORKERS")
+        if made.here:  # a fit in this process has no threads beside it, either
+            os.environ["GPTREC_WORKERS"] = "1"
         try:
             yield made
             failed = False
         finally:
+            if made.here:
+                del os.environ["GPTREC_WORKERS"]
+                if before is not None:
+                    os.environ["GPTREC_WORKERS"] = before
             made.close(failed)
 
 

@@ -246,6 +246,17 @@ def test_no_process_outlives_the_one_that_made_it(tmp_path: Path) -> None:
     assert not any(map(_alive, workers))
 
 
+def test_in_one_process_nothing_goes_on_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPTREC_WORKERS", "3")
+    with Workers(1).executor():
+        assert usual_workers() == 1
+    assert usual_workers() == 3
+    monkeypatch.delenv("GPTREC_WORKERS")
+    with Workers(1).executor():
+        assert usual_workers() == 1
+    assert "GPTREC_WORKERS" not in os.environ
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "127.0.0.1:99999999999999999999"])
 def test_an_address_where_nothing_answers_is_one_line(address: str) -> None:
     began = time.monotonic()
