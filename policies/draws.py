@@ -12,20 +12,20 @@ from functools import lru_cache
 import numpy as np
 from scipy.special import ndtri
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
-_MIX_2 = np.uint64(0x94D049BB133111EB)
-_S30, _S27, _S31, _S12 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(12)
-_TWO_TO_MINUS_52 = 2.0**-52
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+MIX_2 = np.uint64(0x94D049BB133111EB)
+S30, S27, S31, S12 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(12)
+TWO_TO_MINUS_52 = 2.0**-52
 
 
 def _mix(x: np.ndarray) -> np.ndarray:
     """SplitMix64's finaliser, in place on a uint64 array."""
-    x ^= x >> _S30
-    x *= _MIX_1
-    x ^= x >> _S27
-    x *= _MIX_2
-    x ^= x >> _S31
+    x ^= x >> S30
+    x *= MIX_1
+    x ^= x >> S27
+    x *= MIX_2
+    x ^= x >> S31
     return x
 
 
@@ -60,13 +60,13 @@ class Draws:
         self, key: int, users: np.ndarray, sessions: np.ndarray, pages: np.ndarray | int = 0
     ):
         keys = np.asarray(users).astype(np.uint64)
-        keys *= _GOLDEN
+        keys *= GOLDEN
         keys ^= np.uint64(key)
         _mix(keys)
         keys += (np.asarray(sessions).astype(np.uint64) << np.uint64(20)) + np.asarray(
             pages
         ).astype(np.uint64)
-        keys *= _GOLDEN
+        keys *= GOLDEN
         self._keys = _mix(keys)
 
     def __len__(self) -> int:
@@ -86,14 +86,14 @@ class Draws:
     def bits(self, purpose: str, n: int) -> np.ndarray:
         """(B, n) uint64, all bits uniform."""
         start = _mix(self._keys ^ np.uint64(key_of(purpose)))
-        steps = np.arange(1, n + 1, dtype=np.uint64) * _GOLDEN
+        steps = np.arange(1, n + 1, dtype=np.uint64) * GOLDEN
         return _mix(start[:, None] + steps)
 
     def uniform(self, purpose: str, n: int) -> np.ndarray:
         """(B, n) float64 in the open interval (0, 1)."""
-        x = (self.bits(purpose, n) >> _S12).astype(np.float64)
+        x = (self.bits(purpose, n) >> S12).astype(np.float64)
         x += 0.5
-        x *= _TWO_TO_MINUS_52
+        x *= TWO_TO_MINUS_52
         return x
 
     def normal(self, purpose: str, n: int) -> np.ndarray:

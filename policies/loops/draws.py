@@ -8,13 +8,7 @@ Draw `column` of a purpose, for one user on one page, is
 import numpy as np
 
 from policies.common.compiled import compiled
-from policies.draws import key_of
-
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
-_MIX_2 = np.uint64(0x94D049BB133111EB)
-_S30, _S27, _S31, _S12 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(12)
-_TWO_TO_MINUS_52 = 2.0**-52
+from policies.draws import GOLDEN, MIX_1, MIX_2, S12, S27, S30, S31, TWO_TO_MINUS_52, key_of
 
 
 def number_of(purpose: str) -> np.uint64:
@@ -24,9 +18,9 @@ def number_of(purpose: str) -> np.uint64:
 
 @compiled
 def _mixed(x: np.uint64) -> np.uint64:
-    x = (x ^ (x >> _S30)) * _MIX_1
-    x = (x ^ (x >> _S27)) * _MIX_2
-    return x ^ (x >> _S31)
+    x = (x ^ (x >> S30)) * MIX_1
+    x = (x ^ (x >> S27)) * MIX_2
+    return x ^ (x >> S31)
 
 
 @compiled
@@ -38,5 +32,5 @@ def started(key: np.uint64, purpose: np.uint64) -> np.uint64:
 @compiled
 def uniform(start: np.uint64, column: int) -> float:
     """In the open interval (0, 1)."""
-    bits = _mixed(start + np.uint64(column + 1) * _GOLDEN)
-    return (np.float64(bits >> _S12) + 0.5) * _TWO_TO_MINUS_52
+    bits = _mixed(start + np.uint64(column + 1) * GOLDEN)
+    return (np.float64(bits >> S12) + 0.5) * TWO_TO_MINUS_52

@@ -40,7 +40,7 @@ class Columns:
         part.lines = np.asarray(self.lines)[rows]
         return part
 
-    def read(self, *roles: str) -> None:
+    def release(self, *roles: str) -> None:
         """Gives back the memory of columns that have been read. They are still said to be there."""
         for role in roles:
             if role in self.roles:

@@ -148,21 +148,21 @@ def from_columns(
     keep, said_of_copies = without_copies(copy, times.coarse)
     if not keep.all():
         whole, columns = columns, columns.kept(keep)
-        whole.read(*whole.roles)
+        whole.release(*whole.roles)
         times = Times(times.time[keep], times.hour, times.note, times.coarse)
     clicked, skips, note = clicks_of(columns, name, reading.click_threshold, when)
     users, user_ids = columns.ids("user", "fill them or remove these rows")
     items, item_ids = columns.ids("item", "fill them or remove these rows")
     users, items = users.astype(np.int32), items.astype(np.int32)
     answers = answers_of(columns, users, times, reading.watch_unit)
-    columns.read(*(role for role in columns.roles if role not in VISIT and role != "category"))
+    columns.release(*(role for role in columns.roles if role not in VISIT and role != "category"))
     visits, shifted = _visits(columns, users, times.time)
     told, assumed = _told(columns, users, times, visits, skips)
     notes = [note, visits.note, *notes, *said_of_copies, *answers.notes, *shifted, times.note]
     notes += [about_span(times.time, len(columns)), *assumed]
     catalogue = _described(columns, items, item_ids, answers)
     has, hour = frozenset({*answers.has, *told}), times.hour
-    columns.read("category")  # what a large log is made of goes before it is sorted
+    columns.release("category")  # what a large log is made of goes before it is sorted
     log = Impressions.of(
         user=users - 1,
         item=items,
@@ -228,7 +228,7 @@ def _visits(columns: Columns, users: np.ndarray, time: np.ndarray) -> tuple[Visi
             )
         if lowest:
             notes.append(f"Slots begin at {lowest}: {len(slot)} are shifted, so that the top is 0.")
-    columns.read(*VISIT)
+    columns.release(*VISIT)
     visits = visits_of(users, time, session, page, slot)
     for what, found, most in (
         ("pages of a session", visits.page, LAST_PAGE),
