@@ -334,6 +334,30 @@ def _feedback_posteriors(
         error / stretch * (1 - p[log.clicked].mean()),
         stretch * examination.unsure(log) / (1 - p.mean()),
     )
+    asked_of, counted = _asked(data, appeal, p, seen, chains)
+    if asked_of:
+        say(f"users: {', '.join(f'{name}s' for name in asked_of).replace('_', ' ')}")
+    feedback = dict(zip(asked_of, side_by_side(list(asked_of.values())), strict=True))
+    for name, posterior in feedback.items():
+        slope = abs(posterior.sampled.mean(f"{name}_appeal"))
+        feedback[name] = replace(
+            posterior,
+            unsure=float(slope * unsure),
+            beyond=max(variance - variance**2 * spread, 0.0),
+        )
+    return feedback, counted
+
+
+def _asked(
+    data: Dataset, appeal: np.ndarray, p: np.ndarray, seen: np.ndarray, chains: Chains
+) -> tuple[dict[str, Callable[[], FeedbackPosterior]], dict[str, float]]:
+    """The chain of each kind of feedback that the log tells, not yet begun; and by how much the
+    feedback outside of clicks exceeds the clicked one.
+
+    Args:
+        appeal, p, seen: (rows,) expected appeal, click probability, chance of being looked at.
+    """
+    log = data.log
     counted: dict[str, float] = {}
     asked_of: dict[str, Callable[[], FeedbackPosterior]] = {}
     for name, (column, flag) in FEEDBACK.items():
@@ -352,17 +376,7 @@ def _feedback_posteriors(
         else:
             counted[name] = float(np.log(y.sum() / (y & log.clicked).sum()))
         asked_of[name] = partial(sample, data, y, which, slopes, looked_at, name, chains)
-    if asked_of:
-        say(f"users: {', '.join(f'{name}s' for name in asked_of).replace('_', ' ')}")
-    feedback = dict(zip(asked_of, side_by_side(list(asked_of.values())), strict=True))
-    for name, posterior in feedback.items():
-        slope = abs(posterior.sampled.mean(f"{name}_appeal"))
-        feedback[name] = replace(
-            posterior,
-            unsure=float(slope * unsure),
-            beyond=max(variance - variance**2 * spread, 0.0),
-        )
-    return feedback, counted
+    return asked_of, counted
 
 
 @dataclass(frozen=True)
