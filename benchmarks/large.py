@@ -3,7 +3,8 @@ that takes.
 
   python benchmarks/large.py make LOG.parquet --rows 50000000 --users 500000 --items 100000
   python benchmarks/large.py policies                1 million items, 20 million rows, 10,000 users
-  python benchmarks/large.py log LOG.parquet         loads it, fits a sample of users, runs them
+  python benchmarks/large.py log LOG.parquet --fit-users 20000
+                                                     loads it, fits a sample of users, runs them
 
 `policies` trains each policy in a process of its own, serves a wave of every user, and retrains it
 on a day of rows. All figures are of one thread, but for `log`, which runs the main command.
@@ -166,7 +167,7 @@ def recalled(made: Policy, context: np.ndarray, items: int) -> None:
         )
 
 
-def run_on(log: Path) -> None:
+def run_on(log: Path, fit_users: int | None) -> None:
     """The main command on a log: 10,000 users, two days, two policies."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
@@ -180,6 +181,7 @@ def run_on(log: Path) -> None:
             "--quiet",
         ]
         words += ["--users", "10000", "--days", "2", "--rounds", "2", "--no-truth"]
+        words += [] if fit_users is None else ["--fit-users", str(fit_users)]
         subprocess.run([sys.executable, "-m", "simulator.run", *words], check=True)
         manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
     rows, row = manifest["log"]["rows"], sum(np.dtype(kind).itemsize for kind in COLUMNS.values())
@@ -198,6 +200,9 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=10_000)
     parser.add_argument("--items", type=int, default=1_000_000)
     parser.add_argument("--epochs", type=int, default=1, help="of sasrec (default 1)")
+    parser.add_argument(
+        "--fit-users", type=int, help="of `log` (default: those with 5 million rows)"
+    )
     given = parser.parse_args()
     if given.what == "make":
         make_log(Path(given.path), given.rows, given.users, given.items)
@@ -209,7 +214,7 @@ def main() -> None:
             words = [f"--{k}={getattr(given, k)}" for k in ("rows", "users", "items", "epochs")]
             subprocess.run([sys.executable, __file__, "policy", name, *words], check=True)
     else:
-        run_on(Path(given.path))
+        run_on(Path(given.path), given.fit_users)
 
 
 if __name__ == "__main__":

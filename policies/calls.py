@@ -26,6 +26,7 @@ import numpy as np
 from policies.base import Policy, Requests, Slates
 from policies.catalogue import Catalogue
 from policies.common.errors import InputError, shown
+from policies.common.files import let_go
 from policies.draws import Draws
 from policies.log import Impressions
 from policies.testing import PolicyError, check_shape_of, check_slates, check_state
@@ -208,6 +209,7 @@ def _sums(log: Impressions, catalogue: Catalogue) -> dict[str, int]:
             value = getattr(content, f.name)
             if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
                 sums[f"{what}.{f.name}"] = zlib.crc32(np.ascontiguousarray(value).data.cast("B"))
+                let_go(value)  # the policy may look at a few columns of a large log alone
     return sums
 
 

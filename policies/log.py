@@ -193,7 +193,7 @@ class Dataset:
         """SHA-256 of who was shown what, when, and clicked it."""
         digest = hashlib.sha256()
         for column in (self.log.user, self.log.item, self.log.time, self.log.clicked):
-            digest.update(np.ascontiguousarray(column).tobytes())
+            digest.update(np.ascontiguousarray(column).view(np.uint8).data)
         return digest.hexdigest()
 
     def for_policies(self) -> Impressions:

@@ -17,14 +17,13 @@ def added(clicks: sparse.csr_matrix, log: Impressions) -> sparse.csr_matrix:
     """(U', N + 1) float32: the clicks of a log, by their weight, on top of those so far; rows are
     user ids.
     """
-    chosen = log.rows(log.clicked)
-    rows = max(clicks.shape[0], int(chosen.user.max()) + 1 if len(chosen) else 0)
+    # the three columns alone: all others of a large log would come into memory, too
+    user, item, weight = (x[log.clicked] for x in (log.user, log.item, log.weight))
+    rows = max(clicks.shape[0], int(user.max()) + 1 if len(user) else 0)
     shape = (rows, clicks.shape[1])
     old = clicks.tocoo()
     earlier = sparse.csr_matrix((old.data, (old.row, old.col)), shape=shape, dtype=np.float32)
-    return earlier + sparse.csr_matrix(
-        (chosen.weight, (chosen.user, chosen.item)), shape=shape, dtype=np.float32
-    )
+    return earlier + sparse.csr_matrix((weight, (user, item)), shape=shape, dtype=np.float32)
 
 
 def as_arrays(clicks: sparse.csr_matrix) -> dict[str, np.ndarray]:

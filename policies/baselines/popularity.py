@@ -42,9 +42,9 @@ class Popularity:
         return np.exp2(-np.asarray(seconds) / (86_400 * self.half_life_days))
 
     def _add(self, log: Impressions) -> None:
-        chosen = log.rows(log.clicked)
-        weight = chosen.weight * self._decay(self._until - chosen.time)
-        self._counts = self._counts + np.bincount(chosen.item, weight, minlength=len(self._counts))
+        weight = log.weight[log.clicked] * self._decay(self._until - log.time[log.clicked])
+        clicks = np.bincount(log.item[log.clicked], weight, minlength=len(self._counts))
+        self._counts = self._counts + clicks
         self._ranked = np.argsort(-self._counts, kind="stable").astype(np.int32)
 
     def recommend(self, requests: Requests, slate_size: int, draws: Draws) -> Slates:

@@ -120,6 +120,23 @@ def mapped_arrays(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
+def let_go(array: np.ndarray) -> None:
+    """Gives back the memory of a mapped array that has been read and not written to; it is read
+    from its file again when it is next looked at. Of other arrays nothing happens.
+    """
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, memoryview):
+        base = base.obj
+    if not isinstance(base, mmap.mmap) or not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    begin = array.__array_interface__["data"][0] - np.frombuffer(base, np.uint8).ctypes.data
+    first, last = -(-begin // mmap.PAGESIZE), (begin + array.nbytes) // mmap.PAGESIZE
+    if last > first:
+        base.madvise(mmap.MADV_DONTNEED, first * mmap.PAGESIZE, (last - first) * mmap.PAGESIZE)
+
+
 def load_arrays(path: Path, about: dict[str, str] | None = None) -> dict[str, np.ndarray]:
     """The arrays of a file, if its header says all of `about`; otherwise InputError names the first
     difference.

@@ -2,6 +2,7 @@
 to import: each of them does.
 """
 
+import ctypes
 import multiprocessing
 import os
 import platform
@@ -28,6 +29,13 @@ def die_with_the_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def trim() -> None:
+    """Hands freed memory back to the system, where the C library can (glibc)."""
+    release = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if release is not None:
+        release(0)
 
 
 @lru_cache(maxsize=1)

@@ -1,6 +1,5 @@
 """The one training loop of the neural policies, so that they differ in the model alone."""
 
-import ctypes
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from policies.common.errors import InputError
+from policies.common.processes import trim
 from policies.neural.losses import Negatives, Recipe, loss_of
 from policies.neural.networks import KeyedDropout
 from policies.neural.optimising import Optimiser, clip
@@ -41,18 +41,9 @@ class Stage:
     own_best: bool = False
 
 
+# Every batch has a shape of its own; the holes that they leave would double the memory of a long
+# training.
 TRIM_EVERY = 25  # steps
-
-
-def trim() -> None:
-    """Hands freed memory back to the system, where the C library can (glibc).
-
-    Every batch has a shape of its own; the holes that they leave would double the memory of a long
-    training.
-    """
-    release = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if release is not None:
-        release(0)
 
 
 def seeded(rng: np.random.Generator) -> torch.Generator:

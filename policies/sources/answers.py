@@ -72,7 +72,7 @@ def answers_of(
                 f" 0, such as {watched[row]:g}"
             )
         watched, duration, notes = in_seconds(watched, duration, users, times, unit)
-        parts["watched"] = watched
+        parts["watched"] = watched.astype(np.float32)
         has.append("watch")
     elif duration is not None:
         duration, notes = _lone_durations(duration)

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from policies.common.errors import InputError, shown
 from policies.sources.files import place_in
-from policies.sources.values import in_order, refuse_twins
+from policies.sources.values import in_order, refuse_twins, release_unused
 from policies.sources.values import numbers as numbers_of
 from policies.sources.values import text as text_of
 
@@ -45,6 +45,7 @@ class Columns:
         for role in roles:
             if role in self.roles:
                 self.roles[role] = pa.nulls(0)
+        release_unused()
 
     def place(self, role: str) -> Callable[[int], str]:
         """What says where row i of a column stands."""
@@ -74,6 +75,13 @@ class Columns:
             )
         return found
 
+    def whole(self, role: str) -> np.ndarray:
+        """(n,) as `numbers`, but whole numbers in the type that the file has them in."""
+        found = self.roles[role]
+        if pa.types.is_integer(found.type) and not found.null_count:
+            return found.to_numpy()
+        return self.numbers(role)
+
     def sparse(self, role: str) -> np.ndarray:
         """(n,) float64, NaN where missing."""
         return numbers_of(self.roles[role], self.place(role), role)
@@ -88,7 +96,8 @@ class Columns:
         Raises:
             InputError: one is missing, or is no id.
         """
-        found = self.text(role)
+        whole = pa.types.is_integer(self.roles[role].type)
+        found = self.roles[role] if whole else self.text(role)
         if found.null_count:
             row = int(np.argmax(found.is_null().to_numpy(zero_copy_only=False)))
             raise InputError(
@@ -96,6 +105,8 @@ class Columns:
                 f" {advice}"
             )
         codes, names = in_order(found)
+        if whole:
+            return codes, names
         refuse_twins(names, role)
         odd = [name for name in names if len(name) > LONGEST_ID or "\x00" in name]
         if odd:

@@ -11,8 +11,8 @@ from policies.common.errors import InputError, shown
 from policies.log import COLUMNS, Dataset, Impressions, sorted_columns
 from policies.sources.answers import Answers, answers_of, clicks_of
 from policies.sources.columns import Columns
-from policies.sources.copies import copies, without_copies
-from policies.sources.files import ending, tables_in
+from policies.sources.copies import Fingerprints, copies, without_copies
+from policies.sources.files import Table, ending, tables_in
 from policies.sources.lines import from_lines
 from policies.sources.roles import (
     ROLES,
@@ -24,12 +24,13 @@ from policies.sources.roles import (
     pairs,
 )
 from policies.sources.times import Times, times_of
-from policies.sources.values import EXACT, flat, text
+from policies.sources.values import EXACT, flat, release_unused, text
 from policies.sources.visits import Visits, about_span, visits_of, whole_days, whole_sessions
 
 VISIT = ("session", "page", "slot")
 LAST_PAGE = 32_767  # of a session, by the type of the column
 LAST_SLOT = 127
+RELEASE_ROWS = 2_000_000  # read between two times that Arrow hands back what it no longer uses
 
 
 def from_table(path: Path, reading: Reading) -> Dataset:
@@ -51,19 +52,35 @@ def from_table(path: Path, reading: Reading) -> Dataset:
             f"'{shown(path.name)}' needs a column for {', '.join(missing)}: --columns"
             f" user=...,item=...,time=...; the file has: {listing(there)}"
         )
-    rows = table.read()
     if when is None and given is None and not {"click", "rating"} & set(chosen):
-        _refuse_an_unused_answer(rows, chosen, path.name)
-    roles = {role: flat(rows[name]) for role, name in chosen.items()}
-    columns = Columns(roles, chosen, path, rows.num_rows)
-    if when is not None:
-        columns.roles["event"], columns.names["event"] = (
-            flat(rows[when.column]),
-            when.column,
-        )
-    copy = copies(rows)
-    del rows  # the columns that are asked for are there, the others need no memory
+        _refuse_an_unused_answer(table, chosen)
+    sources = chosen if when is None else {**chosen, "event": when.column}
+    roles, n, copy = _streamed(table, sources)
+    columns = Columns(roles, sources, path, n)
     return from_columns(columns, path.name, reading, when, copy, [*table.notes, *notes])
+
+
+def _streamed(table: Table, sources: dict[str, str]) -> tuple[dict[str, pa.Array], int, np.ndarray]:
+    """The columns of each role, how many rows, and (n,) of `copies`: of all other columns no more
+    than a batch is in memory.
+    """
+    parts: dict[str, list[pa.Array]] = {name: [] for name in sources.values()}
+    numbers, n = Fingerprints(), 0
+    for batch in table.batches():
+        numbers.add(batch)
+        n += len(batch)
+        for name, kept in parts.items():
+            kept.append(batch.column(name))
+        if n // RELEASE_ROWS > (n - len(batch)) // RELEASE_ROWS:
+            release_unused()
+    copy = numbers.copies(table.batches)
+    whole: dict[str, pa.Array] = {}
+    for name in list(parts):
+        kept = parts.pop(name)  # one after the other, so that one alone is held twice
+        whole[name] = flat(pa.chunked_array(kept)) if kept else pa.array([], pa.string())
+        del kept
+        release_unused()
+    return {role: whole[name] for role, name in sources.items()}, n, copy
 
 
 TWO_ANSWERS = (
@@ -76,12 +93,15 @@ TWO_ANSWERS = (
 )
 
 
-def _refuse_an_unused_answer(rows: pa.Table, chosen: dict[str, str], name: str) -> None:
+def _refuse_an_unused_answer(table: Table, chosen: dict[str, str]) -> None:
     """A column of noughts and ones, or of words for events, may be the clicks: without a word every
     row would count as one.
     """
-    words = event_column(rows.column_names, chosen.values())
+    name, names = table.paths[0].name, table.names
+    others = [column for column in names if column not in chosen.values()]
+    words = event_column(names, chosen.values())
     if words is not None:
+        rows = table.read([words])
         found = text(rows[words], lambda row: f"'{name}', row {row + 1}", "event")
         counts = pd.Series(found.to_pylist(), dtype=object).value_counts()
         listed = ", ".join(f"{shown(w, 30)} ({n})" for w, n in counts.head(6).items())
@@ -90,9 +110,8 @@ def _refuse_an_unused_answer(rows: pa.Table, chosen: dict[str, str], name: str) 
             f" which are clicks: --click-when {shown(words)}=WORD,WORD"
         )
     answers = []
-    for column in rows.column_names:
-        if column in chosen.values():
-            continue
+    for column in others:
+        rows = table.read([column])
         kind = rows.schema.field(column).type
         if not pa.types.is_nested(kind) and not pa.types.is_binary(kind):
             some = {str(x).lower().strip() for x in flat(rows[column]).unique().to_pylist()[:9]}
@@ -150,10 +169,14 @@ def from_columns(
         whole, columns = columns, columns.kept(keep)
         whole.release(*whole.roles)
         times = Times(times.time[keep], times.hour, times.note, times.coarse)
+    del keep, copy
+    # Of a large log each column is given back as soon as it has been read.
+    columns.release("time")
     clicked, skips, note = clicks_of(columns, name, reading.click_threshold, when)
+    columns.release("click", "rating", "event")
     users, user_ids = columns.ids("user", "fill them or remove these rows")
     items, item_ids = columns.ids("item", "fill them or remove these rows")
-    users, items = users.astype(np.int32), items.astype(np.int32)
+    columns.release("user", "item")
     answers = answers_of(columns, users, times, reading.watch_unit)
     columns.release(*(role for role in columns.roles if role not in VISIT and role != "category"))
     visits, shifted = _visits(columns, users, times.time)
@@ -162,9 +185,10 @@ def from_columns(
     notes += [about_span(times.time, len(columns)), *assumed]
     catalogue = _described(columns, items, item_ids, answers)
     has, hour = frozenset({*answers.has, *told}), times.hour
-    columns.release("category")  # what a large log is made of goes before it is sorted
+    columns.release("category")
+    users -= 1
     log = Impressions.of(
-        user=users - 1,
+        user=users,
         item=items,
         time=visits.time,
         clicked=clicked,
@@ -173,11 +197,12 @@ def from_columns(
         slot=np.minimum(visits.slot, LAST_SLOT),
         **answers.columns,
     )
-    del columns, users, items, times, visits, clicked, answers, keep, copy
+    del columns, users, items, times, visits, clicked, answers
     held = {name: getattr(log, name) for name in COLUMNS}
     del log
     log = sorted_columns(held)
     log.check(catalogue.size)
+    release_unused()
     return Dataset(log, catalogue, user_ids, name, has, notes=tuple(notes), hour_zero=hour)
 
 
@@ -206,26 +231,11 @@ def _visits(columns: Columns, users: np.ndarray, time: np.ndarray) -> tuple[Visi
             "fill them, or leave the column out of --columns: a pause of 30 minutes then starts a"
             " session"
         )
-        session = columns.ids("session", advice)[0].astype(np.int32) - 1
+        session = columns.ids("session", advice)[0] - 1
     if "page" in columns:
-        page = columns.numbers("page")
+        page = columns.whole("page")
     if "slot" in columns:
-        stated = columns.numbers("slot")
-        wrong = (stated != np.floor(stated)) | (np.abs(stated) >= EXACT)
-        slot = np.where(wrong, 0, stated).astype(np.int64)
-        if wrong.any():
-            row = int(np.argmax(wrong))
-            raise InputError(
-                f"{columns.place('slot')(row)}: a slot of {stated[row]:g}; wanted whole numbers"
-            )
-        lowest = int(slot.min())
-        slot -= lowest
-        if slot.max() > LAST_SLOT:
-            row = int(np.argmax(slot))
-            raise InputError(
-                f"{columns.place('slot')(row)}: slots go from {lowest} to {slot.max() + lowest}; a"
-                f" page has at most {LAST_SLOT + 1}"
-            )
+        slot, lowest = _slots(columns)
         if lowest:
             notes.append(f"Slots begin at {lowest}: {len(slot)} are shifted, so that the top is 0.")
     columns.release(*VISIT)
@@ -238,6 +248,28 @@ def _visits(columns: Columns, users: np.ndarray, time: np.ndarray) -> tuple[Visi
         if cut:
             notes.append(f"{cut} rows beyond the first {most + 1} {what} are counted as its last.")
     return visits, notes
+
+
+def _slots(columns: Columns) -> tuple[np.ndarray, int]:
+    """(n,) int16 slots from 0, and the lowest number that the log gives one."""
+    stated = columns.whole("slot")
+    if stated.dtype.kind == "f":
+        wrong = (stated != np.floor(stated)) | (np.abs(stated) >= EXACT)
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise InputError(
+                f"{columns.place('slot')(row)}: a slot of {stated[row]:g}; wanted whole numbers"
+            )
+    lowest, highest = int(stated.min()), int(stated.max())
+    if highest - lowest > LAST_SLOT:
+        row = int(np.argmax(stated))
+        raise InputError(
+            f"{columns.place('slot')(row)}: slots go from {lowest} to {highest}; a page has at most"
+            f" {LAST_SLOT + 1}"
+        )
+    slot = np.empty(len(stated), np.int16)
+    np.subtract(stated, lowest, out=slot, casting="unsafe")
+    return slot, lowest
 
 
 def _described(

@@ -146,9 +146,14 @@ class Table:
                     yield Chunk(path, first, batch)
                     first += len(batch)
 
+    def batches(self, names: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """As `chunks`, without the places."""
+        for chunk in self.chunks(names):
+            yield chunk.batch
+
     def read(self, names: Sequence[str] | None = None) -> pa.Table:
         """All rows at once; only for tables of one file."""
-        batches = [chunk.batch for chunk in self.chunks(names)]
+        batches = list(self.batches(names))
         if not batches:
             wanted = self.names if names is None else names
             return pa.table({name: pa.array([], pa.string()) for name in wanted})

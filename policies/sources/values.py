@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from policies.common.errors import InputError, shown
+from policies.common.processes import trim
 
 # what a missing number is written as; an id is missing only where nothing stands
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "nil", "\\n", "<na>"})
@@ -34,6 +35,12 @@ def flat(values: pa.Array | pa.ChunkedArray) -> pa.Array:
     if pa.types.is_run_end_encoded(values.type):
         return flat(pc.run_end_decode(values))
     return values.storage if isinstance(values, pa.ExtensionArray) else values
+
+
+def release_unused() -> None:
+    """Hands memory that Arrow and the C library keep for later back to the system."""
+    pa.default_memory_pool().release_unused()
+    trim()
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -178,17 +185,21 @@ def _as_floats(values: pa.Array) -> np.ndarray:
 
 
 def in_order(ids: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """Codes 1..n of ids (no null among them) and the ids: plain whole numbers in the order of
-    numbers, anything else in that of the alphabet.
+    """Codes 1..n (int32) of ids, text or whole numbers (no null among them), and the ids as text:
+    plain whole numbers in the order of numbers, anything else in that of the alphabet.
     """
     coded = ids.dictionary_encode()
-    names = np.array(coded.dictionary.to_pylist(), dtype=object)
-    codes = coded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    keys: list[Any] = [int(name) for name in names] if all(map(_is_plain, names)) else list(names)
-    order = np.array(sorted(range(len(names)), key=keys.__getitem__), np.int64)
-    rank = np.empty(len(names), np.int64)
+    found = coded.dictionary
+    if pa.types.is_integer(found.type) and _all_plain(found.to_numpy()):
+        names = found.to_numpy()
+        order = np.argsort(names)
+    else:
+        names = np.array(found.cast(pa.string()).to_pylist(), dtype=object)
+        keys: list[Any] = list(map(int, names)) if all(map(_is_plain, names)) else list(names)
+        order = np.array(sorted(range(len(names)), key=keys.__getitem__), np.int64)
+    rank = np.empty(len(names), np.int32)
     rank[order] = np.arange(1, len(names) + 1)
-    return rank[codes], names[order].astype(str)
+    return rank[coded.indices.to_numpy(zero_copy_only=False)], names[order].astype(str)
 
 
 def refuse_twins(names: Iterable[str], what: str) -> None:
@@ -206,12 +217,21 @@ def refuse_twins(names: Iterable[str], what: str) -> None:
             )
 
 
+MOST_DIGITS = 18  # of a plain number
+
+
+def _all_plain(found: np.ndarray) -> bool:
+    """As `_is_plain`, of whole numbers."""
+    most = 10**MOST_DIGITS
+    return bool(len(found)) and -most < int(found.min()) and int(found.max()) < most
+
+
 def _is_plain(name: str) -> bool:
     """Whether a number is written in the one way in which a number is: no `007`, no `+7`."""
     digits = name[1:] if name.startswith("-") else name
     return (
         digits.isascii()
         and digits.isdigit()
-        and len(digits) < 19
+        and len(digits) <= MOST_DIGITS
         and (digits[0] != "0" or name == "0")
     )

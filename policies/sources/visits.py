@@ -42,15 +42,15 @@ def visits_of(
     again.
     """
     note = "Sessions are the log's own."
-    if session is None:
-        session, note = (
-            sessions_of(users, time),
-            "The log has no sessions: a pause of 30 minutes starts a new one.",
-        )
     blocks = blocks_of(users)
+    if session is None:
+        session = np.empty(len(users), np.int32)
+        for rows in blocks:
+            session[rows] = sessions_of(users[rows], time[rows])
+        note = "The log has no sessions: a pause of 30 minutes starts a new one."
     by_slots = page is None and slot is not None and bool(np.ptp(slot))
     by_slots = by_slots and _one_by_one(users, session, time, blocks)
-    pages, slots = np.empty(len(users), np.int64), np.empty(len(users), np.int64)
+    pages, slots = np.empty(len(users), np.int32), np.empty(len(users), np.int32)
     begun = np.empty(len(users))
     for rows in blocks:
         pages[rows], slots[rows], begun[rows] = _pages_and_slots(
@@ -198,5 +198,9 @@ def whole_sessions(users: np.ndarray, session: np.ndarray, skips: bool) -> bool:
     """Whether session length can be learned: skips are logged and fewer than half of the sessions
     are one row.
     """
-    lengths = pd.DataFrame({"user": users, "session": session}).value_counts().to_numpy()
+    visit = users.astype(np.int64) << 32
+    visit |= session.astype(np.uint32)  # either may be numbered over all users
+    visit.sort()
+    begins = np.flatnonzero(np.r_[True, visit[1:] != visit[:-1]])
+    lengths = np.diff(begins, append=len(visit))
     return bool(skips and np.mean(lengths == 1) < 0.5)

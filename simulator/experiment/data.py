@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 
 from policies.common.errors import InputError
 from policies.draws import Draws, key_of
@@ -59,11 +58,13 @@ def page_length(data: Dataset) -> int | None:
     """Items per page of the log, as the median; None where it does not show whole sessions."""
     if "sessions" not in data.has:
         return None
-    log = data.log
-    pages = pd.DataFrame({"user": log.user, "session": log.session, "page": log.page}).value_counts(
-        sort=False
-    )
-    return int(np.clip(np.median(pages.to_numpy()), 1, 100))
+    log = data.log.sorted()
+    begins = np.ones(len(log), bool)
+    begins[1:] = False
+    for column in (log.user, log.session, log.page):  # the rows of a page share its time
+        begins[1:] |= column[1:] != column[:-1]
+    lengths = np.diff(np.flatnonzero(begins), append=len(log))
+    return int(np.clip(np.median(lengths), 1, 100))
 
 
 def size_note(experiment: Experiment, data: Dataset) -> tuple[str, ...]:
@@ -109,16 +110,31 @@ def before_warmup(data: Dataset, experiment: Experiment, share: float = 1.0) -> 
         share: of the pairs of users and items that are kept, drawn by the seed.
     """
     shift = experiment.warmup_days * DAY
-    log = _thinned(replace(data.log, time=data.log.time - shift), share, experiment.seed)
-    history = _thinned(
-        replace(data.history, time=data.history.time - shift), share, experiment.seed
-    )
+    log = _thinned(_earlier(data.log, shift), share, experiment.seed)
+    history = _thinned(_earlier(data.history, shift), share, experiment.seed)
     return replace(
         data,
         log=log,
         history=history,
         hour_zero=(data.hour_zero + 24 * experiment.warmup_days) % 24,
     )
+
+
+def _earlier(log: Impressions, seconds: float) -> Impressions:
+    """A log, earlier by so much and in the same order of time: of two times that would become one,
+    being a fraction of a nanosecond apart, the later is moved up to the next number.
+    """
+    moved = log.time - seconds
+    begins = np.flatnonzero(log.time[1:] != log.time[:-1]) + 1
+    one = moved[begins] <= moved[begins - 1]
+    if not (one & (log.time[begins] > log.time[begins - 1])).any():
+        return replace(log, time=moved)
+    begins = np.concatenate([[0], begins])
+    before, at = log.time[begins], moved[begins]
+    grew = before[1:] > before[:-1]
+    while (one := grew & (at[1:] <= at[:-1])).any():
+        at[1:][one] = np.nextafter(at[:-1][one], np.inf)
+    return replace(log, time=np.repeat(at, np.diff(begins, append=len(log))))
 
 
 def policy_share(experiment: Experiment, model: ChoiceModel) -> float:

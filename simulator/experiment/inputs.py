@@ -13,6 +13,7 @@ from policies.catalogue import Catalogue
 from policies.common.files import (
     Listed,
     check_listed,
+    let_go,
     listed,
     load_arrays,
     mapped_arrays,
@@ -98,6 +99,16 @@ def _check(path: Path) -> None:
 def read_log(run: Path) -> PolicyLog:
     path = run / "inputs" / LOG
     return _read_log(path, _written(path))
+
+
+def rows_of(log: Impressions, which: np.ndarray) -> Impressions:
+    """`log.rows(which)` of a log in a file: of a large one no more than a column is in memory."""
+    columns = {}
+    for f in fields(Impressions):
+        column = getattr(log, f.name)
+        columns[f.name] = column[which]
+        let_go(column)
+    return Impressions(**columns)
 
 
 def forget_log() -> None:

@@ -35,12 +35,12 @@ from policies.common.threads import with_threads
 from policies.log import Dataset
 from simulator.experiment.clock import Clock, in_words
 from simulator.experiment.data import before_warmup, load_data, policy_share, size_note
-from simulator.experiment.inputs import write_log, write_population
+from simulator.experiment.inputs import read_log, write_log, write_population
 from simulator.experiment.newcomers import needs_no_users, population_note, turned_over
 from simulator.experiment.population import population
 from simulator.experiment.progress import Progress
 from simulator.experiment.run_folder import RunFolder, tables
-from simulator.experiment.sampling import fit_sample, sample_note
+from simulator.experiment.sampling import MOST_ROWS, FitSample, fit_sample, sample_note
 from simulator.experiment.schedule import Plan, Schedule, chains_of_run
 from simulator.experiment.training import check_importable, check_seen_by_others
 from simulator.fitting.fit_users import chains_of, fit_users
@@ -246,8 +246,11 @@ def _run(work: "_Work") -> RunFolder:
         clock.go_on(folder.manifest.get("time", {}))
         shards, finished = folder.manifest["shards"], _finish(folder, clock)
         plan = Plan(folder.path.resolve(), experiment, shards, finished, progress, by.here)
+        # before the log goes to its file: rows of some users lie on every page of it
+        fits = experiment.users_from is None and not folder.done("users")
+        some = fit_sample(raw, experiment) if fits else None
         if needs_no_users(experiment, raw):
-            _write_log(experiment, raw, plan, folder)
+            raw = _write_log(experiment, raw, plan, folder)
 
         def fit_users_here(check: Callable[[], None]) -> None:
             def say(text: str) -> None:
@@ -255,7 +258,7 @@ def _run(work: "_Work") -> RunFolder:
                 progress.say(text)
 
             with clock.of("fit"):
-                _inputs(experiment, raw, plan, folder, say)
+                _inputs(experiment, raw, some, plan, folder, say)
             with folder.lock:
                 folder.manifest["time"] = clock.table()
                 folder.save()
@@ -322,25 +325,36 @@ def _finish(folder: RunFolder, clock: Clock) -> Callable[[str, Listed, list[dict
     return finished
 
 
-def _write_log(experiment: Experiment, raw: Dataset, plan: Plan, folder: RunFolder) -> None:
-    """What policies learn from before the test, for the units."""
+def _write_log(experiment: Experiment, raw: Dataset, plan: Plan, folder: RunFolder) -> Dataset:
+    """What policies learn from before the test, for the units. The same log; where it is large, its
+    columns are now those of the file, which all processes share.
+    """
+    share = 1.0 if experiment.policy_share is None else experiment.policy_share
     if not folder.done("log"):
-        share = 1.0 if experiment.policy_share is None else experiment.policy_share
         write_log(folder.path, before_warmup(raw, experiment, share))
         folder.finish("log")
     plan.log_there = True
+    if len(raw.log) <= MOST_ROWS or len(raw.history) or share < 1:
+        return raw
+    there = read_log(folder.path).log
+    return replace(raw, log=replace(there, time=raw.log.time))
 
 
 def _inputs(
     experiment: Experiment,
     raw: Dataset,
+    some: FitSample | None,
     plan: Plan,
     folder: RunFolder,
     say: Callable[[str], None],
 ) -> None:
-    """Users, population and log, as files for the units."""
+    """Users, population and log, as files for the units.
+
+    Args:
+        some: what users are fitted to; None = they are there, or come from elsewhere.
+    """
     if not folder.done("inputs"):
-        model = _users(experiment, raw, folder, say)
+        model = _users(experiment, raw, some, folder, say)
         data = before_warmup(raw, experiment, policy_share(experiment, model))
         say(population_note(experiment, model))
         data, model = turned_over(experiment, data, model)
@@ -433,7 +447,11 @@ def _shards(work: _Work, workers: int) -> int:
 
 
 def _users(
-    experiment: Experiment, raw: Dataset, folder: RunFolder, say: Callable[[str], None]
+    experiment: Experiment,
+    raw: Dataset,
+    some: FitSample | None,
+    folder: RunFolder,
+    say: Callable[[str], None],
 ) -> ChoiceModel:
     """The fitted users, with the clock set so that time 0 is the start of the test."""
     if folder.done("users"):
@@ -443,7 +461,7 @@ def _users(
         say(f"users: from {experiment.users_from}")
         model = load_users(Path(experiment.users_from), about_users(raw, size))
     else:
-        some = fit_sample(raw, experiment)
+        assert some is not None
         model = some.of_log(
             fit_users(
                 some.data,

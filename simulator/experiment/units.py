@@ -29,7 +29,7 @@ from policies.common.files import (
     save_text,
 )
 from policies.common.manifests import read_manifest
-from policies.common.processes import machine
+from policies.common.processes import machine, trim
 from policies.draws import Draws, generator, key_of
 from policies.registry import asks_for_truth, base_name, make
 from policies.testing import PolicyError
@@ -42,7 +42,9 @@ from simulator.experiment.inputs import (
     forget_log,
     read_log,
     read_population,
+    rows_of,
 )
+from simulator.experiment.sampling import MOST_ROWS
 from simulator.settings import Experiment, from_dict
 from simulator.users.choice_model import DAY
 from simulator.users.state import UserState
@@ -179,7 +181,14 @@ def fit(unit: Training) -> dict[str, Any]:
     if (stored := done(unit.about, run, LEFT_BY_TRAINING)) is not None:
         return stored
     experiment, given = _begun(run), read_log(run)
-    return _learned(unit, experiment, given, "fit", given.log, None)
+    try:
+        return _learned(unit, experiment, given, "fit", given.log, None)
+    finally:
+        if len(given.log) > MOST_ROWS:
+            # What has been looked at stays in memory for as long as it is mapped.
+            forget_log()
+            del given
+            trim()
 
 
 @one_blas_thread
@@ -412,7 +421,9 @@ def _at_first(
     place = np.full(given.n_users, -1)
     known = ids < given.n_users
     place[ids[known]] = np.flatnonzero(known)
-    histories.load(given.log, place)
+    taking_part = np.zeros(max(given.n_users, 1 + int(given.log.user.max(initial=0))), bool)
+    taking_part[ids[known]] = True
+    histories.load(rows_of(given.log, taking_part[given.log.user]), place)
     first = Draws(key_of("first visit", experiment.seed), ids, np.zeros_like(ids))
     visits = people.first_visit(np.arange(n), start, first)
     return {

@@ -66,15 +66,16 @@ def arrivals(data: Dataset) -> dict[str, Parameter]:
     """New users, new items and withdrawn items per day, as shares of the users and of the items
     that the log has.
     """
-    log = data.log
+    log = data.log.sorted()
     length = float(np.ptp(log.time)) / DAY if len(log) else 0.0
     if length < LEAST_DAYS:
         why = f"nobody: the log has less than {LEAST_DAYS} days"
         return {name: Parameter(0.0, "assumed", why) for name in NAMES}
-    day = np.floor((log.time - log.time.min()) / DAY).astype(np.int64)
     days = int(length)  # whole ones: half a day looks like few users
-    whole = day < days
-    users, items = (_seen(unit[whole], day[whole], days) for unit in (log.user, log.item))
+    since = log.time - log.time[0]
+    since /= DAY
+    edges = np.searchsorted(since, np.arange(days + 1))
+    users, items = (_seen(unit, edges) for unit in (log.user, log.item))
     born = _parameter(*items, np.isin(items[2], data.history.item), days, "items")
     gone = Parameter(
         born.value, "assumed", "as many as appear; a policy may cease to show what is still there"
@@ -86,14 +87,20 @@ def arrivals(data: Dataset) -> dict[str, Parameter]:
     }
 
 
-def _seen(
-    unit: np.ndarray, day: np.ndarray, days: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """First day of each unit that was seen, on how many days it was seen, and which it is."""
-    pairs = np.unique(unit * np.int64(days) + day)
-    who, when = pairs // days, pairs % days
-    which, first, n = np.unique(who, return_index=True, return_counts=True)
-    return when[first], n, which
+def _seen(unit: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """First day of each unit that was seen, on how many days it was seen, and which it is.
+
+    Args:
+        edges: (days + 1,) the rows between which the days lie.
+    """
+    first, n = np.full(unit.max() + 1, -1), np.zeros(unit.max() + 1, np.int64)
+    for day, (begin, end) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+        there = np.zeros(len(n), bool)
+        there[unit[begin:end]] = True
+        n += there
+        first[there & (first < 0)] = day
+    which = np.flatnonzero(n)
+    return first[which], n[which], which
 
 
 def _parameter(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from policies.common.files import load_arrays, mapped_arrays, save_arrays
+from policies.common.files import let_go, load_arrays, mapped_arrays, save_arrays
 
 ARRAYS = {
     "b": np.array([True, False, True]),
@@ -30,6 +30,32 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
             np.testing.assert_array_equal(read[name], array)
     with pytest.raises(ValueError, match="read-only"):
         mapped_arrays(file)["wide"][0] = 1
+
+
+def test_memory_of_what_was_read_is_given_back(tmp_path: Path) -> None:
+    smaps = Path("/proc/self/smaps")
+    if not smaps.exists():
+        pytest.skip("no /proc here")
+
+    def resident() -> int:
+        """KiB of the file in memory."""
+        lines = smaps.read_text(encoding="utf-8").splitlines()
+        at = next(i for i, line in enumerate(lines) if line.endswith("let_go.safetensors"))
+        return next(int(line.split()[1]) for line in lines[at:] if line.startswith("Rss:"))
+
+    file = tmp_path / "let_go.safetensors"
+    wide, beside = np.arange(500_000), np.arange(3, dtype=np.int32)
+    save_arrays(file, {"wide": wide, "beside": beside})
+    arrays = mapped_arrays(file)
+    view = arrays["wide"].view()
+    assert view.sum() == wide.sum()
+    full = resident()
+    let_go(view)
+    let_go(wide)  # nothing is mapped
+    assert full > 3900
+    assert resident() < 100
+    np.testing.assert_array_equal(view, wide)
+    np.testing.assert_array_equal(arrays["beside"], beside)
 
 
 def test_what_files_do_not_know_is_refused(tmp_path: Path) -> None:

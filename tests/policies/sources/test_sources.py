@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from policies.common.errors import InputError
+from policies.sources.copies import Fingerprints
 from policies.sources.datasets import load
 from simulator.fitting.fit_users import fit_users
 from tests.conftest import SHORT, shared_data
@@ -429,3 +431,31 @@ def test_a_folder_of_other_columns_is_refused(tmp_path: Path) -> None:
     pd.DataFrame({"userId": [1], "movieId": [2], "stars": [3]}).to_csv(tmp_path / "ratings.csv")
     with pytest.raises(InputError, match="lacks the column 'timestamp'"):
         load(f"movielens:{tmp_path}")
+
+
+def test_whole_numbers_are_ids_in_the_order_of_numbers(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"user": [10, 9, -3, 10], "item": [2**62, 5, 2**62, 40]})
+    frame = frame.assign(time=[1.0, 2.0, 3.0, 4.0], click=[1, 0, 1, 0])
+    frame.to_parquet(tmp_path / "log.parquet")
+    data = load(str(tmp_path / "log.parquet"))
+    assert data.user_ids.tolist() == ["-3", "9", "10"]
+    # one of 19 digits is no plain number: these are in the order of the alphabet
+    assert data.catalogue.ids.tolist() == ["", "40", str(2**62), "5"]
+    as_text = frame.assign(user=frame["user"].astype(str), item=frame["item"].astype(str))
+    other = load(csv(as_text, tmp_path))
+    assert other.user_ids.tolist() == data.user_ids.tolist()
+    assert other.catalogue.ids.tolist() == data.catalogue.ids.tolist()
+    np.testing.assert_array_equal(other.log.item, data.log.item)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "Int64", "object", "boolean", "datetime64[ns]"])
+def test_copies_are_told_in_whatever_batch_they_stand(dtype: str) -> None:
+    kinds = {"object": ["a", "b", "a", None], "boolean": [True, False, True, None]}
+    values = pd.array(kinds.get(dtype, [1, 2, 1, None]), dtype=dtype)
+    first = pa.RecordBatch.from_pandas(pd.DataFrame({"x": values, "y": [1, 2, 3, 4]}))
+    second = pa.RecordBatch.from_pandas(pd.DataFrame({"x": values[[0, 0, 3]], "y": [1, 3, 4]}))
+    numbers = Fingerprints()
+    for batch in (first, second):
+        numbers.add(batch)
+    copy = numbers.copies(lambda: [first, second])
+    assert copy.tolist() == [False] * 4 + [True, True, True]

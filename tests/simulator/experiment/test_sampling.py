@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from policies.catalogue import Catalogue
 from policies.common.errors import InputError
-from policies.log import Dataset
-from simulator.experiment import sampling
-from simulator.experiment.data import load_data
+from policies.log import Dataset, Impressions
+from simulator.experiment import sampling, units
+from simulator.experiment import simulate as simulate_module
+from simulator.experiment.data import before_warmup, load_data
 from simulator.experiment.population import population
 from simulator.experiment.sampling import fit_sample, how_many, sample_note
 from simulator.experiment.simulate import simulate
@@ -87,6 +89,34 @@ def test_a_run_with_sampled_users_says_so_and_serves_them_under_their_names(
     assert set(users["user"][:30]) <= set(kept.log_users)
     names = data.user_ids[users["user"][:30]]
     assert list(users["user_id"][:30]) == list(names)
+
+
+def test_a_large_log_lies_in_its_file_and_gives_the_same(
+    experiment: MakeExperiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    e = experiment(policies=("popularity", "itemknn"), users=30, fit_users=60)
+    there = simulate(e, out=str(tmp_path / "held"), workers=1)
+    for module in (simulate_module, units):
+        monkeypatch.setattr(module, "MOST_ROWS", 1000)
+    mapped = simulate(e, out=str(tmp_path / "mapped"), workers=1)
+    pd.testing.assert_frame_equal(mapped.arms, there.arms)
+    for arm in e.policies:
+        pd.testing.assert_frame_equal(mapped.impressions(arm), there.impressions(arm))
+
+
+def test_moving_the_clock_keeps_the_order_of_times_that_become_one() -> None:
+    rng = np.random.default_rng(0)
+    time = np.sort(rng.integers(0, 3000, 4000) * 2.0**-40 - 1000)
+    user = rng.integers(0, 50, len(time))
+    log = Impressions.of(time=time, user=user, item=np.ones(len(time), np.int32)).sorted()
+    dataset = Dataset(
+        log, Catalogue.of(np.array(["a"])), np.arange(50).astype(str), "t", frozenset()
+    )
+    moved = before_warmup(dataset, Experiment(warmup_days=3.0)).log
+    assert len(np.unique(log.time - 3 * 86400)) < len(np.unique(log.time))  # they would become one
+    assert moved.sorted() is moved
+    np.testing.assert_array_equal(np.diff(moved.time) == 0, np.diff(log.time) == 0)
+    np.testing.assert_allclose(moved.time, log.time - 3 * 86400, rtol=0, atol=1e-6)
 
 
 def test_stored_users_of_a_sample_are_not_stretched(
