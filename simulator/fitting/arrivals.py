@@ -7,6 +7,8 @@ distribution, so that rare visitors are not mistaken for new ones. The share of 
 by maximum likelihood.
 """
 
+import itertools
+
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import betaln, expit
@@ -94,7 +96,7 @@ def _seen(unit: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
         edges: (days + 1,) the rows between which the days lie.
     """
     first, n = np.full(unit.max() + 1, -1), np.zeros(unit.max() + 1, np.int64)
-    for day, (begin, end) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for day, (begin, end) in enumerate(itertools.pairwise(edges)):
         there = np.zeros(len(n), bool)
         there[unit[begin:end]] = True
         n += there
