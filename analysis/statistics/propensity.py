@@ -26,9 +26,10 @@ class OffPolicy:
     """Mean reward per row under the target policy.
 
     Attributes:
-        ips: inverse propensity score. snips: self-normalised. dm: direct method, dr: doubly robust;
-            None without a model of the reward. The interval of `dm` is that of the model's mean
-            over rows: what the model gets wrong is not in it.
+        ips: inverse propensity score. snips: self-normalised. dm: direct method, dr: doubly robust,
+            which is `dm` and the self-normalised correction of what the model gets wrong; None
+            without a model of the reward. The interval of `dm` is that of the model's mean over
+            rows: what the model gets wrong is not in it.
         effective_n: (sum of weights)^2 / sum of squared weights (Kish). largest_weight: of a row.
         matched: share of rows that the target could have shown.
         mean_weight: about 1 where the log shows all that the target would show; far below, it does
@@ -58,7 +59,8 @@ def off_policy(
     """IPS, SNIPS, direct and doubly robust estimates of a target policy's mean reward per row.
 
     Sources: Horvitz and Thompson 1952; Swaminathan and Joachims, NeurIPS 2015 (SNIPS); Dudik,
-    Langford and Li, ICML 2011 (DR).
+    Langford and Li, ICML 2011 (DR), with the weights of the correction normalised (Thomas and
+    Brunskill, ICML 2016).
 
     Args:
         reward: (n,) of the shown item. logging: (n,) probability with which it was shown. target:
@@ -83,13 +85,13 @@ def off_policy(
     w = q / p
     total = w.sum()
     ips = _mean(w * y, groups, level)
-    normed = float(w @ y / total) if total > 0 else float("nan")
-    influence = w * (y - normed) / (total / len(y)) if total > 0 else np.full(len(y), np.nan)
+    normed, influence = _normed(y, w)
     snips = _around(normed, influence, groups, level)
     dm = dr = None
     if predicted is not None and predicted_target is not None:
         shown, would = np.asarray(predicted, float), np.asarray(predicted_target, float)
-        dm, dr = _mean(would, groups, level), _mean(would + w * (y - shown), groups, level)
+        dm, (more, of_more) = _mean(would, groups, level), _normed(y - shown, w)
+        dr = _around(dm.value + more, would - dm.value + of_more, groups, level)
     return OffPolicy(
         ips,
         snips,
@@ -142,6 +144,15 @@ def _check_rows(
             "predicted and predicted_target go together: of the shown item, and of what the target"
             " shows"
         )
+
+
+def _normed(values: np.ndarray, weights: np.ndarray) -> tuple[float, np.ndarray]:
+    """The mean by these weights, and the influence of each row on it."""
+    total = float(weights.sum())
+    if total <= 0:
+        return float("nan"), np.full(len(values), np.nan)
+    mean = float(weights @ values / total)
+    return mean, weights * (values - mean) / (total / len(values))
 
 
 def _mean(terms: np.ndarray, groups: np.ndarray | None, level: float) -> Estimate:

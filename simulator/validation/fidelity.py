@@ -73,6 +73,7 @@ class Fidelity:
     ceiling: tuple[float, float]
     auc: dict[str, float]
     auc_gain: tuple[float, float, float]
+    auc_interval: tuple[float, float]
     log_loss: dict[str, float]
     ks_users: float
     ks_users_chance: float
@@ -89,6 +90,7 @@ def judge(a: Answers, rng: np.random.Generator, least: int = 5) -> Fidelity:
     """
     held_out, simulated = float(a.happened.mean()), float(a.predicted.mean())
     low, high = _relative_interval(a, rng)
+    gain, interval = _auc_gain(a, rng)
     predictions = {"simulator": a.predicted, **a.baselines}
     drawn = [rng.random(len(a.simulated)) < a.simulated for _ in range(2 * PAIRS)]
     users, items = (
@@ -107,7 +109,8 @@ def judge(a: Answers, rng: np.random.Generator, least: int = 5) -> Fidelity:
         _deciles(a),
         tuple(float(np.mean([score(y, a.simulated) for y in drawn])) for score in (_auc, log_loss)),  # type: ignore[arg-type]
         {name: _auc(a.happened, p) for name, p in predictions.items()},
-        _auc_gain(a, rng),
+        gain,
+        interval,
         {
             name: log_loss(a.happened, p)
             for name, p in {**predictions, "constant": np.full(len(a.happened), held_out)}.items()
@@ -193,23 +196,26 @@ def _relative_interval(a: Answers, rng: np.random.Generator) -> tuple[float, flo
     )
 
 
-def _auc_gain(a: Answers, rng: np.random.Generator) -> tuple[float, float, float]:
-    """AUC of the prediction minus that of the first baseline, with its 95 % interval over users."""
-    base = next(iter(a.baselines.values()))
+def _auc_gain(
+    a: Answers, rng: np.random.Generator
+) -> tuple[tuple[float, float, float], tuple[float, float]]:
+    """AUC of the prediction minus that of the first baseline, with its 95 % interval over users;
+    and the interval of the AUC itself.
+    """
+    base, nothing = next(iter(a.baselines.values())), float("nan")
     if not 0 < a.happened.mean() < 1:
-        return float("nan"), float("nan"), float("nan")
+        return (nothing, nothing, nothing), (nothing, nothing)
     _, row = np.unique(a.user, return_inverse=True)
     n = int(row.max()) + 1
     places = [np.unique(p, return_inverse=True)[1] for p in (a.predicted, base)]
-    gains = []
-    for _ in range(RESAMPLES):
+    both = np.empty((RESAMPLES, 2))
+    for i in range(RESAMPLES):
         weight = np.bincount(rng.integers(0, n, n), minlength=n)[row]
-        gains.append(
-            _weighted_auc(a.happened, weight, places[0])
-            - _weighted_auc(a.happened, weight, places[1])
-        )
-    low, high = np.quantile(gains, [0.025, 0.975])
-    return _auc(a.happened, a.predicted) - _auc(a.happened, base), float(low), float(high)
+        both[i] = [_weighted_auc(a.happened, weight, place) for place in places]
+    low, high = np.quantile(both[:, 0] - both[:, 1], [0.025, 0.975])
+    least, most = np.quantile(both[:, 0], [0.025, 0.975])
+    gain = _auc(a.happened, a.predicted) - _auc(a.happened, base)
+    return (gain, float(low), float(high)), (float(least), float(most))
 
 
 def _weighted_auc(happened: np.ndarray, weight: np.ndarray, place: np.ndarray) -> float:

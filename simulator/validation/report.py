@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from analysis.statistics.propensity import Estimate
 from policies.common.files import save_text
 from policies.common.tables import Table
 from simulator.validation.fidelity import LEVEL, Fidelity
@@ -57,6 +58,17 @@ def _of_tenths(f: Fidelity) -> tuple[str, float]:
     return max(both, key=ORDER.index), worst
 
 
+def _of_discrimination(f: Fidelity) -> str:
+    """Green where the users tell answers apart better than chance and than levels do, by intervals;
+    red where they do worse than either.
+    """
+    _, low, high = f.auc_gain
+    least, most = f.auc_interval
+    if low > 0 and least > 0.5:
+        return "green"
+    return "amber" if high > 0 and most > 0.5 else "red"
+
+
 class Light(NamedTuple):
     """What to trust of a part: green, amber or red, and what was found."""
 
@@ -81,14 +93,16 @@ def _of_feedback(f: Fidelity) -> list[Light]:
         tenths = f"worst tenth {100 * worst:.0f} % off its rate"
     tenths += f"; expected calibration error {f.ece:.4f} ({f.ece_chance:.4f} by chance)"
     gain, low, high = f.auc_gain
-    auc = f"AUC {f.auc['simulator']:.3f}, user + item levels {f.auc['user + item']:.3f}"
+    least, most = f.auc_interval
+    auc = f"AUC {f.auc['simulator']:.3f} (95 % {least:.3f} to {most:.3f}), user + item levels"
+    auc += f" {f.auc['user + item']:.3f}"
     auc += f" (difference {gain:+.3f}, 95 % {low:+.3f} to {high:+.3f}); ceiling {f.ceiling[0]:.3f}"
     rows = [
         Light(f"{f.name} rate", _of_rate(f), rate),
         Light(f"{f.name} by predicted probability", colour, tenths),
         Light(
             f"{f.name}: whose and of what",
-            "green" if low > 0 else "amber" if high > 0 else "red",
+            _of_discrimination(f),
             auc,
         ),
     ]
@@ -178,11 +192,12 @@ def _of_ranking(ranking: PolicyRanking | None) -> Light:
     if not decided:
         words = f"the log tells no two of {len(ranking.rows)} policies apart"
         return Light(part, "amber", words)
-    inside = sum(low <= simulated <= high for _, _, low, high, _, simulated in ranking.rows)
+    inside = sum(row.snips.low <= row.users <= row.snips.high for row in ranking.rows)
     words = (
         f"of {decided} pairs that the log tells apart {decided - wrong} in the same order; {inside}"
     )
     words += f" of {len(ranking.rows)} simulated click rates inside the 95 % interval of the log's"
+    words += "; lean on the users corrected by the log"
     colour = "red" if wrong else "green" if 2 * inside >= len(ranking.rows) else "amber"
     return Light(part, colour, words)
 
@@ -196,10 +211,20 @@ def ranking_table(ranking: PolicyRanking) -> Table:
     """Policies by the log's propensities and by the users."""
     head = ("policy", "clicks per impression by the log (SNIPS, 95 %)", "effective rows")
     body = [
-        [name, f"{value:.4f} ({low:.4f} to {high:.4f})", f"{n:.0f}", f"{simulated:.4f}"]
-        for name, value, low, high, n, simulated in ranking.rows
+        [
+            row.name,
+            _rate(row.snips),
+            f"{row.effective_n:.0f}",
+            f"{row.users:.4f}",
+            _rate(row.corrected),
+        ]
+        for row in ranking.rows
     ]
-    return Table((*head, "simulated"), body)
+    return Table((*head, "simulated", "simulated, corrected by the log (95 %)"), body)
+
+
+def _rate(estimate: Estimate) -> str:
+    return f"{estimate.value:.4f} ({estimate.low:.4f} to {estimate.high:.4f})"
 
 
 def free_table(free: FreeRunning) -> Table:

@@ -27,7 +27,7 @@ def test_off_policy_by_hand() -> None:
     assert found.dm is not None
     assert found.dm.value == pytest.approx(0.5)
     assert found.dr is not None
-    assert found.dr.value == pytest.approx(0.5 + (w @ (np.array(y) - 0.5)) / 4)
+    assert found.dr.value == pytest.approx(0.5 + (w @ (np.array(y) - 0.5)) / w.sum())
     assert found.effective_n == pytest.approx(49 / 21)
     assert found.ips.standard_error == pytest.approx(stats.sem(w * y), **EXACT)
     assert (found.largest_weight, found.matched, found.mean_weight) == pytest.approx(

@@ -10,7 +10,7 @@ from scipy.special import expit
 
 from policies.draws import generator
 from policies.log import Dataset, Impressions
-from policies.sources.levels import generic_level
+from policies.sources.levels import MIDDLE_OF_RATIOS, generic_level
 from simulator.fitting.fit_users import fit
 from simulator.fitting.posterior import Posterior
 from simulator.users.choice_model import ChoiceModel
@@ -62,7 +62,7 @@ def test_the_level_of_random_slates_comes_from_propensities_where_there_are_any(
     unknown = replace(
         uniform, log=replace(uniform.log, propensity=np.full_like(uniform.log.propensity, np.nan))
     )
-    assert generic_level(unknown)[0] == pytest.approx(0.176 / 0.451 * level)
+    assert generic_level(unknown)[0] == pytest.approx(MIDDLE_OF_RATIOS * level)
 
 
 def test_the_users_rank_policies_as_the_log_does_and_liars_do_not(
@@ -79,8 +79,8 @@ def test_the_users_rank_policies_as_the_log_does_and_liars_do_not(
     told, wrong = honest.pairs
     assert told >= 2
     assert wrong == 0
-    for _, _, low, high, _, simulated in honest.rows:
-        assert low - 0.03 < simulated < high + 0.03
+    for row in honest.rows:
+        assert row.snips.low - 0.03 < row.users < row.snips.high + 0.03
     assert held_out_lights((0.5, 0.49, 0.51), honest)[1][1] == "green"
     assert any(row[0] == "uniform" for row in ranking_table(honest).rows)
     click = fitted.feedback["click"]
@@ -90,6 +90,11 @@ def test_the_users_rank_policies_as_the_log_does_and_liars_do_not(
     )
     assert liar is not None
     assert liar.pairs[1] > 0
+    for row, own in zip(liar.rows, honest.rows, strict=True):  # the log mends what they lie about
+        half = (row.corrected.high - row.corrected.low) / 2
+        assert abs(row.corrected.value - row.snips.value) < 2 * half
+        assert abs(row.corrected.value - own.corrected.value) < 2 * half
+    assert max(abs(row.users - row.snips.value) for row in liar.rows) > 0.02
     assert held_out_lights((0.5, 0.49, 0.51), liar)[1][1] == "red"
 
 
