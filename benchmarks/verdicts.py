@@ -14,8 +14,9 @@ user. They are judged by
     snips    self-normalised inverse propensity over the last third (where the log says how likely
              each row was)
     both     the users, corrected by the self-normalised inverse propensity of what they got wrong
-             in the last third; with fewer than 100 effective rows, or where the log does not say
-             how likely its rows were, the users
+             in the last third; with fewer than 100 effective rows the users, as unsure as they are
+             wrong of the other policies; where the log does not say how likely its rows were, the
+             users
 
 against the true rate. Reported for each kind of world: signs of differences above .01 that are
 right, mean error of the rates, coverage of 95 % intervals of rates and of differences, the mean
@@ -45,9 +46,9 @@ from policies.common.terminal import to_stderr
 from policies.draws import generator
 from policies.log import Dataset, Impressions
 from policies.sources.levels import generic_level
+from simulator.doubt.worlds import plausible
 from simulator.experiment.data import load_data
 from simulator.experiment.sampling import in_line
-from simulator.fitting.calibration import calibrate_shift
 from simulator.fitting.crossed_effects import Chains
 from simulator.fitting.fit_users import fit, fit_users
 from simulator.settings import Experiment, add_log_flags, log_settings
@@ -231,9 +232,13 @@ def by_propensity(
     rate, told = np.array(rates), np.array(enough)
     if users is None:
         return Judged(rate, error, apart)
-    rate, error = np.where(told, rate, users.rate), np.where(told, error, users.error)
-    mixed = np.where(told[:, None] | told, np.hypot(error[:, None], error), users.apart)
-    return Judged(rate, error, np.where(told[:, None] & told, apart, mixed))
+    # How wrong the users are elsewhere is how wrong they may be here.
+    elsewhere = float(np.sqrt(((rate - users.rate)[told] ** 2).mean())) if told.any() else 0.0
+    rate = np.where(told, rate, users.rate)
+    error = np.where(told, error, np.hypot(users.error, elsewhere))
+    return Judged(
+        rate, error, np.where(told[:, None] & told, apart, np.hypot(error[:, None], error))
+    )
 
 
 def cell(
@@ -253,8 +258,8 @@ def cell(
         unknown = replace(made.log, propensity=np.full(len(made.log), np.nan, np.float32))
         here = made if told else replace(made, log=unknown)
         here = replace(here, calibration={"random_click_rate": generic_level(here)})
-        which = np.linspace(0, len(fitted) - 1, MODELS).round().astype(int)
-        models = [calibrate_shift(fitted.model(int(k)), here, 1, seed) for k in which]
+        names = [f"world {k}" for k in range(MODELS)]
+        models = list(plausible(fitted, here, names, 1, seed))
         users, answers = by_users(models, targets)
         by = {"users": users, "both": users}
         if told:

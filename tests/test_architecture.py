@@ -76,8 +76,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "simulator/settings": POLICIES | {"simulator/buckets", "simulator/users"},
     "simulator/engine": USERS,
     "simulator/fitting": ENGINE,
+    "simulator/doubt": FITTING,
     "simulator/validation": FITTING | {f"analysis/{room}" for room in ANALYSIS[:-1]},
-    "simulator/experiment": FITTING | {f"analysis/{room}" for room in ANALYSIS[:-1]},
+    "simulator/experiment": FITTING
+    | {"simulator/doubt"}
+    | {f"analysis/{room}" for room in ANALYSIS[:-1]},
     "simulator/commands": (
         FITTING
         | {"simulator/validation", "simulator/experiment"}

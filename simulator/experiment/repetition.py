@@ -1,7 +1,8 @@
 """One experiment before several kinds of users: how sure is the verdict when the users are not
 known for sure?
 
-A fit leaves levels and slopes of clicks, long views and likes open; its draws are all as plausible.
+A fit leaves levels and slopes of clicks, long views and likes open; its draws are all as plausible,
+and so is what was assumed within its range (`simulator.doubt.worlds`).
 `simulator.run --worlds N` repeats the experiment on N of them. The spread of the true effect over
 worlds is what comes of not knowing the users; the standard error within a world is what comes of
 seeing few of them. No longer test and no larger bucket makes the first one smaller. `--user-model
@@ -15,9 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from scipy.special import expit, logit
-
 from analysis.studies.over_users import MODELS, OverUsers, over_users, write_summary
 from policies.common.errors import InputError
 from policies.common.executor import Workers
@@ -25,7 +23,7 @@ from policies.common.files import reading, save_json
 from policies.common.folders import one_writer
 from policies.common.terminal import to_stderr
 from policies.common.threads import with_threads
-from policies.draws import generator
+from simulator.doubt.worlds import plausible
 from simulator.experiment.data import load_data
 from simulator.experiment.sampling import fit_sample
 from simulator.experiment.simulate import side_by_side
@@ -36,10 +34,8 @@ from simulator.fitting.alternatives import (
     check_size,
     observed_share,
 )
-from simulator.fitting.calibration import calibrate_shift
 from simulator.fitting.fit_users import chains_of, fit, fit_users
 from simulator.settings import Experiment, from_dict
-from simulator.users.choice_model import ChoiceModel, Parameter
 from simulator.users.storage import about_users, save_users
 
 SUMMARY = "summary.json"
@@ -133,42 +129,7 @@ def _in_folder(
     return summary
 
 
-VISITS = ("leave", "gap_", "churn", "return_", "watch_", "drift", "new_")
-SHARES = ("gap_short_share", "churn", "watch_none_share", "new_users", "new_items")
 Make = Callable[[Experiment, list[str], Path, Callable[[str], None]], None]
-
-
-def visits_drawn(model: ChoiceModel, rng: np.random.Generator) -> dict[str, Parameter]:
-    """Staying, returning, watching, drift and arrivals as they might be as well: normal around the
-    estimates.
-
-    Shares on the scale of their logits, spreads on that of their logarithms; each for itself, since
-    the errors are known one by one. Shares near 0 or 1 for their error (a logit of theirs knows no
-    normal) are drawn as they are and turned back at 0 and 1. What levels and appeal are made of is
-    drawn elsewhere.
-    """
-    drawn = {}
-    for name, number in model.parameters.items():
-        if number.status != "estimated" or not number.error or not name.startswith(VISITS):
-            continue
-        value, error = number.value, number.error
-        z = float(rng.normal())
-        if name in SHARES:
-            value = _share(value, error, z)
-        else:
-            value = value * np.exp(z * error / value) if name.endswith("_sd") else value + z * error
-        drawn[name] = replace(number, value=float(value))
-    return drawn
-
-
-def _share(value: float, error: float, z: float) -> float:
-    """A share z errors away, between 0 and 1."""
-    if not 0 < value < 1:
-        return value
-    if error < value * (1 - value):
-        return float(expit(logit(value) + z * error / (value * (1 - value))))
-    there = abs(value + z * error) % 2
-    return min(there, 2 - there)
 
 
 def _draw_users(
@@ -190,16 +151,9 @@ def _draw_users(
             f"--worlds {n}: a fit to '{data.name}' has {len(fitted)} draws"
             + _why_few(experiment, len(fitted))
         )
-    # As far apart in the chain as can be.
-    for name, draw in zip(
-        names, np.linspace(0, len(fitted) - 1, n).round().astype(int), strict=True
-    ):
-        model = fitted.model(int(draw))
-        model = model.with_parameters(
-            **visits_drawn(model, generator("visits of a world", experiment.seed, name))
-        )
-        model = calibrate_shift(model, some.data, experiment.slate_size, experiment.seed)
-        about = about_users(data, experiment.slate_size)
+    about = about_users(data, experiment.slate_size)
+    models = plausible(fitted, some.data, names, experiment.slate_size, experiment.seed)
+    for name, model in zip(names, models, strict=True):
         save_users(out / "users" / name, some.of_log(model), about)
 
 

@@ -17,7 +17,8 @@ from policies.common.errors import InputError
 from policies.log import Dataset
 from simulator.fitting.factors import FOLDS, choices
 
-KINDS = ("factors", "neighbours", "trees")
+KINDS = ("factors", "shrunk", "neighbours", "trees")
+OF_FACTORS = ("factors", "shrunk")  # both with factors as their taste
 MATRIX_FILLED = 0.9  # share of all pairs from which on a log is a matrix that can be replayed
 MATRIX_SHARE = 0.1  # of its pairs that policies may learn from
 SURE = 0.02  # chance that a replayed answer comes out the other way

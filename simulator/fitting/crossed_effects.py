@@ -61,6 +61,8 @@ class Rows:
         examination: (rows,) probability that the row was looked at: P(y) = examination *
             sigmoid(logit); None = 1.
         curve: of a column of `x`, which is its start.
+        tight: name -> standard deviation of a column's slope before the rows, where it is not
+            `WIDE`.
     """
 
     y: np.ndarray
@@ -71,6 +73,7 @@ class Rows:
     x: dict[str, np.ndarray] = field(default_factory=dict)
     examination: np.ndarray | None = None
     curve: Curve | None = None
+    tight: dict[str, float] = field(default_factory=dict)
 
     @property
     def seen(self) -> np.ndarray:
@@ -86,7 +89,11 @@ class Rows:
 
     def prior(self) -> np.ndarray:
         """(1 + columns,) precision of the fixed effects before the rows."""
-        return np.array([1.0, *(column.var() for column in self.x.values())]) / WIDE**2
+        wide = np.array([1.0, *(column.var() for column in self.x.values())]) / WIDE**2
+        for i, name in enumerate(self.x, 1):
+            if name in self.tight:
+                wide[i] = 1 / self.tight[name] ** 2
+        return wide
 
     def taken(self, which: np.ndarray) -> "Rows":
         """These rows, in this order."""

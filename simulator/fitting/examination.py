@@ -19,6 +19,9 @@ from policies.log import Dataset, Impressions
 from simulator.fitting.sessions import logistic
 
 SLOTS = 100
+# share of the rows whose user saw their item before or after, above which pairs are compared
+REPEATED = 0.1
+USED_UP = 0.2  # share of a category that a user has seen, above which what is left differs
 EXPONENT = 0.12
 # standard error of the logarithm of a slot's probability, or pairs tell too little of slots
 MOST_UNSURE = 0.1
@@ -80,6 +83,21 @@ def repeated(log: Impressions, n_items: int) -> float:
     """Share of the rows whose user has another row of the same item."""
     pair = pair_codes(log, n_items)
     return float((np.bincount(pair)[pair] > 1).mean())
+
+
+def used_up(data: Dataset) -> bool:
+    """Whether users were shown much of what the categories hold, hardly any of it twice: as the
+    good items are seen first, what is left gets worse, which looks like weariness and like taste
+    that moves.
+    """
+    log, category = data.log, data.catalogue.category.astype(np.int64)
+    if repeated(log, data.catalogue.size) > REPEATED:
+        return False
+    held = np.bincount(category[1:], minlength=int(category.max()) + 1)
+    pairs = np.unique(pair_codes(log, data.catalogue.size), return_index=True)[1]
+    user, kind = log.user[pairs].astype(np.int64), category[log.item[pairs]]
+    cell, seen = np.unique(user * len(held) + kind, return_counts=True)
+    return bool(np.average(seen / held[cell % len(held)], weights=seen) > USED_UP)
 
 
 def fit_examination(

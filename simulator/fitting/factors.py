@@ -46,6 +46,10 @@ class Taste:
     user: np.ndarray
     item: np.ndarray
 
+    def scaled(self, by: float) -> "Taste":
+        """With all scores times this."""
+        return Taste(self.user * np.float32(by), self.item)
+
     def score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Of the pairs (users, items), any shape."""
         scores: np.ndarray = np.einsum("...d,...d->...", self.user[users], self.item[items])
@@ -159,6 +163,16 @@ def _fitted_on(
                 for kept, seed in zip(parts, seeds, strict=True)
             ]
         )
+
+
+def unit_of(taste: Taste, rng: np.random.Generator) -> float:
+    """What scores are multiplied by to have a standard deviation of 1 over random pairs; 0 where
+    they do not differ.
+    """
+    user = rng.integers(0, len(taste.user), 20_000)
+    item = rng.integers(1, len(taste.item), 20_000)
+    sd = float(taste.score(user, item).std())
+    return 1 / sd if sd > 1e-12 else 0.0
 
 
 def reliability(data: Dataset, rng: np.random.Generator, s: TasteSettings | None = None) -> float:

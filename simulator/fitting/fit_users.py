@@ -14,6 +14,7 @@ from policies.draws import generator
 from policies.log import Dataset
 from simulator.fitting import drift
 from simulator.fitting.alternatives import (
+    OF_FACTORS,
     check_size,
     cross_scored,
     full_table,
@@ -25,22 +26,25 @@ from simulator.fitting.assumed import ASSUMED, unidentified_parameters
 from simulator.fitting.calibration import calibrate_shift, scale_and_shift
 from simulator.fitting.crossed_effects import Chains, Rows, fit_crossed_effects
 from simulator.fitting.examination import (
+    REPEATED,
     Examination,
     assumed_examination,
     fit_examination,
     repeated,
     unseen_variance,
+    used_up,
 )
-from simulator.fitting.factors import Taste, cross_fitted, full_taste, reliability
+from simulator.fitting.factors import Taste, cross_fitted, full_taste, reliability, unit_of
 from simulator.fitting.positive_only import fit_positive_only
 from simulator.fitting.posterior import (
+    OF_CHOICES,
     FeedbackPosterior,
     Posterior,
     pilot_fit,
     sample,
     with_residual_taste,
 )
-from simulator.fitting.satiation import REPEATED, SatiationFit, fit_satiation
+from simulator.fitting.satiation import SatiationFit, fit_satiation
 from simulator.fitting.sessions import watching, widening
 from simulator.fitting.visits import PUBLISHED, fit_visits
 from simulator.settings import Experiment
@@ -48,6 +52,8 @@ from simulator.users.choice_model import OF_MATRIX, ChoiceModel, Parameter
 
 WITHOUT_CLICK = 0.02  # share of the likes above which a like needs no click
 TURNS = 3  # of slots and satiation, each with the other known
+LEAST_ROWS = 20  # of an item, or `shrunk` users take it for one like the others of its category
+LEAST_RELIABLE = 0.05  # of a taste that clicks may follow
 FEWEST = 20  # of one kind of feedback, and clicked rows without it, or nothing is estimated
 # Parameter: column, and what tells it.
 FEEDBACK = {
@@ -104,7 +110,11 @@ def fit(
             plain, data, taste.factors, taste.crossed, slate_size, seed, rng
         )
         return Posterior(users, taste.factors, taste.reliability, seed)
-    return _posterior_of_shown(data, plain, taste, slate_size, chains, rng, say)
+    fitted = _posterior_of_shown(data, plain, taste, slate_size, chains, rng, say)
+    if kind == "shrunk":
+        rows = np.bincount(data.log.item, minlength=data.catalogue.size + 1)
+        fitted = replace(fitted, hardly_shown=rows < LEAST_ROWS)
+    return fitted
 
 
 def _before_appeal(data: Dataset, taste: "_Taste") -> ChoiceModel:
@@ -147,14 +157,15 @@ def _posterior_of_shown(
     click = sample(data, log.clicked, slice(None), x, seen, "click", chains, satiation.curve)
     click = replace(click, wider=_clustered(data, click, x, seen))
     logits, unseen = click.logits(log.user, log.item, x), None
-    drifted = drift.drift_of(data, logits, seen)
+    drifted = None if used_up(data) else drift.drift_of(data, logits, seen)
     parameters = plain.parameters | satiation.parameters
     parameters |= unidentified_parameters(satiation.unidentified)
     parameters |= watching(log, _durations(data), data.has, float(seen.mean()))
     parameters |= drift.as_parameters(drifted)
     plain = replace(_with_parameters(plain, examination, parameters), table=taste.table)
     if taste.factors is not None and repeated(log, data.catalogue.size) > REPEATED:
-        logits = _without_own_answers(data, click, x, cross_fitted(data, rng, pairs=True), seen)
+        apart = taste.unit * cross_fitted(data, rng, pairs=True)
+        logits = _without_own_answers(data, click, x, apart, seen)
         unseen = unseen_variance(log, data.catalogue.size, logits, seen)
     clicks = Posterior(
         plain,
@@ -212,10 +223,11 @@ def _examination_and_satiation(
             wanted.
     """
     satiation = SatiationFit({}, None, {}, np.zeros(len(score)), score, None, {})
-    for _ in range(TURNS if "slots" in data.has and "sessions" in data.has else 1):
+    tires = "sessions" in data.has and not used_up(data)
+    for _ in range(TURNS if "slots" in data.has and tires else 1):
         if "slots" in data.has:
             examination = fit_examination(data, score, satiation.offset)
-        if "sessions" in data.has:
+        if tires:
             satiation = fit_satiation(data, score, examination.value, habits, satiation.logits)
     return examination, satiation
 
@@ -284,10 +296,7 @@ def _positive_only_users(
     )
     slope = scale.value * appeal.slope
     tastes, _ = with_residual_taste(taste, slope, plain["taste_reliability"], seed, 0)
-    source = (
-        "estimated",
-        "choices against random items, by logistic regression; scaled to the two rates",
-    )
+    source = "estimated", OF_CHOICES
     alike = "assumed", "the log has no skips: all users click alike"
     none = Parameter(0.0, "assumed", "the log has no skips")
     return replace(
@@ -388,12 +397,15 @@ class _Taste:
         crossed: (rows,) scores of the log's rows by fits that have not seen them.
         reliability: share of the factors' variance that another log would find again.
         table: (U, N + 1) scores of all pairs, or None.
+        unit: what factors and `crossed` were multiplied by, so that they have a standard deviation
+            of 1 over random pairs.
     """
 
     factors: Taste | None
     crossed: np.ndarray
     reliability: float
     table: np.ndarray | None
+    unit: float = 1.0
 
     def parameters(self) -> dict[str, Parameter]:
         """What of it is a parameter whatever the clicks say."""
@@ -408,12 +420,20 @@ def _taste(
     data: Dataset, kind: str, seed: int, rng: np.random.Generator, say: Callable[[str], None]
 ) -> _Taste:
     say("users: taste, from what was chosen")
-    if kind == "factors":
-        return _Taste(full_taste(data, seed), cross_fitted(data, rng), reliability(data, rng), None)
+    if kind in OF_FACTORS:
+        taste, crossed = full_taste(data, seed), cross_fitted(data, rng)
+        known = reliability(data, rng)
+        unit = unit_of(taste, generator("unit of taste", seed))
+        if known < LEAST_RELIABLE:  # another log of the same users would not find it again
+            crossed = np.zeros(len(crossed))
+        return _Taste(taste.scaled(unit), unit * crossed, known, None, unit)
     crossed = cross_scored(data, kind, rng)
     say(f"users: {kind}, a table of {data.n_users} users by {data.catalogue.size} items")
     table = full_table(make_scorer(data, kind, rng), data.n_users)
-    return _Taste(None, crossed, 1.0, table)
+    sd = float(crossed.std())
+    unit = 1 / sd if sd > 1e-12 else 0.0
+    np.multiply(table, np.float32(unit), out=table, casting="unsafe")
+    return _Taste(None, unit * crossed, 1.0, table, unit)
 
 
 def _rates_given_a_click(data: Dataset) -> dict[str, Parameter]:

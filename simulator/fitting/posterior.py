@@ -34,9 +34,11 @@ from simulator.users.choice_model import ChoiceModel, Parameter
 OF_FACTORS = (
     "weighted matrix factorisation, scaled to what unseen clicks follow of it; the rest drawn"
 )
+OF_CHOICES = "choices against random items, by logistic regression; scaled to the two rates"
 OF_TABLE = "scores of all pairs by the user model, scaled to what unseen clicks follow of them"
 HABIT = "exposed"  # column of the clicks: how much of the category the policy has shown the user
 OF_HABITS = "share of each category among what the log shows a user, times what clicks follow of it"
+TASTE_SLOPE = 1.0  # prior sd of the slope of a taste that has a standard deviation of 1
 LEAST_VARIED = 1e-4  # of a column: what varies less (a taste that found nothing) has no slope
 TIRING = ("satiation", "repeat_fatigue")
 RESIDUAL_WIDTH = 8  # dimensions of the part of a taste that the log leaves open
@@ -179,7 +181,17 @@ def rows_of(
     kept = {name: column for name, column in columns.items() if np.ptp(column) > LEAST_VARIED}
     seen = None if examination is None else examination[which]
     curve = curve if curve is not None and curve.name in kept else None
-    return Rows(y[which], user, item, data.n_users, data.catalogue.size, kept, seen, curve)
+    return Rows(
+        y[which],
+        user,
+        item,
+        data.n_users,
+        data.catalogue.size,
+        kept,
+        seen,
+        curve,
+        {"taste": TASTE_SLOPE},
+    )
 
 
 def sample(
@@ -230,6 +242,8 @@ class Posterior:
         examination: how likely each slot is looked at; None where nothing was fitted.
         drifted: how much a click moves taste, and the standard error, whether or not it can be told
             from 0.
+        hardly_shown: (N + 1,) bool, items whose level is that of the others of their category; None
+            = every item has its own.
     """
 
     plain: ChoiceModel
@@ -242,6 +256,7 @@ class Posterior:
     unseen: tuple[float, float] | None = None
     examination: Examination | None = None
     drifted: tuple[float, float] | None = None
+    hardly_shown: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.feedback["click"].sampled) if self.feedback else 1
@@ -299,18 +314,24 @@ class Posterior:
         )
         return abs(slope) * float(self.habits[user, category[item]].std())
 
-    def model(self, k: int) -> ChoiceModel:
+    def model(self, k: int, hidden: float = 0.0) -> ChoiceModel:
         """Draw k of the users, as plausible as any other. Their shift is that of the log's own
         slates.
+
+        Args:
+            hidden: logits of taste beyond what the log tells or lets one guess, where answers to
+                the same pair do not tell how much there is.
         """
         if not self.feedback:
             return self.plain
         click = self.feedback["click"]
-        tastes, residual_sd = self._tastes(click, k)
+        tastes, residual_sd = self._tastes(click, k, hidden)
         stretch = stretched(residual_sd)
         if self.taste is not None:
             tastes[0][:, :-RESIDUAL_WIDTH] *= stretch
         shift, user, item = click.part(k)
+        if self.hardly_shown is not None:
+            item = like_their_category(item, self.plain.category, self.hardly_shown)
         arrays: dict[str, Any] = {
             "user_level": np.float32(stretch) * user,
             "item_level": np.float32(stretch) * item,
@@ -338,7 +359,7 @@ class Posterior:
         return model
 
     def _tastes(
-        self, click: FeedbackPosterior, k: int
+        self, click: FeedbackPosterior, k: int, hidden: float
     ) -> tuple[tuple[np.ndarray, np.ndarray], float]:
         """Tastes of users and items in draw k, and the standard deviation of what is drawn of
         them.
@@ -350,7 +371,14 @@ class Posterior:
             self._exposed_sd(click.value(k, HABIT)),
         )
         return with_residual_taste(
-            self.taste, slope, self.reliability, self.seed, k, exposed_sd, self._residual_sd(k)
+            self.taste,
+            slope,
+            self.reliability,
+            self.seed,
+            k,
+            exposed_sd,
+            self._residual_sd(k),
+            hidden if self.unseen is None else 0.0,
         )
 
     def _provenance(self, habits: bool) -> dict[str, tuple[Any, str]]:
@@ -445,6 +473,22 @@ class Posterior:
         }
 
 
+def like_their_category(level: np.ndarray, category: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """(N + 1,) levels, those of `which` replaced by the mean of the others of their category, or of
+    all others where it has none.
+    """
+    known = ~which
+    known[0] = False
+    if not known.any():
+        return level
+    n = int(category.max()) + 1
+    total, count = (np.bincount(category[known], w, minlength=n) for w in (level[known], None))
+    means = np.where(count > 0, total / np.maximum(count, 1), level[known].mean())
+    new = np.where(which, means[category], level).astype(np.float32)
+    new[0] = 0.0
+    return new
+
+
 def stretched(residual_sd: float) -> float:
     """By how much a slope exceeds what clicks follow of it on average over an unseen normal part of
     this sd.
@@ -484,6 +528,7 @@ def with_residual_taste(
     k: int,
     exposed_sd: float = 0.0,
     missed: float | None = None,
+    hidden: float = 0.0,
 ) -> tuple[tuple[np.ndarray, np.ndarray], float]:
     """Draw k of the tastes in logits: the fitted one, and in further dimensions what the log leaves
     open about it.
@@ -494,7 +539,8 @@ def with_residual_taste(
 
     Args:
         exposed_sd: standard deviation of the taste that exposures tell; it is not missing.
-        missed: standard deviation of what is missing, where that is known better.
+        missed: standard deviation of what is missing, where that is known better. hidden: of what
+            there is beside it.
 
     Returns:
         (U, D + SPARE) and (N + 1, D + SPARE) float32, and the standard deviation of what was drawn.
@@ -505,6 +551,7 @@ def with_residual_taste(
     if missed is None:
         missed = slope * float(pairs.std()) * np.sqrt(1 / max(reliability, 0.05) - 1)
         missed = np.sqrt(max(missed**2 - exposed_sd**2, 0.0))
+    missed = float(np.hypot(missed, hidden))
     residual_user = rng.normal(size=(n_users, RESIDUAL_WIDTH)) * missed / np.sqrt(RESIDUAL_WIDTH)
     residual_item = rng.normal(size=(n_items, RESIDUAL_WIDTH))
     residual_item[0] = 0
@@ -512,4 +559,4 @@ def with_residual_taste(
         np.concatenate([slope * taste.user, residual_user], axis=1).astype(np.float32),
         np.concatenate([taste.item, residual_item], axis=1).astype(np.float32),
     )
-    return tastes, float(missed)
+    return tastes, missed

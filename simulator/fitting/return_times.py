@@ -137,8 +137,13 @@ def fit_return_times(
     p = minimize(
         objective, start, jac=True, method="L-BFGS-B", bounds=_BOUNDS, options={"maxiter": 200}
     ).x
+    # the likelihood has no top there: its curvature says nothing
+    at_end = np.array(
+        [min(x - low, high - x) < 1e-6 for x, (low, high) in zip(p, _BOUNDS, strict=True)]
+    )
     if p[1] > p[3]:
         p[[0, 1, 2, 3, 4]] = -p[0], p[3], p[4], p[1], p[2]
+        at_end[[1, 2, 3, 4]] = at_end[[3, 4, 1, 2]]
     optimum = torch.from_numpy(p)
     if not np.isfinite(p).all():
         return {}, activity
@@ -146,6 +151,7 @@ def fit_return_times(
     if not np.isfinite(curvature).all():  # nothing of this form: all gaps alike, say
         return {}, activity
     errors = np.sqrt(np.maximum(np.diag(np.linalg.pinv(curvature)), 0))
+    errors[at_end | (errors == 0)] = np.inf
     activity[everyone] = _factors(_Likelihood(gaps), optimum, rng)
     return _numbers(p, errors), activity
 
@@ -185,9 +191,13 @@ def _parameter(name: str, value: float, error: float) -> Parameter:
     return Parameter(
         value,
         "assumed",
-        f"likeliest, but the log hardly tells it (s.e. {error:.2g}); {SOURCE}",
-        min(error, most),
+        f"likeliest, but the log hardly tells it ({_how_far(error)}); {SOURCE}",
+        most,
     )
+
+
+def _how_far(error: float) -> str:
+    return f"s.e. {error:.2g}" if np.isfinite(error) else "at the end of what is looked at"
 
 
 def _factors(likelihood: _Likelihood, p: Tensor, rng: np.random.Generator) -> np.ndarray:

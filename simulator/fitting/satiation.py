@@ -12,7 +12,7 @@ from scipy.special import expit
 
 from policies.log import Dataset, Impressions
 from simulator.fitting.crossed_effects import Curve
-from simulator.fitting.examination import pair_codes, repeated
+from simulator.fitting.examination import REPEATED, pair_codes, repeated
 from simulator.fitting.sessions import logistic
 from simulator.users.choice_model import Parameter
 from simulator.users.state import RECENT
@@ -25,8 +25,6 @@ STEPS = 17  # half-lives between these, between which satiation is interpolated
 # (Davies, Biometrika 1987).
 IDENTIFIED = {"satiation": 2.4, "repeat_fatigue": 1.96}
 NOT_HAD = 1e12  # minus a log-likelihood where the regression cannot be had
-# share of the rows whose user saw their item before or after, above which pairs are compared
-REPEATED = 0.1
 
 
 def examined(log: Impressions, examination: np.ndarray, p: np.ndarray) -> np.ndarray:

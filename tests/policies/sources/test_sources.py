@@ -10,6 +10,7 @@ import pytest
 from policies.common.errors import InputError
 from policies.sources.copies import Fingerprints
 from policies.sources.datasets import load
+from policies.sources.levels import MIDDLE_OF_RATIOS
 from simulator.fitting.fit_users import fit_users
 from tests.conftest import SHORT, shared_data
 
@@ -270,7 +271,7 @@ def test_a_logs_own_level_scales_what_random_slates_are_assumed_to_get(tmp_path:
     frame.assign(click=(rng.random(n) < 0.03).astype(int)).to_csv(tmp_path / "few.csv", index=False)
     data = load(str(tmp_path / "few.csv"))
     assert data.calibration["random_click_rate"][0] == pytest.approx(
-        0.176 / 0.451 * data.log.clicked.mean()
+        MIDDLE_OF_RATIOS * data.log.clicked.mean()
     )
     frame.to_csv(tmp_path / "choices.csv", index=False)
     assert load(str(tmp_path / "choices.csv")).calibration["random_click_rate"][0] == 0.176

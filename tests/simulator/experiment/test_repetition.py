@@ -21,7 +21,8 @@ from analysis.studies.over_users import (
 )
 from policies.draws import generator
 from policies.log import Dataset
-from simulator.experiment.repetition import _share, visits_drawn
+from simulator.doubt.worlds import _share, visits_drawn
+from simulator.fitting.alternatives import KINDS
 from simulator.users.choice_model import ChoiceModel, Parameter
 from simulator.users.storage import load_users
 from tests.conftest import SHORT_FLAGS
@@ -125,9 +126,9 @@ def test_every_user_model_runs_the_same_experiment_and_the_verdicts_are_compared
     )
     said = " ".join(capsys.readouterr().out.split())
     assert "user model" in said
-    assert all(f"{kind}:" in said for kind in ("factors", "neighbours", "trees"))
+    assert all(f"{kind}:" in said for kind in KINDS)
     summary = json.loads((out / "summary.json").read_text())
-    assert [row["world"] for row in summary["rows"]] == ["factors", "neighbours", "trees"]
+    assert [row["world"] for row in summary["rows"]] == list(KINDS)
     for kind in ("neighbours", "trees"):
         users = load_users(out / kind / "users")
         assert users.table is not None

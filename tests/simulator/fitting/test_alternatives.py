@@ -195,7 +195,7 @@ def test_the_four_models_run_the_same_experiment_and_policies_see_a_part_of_the_
     ]
     assert command.main(words) == 0
     summary = json.loads((tmp_path / "all" / "summary.json").read_text())
-    assert summary["names"] == ["factors", "neighbours", "trees", "matrix"]
+    assert summary["names"] == [*minds.KINDS, "matrix"]
     assert [row["world"] for row in summary["rows"]] == summary["names"]
     settings = json.loads((tmp_path / "all" / "matrix" / "manifest.json").read_text())["experiment"]
     assert settings["policy_share"] == minds.MATRIX_SHARE

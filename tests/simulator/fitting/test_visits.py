@@ -10,6 +10,7 @@ import pytest
 
 from policies.draws import generator
 from policies.log import Dataset
+from simulator.fitting import return_times
 from simulator.fitting.return_times import Gaps, fit_return_times
 from simulator.fitting.sessions import staying
 from simulator.fitting.visits import fit_visits
@@ -75,6 +76,19 @@ def test_the_same_seed_gives_the_same_factors_and_few_gaps_give_nothing() -> Non
     few, activity = fit_return_times(gaps.rows(np.arange(len(gaps.user)) < 100), 200)
     assert few == {}
     assert (activity == 0).all()
+
+
+def test_what_stands_at_the_end_of_its_bounds_is_no_estimate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bounds = list(return_times._BOUNDS)
+    bounds[3] = (-3, TRUE["gap_long_mean"] - 0.5)  # the truth lies outside
+    monkeypatch.setattr(return_times, "_BOUNDS", bounds)
+    found, _ = fit_return_times(observed(3)[0], 800)
+    assert found["gap_long_mean"].value == pytest.approx(bounds[3][1])
+    assert found["gap_long_mean"].status == "assumed"
+    assert "at the end of what is looked at" in found["gap_long_mean"].source
+    assert found["gap_short_share"].status == "estimated"
 
 
 def test_levels_of_visits_that_were_given_are_assumed(

@@ -16,7 +16,7 @@ import simulator.validate as validate
 from policies.common.errors import InputError
 from policies.draws import generator
 from policies.log import Dataset
-from policies.sources.levels import generic_level
+from policies.sources.levels import MIDDLE_OF_RATIOS, generic_level
 from simulator.experiment.data import page_length, size_note
 from simulator.settings import Experiment
 from simulator.users.choice_model import ChoiceModel
@@ -113,7 +113,7 @@ def test_a_level_made_from_the_log_is_made_from_its_early_part(
     made = replace(data, calibration={"random_click_rate": generic_level(data)})
     early, _ = split(made, 2)
     assert early.calibration["random_click_rate"][0] == pytest.approx(
-        0.176 / 0.451 * early.log.clicked.mean()
+        MIDDLE_OF_RATIOS * early.log.clicked.mean()
     )
     assert split(data, 2)[0].calibration == data.calibration  # a published level stays
 
