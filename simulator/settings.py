@@ -80,10 +80,11 @@ class Experiment:
     users_from: Text | None = setting(
         None, "folder of users that simulator.fit stored for this log; by default they are fitted"
     )
-    user_model: Literal["factors", "neighbours", "trees", "matrix"] = setting(
+    user_model: Literal["factors", "shrunk", "neighbours", "trees", "matrix"] = setting(
         "factors",
-        "what makes users like things: factors (matrix factorisation), neighbours (similar items),"
-        " trees, or matrix, which replays a log that holds nearly every pair",
+        "what makes users like things: factors (matrix factorisation), shrunk (the same, but items"
+        " with fewer than 20 rows are as good as the others of their category), neighbours (similar"
+        " items), trees, or matrix, which replays a log that holds nearly every pair",
     )
     fit_users: int | None = setting(
         None,
@@ -123,6 +124,24 @@ class Experiment:
         flag=False,
         ge=0,
         lt=1,
+    )
+    taste_dynamics: Literal["none", "unexpected", "reinforced", "exposure"] | None = setting(
+        None,
+        "what moves a user's taste for a category: unexpected clicks (no policy moves it on"
+        " average), reinforced (a click adds, an item looked at and skipped takes), exposure (each"
+        " item looked at adds), or none; by default as the log says: unexpected, as far as it can"
+        " be told",
+        flag=False,
+    )
+    taste_strength: float | None = setting(
+        None,
+        "logits that each of them moves, with taste_dynamics",
+        flag=False,
+        ge=-5,
+        le=5,
+    )
+    taste_half_life_d: float = setting(
+        7.0, "days after which half of it is gone, with taste_dynamics", flag=False, gt=0, le=10_000
     )
     days: float = setting(7.0, "length of the test in days", gt=0, lt=10_000)
     warmup_days: float = setting(
@@ -316,6 +335,14 @@ def _check_time(experiment: Experiment) -> None:
 
 def _check_design(experiment: Experiment) -> None:
     """Settings that do not go together."""
+    moves = experiment.taste_dynamics not in (None, "none")
+    if moves != (experiment.taste_strength is not None):
+        raise InputError(
+            f"taste_dynamics={experiment.taste_dynamics} wants a strength: --set taste_strength=.05"
+            " moves a category by .05 logits at a time"
+            if moves
+            else "taste_strength is for --set taste_dynamics=unexpected, reinforced or exposure"
+        )
     twin, contenders = experiment.design == "twin", experiment.contenders
     _ = experiment.assignment  # weights that cannot be parsed are refused
     if experiment.stop_early and experiment.monitor == "none":

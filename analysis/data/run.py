@@ -24,7 +24,8 @@ class Run:
 
     Attributes:
         users: one row per user: user, user_id, bucket (None = held out).
-        items: one row per item: item, item_id, category, popularity_percentile.
+        items: one row per item: item, item_id, category, popularity_percentile,
+            log_rows.
         parameters: provenance of the simulated users, {} for a live log.
         until: s, of an interrupted run: whole days that all arms and all their users were served;
             None = to the end.

@@ -180,4 +180,9 @@ def _simulated(simulation: Simulation | None) -> Json:
         "off_policy": _or_none(simulation.off_policy),
         "read_out": simulation.read_out,
         "deployed_days": simulation.deployed_days,
+        "hardly_known": simulation.hardly_known,
+        "advantage": {
+            "units": {"click_rate": "clicks per impression, rested users"},
+            "rows": simulation.advantage,
+        },
     }

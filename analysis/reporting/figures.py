@@ -14,7 +14,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.reporting.sentences import interaction_sentence
+from analysis.reporting.sentences import advantage_sentence, interaction_sentence
 from analysis.results.effects import Effect
 from analysis.results.results import Judgement
 from policies.common.tables import percent
@@ -64,6 +64,23 @@ def draw_interval(axis: Any, y: float, row: Any, colour: str) -> None:
     ends = [100 * row.low, 100 * row.high]
     axis.plot(ends, [y, y], color=colour, lw=2.2, solid_capstyle="butt")
     axis.plot(100 * row.lift, y, "o", color=colour, ms=7)
+
+
+def advantage_bars(rows: list[dict[str, Any]], path: Path) -> str:
+    """What the best slates get by what is known; returns the caption."""
+    names = [row["known"] for row in rows]
+    rates = [row["click_rate"] for row in rows]
+    with figure(path, (WIDE, 0.9 + 0.42 * len(rows))) as (_, axis):
+        places = -np.arange(len(rows))
+        axis.barh(places, rates, color=[PALE, *[HUES[0]] * (len(rows) - 1)], height=0.62)
+        for place, rate in zip(places, rates, strict=True):
+            axis.text(rate, place, f" {rate:.3f}", va="center")
+        axis.set_yticks(places, names)
+        axis.set_xlim(0, 1.15 * max(rates))
+        axis.set_xlabel("clicks per impression, rested users")
+    return "What the best slates get, by what is known of items and users. " + advantage_sentence(
+        rows
+    )
 
 
 def forest(judgement: Judgement, path: Path) -> str:

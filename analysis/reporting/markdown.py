@@ -2,7 +2,12 @@
 
 from analysis.reporting import tables
 from analysis.reporting.content import Report
-from analysis.reporting.sentences import alarms, explanations, off_policy_sentence
+from analysis.reporting.sentences import (
+    advantage_sentence,
+    alarms,
+    explanations,
+    off_policy_sentence,
+)
 from policies.common.errors import escaped
 from policies.common.tables import Table, in_markdown
 
@@ -55,6 +60,9 @@ def markdown(report: Report) -> str:
     if simulation is not None and simulation.users:
         notes = map(in_markdown, report.manifest.get("notes", []))
         parts += ["## Where the users come from", *notes]
+        if simulation.advantage:
+            parts.append(advantage_sentence(simulation.advantage))
+            parts.append(tables.advantage_table(simulation.advantage).markdown())
         parts.append(tables.parameter_table(simulation.users).markdown())
     parts += ["## Reproduce", f"````\n{escaped(command_of(report))}\n````"]
     return "\n\n".join(part for part in parts if part) + "\n"

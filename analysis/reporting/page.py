@@ -48,11 +48,14 @@ def _tables(report: Report) -> dict[str, Any]:
         "table_looks": tables.look_table(judgement.monitor).html() if judgement.monitor else "",
         "table_segments": tables.segment_table(segments).html() if segments else "",
         **dict.fromkeys(("table_rounds", "table_items", "table_off_policy", "table_users"), ""),
+        "table_advantage": "",
     }
     if simulation is None:
         return made
     made["table_rounds"] = tables.round_table(simulation.rounds.loop).html()
     made["table_items"] = tables.item_table(simulation.top_items).html()
+    if simulation.advantage:
+        made["table_advantage"] = tables.advantage_table(simulation.advantage).html()
     if simulation.users:
         made["table_users"] = tables.parameter_table(simulation.users).html()
     if simulation.off_policy is not None and simulation.off_policy.rows:

@@ -10,7 +10,7 @@ from analysis.data.flaws import Flaw
 from analysis.results.counterfactual import OffPolicyEstimates
 from analysis.results.effects import Effect
 from analysis.results.monitoring import Monitored, days_for
-from analysis.results.results import BeforeTest, Judgement, Simulation, TrueEffect
+from analysis.results.results import LEAST_ROWS, BeforeTest, Judgement, Simulation, TrueEffect
 from analysis.results.segments import InteractionTest, Segments
 from analysis.statistics.comparison import LEVEL
 from policies.common.tables import interval, number, percent, signed, signed_number
@@ -244,12 +244,15 @@ def lights_of(
         where = ", ".join(f"{row.segment} = {row.level}" for row in uneven[:3])
         lights.append(Light("Sample ratio by segment", "red", f"bucket sizes are off in {where}"))
     lights += _guardrail_lights(judgement)
+    if simulation is not None and simulation.hardly_known:
+        lights.append(_known_light(simulation.hardly_known, judgement.test.contenders))
     numbers = simulation.users.get("numbers", {}) if simulation is not None else {}
     return [*lights, _fidelity_light(numbers)] if numbers else lights
 
 
 LEAST_USERS = 50  # per arm: the smallest at which the A/A table of docs/statistics.md was made
 LEAST_EVENTS = 20  # of the primary metric per arm
+LEAST_CLICKS = 100  # of the log that users are fitted to: fewer hardly tell a level
 
 
 def _size_lights(judgement: Judgement, log: dict[str, Any] | None) -> list[Light]:
@@ -266,11 +269,13 @@ def _size_lights(judgement: Judgement, log: dict[str, Any] | None) -> list[Light
             few.append(f"{arm} has {counted(users[arm], 'user')}")
         elif (n := judgement.events.get(arm)) is not None and n < LEAST_EVENTS:
             few.append(f"{arm} has {counted(n, 'user')} with any {what}")
-    for name, least in (("users", LEAST_USERS), ("clicks", LEAST_EVENTS)):
+    for name, least in (("users", LEAST_USERS), ("clicks", LEAST_CLICKS)):
         if log is not None and name in log and log[name] < least:
             few.append(f"the log has {log[name]} {name}")
     wanted = f"at least {LEAST_USERS} users per arm, {LEAST_EVENTS} of them with any"
-    wanted += f" {what}" + (", and as many in the log" if log is not None else "")
+    wanted += f" {what}"
+    if log is not None:
+        wanted += f", and {LEAST_USERS} users and {LEAST_CLICKS} clicks in the log"
     if few:
         return [Light("Enough to judge", "red", f"{', '.join(few)}; wanted {wanted}")]
     return [Light("Enough to judge", "green", wanted)]
@@ -371,6 +376,21 @@ def _before_light(before: list[BeforeTest]) -> Light:
     text = f"{said(worst.pvalue)} (alarm below .001): before the test the buckets {verb}"
     text += f" ({worst.arm} {percent(worst.lift)}, {interval(worst.low, worst.high)})"
     return Light("A/A before the test", colour, text)
+
+
+HARDLY_KNOWN, NOT_KNOWN = 0.2, 0.5  # share of an arm's impressions: amber from, red above
+
+
+def _known_light(shares: dict[str, float], contenders: list[str]) -> Light:
+    """How much of what contenders showed are items of which the log tells next to nothing."""
+    own = {arm: share for arm, share in shares.items() if arm in contenders}
+    most = max(own.values(), default=0.0)
+    colour = "red" if most > NOT_KNOWN else "amber" if most >= HARDLY_KNOWN else "green"
+    listed = ", ".join(f"{percent(share, 0)} of {arm}'s" for arm, share in own.items())
+    text = f"{listed} impressions are items with fewer than {LEAST_ROWS} rows in the log"
+    if colour != "green":
+        text += ": what users think of them is extrapolated from traits and drawn, not observed"
+    return Light("Items known from the log", colour, text)
 
 
 def _fidelity_light(numbers: dict[str, Any]) -> Light:
@@ -497,6 +517,22 @@ def chances(effects: list[Effect]) -> str:
     return (
         f"Chance to be better than {effects[0].control}, under a flat prior (the one-sided p-value"
         f" said again): {', '.join(told)}."
+    )
+
+
+def advantage_sentence(rows: list[dict[str, Any]]) -> str:
+    """How much of the best slates' advantage one list for everybody has."""
+    rates = {row["known"]: row["click_rate"] for row in rows}
+    first, *_, last = rates.values()
+    if last <= first:
+        return "The best slates are no better than random ones."
+    way = {known: (rate - first) / (last - first) for known, rate in rates.items()}
+    told, level = (way[f"item levels{more}"] for more in (", as the log tells them", ""))
+    return (
+        f"One list for everybody, sorted by the items' levels as the log tells them, goes"
+        f" {percent(told, 0)} of the way from uniformly random slates to the best ones for each"
+        f" user ({percent(level, 0)} if the levels were known); the rest is taste. Rested users,"
+        " the log's items; what tires them takes from all of it."
     )
 
 

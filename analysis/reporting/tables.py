@@ -150,6 +150,23 @@ def parameter_table(users: dict[str, Any]) -> Table:
     return Table(("parameter", "value", "standard error", "status", "source"), body)
 
 
+def advantage_table(rows: list[dict[str, Any]]) -> Table:
+    """What the best slates get by what is known of users and items."""
+    head = ("what is known", "clicks per impression", "of the way to the best slates")
+    shares = shares_of_the_way([row["click_rate"] for row in rows])
+    body = [
+        [row["known"], number(row["click_rate"]), percent(share, 0)]
+        for row, share in zip(rows, shares, strict=True)
+    ]
+    return Table(head, body)
+
+
+def shares_of_the_way(rates: list[float]) -> list[float]:
+    """How far each rate is on the way from the first one to the last."""
+    way = rates[-1] - rates[0]
+    return [(rate - rates[0]) / way if way > 0 else float("nan") for rate in rates]
+
+
 def item_table(rows: list[TopItem]) -> Table:
     body = [[row.arm, row.item_id, percent(row.share), number(row.click_rate)] for row in rows]
     return Table(("arm", "item", "share of impressions", "click rate"), body)

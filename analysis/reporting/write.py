@@ -13,7 +13,7 @@ from analysis.data.live_source import LiveLog
 from analysis.data.run import Run, open_run
 from analysis.metrics import METRICS, Metrics
 from analysis.reporting.content import Report
-from analysis.reporting.figures import forest, segment_forest
+from analysis.reporting.figures import advantage_bars, forest, segment_forest
 from analysis.reporting.figures_by_round import lorenz_figure, round_figures
 from analysis.reporting.figures_over_time import over_time_figures
 from analysis.reporting.markdown import markdown
@@ -42,6 +42,8 @@ def write(path: str | Path, partial: bool = False, metrics: Metrics | None = Non
             captions = _common_figures(report, folder)
             captions |= round_figures(report, folder)
             captions["lorenz"] = lorenz_figure(run, folder / "lorenz.png")
+            if parts := run.manifest.get("advantage"):
+                captions["advantage"] = advantage_bars(parts, folder / "advantage.png")
             _write_files(report, captions, folder, run.path)
     return report
 

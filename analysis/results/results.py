@@ -185,6 +185,10 @@ class Simulation:
         read_out: arm -> lift that the test's buckets would show if their users lived in the global
             worlds.
         users: provenance of the simulated users. deployed_days: on which models went live.
+        hardly_known: arm -> share of what it showed that are items with fewer than `LEAST_ROWS`
+            rows in the log; none where the run does not tell.
+        advantage: `known` and `click_rate` of the best slates by what is known, from nothing to
+            everything; none where the run does not tell.
     """
 
     true_effects: list[TrueEffect]
@@ -194,6 +198,8 @@ class Simulation:
     off_policy: OffPolicyEstimates | None
     read_out: dict[str, float]
     deployed_days: list[float]
+    hardly_known: dict[str, float] = field(default_factory=dict)
+    advantage: list[dict[str, Any]] = field(default_factory=list)
 
 
 def judge_run(run: Run) -> tuple[Judgement, Simulation]:
@@ -215,6 +221,8 @@ def judge_run(run: Run) -> tuple[Judgement, Simulation]:
         ),
         read_out={} if run.twin else _read_out(test, truth),
         deployed_days=_deployed(run, test.days),
+        hardly_known=_hardly_known(test, run.items),
+        advantage=run.manifest.get("advantage", []),
     )
     return judgement, simulation
 
@@ -439,6 +447,21 @@ def _rounds(run: Run, test: ABTest) -> Rounds:
                 RoundLift(arm, int(number), comparison.lift, comparison.low, comparison.high)
             )
     return Rounds(loop, lifts)
+
+
+LEAST_ROWS = 20  # of an item in the log, below which its level is more its traits' than its own
+
+
+def _hardly_known(test: ABTest, items: pd.DataFrame) -> dict[str, float]:
+    """Of each arm, the share of impressions of items that the log hardly shows."""
+    if "log_rows" not in items:
+        return {}
+    shown = exposure(test.rows)
+    few = shown["item"].map(items.set_index("item")["log_rows"]) < LEAST_ROWS
+    total = shown.groupby("bucket")["shown"].sum()
+    unknown = shown[few].groupby("bucket")["shown"].sum().reindex(total.index, fill_value=0)
+    share = unknown / total
+    return {arm: float(share[arm]) for arm in test.arms if arm in share.index}
 
 
 def _top_items(test: ABTest, items: pd.DataFrame) -> list[TopItem]:

@@ -34,7 +34,7 @@ def tables(
     experiment: Experiment, data: Dataset, ids: np.ndarray, bucket: np.ndarray | None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Users with their bucket (every arm in turn in a twin run), and items with their rank by
-    clicks in the log.
+    clicks in the log and the rows that it has of them.
     """
     known = np.where(ids < data.n_users, ids, 0)
     names = np.where(ids < data.n_users, data.user_ids[known], [f"new-{i}" for i in ids])
@@ -52,6 +52,7 @@ def tables(
                 data.catalogue.category[1:]
             ],
             "popularity_percentile": 100 * percentile,
+            "log_rows": np.bincount(data.log.item, minlength=data.catalogue.size + 1)[1:],
         }
     )
     return users, items

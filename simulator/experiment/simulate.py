@@ -33,8 +33,10 @@ from policies.common.manifests import COMPLETE, SIMULATED, WORLDS_DONE
 from policies.common.processes import PeakMemory
 from policies.common.threads import with_threads
 from policies.log import Dataset
+from simulator.doubt.advantage import advantage
 from simulator.experiment.clock import Clock, in_words
 from simulator.experiment.data import before_warmup, load_data, policy_share, size_note
+from simulator.experiment.dynamics import dynamics_note, with_dynamics
 from simulator.experiment.inputs import read_log, write_log, write_population
 from simulator.experiment.newcomers import needs_no_users, population_note, turned_over
 from simulator.experiment.population import population
@@ -357,6 +359,10 @@ def _inputs(
         model = _users(experiment, raw, some, folder, say)
         data = before_warmup(raw, experiment, policy_share(experiment, model))
         say(population_note(experiment, model))
+        if experiment.truth or experiment.design == "twin":
+            parts = advantage(model, raw, experiment.slate_size, experiment.seed)
+            with folder.lock:
+                folder.manifest["advantage"] = parts
         data, model = turned_over(experiment, data, model)
         if not folder.done("log"):
             write_log(folder.path, data)
@@ -428,7 +434,12 @@ def _begun(work: _Work, raw: Dataset, workers: int) -> RunFolder:
             "clicks": int(raw.log.clicked.sum()),
             "has": sorted(raw.has),
         },
-        "notes": [*raw.notes, *size_note(experiment, raw), *sampled],
+        "notes": [
+            *raw.notes,
+            *size_note(experiment, raw),
+            *sampled,
+            *dynamics_note(experiment),
+        ],
         "checksum": raw.fingerprint,
         "weights": experiment.assignment.shares,
     }
@@ -472,6 +483,7 @@ def _users(
                 chains_of(experiment),
             )
         )
+    model = with_dynamics(experiment, model)
     shifted = {f.name: getattr(model, f.name) for f in fields(model)}
     shifted["hour_zero"] = (model.hour_zero + 24 * experiment.warmup_days) % 24
     model = ChoiceModel(**shifted)

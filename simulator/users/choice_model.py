@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from simulator.users.page import Numbers
 
 DAY = 86_400.0
+Dynamics = Literal["unexpected", "reinforced", "exposure"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,9 @@ class ChoiceModel:
             part.
         log_users: (U,) the users' numbers in the log, ascending; None = they are all of the log's.
         log_size: users of the log, where there are others.
+        dynamics: what moves the taste for a category, `drift` logits each: `unexpected` a click,
+            less its probability, so that no policy moves it on average; `reinforced` a click, less
+            the log's click rate for each item looked at; `exposure` each item looked at.
     """
 
     parameters: dict[str, Parameter]
@@ -80,13 +84,14 @@ class ChoiceModel:
     user_category: np.ndarray | None = None
     log_users: np.ndarray | None = None
     log_size: int | None = None
+    dynamics: Dynamics = "unexpected"
 
     def __getitem__(self, name: str) -> float:
         return self.parameters[name].value
 
     @property
     def drifts(self) -> bool:
-        """Whether clicks move taste."""
+        """Whether what happens on pages moves taste."""
         return "drift" in self.parameters and self["drift"] != 0
 
     @property
@@ -231,6 +236,13 @@ class ChoiceModel:
         from simulator.users.page import Numbers
 
         numbers: dict[str, Any] = {}
+        moves = {
+            "unexpected": (1.0, 0.0, -1.0),
+            "reinforced": (1.0, -self["satisfaction_reference"], 0.0),
+            "exposure": (0.0, 1.0, 0.0),
+        }[self.dynamics]
+        for name, move in zip(("click", "look", "chance"), moves, strict=True):
+            numbers[f"drift_by_{name}"] = np.float32(move)
         for name in ("long_view", "like", "hate"):
             numbers[name] = np.float32(self[name])
             numbers[f"{name}_appeal"] = np.float32(self[f"{name}_appeal"])

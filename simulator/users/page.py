@@ -26,6 +26,9 @@ class Numbers(NamedTuple):
     repeat_fatigue: np.float32
     drift: np.float32
     drift_half_life: float  # s
+    drift_by_click: np.float32
+    drift_by_look: np.float32
+    drift_by_chance: np.float32  # of the probability of a click
     leave: float
     leave_first_page: float
     leave_satisfaction: float
@@ -223,6 +226,7 @@ def remember(
     drifted: np.ndarray,
     recent: np.ndarray,
     seen: np.ndarray,
+    n: Numbers,
 ) -> None:
     """What a page leaves in its users: the arguments of `UserState` are changed."""
     moved = np.zeros(satiation.shape[1])
@@ -235,7 +239,9 @@ def remember(
         if not drifted.shape[1]:
             continue
         for k in range(items.shape[1]):
-            moved[category[items[b, k]]] += np.float32(clicked[b, k]) - probability[b, k]
+            by = n.drift_by_click * np.float32(clicked[b, k])
+            by += n.drift_by_look * np.float32(k < looked[b])
+            moved[category[items[b, k]]] += by + n.drift_by_chance * probability[b, k]
         for k in range(items.shape[1]):
             kind = category[items[b, k]]
             drifted[user, kind] += np.float32(moved[kind])
@@ -331,6 +337,7 @@ def respond(
         drifted,
         recent,
         seen,
+        n,
     )
     stays = leave(users, pages, keys, clicked, visit_shown, visit_clicked, n)
     return probability, clicked, watched, draw, liked, hated, stays

@@ -26,7 +26,8 @@ class UserState:
 
     Attributes:
         satiation: (n, C) float32, decayed exposures per category.
-        drifted: (n, C) float32, decayed clicks per category beyond the expected ones.
+        drifted: (n, C) float32, decayed sum per category of what moves taste: of clicks beyond the
+            expected ones, where nothing else is set (`ChoiceModel.dynamics`).
         refreshed: (n,) float64 s, when these were last decayed.
         recent: (n, RECENT) int32 items examined last, a ring.
         seen: (n,) int64 how many items were examined so far.

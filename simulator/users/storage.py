@@ -78,6 +78,7 @@ def save_users(folder: Path, model: ChoiceModel, about: dict[str, Any] | None = 
             "arrays": model.provenance,
             "hour_zero": model.hour_zero,
             "log_size": model.log_size,
+            "dynamics": model.dynamics,
             "about": about or {},
         },
     )
@@ -134,6 +135,7 @@ def load_users(folder: Path, wanted: dict[str, Any] | None = None) -> ChoiceMode
             provenance=provenance,
             hour_zero=float(stored["hour_zero"]),
             log_size=stored.get("log_size"),
+            dynamics=stored.get("dynamics", "unexpected"),
             **arrays,
         )
         _check_arrays(folder, parameters, arrays)

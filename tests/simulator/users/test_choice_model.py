@@ -2,6 +2,7 @@
 gaps are as drawn.
 """
 
+from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
@@ -13,7 +14,7 @@ from policies.draws import Draws
 from policies.ranking import mask_scores, top_k
 from simulator.buckets import HELD_OUT, assign, parse_weights
 from simulator.experiment.built_in import BuiltInParameters, true_users
-from simulator.users.choice_model import DAY
+from simulator.users.choice_model import DAY, Parameter
 
 MODEL, CATALOGUE = true_users(BuiltInParameters(users=300, items=60, categories=5))
 
@@ -120,3 +121,35 @@ def test_buckets_follow_the_weights_and_take_from_the_rest_alone() -> None:
     assert (assign(users, np.array([0.5, 0.5]), "s") != HELD_OUT).all()
     assert abs(np.corrcoef(two, assign(users, np.array([0.2, 0.3]), "t"))[0, 1]) < 0.02
     assert parse_weights("50,50", 2).tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("rule", ["unexpected", "reinforced", "exposure"])
+def test_taste_moves_by_the_rule_that_is_named(rule: Any) -> None:
+    strength = Parameter(0.2, "assumed", "test")
+    model = replace(MODEL.with_parameters(drift=strength), dynamics=rule)
+    users = np.arange(300)
+    items = np.argsort(np.random.default_rng(1).random((300, 60)), axis=1)[:, :6] + 1
+    state = model.start(300, 0.0)
+    fresh = model.respond(
+        state, users, items, np.zeros(300), np.zeros(300), Draws(1, users, users * 0)
+    )
+    clicked, looked = np.zeros((2, 300, int(model.category.max()) + 1))
+    chance = np.zeros_like(clicked)
+    until = Draws(1, users, users * 0).uniform("examine", 1)
+    seen = until < model.examination[:6]
+    for what, by in ((clicked, fresh.clicked), (looked, seen), (chance, fresh.probability)):
+        np.add.at(what, (users[:, None], model.category[items]), by)
+    rho = model["satisfaction_reference"]
+    wanted = {
+        "unexpected": clicked - chance,
+        "reinforced": clicked - rho * looked,
+        "exposure": looked,
+    }[rule]
+    np.testing.assert_allclose(state.drifted, wanted, atol=1e-5)
+    # what the truth says of the next page, the page does
+    whole = model.click_probability(state, users, np.full(300, 60.0))
+    told = model.respond(
+        state, users, items, np.ones(300), np.full(300, 60.0), Draws(1, users, users * 0, 1)
+    )
+    asked = np.take_along_axis(whole, items, axis=1) * model.examination[:6]
+    np.testing.assert_allclose(asked, told.probability, atol=1e-5)
