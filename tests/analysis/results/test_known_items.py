@@ -24,7 +24,9 @@ def light_of(results: dict, name: str) -> tuple[str, str]:
 def test_items_that_the_log_hardly_shows_are_counted_and_said(
     experiment: MakeExperiment, tmp_path: Path
 ) -> None:
-    e = experiment(policies=("itemknn", "popularity", "uniform"), users=120, days=1.0)
+    e = experiment(
+        policies=("itemknn", "popularity", "uniform"), users=60, days=0.5, warmup_days=0.25
+    )
     run = simulate(e, out=str(tmp_path / "run"))
     name = "Items known from the log"
     assert light_of(run.results, name)[0] == "green"
