@@ -59,10 +59,11 @@ def random_levels(data: Dataset, n: int, seed: int) -> np.ndarray | None:
     """
     place, logged = _spread(n, "random level of worlds", seed), float(data.log.clicked.mean())
     if not is_generic(data):
-        told = by_propensity(data) if "skips" in data.has else None
-        if told is None or told[0] != data.calibration["random_click_rate"][0]:
-            return None
-        return np.clip(told[0] + told[1] * norm.ppf(place), LEAST_OVER_LOGGED * logged, 1.0)
+        return None
+    told = by_propensity(data) if "skips" in data.has else None
+    if told is not None:
+        level = data.calibration["random_click_rate"][0] + told[1] * norm.ppf(place)
+        return np.clip(level, LEAST_OVER_LOGGED * logged, 1.0)
     if "skips" not in data.has:
         logged = PUBLISHED["logged_click_rate"][0]
     known = np.log(RANDOM_OVER_LOGGED)
