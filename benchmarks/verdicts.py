@@ -330,6 +330,7 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=1000)
     parser.add_argument("--rows", type=int, default=150_000, help="of each log")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--draws", type=int, default=100)
     parser.add_argument("--out", help="every cell as JSON")
     parser.add_argument("--workers", type=int)
@@ -339,9 +340,10 @@ def main() -> None:
     data = load_data(experiment)
     model = fit_users(data, 0, experiment.slate_size, say)
     some = in_line(np.arange(data.n_users), 0)[: given.users]
+    seeds = range(given.first_seed, given.first_seed + given.seeds)
     cells = [
         {"hidden": h, "temperature": t, "uniform": u, "seed": float(seed)}
-        for h, t, u, seed in product(HIDDEN, TEMPERATURES, UNIFORM, range(given.seeds))
+        for h, t, u, seed in product(HIDDEN, TEMPERATURES, UNIFORM, seeds)
     ]
     with tempfile.TemporaryDirectory() as folder:
         save_users(Path(folder), model.of_users(some))
