@@ -343,6 +343,10 @@ def _check_design(experiment: Experiment) -> None:
             if moves
             else "taste_strength is for --set taste_dynamics=unexpected, reinforced or exposure"
         )
+    if not moves and experiment.taste_half_life_d != Experiment.taste_half_life_d:
+        raise InputError(
+            "taste_half_life_d is for --set taste_dynamics=unexpected, reinforced or exposure"
+        )
     twin, contenders = experiment.design == "twin", experiment.contenders
     _ = experiment.assignment  # weights that cannot be parsed are refused
     if experiment.stop_early and experiment.monitor == "none":

@@ -41,6 +41,9 @@ def test_rules_that_cannot_be_are_refused(small_world: World, experiment: MakeEx
         experiment(taste_dynamics="exposure").check()
     with pytest.raises(InputError, match="taste_strength is for"):
         experiment(taste_strength=0.1).check()
+    for rule in (None, "none"):
+        with pytest.raises(InputError, match="taste_half_life_d is for"):
+            experiment(taste_dynamics=rule, taste_half_life_d=3.0).check()
     model = small_world[1]
     e = experiment(taste_dynamics="exposure", taste_strength=0.1)
     with pytest.raises(InputError, match="the log has none"):
