@@ -3,11 +3,10 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from analysis.reporting.lights import Light, lights_of
 from analysis.reporting.sentences import (
-    Light,
     flaw_warnings,
     judgement_warnings,
-    lights_of,
     simulation_remarks,
     true_verdict,
     verdicts_of,

@@ -2,9 +2,9 @@
 
 from analysis.reporting import tables
 from analysis.reporting.content import Report
+from analysis.reporting.lights import alarms
 from analysis.reporting.sentences import (
     advantage_sentence,
-    alarms,
     explanations,
     off_policy_sentence,
 )

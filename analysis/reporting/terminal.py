@@ -4,7 +4,8 @@ from rich.console import Console
 
 from analysis.reporting import tables
 from analysis.reporting.content import Report
-from analysis.reporting.sentences import alarms, few_rows, off_policy_sentence
+from analysis.reporting.lights import alarms
+from analysis.reporting.sentences import few_rows, off_policy_sentence
 from policies.common.errors import escaped
 
 
