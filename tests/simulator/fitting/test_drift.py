@@ -39,7 +39,7 @@ def moving(
     return replace(data, log=log), np.full(len(day), -0.48)
 
 
-@pytest.mark.parametrize("size", [0.0, 0.05, 0.1])
+@pytest.mark.parametrize("size", [0.0, 0.1, 0.15])
 def test_drift_is_told_from_a_taste_that_stays(
     small_world: tuple[Dataset, ChoiceModel], size: float
 ) -> None:
