@@ -39,6 +39,7 @@ def main() -> None:
     fitted = fit(data, 0, 6, lambda text: None)
     users = fitted.model(0)
     truth, drawn = table(true), table(users)
+    known = ", ".join(f"{name} {share:.2f}" for name, share in fitted.reliability.items())
     mean = table(
         replace(
             users,
@@ -48,8 +49,8 @@ def main() -> None:
     )
     print(
         "taste: Spearman correlation with the truth"
-        f" {spearmanr(truth.ravel()[::7], mean.ravel()[::7])[0]:.2f} (reliability"
-        f" {fitted.reliability:.2f}); sd {drawn.std():.2f} of a draw, true {truth.std():.2f}"
+        f" {spearmanr(truth.ravel()[::7], mean.ravel()[::7])[0]:.2f} (reliability of its"
+        f" parts {known}); sd {drawn.std():.2f} of a draw, true {truth.std():.2f}"
     )
     for name in ("user_level", "item_level"):
         one, other = getattr(users, name), getattr(true, name)

@@ -3,9 +3,10 @@
     python benchmarks/choice.py --log kuairand:DIR --held-out-days 8
 
 Each user's first choice in the held-out days (a long view where the log has them, else a click) is
-ranked among all items that the user had not chosen before; HR@10 and HR@100 of popularity
-and taste (`simulator/fitting/positive_only.py`) beside popularity, recent popularity and item-kNN,
-all fitted on the days before.
+ranked among all items that the user had not chosen before; HR@10 and HR@100 of what
+users without skips are fitted with (popularity, taste, closeness to the last choices:
+`simulator/fitting/positive_only.py`) beside popularity, recent popularity and item-kNN, all fitted
+on the days before.
 """
 
 import argparse
@@ -20,8 +21,9 @@ from policies.log import Dataset, Impressions
 from policies.neural.sequences import Sequences
 from policies.registry import make
 from simulator.experiment.data import load_data
-from simulator.fitting.factors import cross_fitted, full_taste
-from simulator.fitting.positive_only import fit_positive_only
+from simulator.fitting.closeness import closeness
+from simulator.fitting.factors import choices, full_taste, profile, unit_of
+from simulator.fitting.positive_only import COLUMNS, Choices, fit_choices
 from simulator.settings import Experiment, add_log_flags, log_settings
 from simulator.validation.validation import split
 
@@ -46,12 +48,9 @@ def main() -> None:
     had = sp.csr_matrix(
         (np.ones(len(before)), (before.user, before.item)), shape=(early.n_users, n_items + 1)
     )
-    appeal = fit_positive_only(
-        early,
-        full_taste(early, 0),
-        cross_fitted(early, generator("choice")),
-        generator("choice", "contrast"),
-    )
+    factors, (user, item, _) = full_taste(early, 0), choices(early)
+    own = profile(factors, user, item)
+    found = fit_choices(early, factors, own.scaled(unit_of(own, generator("choice"))), 0)
     everything = np.arange(n_items + 1)
     scores = {
         "popularity": lambda u: np.tile(
@@ -61,7 +60,7 @@ def main() -> None:
             np.bincount(early.log.item[early.log.clicked], minlength=n_items + 1).astype(float),
             (len(u), 1),
         ),
-        "contrast": lambda u: appeal.score(u[:, None], everything[None, :]),
+        "choices": lambda u: scores_of(found, u, everything),
     }
     print(
         f"{len(users)} users, first {column.replace('_', ' ')} of the last {given.held_out_days}"
@@ -85,6 +84,14 @@ def main() -> None:
         (slates[:, :10] == targets[:, None]).any(axis=1),
         (slates == targets[:, None]).any(axis=1),
     )
+
+
+def scores_of(found: Choices, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """(users, items) by the slopes of choices."""
+    slopes = dict(zip(COLUMNS, found.slopes, strict=True))
+    close = closeness(found.near, found.last_chosen[users], np.tile(items, (len(users), 1)))
+    scores: np.ndarray = found.steepest * found.popularity + slopes["closeness"] * close
+    return scores + slopes["profile"] * found.profile.score(users[:, None], items[None, :])
 
 
 def chosen_by(data: Dataset, column: str) -> Dataset:

@@ -39,18 +39,24 @@ def advantage(model: ChoiceModel, data: Dataset, k: int, seed: int) -> list[dict
     n = max(20, min(MOST_USERS, model.n_users, MOST_PAIRS // model.n_items))
     users = rng.permutation(model.n_users)[:n]
     items = np.tile(np.arange(1, model.n_items + 1, dtype=np.int32), (len(users), 1))
-    appeal = model.appeal(users, items)
+    static = model.appeal(users, items)
+    appeal = static.copy()
+    if model.last_chosen is not None:
+        model.come_closer(np.arange(len(users)), items, appeal, model.last_chosen[users])
     chance, weight = expit(appeal), model.examination[np.minimum(np.arange(k), 99)]
-    level = appeal.mean(axis=0)
+    level, close = static.mean(axis=0), None
     of_log, fitted = _as_the_log_tells(data), None
     if model.provenance.get("taste", ("", ""))[1] in (OF_FACTORS, OF_CHOICES):
         spare = slice(-RESIDUAL_WIDTH, None)  # of these users: what was drawn
-        fitted = appeal - model.user_taste[users, spare] @ model.item_taste[1:, spare].T
+        drawn = model.user_taste[users, spare] @ model.item_taste[1:, spare].T
+        fitted = static - drawn
+        close = appeal - drawn if model.last_chosen is not None else None
     found = [Known("nothing: uniformly random slates", float(chance.mean() * weight.mean()))]
     for known, score in (
         ("item levels, as the log tells them", of_log),
         ("item levels", level),
         ("and the taste that was fitted", fitted),
+        ("and what is close to the last choices", close),
         ("and the taste that the log does not tell", appeal),
     ):
         if score is None:

@@ -39,14 +39,16 @@ def plausible(
     hidden = MOST_HIDDEN * _spread(n, "hidden taste of worlds", seed)
     draws = np.linspace(0, len(fitted) - 1, n).round().astype(int)
     for i, (name, draw) in enumerate(zip(names, draws, strict=True)):
-        model = fitted.model(int(draw), float(hidden[i]))
+        here, random = data, None
+        if levels is not None:
+            seen = float(fitted.plain.examination[:slate_size].mean())
+            level = min(float(levels[i]), MOST_LOOKED_AT * seen)
+            random = level / seen
+            said = level, "drawn from what is not known of it"
+            here = replace(data, calibration={**data.calibration, "random_click_rate": said})
+        model = fitted.model(int(draw), float(hidden[i]), random)
         rng = generator("visits of a world", seed, name)
         model = model.with_parameters(**visits_drawn(model, rng))
-        here = data
-        if levels is not None:
-            most = MOST_LOOKED_AT * float(model.examination[:slate_size].mean())
-            level = min(float(levels[i]), most), "drawn from what is not known of it"
-            here = replace(data, calibration={**data.calibration, "random_click_rate": level})
         yield calibrate_shift(model, here, slate_size, seed)
 
 

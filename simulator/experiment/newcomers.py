@@ -126,6 +126,8 @@ def turned_over(
     more: dict[str, Any] = {
         name: np.concatenate([a := getattr(model, name), a[source]]) for name in ITEM_ARRAYS
     }
+    if model.item_near is not None:
+        more["item_near"] = np.concatenate([model.item_near, model.item_near[source]])
     table = model.table
     if table is not None:
         table = np.concatenate([table, table[:, source]], axis=1)

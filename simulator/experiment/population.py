@@ -1,5 +1,7 @@
 """Who takes part: ids, parameters and times of arrival."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from simulator.experiment.newcomers import newcomers, rates
@@ -24,6 +26,9 @@ def population(
     ids = np.where(turn == 0, model.known[rows], anew).astype(np.int32)
     more, like, arrival = newcomers(experiment, model, rates(experiment, model)["new_users"])
     people = model.of_users(np.concatenate([rows, like]))
+    if people.last_chosen is not None:  # of the log's own users: nobody else has chosen anything
+        of_log = np.concatenate([turn == 0, np.zeros(len(like), bool)])
+        people = replace(people, last_chosen=people.last_chosen * of_log[:, None])
     return (
         np.concatenate([ids, more]),
         people,

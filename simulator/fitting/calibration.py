@@ -1,11 +1,9 @@
-"""Levels that a log cannot tell: the shift of the appeal, and without skips its scale, meet
-published click rates.
-"""
+"""The level that a log cannot tell: the shift of appeal meets the click rate of random slates."""
 
 from dataclasses import replace
 
 import numpy as np
-from scipy.optimize import brentq, root
+from scipy.optimize import brentq
 from scipy.special import expit, logit
 
 from policies.baselines.uniform import Uniform
@@ -15,57 +13,13 @@ from policies.log import Dataset
 from simulator.engine.histories import Histories
 from simulator.engine.recorder import WARMUP
 from simulator.engine.world import Arm, World
-from simulator.fitting.positive_only import PositiveOnlyAppeal
 from simulator.settings import Experiment
 from simulator.users.choice_model import DAY, ChoiceModel, Parameter, is_matrix
 
 FEWEST_ROWS, LONGEST = 1000, 96.0  # of a simulation that a level is read from, and days
 
 
-def scale_and_shift(
-    data: Dataset,
-    appeal: PositiveOnlyAppeal,
-    examination: np.ndarray,
-    logged: float,
-    k: int,
-    rng: np.random.Generator,
-) -> tuple[Parameter, Parameter]:
-    """Scale and shift of a contrast so that random slates and the log's slates get their click
-    rates.
-
-    For a log without skips, in which neither rate can be seen.
-    """
-    target, why = data.calibration["random_click_rate"]
-    _check_rates(target, logged)
-    n = 100_000
-    active = data.log.user[rng.integers(0, len(data.log), n)]
-    random = appeal.score(active, rng.integers(1, data.catalogue.size + 1, n))
-    rows = rng.integers(0, len(data.log), n)
-    shown = appeal.score(data.log.user[rows], data.log.item[rows])
-    seen = examination[:k].mean()
-
-    def gaps(p: np.ndarray) -> list[float]:
-        scale = np.exp(np.clip(p[0], -30, 30))
-        return [
-            seen * expit(p[1] + scale * random).mean() - target,
-            seen * expit(p[1] + scale * shown).mean() - logged,
-        ]
-
-    solution = root(gaps, [0.0, float(logit(target))])
-    scale = float(np.exp(np.clip(solution.x[0], -30, 30)))
-    if not solution.success or not 0.05 <= scale <= 20:
-        # The two rates cannot both be had (the log shows no more than chance): keep the scale, meet
-        # the first.
-        scale = 1.0
-        shift = brentq(lambda s: gaps(np.array([0.0, s]))[0], -30 - random.max(), 30 - random.min())
-        note = f"the log's scale; its click rate of {logged:.3f} could not be met at once"
-    else:
-        shift = float(solution.x[1])
-        note = f"two points: random slates {target:g} ({why}), logged slates {logged:.3f}"
-    return Parameter(scale, "assumed", note), Parameter(float(shift), "assumed", note)
-
-
-def _check_rates(*rates: float) -> None:
+def check_rates(*rates: float) -> None:
     for rate in rates:
         if not 0 < rate < 1:
             raise InputError(f"calibration: click rates must lie between 0 and 1, not {rate:g}")
@@ -99,7 +53,7 @@ def calibrate_shift(model: ChoiceModel, data: Dataset, k: int, seed: int) -> Cho
     if is_matrix(model):
         return model  # its level is the matrix's own
     target, why = data.calibration["random_click_rate"]
-    _check_rates(target)
+    check_rates(target)
     if target >= (most := float(model.examination[:k].mean())):
         raise InputError(
             f"calibration: random_click_rate {target:g} cannot be met, as {most:.2f} of a slate of"

@@ -4,7 +4,7 @@ of low rank.
 Hu, Koren and Volinsky (ICDM 2008), by the library `implicit`. It is never a transformer: a
 simulator must not be a contender in disguise. A taste that was fitted on a choice knows that
 choice; whatever is learned about how taste works is therefore learned from rows that the taste has
-not seen (`cross_fitted`).
+not seen (`cross_fits`).
 """
 
 from dataclasses import dataclass
@@ -121,11 +121,70 @@ def full_taste(data: Dataset, seed: int, s: TasteSettings | None = None) -> Tast
     return fit_taste(user, item, data.n_users, data.catalogue.size, seed, s)
 
 
-def cross_fitted(
+def directions(taste: Taste) -> np.ndarray:
+    """(N + 1, D) directions of the items' vectors, shrunk where their length is small: few choices
+    tell little of where an item belongs.
+    """
+    vectors = taste.item.astype(np.float64)
+    length = np.linalg.norm(vectors, axis=1)
+    there = length[1:] > 0
+    if not there.any():
+        return np.zeros_like(taste.item)
+    vectors /= (length + np.median(length[1:][there]))[:, None]
+    vectors[1:] -= vectors[1:].mean(axis=0)  # what all have in common is no direction
+    return vectors.astype(np.float32)
+
+
+def profile(taste: Taste, user: np.ndarray, item: np.ndarray) -> Taste:
+    """Users as the mean direction of what they chose (user, item): a taste that knows no strength,
+    which factors of few choices take for weakness.
+    """
+    near, n_users = directions(taste), len(taste.user)
+    chosen = sp.csr_matrix(
+        (np.ones(len(user), np.float32), (user, item)), shape=(n_users, len(near))
+    )
+    count = np.bincount(user, minlength=n_users)
+    users = chosen @ near / np.maximum(count, 1)[:, None]
+    if not count.any():
+        return Taste(users.astype(np.float32), near)
+    return Taste(_own(users, near[1:], users[count > 0].mean(axis=0)).astype(np.float32), near)
+
+
+@dataclass(frozen=True)
+class CrossFits:
+    """Fits of taste that have not seen some rows of the log.
+
+    Attributes:
+        user, item: of the choices. fold: (rows,) of each row. kept: masks of the choices that the
+            fit of each fold saw. tastes: these fits.
+    """
+
+    user: np.ndarray
+    item: np.ndarray
+    fold: np.ndarray
+    kept: list[np.ndarray]
+    tastes: list[Taste]
+
+    def profiles(self) -> list[Taste]:
+        """Profiles by the choices that the fits saw."""
+        return [
+            profile(taste, self.user[kept], self.item[kept])
+            for taste, kept in zip(self.tastes, self.kept, strict=True)
+        ]
+
+    def scores(self, data: Dataset, fits: list[Taste]) -> np.ndarray:
+        """(rows,) score of each row by the fit of its fold."""
+        scores = np.zeros(len(data.log))
+        for k, taste in enumerate(fits):
+            here = self.fold == k
+            scores[here] = taste.score(data.log.user[here], data.log.item[here])
+        return scores
+
+
+def cross_fits(
     data: Dataset, rng: np.random.Generator, s: TasteSettings | None = None, pairs: bool = False
-) -> np.ndarray:
-    """(rows,) taste of each row of the log by a fit that has not seen it, nor the other rows of its
-    fold.
+) -> CrossFits:
+    """A fit for each fold of the log's rows that has not seen them.
 
     Args:
         pairs: all rows of a user and an item are in one fold: no answer to the pair was seen.
@@ -136,12 +195,8 @@ def cross_fitted(
     else:
         fold = rng.integers(0, FOLDS, len(data.log))
     user, item, row = choices(data)
-    scores = np.zeros(len(data.log))
-    parts = [(row < 0) | (fold[row] != k) for k in range(FOLDS)]
-    for k, taste in enumerate(_fitted_on(data, user, item, parts, rng, s)):
-        here = fold == k
-        scores[here] = taste.score(data.log.user[here], data.log.item[here])
-    return scores
+    kept = [(row < 0) | (fold[row] != k) for k in range(FOLDS)]
+    return CrossFits(user, item, fold, kept, _fitted_on(data, user, item, kept, rng, s))
 
 
 def _fitted_on(
@@ -175,9 +230,11 @@ def unit_of(taste: Taste, rng: np.random.Generator) -> float:
     return 1 / sd if sd > 1e-12 else 0.0
 
 
-def reliability(data: Dataset, rng: np.random.Generator, s: TasteSettings | None = None) -> float:
-    """Share of the variance of the fitted taste, over random pairs, that another log of the same
-    users would find again.
+def reliabilities(
+    data: Dataset, rng: np.random.Generator, s: TasteSettings | None = None
+) -> tuple[float, float]:
+    """Share of the variance of the fitted taste, and of the profile, over random pairs, that
+    another log of the same users would find again.
 
     By halves: the correlation of two fits on disjoint choices, user and item means taken off,
     stepped up to the whole (Spearman, 1910; Brown, 1910).
@@ -188,11 +245,18 @@ def reliability(data: Dataset, rng: np.random.Generator, s: TasteSettings | None
     half = rng.random(len(user)) < 0.5
     some = rng.permutation(np.unique(user))[:500]
     items = rng.permutation(np.unique(item))[:5000]
-    tables = []
-    for taste in _fitted_on(data, user, item, [half, ~half], rng, s):
-        table = taste.user[some] @ taste.item[items].T
-        tables.append(table - table.mean(0) - table.mean(1, keepdims=True) + table.mean())
-    one, other = (t.ravel() for t in tables)
+    tables: list[list[np.ndarray]] = [[], []]
+    for part, taste in zip((half, ~half), _fitted_on(data, user, item, [half, ~half], rng, s)):
+        for i, fitted in enumerate((taste, profile(taste, user[part], item[part]))):
+            table = fitted.user[some] @ fitted.item[items].T
+            table += table.mean() - table.mean(0) - table.mean(1, keepdims=True)
+            tables[i].append(table.ravel())
+    factors, profiles = (_stepped_up(*pair) for pair in tables)
+    return factors, profiles
+
+
+def _stepped_up(one: np.ndarray, other: np.ndarray) -> float:
+    """Reliability of the whole by two halves."""
     if one.std() < 1e-9 or other.std() < 1e-9:
         return 0.0
     r = float(np.clip(np.corrcoef(one, other)[0, 1], 0.0, 1.0))

@@ -3,7 +3,7 @@ where it cannot.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -14,16 +14,13 @@ from policies.draws import generator
 from policies.log import Dataset
 from simulator.fitting import drift
 from simulator.fitting.alternatives import (
-    OF_FACTORS,
     check_size,
-    cross_scored,
-    full_table,
-    make_scorer,
     matrix_table,
 )
 from simulator.fitting.arrivals import arrivals
 from simulator.fitting.assumed import ASSUMED, unidentified_parameters
-from simulator.fitting.calibration import calibrate_shift, scale_and_shift
+from simulator.fitting.calibration import calibrate_shift, check_rates
+from simulator.fitting.closeness import Chosen
 from simulator.fitting.crossed_effects import Chains, Rows, fit_crossed_effects
 from simulator.fitting.examination import (
     REPEATED,
@@ -34,18 +31,17 @@ from simulator.fitting.examination import (
     unseen_variance,
     used_up,
 )
-from simulator.fitting.factors import Taste, cross_fitted, full_taste, reliability, unit_of
-from simulator.fitting.positive_only import fit_positive_only
+from simulator.fitting.factors import cross_fits
+from simulator.fitting.positive_only import fit_choices
 from simulator.fitting.posterior import (
-    OF_CHOICES,
     FeedbackPosterior,
     Posterior,
     pilot_fit,
     sample,
-    with_residual_taste,
 )
 from simulator.fitting.satiation import SatiationFit, fit_satiation
 from simulator.fitting.sessions import watching, widening
+from simulator.fitting.tastes import Tastes, rows_apart, tastes_of
 from simulator.fitting.visits import PUBLISHED, fit_visits
 from simulator.settings import Experiment
 from simulator.users.choice_model import OF_MATRIX, ChoiceModel, Parameter
@@ -53,7 +49,6 @@ from simulator.users.choice_model import OF_MATRIX, ChoiceModel, Parameter
 WITHOUT_CLICK = 0.02  # share of the likes above which a like needs no click
 TURNS = 3  # of slots and satiation, each with the other known
 LEAST_ROWS = 20  # of an item, or `shrunk` users take it for one like the others of its category
-LEAST_RELIABLE = 0.05  # of a taste that clicks may follow
 FEWEST = 20  # of one kind of feedback, and clicked rows without it, or nothing is estimated
 # Parameter: column, and what tells it.
 FEEDBACK = {
@@ -102,27 +97,35 @@ def fit(
     check_size(data, kind)
     if kind == "matrix":
         say(f"users: a matrix of {data.n_users} users by {data.catalogue.size} items")
-        return Posterior(_matrix_users(data), None, 1.0, seed)
-    taste = _taste(data, kind, seed, rng, say)
-    plain = _before_appeal(data, taste)
-    if taste.factors is not None and "skips" not in data.has:
-        users = _positive_only_users(
-            plain, data, taste.factors, taste.crossed, slate_size, seed, rng
+        return Posterior(_matrix_users(data), {}, {}, seed)
+    tastes = tastes_of(data, kind, seed, rng, say)
+    plain = _before_appeal(data, tastes)
+    if tastes.parts and "skips" not in data.has:
+        say("users: what is chosen next, among all items")
+        none = Parameter(0.0, "assumed", "the log has no skips")
+        alike = "assumed", "the log has no skips: all users click alike"
+        plain = replace(plain, provenance=plain.provenance | {"user_level": alike})
+        return Posterior(
+            plain.with_parameters(selection=none),
+            tastes.parts,
+            tastes.reliability,
+            seed,
+            choices=fit_choices(data, tastes.parts["taste"], tastes.parts["profile"], seed),
+            rates=_rates_looked_at(data, plain, slate_size),
         )
-        return Posterior(users, taste.factors, taste.reliability, seed)
-    fitted = _posterior_of_shown(data, plain, taste, slate_size, chains, rng, say)
+    fitted = _posterior_of_shown(data, plain, tastes, slate_size, chains, rng, say)
     if kind == "shrunk":
         rows = np.bincount(data.log.item, minlength=data.catalogue.size + 1)
         fitted = replace(fitted, hardly_shown=rows < LEAST_ROWS)
     return fitted
 
 
-def _before_appeal(data: Dataset, taste: "_Taste") -> ChoiceModel:
+def _before_appeal(data: Dataset, tastes: Tastes) -> ChoiceModel:
     """Users with all parameters that need no levels: assumed ones, visits, arrivals, watching."""
     reference = _logged_rate(data)
     visits, activity, hours, gap_source = fit_visits(data, reference.value)
     parameters = {name: Parameter(value, "assumed", why) for name, (value, why) in ASSUMED.items()}
-    parameters |= taste.parameters() | {"satisfaction_reference": reference}
+    parameters |= tastes.parameters() | {"satisfaction_reference": reference}
     parameters |= visits | arrivals(data) | _rates_given_a_click(data)
     parameters |= watching(data.log, _durations(data), data.has)
     plain = _without_appeal(data, activity, hours, gap_source)
@@ -132,7 +135,7 @@ def _before_appeal(data: Dataset, taste: "_Taste") -> ChoiceModel:
 def _posterior_of_shown(
     data: Dataset,
     plain: ChoiceModel,
-    taste: "_Taste",
+    tastes: Tastes,
     slate_size: int,
     chains: Chains,
     rng: np.random.Generator,
@@ -143,16 +146,16 @@ def _posterior_of_shown(
     """
     say("users: levels of what was shown, slots, satiation")
     log, examination = data.log, assumed_examination("the log has no slots")
-    score = pilot_fit(data, taste.crossed, examination.at(log))
+    score, followed = pilot_fit(data, tastes.columns, examination.at(log))
     examination, satiation = _examination_and_satiation(
-        data, score, examination, taste.factors is not None
+        data, score, examination, bool(tastes.parts)
     )
     seen = (
         examination.at(log)
         if "slots" in data.has
         else np.full(len(log), examination.value[:slate_size].mean())
     )
-    x = {"taste": taste.crossed, **satiation.columns}
+    x = {**followed, **satiation.columns}
     say("users: draws of levels and tastes")
     click = sample(data, log.clicked, slice(None), x, seen, "click", chains, satiation.curve)
     click = replace(click, wider=_clustered(data, click, x, seen))
@@ -162,19 +165,24 @@ def _posterior_of_shown(
     parameters |= unidentified_parameters(satiation.unidentified)
     parameters |= watching(log, _durations(data), data.has, float(seen.mean()))
     parameters |= drift.as_parameters(drifted)
-    plain = replace(_with_parameters(plain, examination, parameters), table=taste.table)
-    if taste.factors is not None and repeated(log, data.catalogue.size) > REPEATED:
-        apart = taste.unit * cross_fitted(data, rng, pairs=True)
+    near = tastes.near if "closeness" in followed else None
+    if near is None:
+        parameters["closeness"] = Parameter(0.0, "assumed", "none: clicks do not follow it")
+    plain = replace(_with_parameters(plain, examination, parameters), table=tastes.table)
+    if tastes.parts and repeated(log, data.catalogue.size) > REPEATED:
+        apart = rows_apart(data, cross_fits(data, rng, pairs=True), tastes.units)
         logits = _without_own_answers(data, click, x, apart, seen)
         unseen = unseen_variance(log, data.catalogue.size, logits, seen)
     clicks = Posterior(
         plain,
-        taste.factors,
-        taste.reliability,
+        tastes.parts,
+        tastes.reliability,
         chains.seed,
         feedback={"click": click},
         habits=satiation.habits,
         unseen=unseen,
+        near=near,
+        last_chosen=None if near is None else Chosen.of(data).latest_of_all(data.n_users),
         examination=examination,
         drifted=drifted,
     )
@@ -198,18 +206,19 @@ def _without_own_answers(
     data: Dataset,
     click: FeedbackPosterior,
     x: dict[str, np.ndarray],
-    apart: np.ndarray,
+    apart: dict[str, np.ndarray],
     seen: np.ndarray,
 ) -> np.ndarray:
     """(rows,) logits of a click by a taste that has seen no answer of the user to the item, scaled
     to what clicks follow.
 
     Args:
-        apart: (rows,) that taste.
+        apart: name -> (rows,) that taste.
     """
-    rest = click.logits(data.log.user, data.log.item, x | {"taste": np.zeros(len(apart))})
-    none = np.zeros(len(apart), np.int64)
-    rows = Rows(data.log.clicked, none, none + 1, 1, 1, {"rest": rest, "taste": apart}, seen)
+    none = np.zeros(len(data.log), np.int64)
+    without = {name: np.zeros(len(none)) for name in apart}
+    rest = click.logits(data.log.user, data.log.item, x | without)
+    rows = Rows(data.log.clicked, none, none + 1, 1, 1, {"rest": rest, **apart}, seen)
     return fit_crossed_effects(rows).logits(none, none + 1, rows.x)
 
 
@@ -278,35 +287,17 @@ def _matrix_users(data: Dataset) -> ChoiceModel:
     return _with_parameters(plain, assumed_examination("a matrix has no slots"), parameters)
 
 
-def _positive_only_users(
-    plain: ChoiceModel,
-    data: Dataset,
-    taste: Taste,
-    crossed: np.ndarray,
-    slate_size: int,
-    seed: int,
-    rng: np.random.Generator,
-) -> ChoiceModel:
-    """Users by a log without skips: choices against random items, scaled to the two assumed click
-    rates.
+def _rates_looked_at(data: Dataset, plain: ChoiceModel, k: int) -> tuple[float, float | None]:
+    """Click rates of random slates and of the log's, once looked at, of a log without skips; None
+    where nobody says the second.
     """
-    appeal = fit_positive_only(data, taste, crossed, rng)
-    scale, shift = scale_and_shift(
-        data, appeal, plain.examination, plain["satisfaction_reference"], slate_size, rng
-    )
-    slope = scale.value * appeal.slope
-    tastes, _ = with_residual_taste(taste, slope, plain["taste_reliability"], seed, 0)
-    source = "estimated", OF_CHOICES
-    alike = "assumed", "the log has no skips: all users click alike"
-    none = Parameter(0.0, "assumed", "the log has no skips")
-    return replace(
-        plain,
-        parameters=plain.parameters | {"scale": scale, "shift": shift, "selection": none},
-        item_level=(scale.value * appeal.item_level).astype(np.float32),
-        user_taste=tastes[0],
-        item_taste=tastes[1],
-        provenance=plain.provenance | {"item_level": source, "taste": source, "user_level": alike},
-    )
+    seen, random = float(plain.examination[:k].mean()), data.calibration["random_click_rate"][0]
+    check_rates(random, random / seen)
+    if "logged_click_rate" not in data.calibration:
+        return random / seen, None
+    logged = data.calibration["logged_click_rate"][0]
+    check_rates(logged, logged / seen)
+    return random / seen, logged / seen
 
 
 def _feedback_posteriors(
@@ -386,54 +377,6 @@ def _asked(
             counted[name] = float(np.log(y.sum() / (y & log.clicked).sum()))
         asked_of[name] = partial(sample, data, y, which, slopes, looked_at, name, chains)
     return asked_of, counted
-
-
-@dataclass(frozen=True)
-class _Taste:
-    """What appeals to whom, beyond levels.
-
-    Attributes:
-        factors: None where another user model scores pairs.
-        crossed: (rows,) scores of the log's rows by fits that have not seen them.
-        reliability: share of the factors' variance that another log would find again.
-        table: (U, N + 1) scores of all pairs, or None.
-        unit: what factors and `crossed` were multiplied by, so that they have a standard deviation
-            of 1 over random pairs.
-    """
-
-    factors: Taste | None
-    crossed: np.ndarray
-    reliability: float
-    table: np.ndarray | None
-    unit: float = 1.0
-
-    def parameters(self) -> dict[str, Parameter]:
-        """What of it is a parameter whatever the clicks say."""
-        if self.factors is None:
-            why = "scores do not differ where clicks could follow them"
-            return {"taste_scale": Parameter(0.0, "assumed", why)}
-        why = "correlation of two halves, stepped up to the whole"
-        return {"taste_reliability": Parameter(self.reliability, "estimated", why)}
-
-
-def _taste(
-    data: Dataset, kind: str, seed: int, rng: np.random.Generator, say: Callable[[str], None]
-) -> _Taste:
-    say("users: taste, from what was chosen")
-    if kind in OF_FACTORS:
-        taste, crossed = full_taste(data, seed), cross_fitted(data, rng)
-        known = reliability(data, rng)
-        unit = unit_of(taste, generator("unit of taste", seed))
-        if known < LEAST_RELIABLE:  # another log of the same users would not find it again
-            crossed = np.zeros(len(crossed))
-        return _Taste(taste.scaled(unit), unit * crossed, known, None, unit)
-    crossed = cross_scored(data, kind, rng)
-    say(f"users: {kind}, a table of {data.n_users} users by {data.catalogue.size} items")
-    table = full_table(make_scorer(data, kind, rng), data.n_users)
-    sd = float(crossed.std())
-    unit = 1 / sd if sd > 1e-12 else 0.0
-    np.multiply(table, np.float32(unit), out=table, casting="unsafe")
-    return _Taste(None, unit * crossed, 1.0, table, unit)
 
 
 def _rates_given_a_click(data: Dataset) -> dict[str, Parameter]:

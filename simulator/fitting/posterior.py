@@ -9,6 +9,7 @@ is `selection`; no log of one policy identifies it, and it is set so that unifor
 click at their published rate.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -29,18 +30,26 @@ from simulator.fitting.crossed_effects import (
 )
 from simulator.fitting.examination import ATTENUATION, Examination
 from simulator.fitting.factors import Taste
+from simulator.fitting.positive_only import LEVEL_SLOPE, Choices, strengths
+from simulator.fitting.tastes import LEAST_RELIABLE
 from simulator.users.choice_model import ChoiceModel, Parameter
 
 OF_FACTORS = (
-    "weighted matrix factorisation, scaled to what unseen clicks follow of it; the rest drawn"
+    "matrix factorisation and the profile of a user's choices, scaled to what unseen clicks follow"
+    " of them; the rest drawn"
 )
-OF_CHOICES = "choices against random items, by logistic regression; scaled to the two rates"
+OF_CHOICES = "the next choice among all items"
 OF_TABLE = "scores of all pairs by the user model, scaled to what unseen clicks follow of them"
 HABIT = "exposed"  # column of the clicks: how much of the category the policy has shown the user
 OF_HABITS = "share of each category among what the log shows a user, times what clicks follow of it"
+# logits: less is what a taste leaves that was not found
+LEAST_SLOPE = {"closeness": 0.06}
+SCALES = {"taste": "taste_scale", "profile": "profile_scale"}  # column -> parameter
+CLOSE = {"closeness": "closeness"}
 TASTE_SLOPE = 1.0  # prior sd of the slope of a taste that has a standard deviation of 1
 LEAST_VARIED = 1e-4  # of a column: what varies less (a taste that found nothing) has no slope
 TIRING = ("satiation", "repeat_fatigue")
+DRAWS_OF_CHOICES = 200
 RESIDUAL_WIDTH = 8  # dimensions of the part of a taste that the log leaves open
 
 
@@ -146,6 +155,10 @@ class FeedbackPosterior:
             else 0.0
         )
 
+    def mean(self, name: str) -> float:
+        """Coefficient, the mean over draws; 0 where the column does not exist."""
+        return self.sampled.mean(name) if name in self.sampled.names else 0.0
+
     def error(self, name: str) -> float:
         """Standard error of a slope."""
         return self.sampled.error(name) * self.wider.get(name, 1.0)
@@ -190,7 +203,7 @@ def rows_of(
         kept,
         seen,
         curve,
-        {"taste": TASTE_SLOPE},
+        dict.fromkeys((*SCALES, *CLOSE), TASTE_SLOPE),
     )
 
 
@@ -215,15 +228,28 @@ def sample(
     )
 
 
-def pilot_fit(data: Dataset, taste: np.ndarray, examination: np.ndarray) -> np.ndarray:
-    """(rows,) logit of a click by crossed effects and taste, by a quick fit: what examination and
-    satiation are held against.
+def pilot_fit(
+    data: Dataset, tastes: dict[str, np.ndarray], examination: np.ndarray
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """(rows,) logit of a click by crossed effects and tastes, by a quick fit: what examination and
+    satiation are held against; and the tastes that clicks follow.
+
+    A taste that clicks do not follow, or go against, would only take up the errors of another one.
+
+    Args:
+        tastes: name -> (rows,) columns.
     """
-    rows = rows_of(
-        data, Traits.of(data), data.log.clicked, slice(None), {"taste": taste}, examination
-    )
-    pilot: CrossedEffects = fit_crossed_effects(rows, iterations=20, tolerance=0.01)
-    return pilot.logits(rows.user, rows.item, rows.x)
+    while True:
+        rows = rows_of(data, Traits.of(data), data.log.clicked, slice(None), tastes, examination)
+        pilot: CrossedEffects = fit_crossed_effects(rows, iterations=20, tolerance=0.01)
+        left = {
+            name: column
+            for name, column in tastes.items()
+            if pilot.fixed.get(name, 0.0) > LEAST_SLOPE.get(name, 0.0)
+        }
+        if len(left) == len(tastes):
+            return pilot.logits(rows.user, rows.item, rows.x), left
+        tastes = left
 
 
 @dataclass(frozen=True)
@@ -232,6 +258,8 @@ class Posterior:
 
     Attributes:
         plain: all that is not drawn.
+        tastes, reliability: `parts` and `reliability` of `Tastes`; {} where the model has a table
+            of all pairs.
         feedback: by name (click, long_view, like, hate), of which `click` is there if any is.
         habits: (U, C) how much of each category the log's policy has shown each user, or None; a
             part of the taste follows it.
@@ -242,13 +270,16 @@ class Posterior:
         examination: how likely each slot is looked at; None where nothing was fitted.
         drifted: how much a click moves taste, and the standard error, whether or not it can be told
             from 0.
+        near, last_chosen: item_near and last_chosen of `ChoiceModel`; None = nothing is close.
+        choices: what the next choice says, of a log without skips. rates: click rates of random
+            slates and, where somebody says it, of the log's, once looked at.
         hardly_shown: (N + 1,) bool, items whose level is that of the others of their category; None
             = every item has its own.
     """
 
     plain: ChoiceModel
-    taste: Taste | None  # None: the model has a table of all pairs
-    reliability: float
+    tastes: dict[str, Taste]
+    reliability: dict[str, float]
     seed: int
     feedback: dict[str, FeedbackPosterior] = field(default_factory=dict)
     without_click: dict[str, float] = field(default_factory=dict)
@@ -257,21 +288,34 @@ class Posterior:
     examination: Examination | None = None
     drifted: tuple[float, float] | None = None
     hardly_shown: np.ndarray | None = None
+    near: np.ndarray | None = None
+    last_chosen: np.ndarray | None = None
+    choices: Choices | None = None
+    rates: tuple[float, float | None] = (0.0, None)
 
     def __len__(self) -> int:
+        if self.choices is not None:
+            return DRAWS_OF_CHOICES
         return len(self.feedback["click"].sampled) if self.feedback else 1
 
     @cached_property
     def residual_sd(self) -> float:
         """Standard deviation over all pairs of the taste that the log leaves open."""
-        if self.taste is None:
+        if not self.tastes:
             return 0.0
-        click = self.feedback["click"].sampled
-        slope = max(click.mean("taste"), 0.0) if "taste" in click.names else 0.0
-        habit = click.mean(HABIT) if HABIT in click.names else 0.0
-        return with_residual_taste(
-            self.taste, slope, self.reliability, self.seed, 0, self._exposed_sd(habit)
-        )[1]
+        click = self.feedback["click"]
+        slopes = [max(click.mean(name), 0.0) for name in self.tastes]
+        return max(self._missed(slopes) ** 2 - self._exposed_sd(click.mean(HABIT)) ** 2, 0.0) ** 0.5
+
+    def _missed(self, slopes: Sequence[float]) -> float:
+        """Standard deviation over random pairs of what fitted tastes with these slopes have missed:
+        as large as their reliability says.
+
+        A fitted taste is a part signal and a part noise; its slope is what clicks follow of it.
+        """
+        known = [max(self.reliability[name], LEAST_RELIABLE) for name in self.tastes]
+        missed = [slope**2 * (1 / share - 1) for slope, share in zip(slopes, known, strict=True)]
+        return float(sum(missed)) ** 0.5
 
     def _residual_sd(self, k: int) -> float | None:
         """Standard deviation of the taste that draw k leaves open, where answers to the same pair
@@ -314,20 +358,24 @@ class Posterior:
         )
         return abs(slope) * float(self.habits[user, category[item]].std())
 
-    def model(self, k: int, hidden: float = 0.0) -> ChoiceModel:
+    def model(self, k: int, hidden: float = 0.0, random: float | None = None) -> ChoiceModel:
         """Draw k of the users, as plausible as any other. Their shift is that of the log's own
         slates.
 
         Args:
             hidden: logits of taste beyond what the log tells or lets one guess, where answers to
                 the same pair do not tell how much there is.
+            random: click rate of random slates once looked at, of a log without skips; None = as
+                assumed.
         """
+        if self.choices is not None:
+            return self._by_choices(self.choices, k, hidden, random or self.rates[0])
         if not self.feedback:
             return self.plain
         click = self.feedback["click"]
         tastes, residual_sd = self._tastes(click, k, hidden)
         stretch = stretched(residual_sd)
-        if self.taste is not None:
+        if self.tastes:
             tastes[0][:, :-RESIDUAL_WIDTH] *= stretch
         shift, user, item = click.part(k)
         if self.hardly_shown is not None:
@@ -340,11 +388,13 @@ class Posterior:
         }
         if self.habits is not None and HABIT in click.sampled.names:
             arrays["user_category"] = np.float32(stretch * click.value(k, HABIT)) * self.habits
+        if self.near is not None:
+            arrays |= {"item_near": self.near, "last_chosen": self.last_chosen}
         why, error = "average user and item among what was shown", stretch * _sd(click.intercepts)
         parameters = {
             "shift": Parameter(stretch * shift, "estimated", why, error),
             "selection": Parameter(0.0, "assumed", "not yet set"),
-            **self._slopes(click, k, {"taste": "taste_scale"}, stretch),
+            **self._slopes(click, k, SCALES | CLOSE, stretch),
             **self._slopes(click, k, {name: name for name in TIRING}, self.shown[2]),
             **self._half_life(click, k),
         }
@@ -358,28 +408,54 @@ class Posterior:
             model = model if name == "click" else self._with_feedback(model, name, k)
         return model
 
+    def _by_choices(self, choices: Choices, k: int, hidden: float, random: float) -> ChoiceModel:
+        """Draw k of users of whom the log tells what they chose alone."""
+        slopes, logged = choices.drawn(self.seed, k), self.rates[1]
+        if logged is not None:
+            level, why = choices.level_by(slopes, random, logged), "the log's slates click as said"
+        elif k:
+            level = choices.steepest * float(generator("level of choices", self.seed, k).random())
+            why = f"drawn between 0 and the {choices.steepest:.2f} of choices"
+        else:
+            level = min(LEVEL_SLOPE, choices.steepest)
+            why = f"as on KuaiRand-Pure; choices, exposure and all, say {choices.steepest:.2f}"
+        missed = slopes[2] * (1 / max(self.reliability["profile"], LEAST_RELIABLE) - 1) ** 0.5
+        tastes = with_residual_taste(
+            [(choices.profile, slopes[2])], float(np.hypot(missed, hidden)), self.seed, k
+        )
+        shift = choices.shift(slopes, level, random)
+        said = {
+            "shift": Parameter(shift, "assumed", "random slates click as assumed"),
+            "level_slope": Parameter(level, "assumed", f"of log(1 + choices of an item): {why}"),
+        }
+        status: tuple[Any, str] = "assumed", f"popularity times a slope: {why}"
+        return replace(
+            self.plain,
+            parameters=self.plain.parameters | said | strengths(choices, slopes),
+            item_level=(level * choices.popularity).astype(np.float32),
+            user_taste=tastes[0],
+            item_taste=tastes[1],
+            item_near=choices.near,
+            last_chosen=choices.last_chosen,
+            provenance=self.plain.provenance
+            | {"item_level": status, "taste": ("estimated", OF_CHOICES)},
+        )
+
     def _tastes(
         self, click: FeedbackPosterior, k: int, hidden: float
     ) -> tuple[tuple[np.ndarray, np.ndarray], float]:
         """Tastes of users and items in draw k, and the standard deviation of what is drawn of
         them.
         """
-        if self.taste is None:
+        if not self.tastes:
             return (self.plain.user_taste, self.plain.item_taste), 0.0
-        slope, exposed_sd = (
-            max(click.value(k, "taste"), 0.0),
-            self._exposed_sd(click.value(k, HABIT)),
-        )
-        return with_residual_taste(
-            self.taste,
-            slope,
-            self.reliability,
-            self.seed,
-            k,
-            exposed_sd,
-            self._residual_sd(k),
-            hidden if self.unseen is None else 0.0,
-        )
+        slopes = [max(click.value(k, name), 0.0) for name in self.tastes]
+        missed = self._residual_sd(k)
+        if missed is None:  # exposures tell a part of it
+            told = self._exposed_sd(click.value(k, HABIT))
+            missed = float(np.hypot(max(self._missed(slopes) ** 2 - told**2, 0.0) ** 0.5, hidden))
+        parts = list(zip(self.tastes.values(), slopes, strict=True))
+        return with_residual_taste(parts, missed, self.seed, k), missed
 
     def _provenance(self, habits: bool) -> dict[str, tuple[Any, str]]:
         """Where the arrays come from."""
@@ -388,7 +464,7 @@ class Posterior:
         arrays: dict[str, tuple[Any, str]] = {
             f"{side}_{name}": ("estimated", source) for name in drawn for side in ("user", "item")
         }
-        arrays["taste"] = "estimated", OF_TABLE if self.taste is None else OF_FACTORS
+        arrays["taste"] = "estimated", OF_FACTORS if self.tastes else OF_TABLE
         return arrays | ({"user_category": ("estimated", OF_HABITS)} if habits else {})
 
     def variants(self, model: ChoiceModel, name: str, k: int) -> list[ChoiceModel]:
@@ -521,42 +597,29 @@ def _sd(x: np.ndarray, more: float = 0.0) -> float:
 
 
 def with_residual_taste(
-    taste: Taste,
-    slope: float,
-    reliability: float,
-    seed: int,
-    k: int,
-    exposed_sd: float = 0.0,
-    missed: float | None = None,
-    hidden: float = 0.0,
-) -> tuple[tuple[np.ndarray, np.ndarray], float]:
-    """Draw k of the tastes in logits: the fitted one, and in further dimensions what the log leaves
-    open about it.
+    parts: Sequence[tuple[Taste, float]], missed: float, seed: int, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw k of the tastes in logits: the fitted ones times their slopes, and in further dimensions
+    what the log leaves open about them.
 
-    A fitted taste is a part signal and a part noise; `slope` is what clicks follow of it. Users
-    have more taste than that: signal that was missed. It is as large as the reliability says and
-    drawn at random, so that nobody can learn it from the log, as nobody can in reality.
+    Users have more taste than was fitted: signal that was missed. It is drawn at random, so that
+    nobody can learn it from the log, as nobody can in reality.
 
     Args:
-        exposed_sd: standard deviation of the taste that exposures tell; it is not missing.
-        missed: standard deviation of what is missing, where that is known better. hidden: of what
-            there is beside it.
+        missed: its standard deviation over random pairs.
 
     Returns:
-        (U, D + SPARE) and (N + 1, D + SPARE) float32, and the standard deviation of what was drawn.
+        (U, D + RESIDUAL_WIDTH) and (N + 1, D + RESIDUAL_WIDTH) float32.
     """
     rng = generator("spare taste", seed, k)
-    n_users, n_items = len(taste.user), len(taste.item)
-    pairs = taste.score(rng.integers(0, n_users, 20_000), rng.integers(1, n_items, 20_000))
-    if missed is None:
-        missed = slope * float(pairs.std()) * np.sqrt(1 / max(reliability, 0.05) - 1)
-        missed = np.sqrt(max(missed**2 - exposed_sd**2, 0.0))
-    missed = float(np.hypot(missed, hidden))
+    n_users, n_items = len(parts[0][0].user), len(parts[0][0].item)
     residual_user = rng.normal(size=(n_users, RESIDUAL_WIDTH)) * missed / np.sqrt(RESIDUAL_WIDTH)
     residual_item = rng.normal(size=(n_items, RESIDUAL_WIDTH))
     residual_item[0] = 0
-    tastes = (
-        np.concatenate([slope * taste.user, residual_user], axis=1).astype(np.float32),
-        np.concatenate([taste.item, residual_item], axis=1).astype(np.float32),
+    of_users = [slope * taste.user for taste, slope in parts]
+    return (
+        np.concatenate([*of_users, residual_user], axis=1).astype(np.float32),
+        np.concatenate([*(taste.item for taste, _ in parts), residual_item], axis=1).astype(
+            np.float32
+        ),
     )
-    return tastes, missed

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import expit, ndtri
 
 from policies.draws import Draws
-from simulator.users.state import RECENT, Feedback, UserState
+from simulator.users.state import LAST, RECENT, Feedback, UserState
 
 if TYPE_CHECKING:
     from simulator.users.page import Numbers
@@ -57,6 +57,11 @@ class ChoiceModel:
             part.
         log_users: (U,) the users' numbers in the log, ascending; None = they are all of the log's.
         log_size: users of the log, where there are others.
+        item_near: (N + 1, D) float32 vectors whose inner product says how close two items are; an
+            item appeals more by `closeness` times its mean over what the user chose last; None = no
+            such part.
+        last_chosen: (U, LAST) int32 what users chose last before the start, the latest first, 0
+            where there is less.
         dynamics: what moves the taste for a category, `drift` logits each: `unexpected` a click,
             less its probability, so that no policy moves it on average; `reinforced` a click, less
             the log's click rate for each item looked at; `exposure` each item looked at.
@@ -84,6 +89,8 @@ class ChoiceModel:
     user_category: np.ndarray | None = None
     log_users: np.ndarray | None = None
     log_size: int | None = None
+    item_near: np.ndarray | None = None
+    last_chosen: np.ndarray | None = None
     dynamics: Dynamics = "unexpected"
 
     def __getitem__(self, name: str) -> float:
@@ -124,6 +131,7 @@ class ChoiceModel:
             user_hate=self.user_hate[rows],
             table=None if self.table is None else self.table[rows],
             user_category=None if self.user_category is None else self.user_category[rows],
+            last_chosen=None if self.last_chosen is None else self.last_chosen[rows],
             log_users=None,
             log_size=None,
         )
@@ -134,6 +142,12 @@ class ChoiceModel:
     # -- a page ------------------------------------------------------------------------------------
 
     def start(self, n_users: int, now: float) -> UserState:
+        """Rested users, who remember what they chose last."""
+        chosen = np.zeros((n_users, 0), np.int32)
+        if self.item_near is not None:
+            chosen = np.zeros((n_users, LAST), np.int32)
+            if self.last_chosen is not None:
+                chosen[:] = self.last_chosen[:n_users, ::-1]  # the oldest goes first
         return UserState(
             satiation=np.zeros((n_users, int(self.category.max()) + 1), np.float32),
             drifted=np.zeros(
@@ -144,10 +158,14 @@ class ChoiceModel:
             seen=np.zeros(n_users, np.int64),
             visit_shown=np.zeros(n_users, np.float32),
             visit_clicked=np.zeros(n_users, np.float32),
+            chosen=chosen,
+            choices=np.zeros(n_users, np.int64),
         )
 
     def appeal(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """(B, K) float32 logit of a click for rested users, of items (B, K)."""
+        """(B, K) float32 logit of a click for rested users who have chosen nothing yet, of items
+        (B, K).
+        """
         if self.table is None:
             from simulator.users import page
 
@@ -195,6 +213,7 @@ class ChoiceModel:
         users, items = np.asarray(users, np.int64), np.ascontiguousarray(items, np.int32)
         k = items.shape[1]
         appeal = self.appeal(users, items)
+        self.come_closer(users, items, appeal, state.chosen)
         probability, clicked, how, draw, liked, hated, stays = page.respond(
             users,
             items,
@@ -219,6 +238,8 @@ class ChoiceModel:
             state.visit_clicked,
             self._numbers,
         )
+        if self.item_near is not None:
+            page.choose(users, items, clicked, state.chosen, state.choices)
         watched = np.zeros(items.shape, np.float32)
         at = np.flatnonzero(how)
         watched.ravel()[at] = self._seconds(
@@ -228,6 +249,20 @@ class ChoiceModel:
         return Feedback(
             clicked, watched, how == page.LONG, liked, hated, stays, seconds, appeal, probability
         )
+
+    def come_closer(
+        self, users: np.ndarray, items: np.ndarray, appeal: np.ndarray, chosen: np.ndarray
+    ) -> None:
+        """Adds to `appeal` (B, K) what the items have of being close to what users chose last.
+
+        Args:
+            chosen: (n, LAST) of all users, as in `UserState`.
+        """
+        from simulator.users import page
+
+        if self.item_near is not None:
+            by = np.float32(self["closeness"])
+            page.come_closer(users, items, appeal, self.item_near, chosen, by)
 
     @cached_property
     def _numbers(self) -> "Numbers":
@@ -331,6 +366,10 @@ class ChoiceModel:
             )
             if self.user_category is not None:
                 x += self.user_category[here][:, self.category]
+            if self.item_near is not None:
+                everything = np.arange(self.n_items + 1, dtype=np.int32)
+                every = np.broadcast_to(everything, (len(here), len(everything)))
+                self.come_closer(here, np.ascontiguousarray(every), x, state.chosen)
             x -= fatigue[begin : begin + block][:, self.category]
             row = np.repeat(np.arange(len(here)), RECENT)
             np.subtract.at(x, (row, state.recent[here].ravel()), np.float32(self["repeat_fatigue"]))

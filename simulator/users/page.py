@@ -79,6 +79,54 @@ def taste(
 
 
 @compiled
+def come_closer(
+    users: np.ndarray,
+    items: np.ndarray,
+    appeal: np.ndarray,
+    near: np.ndarray,
+    chosen: np.ndarray,
+    by: np.float32,
+) -> None:
+    """Adds `by` times the mean inner product of each item with what its user chose last to `appeal`
+    (B, K), which it changes; `near`: (N + 1, D) vectors, 0 for item 0.
+    """
+    middle = np.empty(near.shape[1], np.float32)
+    for b in range(len(users)):
+        middle[:] = np.float32(0)
+        count = 0
+        for m in range(chosen.shape[1]):
+            item = chosen[users[b], m]
+            if item > 0:
+                count += 1
+                middle += near[item]
+        if count == 0:
+            continue
+        for k in range(items.shape[1]):
+            x = np.float32(0)
+            of_item = near[items[b, k]]
+            for d in range(len(middle)):
+                x += middle[d] * of_item[d]
+            appeal[b, k] += by * x / np.float32(count)
+
+
+@compiled
+def choose(
+    users: np.ndarray,
+    items: np.ndarray,
+    clicked: np.ndarray,
+    chosen: np.ndarray,
+    choices: np.ndarray,
+) -> None:
+    """What users clicked becomes what they chose last: `chosen` and `choices` are changed."""
+    for b in range(len(users)):
+        user = users[b]
+        for k in range(items.shape[1]):
+            if clicked[b, k]:
+                chosen[user, choices[user] % chosen.shape[1]] = items[b, k]
+                choices[user] += 1
+
+
+@compiled
 def reaction(
     start: np.uint64,
     slot: int,

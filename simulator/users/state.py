@@ -10,6 +10,7 @@ import numpy as np
 from policies.draws import Draws
 
 RECENT = 32  # items of which a user remembers having seen them
+LAST = 5  # choices to which what is close appeals more
 
 
 def left_of(idle: np.ndarray, half_life: float) -> np.ndarray:
@@ -32,6 +33,8 @@ class UserState:
         recent: (n, RECENT) int32 items examined last, a ring.
         seen: (n,) int64 how many items were examined so far.
         visit_shown, visit_clicked: (n,) float32, of the current or last visit.
+        chosen: (n, LAST) int32 items clicked last, a ring, 0 where there are none yet; (n, 0)
+            where nothing follows them. choices: (n,) int64 how many there were so far.
     """
 
     satiation: np.ndarray
@@ -41,6 +44,8 @@ class UserState:
     seen: np.ndarray
     visit_shown: np.ndarray
     visit_clicked: np.ndarray
+    chosen: np.ndarray
+    choices: np.ndarray
 
     def idle(self, users: np.ndarray, now: np.ndarray) -> np.ndarray:
         """(B,) float64 seconds since these users were last decayed."""

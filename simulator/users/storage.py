@@ -65,7 +65,7 @@ def save_users(folder: Path, model: ChoiceModel, about: dict[str, Any] | None = 
     kept = {name: getattr(model, name) for name in arrays}
     kept |= {
         name: value
-        for name in ("table", "user_category", "log_users")
+        for name in ("table", "user_category", "log_users", "item_near", "last_chosen")
         if (value := getattr(model, name)) is not None
     }
     save_arrays(folder / "arrays.safetensors", kept)
@@ -175,7 +175,7 @@ def _check_arrays(
                 " again"
             )
         of_users, of_items = (
-            name.startswith("user_") or name in ("activity", "log_users"),
+            name.startswith("user_") or name in ("activity", "log_users", "last_chosen"),
             name.startswith("item_"),
         )
         wanted = (

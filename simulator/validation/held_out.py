@@ -9,6 +9,7 @@ from scipy.special import expit
 
 from policies.draws import generator
 from policies.log import Dataset, Impressions
+from simulator.fitting.closeness import Chosen
 from simulator.fitting.crossed_effects import Curve
 from simulator.fitting.posterior import Posterior
 from simulator.fitting.satiation import Exposures, repeats
@@ -67,6 +68,21 @@ def fatigue_of(model: ChoiceModel, past: Past | None) -> np.ndarray | float:
     return fatigue
 
 
+def chosen_until(data: Dataset, late: Impressions, rows: Impressions) -> np.ndarray:
+    """(rows, LAST) what users chose before these rows, in the log and in the late days."""
+    chosen = Chosen.of(data, late)
+    return chosen.latest(rows.user, chosen.before(rows.user, rows.time))
+
+
+def appeal_after(
+    model: ChoiceModel, user: np.ndarray, item: np.ndarray, chosen: np.ndarray
+) -> np.ndarray:
+    """(rows,) logits of a click of rested users, who chose `chosen` (rows, LAST) before."""
+    x = model.appeal(user, item[:, None])
+    model.come_closer(np.arange(len(user)), np.ascontiguousarray(item)[:, None], x, chosen)
+    return x[:, 0]
+
+
 def answers_of(
     fitted: Posterior, data: Dataset, late: Impressions, slate_size: int
 ) -> tuple[Replay, Replay, dict[str, float]]:
@@ -79,9 +95,10 @@ def answers_of(
     total: Replay = {}
     rates: dict[str, list[float]] = {}
     past, looked = past_of(fitted.plain, data, late), seen(fitted.plain, data, late, slate_size)
+    chosen = chosen_until(data, late, late)
     for k in range(len(fitted)):
         model = fitted.model(k)
-        x = model.appeal(late.user, late.item[:, None])[:, 0].astype(float)
+        x = appeal_after(model, late.user, late.item, chosen).astype(float)
         x -= fatigue_of(model, past)
         click = looked * expit(x)
         one, mean = {"click": click}, {"click": click}

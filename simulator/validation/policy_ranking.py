@@ -18,7 +18,7 @@ from policies.log import Dataset, Impressions
 from simulator.fitting.calibration import calibrate_shift
 from simulator.fitting.posterior import Posterior
 from simulator.fitting.satiation import MOST_HABITS, shown_of
-from simulator.validation.held_out import Past, fatigue_of, seen
+from simulator.validation.held_out import Past, appeal_after, chosen_until, fatigue_of, seen
 
 CONTEXTS = 20_000  # held-out rows in whose place a policy's items are simulated
 MODELS = 10  # draws of the users
@@ -128,6 +128,7 @@ def policy_ranking(
     context = late.rows(np.sort(rng.permutation(len(late))[:CONTEXTS]))
     level = calibrate_shift(fitted.model(0), early, slate_size, seed)
     selection = level.parameters["selection"].value
+    chosen = chosen_until(early, late, context)
     models = [fitted.model(k) for k in range(min(MODELS, len(fitted)))]
 
     def answers(item: np.ndarray) -> np.ndarray:
@@ -135,7 +136,7 @@ def policy_ranking(
         past = _past(fitted, early, late, context, item)
         total = np.zeros(len(item))
         for model in models:
-            x = model.appeal(context.user, item[:, None])[:, 0] - selection
+            x = appeal_after(model, context.user, item, chosen) - selection
             x -= fatigue_of(model, past)
             total += seen(model, early, context, slate_size) * expit(x)
         return total / len(models)

@@ -18,9 +18,15 @@ from simulator.fitting.crossed_effects import (
     fit_crossed_effects,
     sample_crossed_effects,
 )
-from simulator.fitting.factors import cross_fitted, fit_taste, full_taste, reliability
+from simulator.fitting.factors import (
+    choices,
+    cross_fits,
+    fit_taste,
+    full_taste,
+    profile,
+    reliabilities,
+)
 from simulator.fitting.fit_users import fit
-from simulator.fitting.positive_only import fit_positive_only
 from simulator.fitting.posterior import Traits
 from simulator.fitting.satiation import repeats, satiation
 from simulator.users.choice_model import ChoiceModel
@@ -121,18 +127,23 @@ def test_taste_is_found_and_its_reliability_says_so(
     small_world: tuple[Dataset, ChoiceModel],
 ) -> None:
     data, true = small_world
-    taste = full_taste(data, 0)
+    factors, (user, item, _) = full_taste(data, 0), choices(data)
     centred = lambda x: x - x.mean(0) - x.mean(1, keepdims=True) + x.mean()  # noqa: E731
-    found, truth = centred(taste.user @ taste.item[1:].T), centred(true.tastes())
-    r = spearmanr(found.ravel(), truth.ravel())[0]
-    assert r > 0.6
-    # What another log would find again is the truth's; halves of the choices find less of it than
-    # all of them.
-    assert 0.4 < reliability(data, generator("reliability")) < r**2 + 0.05
+    truth = centred(true.tastes())
     # Users who choose at random have no taste that another log would find again.
     rng = generator("shuffled")
     shuffled = replace(data, log=replace(data.log, user=rng.permutation(data.log.user)))
-    assert reliability(shuffled, generator("reliability")) < 0.2
+    known = reliabilities(data, generator("reliability"))
+    by_chance = reliabilities(shuffled, generator("reliability"))
+    for taste, share, chance in zip(
+        (factors, profile(factors, user, item)), known, by_chance, strict=True
+    ):
+        r = spearmanr(centred(taste.user @ taste.item[1:].T).ravel(), truth.ravel())[0]
+        assert r > 0.6
+        # What another log would find again is the truth's; halves of the choices find less of it
+        # than all of them.
+        assert 0.4 < share < r**2 + 0.1
+        assert chance < 0.2
 
 
 def test_a_cross_fitted_taste_does_not_know_its_own_row(
@@ -147,11 +158,15 @@ def test_a_cross_fitted_taste_does_not_know_its_own_row(
     log = data.log.rows(np.sort(few))
     chance = replace(data, log=replace(log, clicked=rng.random(len(log)) < 0.4))
     clicked = chance.log.clicked
-    inside = full_taste(chance, 0).score(chance.log.user, chance.log.item)
-    crossed = cross_fitted(chance, generator("folds"))
+    factors, (user, item, _) = full_taste(chance, 0), choices(chance)
+    fits = cross_fits(chance, generator("folds"))
     apart = lambda x: (x[clicked].mean() - x[~clicked].mean()) / x.std()  # noqa: E731
-    assert apart(inside) > 0.5
-    assert abs(apart(crossed)) < 0.15
+    for whole, parts in (
+        (factors, fits.tastes),
+        (profile(factors, user, item), fits.profiles()),
+    ):
+        assert apart(whole.score(chance.log.user, chance.log.item)) > 0.5
+        assert abs(apart(fits.scores(chance, parts))) < 0.15
 
 
 def test_taste_has_no_level_in_it(small_world: tuple[Dataset, ChoiceModel]) -> None:
@@ -160,19 +175,6 @@ def test_taste_has_no_level_in_it(small_world: tuple[Dataset, ChoiceModel]) -> N
     assert np.abs((taste.user @ taste.item[1:].T).mean(axis=0)).max() < 1e-4
     strangers = fit_taste(data.log.user, data.log.item, data.n_users + 3, data.catalogue.size, 0)
     assert strangers.user.shape[0] == data.n_users + 3
-
-
-def test_the_contrast_of_a_log_without_skips_ranks_what_is_chosen_high(
-    small_world: tuple[Dataset, ChoiceModel],
-) -> None:
-    data, _ = small_world
-    only = replace(data, log=data.log.rows(data.log.clicked), has=frozenset({"sessions"}))
-    taste, crossed = full_taste(only, 0), cross_fitted(only, generator("folds"))
-    found = fit_positive_only(only, taste, crossed, generator("contrast"))
-    rng = generator("random items")
-    random = found.score(only.log.user, rng.integers(1, only.catalogue.size + 1, len(only.log)))
-    assert found.score(only.log.user, only.log.item).mean() > random.mean() + 0.5
-    assert found.slope > 0
 
 
 # -- together --------------------------------------------------------------------------------------
