@@ -170,6 +170,11 @@ class Experiment:
     truth: bool = setting(
         True, "with a split, also run a world per arm in which everybody gets that arm"
     )
+    sensitivity: bool = setting(
+        True,
+        "from 300 users on: move what the log does not tell to the ends of its range, one number at"
+        " a time, and say which one the verdict hangs on",
+    )
     learn_from: LearnFrom = setting("own", "what an arm retrains on: own rows, all rows, none")
     warmup_policy: Text = setting("popularity", "who serves before the test", flag=False)
     training_delay_hours: float = setting(

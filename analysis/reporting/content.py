@@ -180,6 +180,7 @@ def _simulated(simulation: Simulation | None) -> Json:
         "read_out": simulation.read_out,
         "deployed_days": simulation.deployed_days,
         "hardly_known": simulation.hardly_known,
+        "sensitivity": _or_none(simulation.sensitivity),
         "advantage": {
             "units": {"click_rate": "clicks per impression, rested users"},
             "rows": simulation.advantage,

@@ -8,6 +8,7 @@ import numpy as np
 from analysis.data.flaws import Flaw
 from analysis.reporting.sentences import counted, said
 from analysis.results.results import LEAST_ROWS, BeforeTest, Judgement, Simulation
+from analysis.results.sensitivity import AS_FITTED, Sensitivity
 from policies.common.tables import interval, percent, signed
 
 ALARM = 0.001  # of p-values of the sample ratio and of the time before the test
@@ -18,6 +19,7 @@ class Light:
     """How a part of the experiment stands: green, amber or red, and why.
 
     Attributes:
+        first: what a red one says first, in words of its own.
         doubts: whether a red one makes the figures worthless; a guardrail that is broken does not.
     """
 
@@ -25,10 +27,13 @@ class Light:
     colour: str
     text: str
     doubts: bool = True
+    first: str = ""
 
     @property
     def alarm(self) -> str:
         """What a red light says first."""
+        if self.first:
+            return self.first
         return "Do not trust the figures below" if self.doubts else "A guardrail is broken"
 
 
@@ -53,6 +58,8 @@ def lights_of(
     lights += _guardrail_lights(judgement)
     if simulation is not None and simulation.hardly_known:
         lights.append(_known_light(simulation.hardly_known, judgement.test.contenders))
+    if simulation is not None and simulation.sensitivity is not None:
+        lights.append(_decides_light(simulation.sensitivity))
     numbers = simulation.users.get("numbers", {}) if simulation is not None else {}
     return [*lights, _fidelity_light(numbers)] if numbers else lights
 
@@ -164,6 +171,30 @@ def _known_light(shares: dict[str, float], contenders: list[str]) -> Light:
     if colour != "green":
         text += ": what users think of them is extrapolated from traits and drawn, not observed"
     return Light("Items known from the log", colour, text)
+
+
+def _decides_light(found: Sensitivity) -> Light:
+    """Whether a number that the log does not tell turns a verdict."""
+    name, few = "The number that decides", f"{found.users} users who meet every arm"
+    if turned := found.turned():
+        said = "; ".join(
+            f"{row.arm} against {row.control} {signed(found.as_fitted(row.arm).lift)} as assumed,"
+            f" {signed(row.lift)} ({interval(row.low, row.high)}) with {row.number} {row.end}"
+            for row in turned
+        )
+        return Light(name, "red", f"{said} ({few})", first="Mostly assumed")
+    if opened := found.opened():
+        said = "; ".join(
+            f"{row.arm} {signed(row.lift)} ({interval(row.low, row.high)}) with {row.number}"
+            f" {row.end}"
+            for row in opened
+        )
+        return Light(name, "amber", f"no verdict turns, but {said} is left open ({few})")
+    told = [row for row in found.rows if row.number == AS_FITTED and row.sign]
+    if not told:
+        return Light(name, "amber", f"{few} tell no lift apart from 0 whatever is assumed")
+    tried = ", ".join(dict.fromkeys(row.number for row in found.moved()))
+    return Light(name, "green", f"no verdict turns with {tried} at the ends of the range ({few})")
 
 
 def _fidelity_light(numbers: dict[str, Any]) -> Light:

@@ -7,6 +7,7 @@ from analysis.reporting.sentences import (
     advantage_sentence,
     explanations,
     off_policy_sentence,
+    sensitivity_sentence,
 )
 from policies.common.errors import escaped
 from policies.common.tables import Table, in_markdown
@@ -59,6 +60,9 @@ def markdown(report: Report) -> str:
         parts.append(off_policy_sentence(simulation.off_policy))
     if simulation is not None and simulation.users:
         notes = map(in_markdown, report.manifest.get("notes", []))
+        if simulation.sensitivity is not None:
+            parts += ["## The number that decides", sensitivity_sentence(simulation.sensitivity)]
+            parts.append(tables.sensitivity_table(simulation.sensitivity).markdown())
         parts += ["## Where the users come from", *notes]
         if simulation.advantage:
             parts.append(advantage_sentence(simulation.advantage))

@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader
 from analysis.reporting import tables
 from analysis.reporting.content import Report
 from analysis.reporting.markdown import command_of, explained, main_table
-from analysis.reporting.sentences import off_policy_sentence, who
+from analysis.reporting.sentences import off_policy_sentence, sensitivity_sentence, who
 
 MACHINE = ("versions", "checksum", "training", "seconds", "peak_memory_mib", "pages")
 
@@ -49,11 +49,14 @@ def _tables(report: Report) -> dict[str, Any]:
         "table_segments": tables.segment_table(segments).html() if segments else "",
         **dict.fromkeys(("table_rounds", "table_items", "table_off_policy", "table_users"), ""),
         "table_advantage": "",
+        "table_sensitivity": "",
     }
     if simulation is None:
         return made
     made["table_rounds"] = tables.round_table(simulation.rounds.loop).html()
     made["table_items"] = tables.item_table(simulation.top_items).html()
+    if simulation.sensitivity is not None:
+        made["table_sensitivity"] = tables.sensitivity_table(simulation.sensitivity).html()
     if simulation.advantage:
         made["table_advantage"] = tables.advantage_table(simulation.advantage).html()
     if simulation.users:
@@ -67,12 +70,14 @@ def _words(report: Report) -> dict[str, Any]:
     """Name in the template -> sentences and settings."""
     judgement, simulation, manifest = report.judgement, report.simulation, report.manifest
     estimates = simulation.off_policy if simulation is not None else None
+    found = simulation.sensitivity if simulation is not None else None
     changed = ", ".join(f"{key} = {value}" for key, value in manifest.get("changed", {}).items())
     experiment = manifest["experiment"]
     return {
         "reading": explained(report),
         "who": who(judgement.segments) if judgement.effects else [],
         "off_policy": off_policy_sentence(estimates) if estimates is not None else "",
+        "sensitivity": sensitivity_sentence(found) if found is not None else "",
         "notes": manifest.get("notes", []),
         "command": command_of(report),
         "changed": changed or "none",

@@ -11,6 +11,7 @@ from analysis.results.effects import Effect
 from analysis.results.monitoring import Monitored, days_for
 from analysis.results.results import Judgement, TrueEffect
 from analysis.results.segments import InteractionTest, Segments
+from analysis.results.sensitivity import Sensitivity
 from analysis.statistics.comparison import LEVEL
 from policies.common.tables import interval, number, percent, signed, signed_number
 
@@ -357,6 +358,16 @@ def advantage_sentence(rows: list[dict[str, Any]]) -> str:
         f" {percent(told, 0)} of the way from uniformly random slates to the best ones for each"
         f" user ({percent(level, 0)} if the levels were known); the rest is taste. Rested users,"
         " the log's items; what tires them takes from all of it."
+    )
+
+
+def sensitivity_sentence(found: Sensitivity) -> str:
+    """What was moved, and before whom."""
+    return (
+        "What the log does not tell of its users is moved to the ends of its range, one number at a"
+        f" time. The arms serve the same {found.users} users for {counted(found.days, 'day')} with"
+        " the models that they began with, so that only that number differs; 95 % intervals over"
+        " users, not corrected for how many lines there are."
     )
 
 

@@ -9,6 +9,7 @@ from analysis.results.feedback_loop import RoundMetrics
 from analysis.results.monitoring import Monitored
 from analysis.results.results import Judgement, PairEffect, QuantileEffect, TopItem, TrueEffect
 from analysis.results.segments import SegmentEffect
+from analysis.results.sensitivity import MovedLift, Sensitivity
 from analysis.statistics.propensity import Estimate
 from policies.common.tables import Table, interval, number, percent, pvalue, signed, signed_number
 
@@ -159,6 +160,20 @@ def advantage_table(rows: list[dict[str, Any]]) -> Table:
         for row, share in zip(rows, shares, strict=True)
     ]
     return Table(head, body)
+
+
+def sensitivity_table(found: Sensitivity) -> Table:
+    """Lifts with each number at the ends of its range; users as fitted first."""
+    arms = list(dict.fromkeys(row.arm for row in found.rows))
+    head = ("number", "moved to", *(f"lift of {arm}" for arm in arms))
+    moves = dict.fromkeys((row.number, row.end) for row in found.rows)
+    at = {(row.number, row.end, row.arm): row for row in found.rows}
+    body = [[*move, *(_moved(at[(*move, arm)]) for arm in arms)] for move in moves]
+    return Table(head, body)
+
+
+def _moved(row: MovedLift) -> str:
+    return f"{signed(row.lift)} ({interval(row.low, row.high)})"
 
 
 def shares_of_the_way(rates: list[float]) -> list[float]:

@@ -22,6 +22,7 @@ from analysis.results.effects import Effect, judge
 from analysis.results.feedback_loop import RoundMetrics, by_round
 from analysis.results.monitoring import Daily, Monitored, OverTime, monitored, over_time
 from analysis.results.segments import SegmentRatio, Segments, by_segment, segment_ratios
+from analysis.results.sensitivity import Sensitivity
 from analysis.statistics.comparison import LEVEL, compare, value_of
 from analysis.statistics.multiplicity import (
     SampleRatio,
@@ -189,6 +190,7 @@ class Simulation:
             rows in the log; none where the run does not tell.
         advantage: `known` and `click_rate` of the best slates by what is known, from nothing to
             everything; none where the run does not tell.
+        sensitivity: lifts with what was assumed moved; None where the run did not ask.
     """
 
     true_effects: list[TrueEffect]
@@ -200,6 +202,7 @@ class Simulation:
     deployed_days: list[float]
     hardly_known: dict[str, float] = field(default_factory=dict)
     advantage: list[dict[str, Any]] = field(default_factory=list)
+    sensitivity: Sensitivity | None = None
 
 
 def judge_run(run: Run) -> tuple[Judgement, Simulation]:
@@ -223,6 +226,7 @@ def judge_run(run: Run) -> tuple[Judgement, Simulation]:
         deployed_days=_deployed(run, test.days),
         hardly_known=_hardly_known(test, run.items),
         advantage=run.manifest.get("advantage", []),
+        sensitivity=Sensitivity.of(run.manifest.get("sensitivity")),
     )
     return judgement, simulation
 

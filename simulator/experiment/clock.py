@@ -7,7 +7,7 @@ from typing import Any
 
 from policies.common.tables import number
 
-KINDS = ("load", "fit", "train", "serve", "judge")
+KINDS = ("load", "fit", "train", "serve", "doubt", "judge")
 
 
 class Clock:

@@ -122,7 +122,9 @@ def _in_folder(
     runs = []
     for name in names:
         users = str(out / "users" / name)
-        here = replace(experiment, users_from=users, calibrate=None, user_model="factors")
+        here = replace(
+            experiment, users_from=users, calibrate=None, user_model="factors", sensitivity=False
+        )
         runs.append((here, out / name))
     summary = over_users(over, names, side_by_side(runs, say, workers))
     write_summary(summary, about, out)

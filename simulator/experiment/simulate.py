@@ -34,6 +34,7 @@ from policies.common.processes import PeakMemory
 from policies.common.threads import with_threads
 from policies.log import Dataset
 from simulator.doubt.advantage import advantage
+from simulator.doubt.sensitivity import asks, sensitivity
 from simulator.experiment.clock import Clock, in_words
 from simulator.experiment.data import before_warmup, load_data, policy_share, size_note
 from simulator.experiment.dynamics import dynamics_note, with_dynamics
@@ -271,6 +272,11 @@ def _run(work: "_Work") -> RunFolder:
             lambda: folder.manifest.get("stopped_day", experiment.days),
         )
         drive(by, schedule.source, progress.notes, fit_users_here)
+        if asks(experiment) and "sensitivity" not in folder.manifest:
+            with clock.of("doubt"):
+                model = load_users(folder.path / "users")
+                found = sensitivity(by, experiment, plan.run, raw, model, plan.models, progress.say)
+            folder.manifest["sensitivity"] = found
 
     folder.manifest |= {
         "status": SIMULATED,

@@ -19,7 +19,13 @@ from simulator.experiment.simulate import begin_or_resume, side_by_side
 from simulator.settings import Experiment, LearnFrom
 
 TRUTH_TIMES = 50  # users of the truth over users of a replicate
-FROZEN: dict[str, Any] = {"learn_from": "none", "rounds": 1, "truth": False, "record_truth": False}
+FROZEN: dict[str, Any] = {
+    "learn_from": "none",
+    "rounds": 1,
+    "truth": False,
+    "record_truth": False,
+    "sensitivity": False,
+}
 
 
 def aa(experiment: Experiment, n: int, out: Path, quiet: bool, workers: Workers) -> Study:
@@ -60,7 +66,8 @@ def replicate(experiment: Experiment, n: int, out: Path, quiet: bool, workers: W
     """The whole experiment with n seeds: other users, other chance, other training."""
     names = _seeds(experiment, n)
     runs = [
-        (replace(experiment, seed=experiment.seed + i), out / name) for i, name in enumerate(names)
+        (replace(experiment, seed=experiment.seed + i, sensitivity=False), out / name)
+        for i, name in enumerate(names)
     ]
     reports = side_by_side(runs, to_stderr(quiet), workers)
     return over_worlds.replicated(reports, names, experiment.learn_from)
@@ -73,7 +80,13 @@ def bias(experiment: Experiment, n: int, out: Path, quiet: bool, workers: Worker
     # Alone in its world an arm learns from everybody's rows either way: one truth for both.
     runs = [
         (
-            replace(experiment, seed=experiment.seed + i, learn_from=way, truth=way == "own"),
+            replace(
+                experiment,
+                seed=experiment.seed + i,
+                learn_from=way,
+                truth=way == "own",
+                sensitivity=False,
+            ),
             out / f"{name}-{way}",
         )
         for i, name in enumerate(names)

@@ -180,7 +180,7 @@ def fit(unit: Training) -> dict[str, Any]:
     run = unit.place.run
     if (stored := done(unit.about, run, LEFT_BY_TRAINING)) is not None:
         return stored
-    experiment, given = _begun(run), read_log(run)
+    experiment, given = begun(run), read_log(run)
     try:
         return _learned(unit, experiment, given, "fit", given.log, None)
     finally:
@@ -199,7 +199,7 @@ def retrain(unit: Training) -> dict[str, Any]:
     run, arm = unit.place.run, unit.arm
     if (stored := done(unit.about, run, LEFT_BY_TRAINING)) is not None:
         return stored
-    experiment, given = _begun(run), read_log(run)
+    experiment, given = begun(run), read_log(run)
     since = (unit.number - 1) * experiment.round_seconds if unit.number > 1 else -np.inf
     readable = {arm: BY_SELF}
     if experiment.learn_from == "all":
@@ -253,7 +253,7 @@ def _learned(
     return about
 
 
-def _begun(run: Path) -> Experiment:
+def begun(run: Path) -> Experiment:
     """The settings, with the threads that sums depend on."""
     experiment = experiment_of(run)
     torch.set_num_threads(experiment.threads)
@@ -274,7 +274,7 @@ def serve(unit: Segment, tell: Tell | None = None) -> dict[str, Any]:
     if (stored := done(unit.about, run, LEFT_BY_SERVING)) is not None:
         return stored
     began = time.monotonic()
-    experiment, given, everybody = _begun(run), read_log(run), read_population(run)
+    experiment, given, everybody = begun(run), read_log(run), read_population(run)
     rows = _mine(unit, experiment, everybody)
     world = _world(unit, experiment, given, everybody, rows)
     world.tell = tell if tell is not None else _Note(unit.about.with_suffix(".now"))
@@ -337,7 +337,7 @@ def _world(
     place, ids = unit.place, everybody.ids[rows]
     people = everybody.people.of_users(rows)
     arms = [
-        _arm(experiment, arm, _policy(experiment, place, arm, unit.models[arm]), unit.round)
+        arm_of(experiment, arm, policy_of(experiment, place, arm, unit.models[arm]), unit.round)
         for arm in place.arms
     ]
     if place.world == "split":
@@ -365,14 +365,14 @@ def _world(
     )
 
 
-def _arm(experiment: Experiment, name: str, policy: Policy, round_: int) -> Arm:
+def arm_of(experiment: Experiment, name: str, policy: Policy, round_: int) -> Arm:
     if name == WARMUP:
         return Arm(WARMUP, -1, policy)
     code = experiment.policies.index(name)
     return Arm(name, code, policy, round_, experiment.repeats(name))
 
 
-def _policy(experiment: Experiment, place: Place, arm: str, file: str) -> Policy:
+def policy_of(experiment: Experiment, place: Place, arm: str, file: str) -> Policy:
     """A policy of its own, with the weights of a file."""
     name = experiment.warmup_policy if arm == WARMUP else arm
     policy = make(base_name(name), experiment.settings_for(name))
@@ -384,7 +384,7 @@ def _deployment(unit: Segment, experiment: Experiment) -> Deployment | None:
     if unit.deployment is None:
         return None
     at, number, files = unit.deployment
-    policies = {arm: _policy(experiment, unit.place, arm, files[arm]) for arm in unit.place.arms}
+    policies = {arm: policy_of(experiment, unit.place, arm, files[arm]) for arm in unit.place.arms}
     return Deployment(at, number, policies)
 
 
@@ -399,13 +399,13 @@ def _remembered(
     if unit.number:
         return _from_file(unit.place.checkpoint(unit.number - 1, unit.shard), unit, None)
     if not unit.after_warmup:
-        return _at_first(experiment, given, everybody, rows)
+        return at_first(experiment, given, everybody, rows)
     # Users of the warm-up's shard, of whom this place may have a part.
     warm = Place(unit.place.run, WARMUP, (WARMUP,)).checkpoint(0, unit.shard)
     return _from_file(warm, unit, rows // unit.shards)
 
 
-def _at_first(
+def at_first(
     experiment: Experiment, given: PolicyLog, everybody: Population, rows: np.ndarray
 ) -> dict[str, Any]:
     """The population at the start of the warm-up: rested, with the log as its history."""

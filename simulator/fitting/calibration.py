@@ -16,6 +16,7 @@ from simulator.engine.world import Arm, World
 from simulator.settings import Experiment
 from simulator.users.choice_model import DAY, ChoiceModel, Parameter, is_matrix
 
+SETTLED = 2000  # users of a simulation that a level is read from
 FEWEST_ROWS, LONGEST = 1000, 96.0  # of a simulation that a level is read from, and days
 
 
@@ -67,20 +68,7 @@ def calibrate_shift(model: ChoiceModel, data: Dataset, k: int, seed: int) -> Cho
         -30 - x.max(),
         30 - x.min(),
     )
-    n = min(model.n_users, 2000)
-    everyone = np.arange(model.n_users)
-    rows = np.argsort(Draws(key_of("settle"), everyone, everyone * 0).uniform("u", 1)[:, 0])[:n]
-    small = model.of_users(rows)
-    shift = float(first)
-    for _ in range(4):
-        small = small.with_parameters(shift=replace(small.parameters["shift"], value=shift))
-        rate = random_rate(small, data, k, seed)
-        if rate is None:  # hardly anybody comes: what was computed without a simulation stays
-            shift = float(first)
-            break
-        if abs(rate - target) < 5e-4:
-            break
-        shift += float(logit(target) - logit(min(max(rate, 1e-4), 1 - 1e-4)))
+    shift = settled_shift(some_users(model), data, target, k, seed, float(first))
     source = f"uniformly random slates click at {target:g} in simulation ({why})"
     selection = (
         "what the log's policy knew and the log does not tell: random slates would click at"
@@ -90,6 +78,33 @@ def calibrate_shift(model: ChoiceModel, data: Dataset, k: int, seed: int) -> Cho
     if "skips" not in data.has:
         return met  # it was met before, but for satiation and for who visits most
     return met.with_parameters(selection=Parameter(of_log - shift, "assumed", selection))
+
+
+def some_users(model: ChoiceModel) -> ChoiceModel:
+    """A few of them, by keyed draw."""
+    everyone = np.arange(model.n_users)
+    rows = np.argsort(Draws(key_of("settle"), everyone, everyone * 0).uniform("u", 1)[:, 0])
+    return model.of_users(rows[: min(model.n_users, SETTLED)])
+
+
+def settled_shift(
+    model: ChoiceModel, data: Dataset, target: float, k: int, seed: int, first: float
+) -> float:
+    """The shift at which a simulation of uniformly random slates clicks at `target`.
+
+    Args:
+        first: where to start, and what stays where hardly anybody comes.
+    """
+    shift = first
+    for _ in range(4):
+        model = model.with_parameters(shift=replace(model.parameters["shift"], value=shift))
+        rate = random_rate(model, data, k, seed)
+        if rate is None:
+            return first
+        if abs(rate - target) < 5e-4:
+            break
+        shift += float(logit(target) - logit(min(max(rate, 1e-4), 1 - 1e-4)))
+    return shift
 
 
 def random_rate(

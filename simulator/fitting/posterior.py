@@ -427,6 +427,7 @@ class Posterior:
         said = {
             "shift": Parameter(shift, "assumed", "random slates click as assumed"),
             "level_slope": Parameter(level, "assumed", f"of log(1 + choices of an item): {why}"),
+            "choice_slope": Parameter(choices.steepest, "estimated", OF_CHOICES),
         }
         status: tuple[Any, str] = "assumed", f"popularity times a slope: {why}"
         return replace(
