@@ -38,7 +38,9 @@ from simulator.settings import Experiment
 from simulator.users.choice_model import DAY, ChoiceModel, Parameter, is_matrix
 from simulator.users.storage import load_users, save_users
 
-USERS, DAYS = 300, 3.0
+USERS, DAYS = 300, 2.0
+SETTLED = 500  # users of a simulation that their level is read from
+STAYING, RETURNING = "staying", "returning"
 RESAMPLES = 400
 MOST_SATIATION = 0.1  # logits per exposure, where the log does not tell
 STEEPEST_SLOTS = 0.5  # exponent of examination, where the log does not tell: .12 is assumed
@@ -58,6 +60,11 @@ class Moved:
     end: str
     model: ChoiceModel
     random: float | None = None
+
+    @property
+    def settles(self) -> bool:
+        """Whether random slates would be clicked at another rate."""
+        return self.number not in (AS_FITTED, STAYING, RETURNING)
 
 
 def asks(experiment: Experiment) -> bool:
@@ -84,8 +91,8 @@ def moved_users(model: ChoiceModel, data: Dataset, k: int, seed: int) -> Iterato
             seen = np.arange(1, SLOTS + 1) ** -exponent
             words = f"{words} looked at (slot ** -{exponent:g})"
             yield Moved("examination", words, replace(model, examination=seen))
-    for name in ("leave_satisfaction", "return_satisfaction"):
-        yield from _slope(model, name, "staying" if name[0] == "l" else "returning")
+    yield from _slope(model, "leave_satisfaction", STAYING)
+    yield from _slope(model, "return_satisfaction", RETURNING)
 
 
 def _random_levels(model: ChoiceModel, data: Dataset, k: int) -> Iterator[Moved]:
@@ -214,9 +221,9 @@ def sensitivity(
 def _people(moved: Moved, experiment: Experiment, data: Dataset) -> ChoiceModel:
     """The first of the population as they would be, their level met anew."""
     model, k = moved.model, experiment.slate_size
-    if moved.number != AS_FITTED and not is_matrix(model):
+    if moved.settles and not is_matrix(model):
         target = moved.random or data.calibration["random_click_rate"][0]
-        small = some_users(model)
+        small = some_users(model, SETTLED)
         shift = settled_shift(small, data, target, k, experiment.seed, model["shift"])
         model = model.with_parameters(shift=replace(model.parameters["shift"], value=shift))
     _, model = turned_over(experiment, data, model)
@@ -241,7 +248,8 @@ def served(run: Path, place: Path, arm: str, file: str) -> dict[str, list[float]
 def _serve(run: Path, place: Path, arm: str, file: str, about: Path) -> None:
     """Serves them, and keeps their totals alone."""
     experiment, given = begun(run), read_log(run)
-    here = replace(experiment, warmup_days=0.0, off_policy=False)
+    # A day at a time: how much a batch covers changes no result, and few users wait for nobody.
+    here = replace(experiment, warmup_days=0.0, off_policy=False, batch_hours=24.0)
     people = load_users(place / "people")
     everybody = read_population(run)
     ids = everybody.ids[:USERS]

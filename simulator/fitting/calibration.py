@@ -80,11 +80,11 @@ def calibrate_shift(model: ChoiceModel, data: Dataset, k: int, seed: int) -> Cho
     return met.with_parameters(selection=Parameter(of_log - shift, "assumed", selection))
 
 
-def some_users(model: ChoiceModel) -> ChoiceModel:
+def some_users(model: ChoiceModel, n: int = SETTLED) -> ChoiceModel:
     """A few of them, by keyed draw."""
     everyone = np.arange(model.n_users)
     rows = np.argsort(Draws(key_of("settle"), everyone, everyone * 0).uniform("u", 1)[:, 0])
-    return model.of_users(rows[: min(model.n_users, SETTLED)])
+    return model.of_users(rows[: min(model.n_users, n)])
 
 
 def settled_shift(
