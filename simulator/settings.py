@@ -231,6 +231,11 @@ class Experiment:
         "draws of the users' levels that a fit keeps; rare answers keep three times as many",
         ge=4,
     )
+    chains: int = setting(
+        1,
+        "chains of the sampler, which share the draws: several tell better whether they mix",
+        ge=1,
+    )
     thin: int = setting(8, "sweeps of the sampler per draw, at most", ge=1)
     record_truth: bool = setting(
         True, "also write appeal and true click probability of every impression", flag=False

@@ -60,6 +60,8 @@ def lights_of(
         lights.append(_known_light(simulation.hardly_known, judgement.test.contenders))
     if simulation is not None and simulation.sensitivity is not None:
         lights.append(_decides_light(simulation.sensitivity))
+    if simulation is not None and (walked := simulation.users.get("mixing")):
+        lights.append(_chains_light(walked))
     numbers = simulation.users.get("numbers", {}) if simulation is not None else {}
     return [*lights, _fidelity_light(numbers)] if numbers else lights
 
@@ -195,6 +197,27 @@ def _decides_light(found: Sensitivity) -> Light:
         return Light(name, "amber", f"{few} tell no lift apart from 0 whatever is assumed")
     tried = ", ".join(dict.fromkeys(row.number for row in found.moved()))
     return Light(name, "green", f"no verdict turns with {tried} at the ends of the range ({few})")
+
+
+# R-hat and effective size: green up to and from, red beyond and below
+MIXED, UNMIXED = (1.05, 100.0), (1.5, 10.0)
+
+
+def _chains_light(walked: dict[str, Any]) -> Light:
+    """Whether the chains that users were drawn from have mixed."""
+    rhat, effective = walked["rhat"], walked["effective"]
+    colour = "amber"
+    if rhat <= MIXED[0] and effective >= MIXED[1]:
+        colour = "green"
+    elif rhat > UNMIXED[0] or effective < UNMIXED[1]:
+        colour = "red"
+    chains = counted(walked["chains"], "chain")
+    text = f"worst R-hat {rhat:.2f} ({walked['worst']}), least effective size {effective:.0f}"
+    text += f" ({walked['least']}); {chains}, {walked['draws']} draws of what makes users click"
+    if colour != "green":
+        text += ": the users are plausible ones, but --worlds may show too little doubt of that"
+        text += " number; --draws 1000 walks longer"
+    return Light("Chains of the fit", colour, text)
 
 
 def _fidelity_light(numbers: dict[str, Any]) -> Light:

@@ -8,7 +8,9 @@ levels, as spread as the users and items really are, where point estimates are l
 levels come from mixtures of two normals, since few users and items are far below the rest.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,9 +23,11 @@ WORK = 2e7  # rows times draws, about, that a chain may look at between two draw
 # prior sd of a fixed effect, per standard deviation of its column: keeps separable rows finite
 WIDE = 5.0
 MOST_LEVEL = 12.0  # logits
-LEAST_BURN = 60  # sweeps
+LEAST_BURN = 150  # sweeps
 # of a random walk in standard deviations: accepts about .44 in one dimension (Gelman et al., 1996)
 STEP = 2.4
+SLIDES = 5  # a sweep, of a slope against levels: they look at no row
+SPREAD = 0.25  # of levels, which the prior of their spread is about
 ALMOST = 1 - 2.0**-23  # the most likely click of float32 that leaves the skip a logarithm
 
 
@@ -63,6 +67,8 @@ class Rows:
         curve: of a column of `x`, which is its start.
         tight: name -> standard deviation of a column's slope before the rows, where it is not
             `WIDE`.
+        traits: name -> (group, (size,) values) of columns that are the same for all rows of a user
+            (group 0) or of an item (1).
     """
 
     y: np.ndarray
@@ -74,6 +80,7 @@ class Rows:
     examination: np.ndarray | None = None
     curve: Curve | None = None
     tight: dict[str, float] = field(default_factory=dict)
+    traits: dict[str, tuple[int, np.ndarray]] = field(default_factory=dict)
 
     @property
     def seen(self) -> np.ndarray:
@@ -250,7 +257,8 @@ class CrossedEffectsDraws:
         names: of the fixed effects, "" first.
         fixed: (draws, columns) float64. user: (draws, U), item: (draws, N + 1) float32.
         curved: (draws,) the number of the curve; none without one. sizes: (draws,) of its
-            column, over that of the start. curve: its name.
+            column, over that of the start. curve: its name. chains: that the draws are from, as
+            many of each, one chain after the other.
     """
 
     names: tuple[str, ...]
@@ -260,9 +268,21 @@ class CrossedEffectsDraws:
     curved: np.ndarray = field(default_factory=lambda: np.zeros(0))
     sizes: np.ndarray | None = None
     curve: str = ""
+    chains: int = 1
 
     def __len__(self) -> int:
         return len(self.fixed)
+
+    @staticmethod
+    def together(parts: Sequence["CrossedEffectsDraws"]) -> "CrossedEffectsDraws":
+        """The draws of several chains."""
+        first = parts[0]
+        arrays: dict[str, Any] = {
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in ("fixed", "user", "item", "curved", "sizes")
+            if getattr(first, name) is not None
+        }
+        return replace(first, **arrays, chains=len(parts))
 
     def mean(self, name: str) -> float:
         return float(self.fixed[:, self.names.index(name)].mean())
@@ -313,7 +333,7 @@ class _Mixture:
             centre = x.mean() if n else 0.0
             # s^2 | levels, a weak prior as of four more levels with a spread of a quarter; what the
             # prior of the mean adds to the sum of squares is left out, it is less than one level's.
-            spread = ((x - centre) ** 2).sum() + 4 * 0.25**2
+            spread = ((x - centre) ** 2).sum() + 4 * SPREAD**2
             self.sd[k] = np.sqrt(spread / rng.chisquare(n + 3))
             self.mean[k] = centre * n / (n + 1) + self.sd[k] / np.sqrt(n + 1) * rng.normal()
 
@@ -325,12 +345,13 @@ class Chains:
     Attributes:
         draws: kept of a chain, three times as many of rare answers, fewer where memory is short.
         thin: sweeps per draw at most; few rows leave much open, and cost little.
-        seed: of their chance.
+        seed: of their chance. number: of chains, which share the draws.
     """
 
     draws: int = 200
     thin: int = 8
     seed: int = 0
+    number: int = 1
 
     def draws_for(self, rows: Rows) -> int:
         """How many draws of these rows are kept."""
@@ -363,7 +384,7 @@ def sample_crossed_effects(
         thin = chains.thin_for(rows, draws)
     chain = _Chain(rows, fit_crossed_effects(rows), rng)
     fixed, users, items, curved, sizes = [], [], [], [], []
-    burn = max(20 * thin, min(LEAST_BURN, draws))
+    burn = max(20 * thin, min(LEAST_BURN, 2 * draws))
     for sweep in range(burn + draws * thin):
         chain.sweep()
         if sweep >= burn and (sweep - burn) % thin == thin - 1:
@@ -394,8 +415,11 @@ class _Chain:
         beta_c           ~ N(0, (5 / sd of column c)^2)
         h                ~ uniform between the ends of the curve
 
-    A sweep (`sweep`) draws a, its mixture, b, its mixture, beta, and h, each given the rest. The
-    likelihood of every row (`fit`) and its logit (`x`) are kept and moved along.
+    A sweep (`sweep`) draws a, its mixture, b, its mixture, beta, and h, each given the rest. Two
+    moves more let it mix: all levels of a group and their mixture are stretched together, and the
+    slope of what is the same for all rows of a user or item is moved against their levels (Yu and
+    Meng, J. Computational and Graphical Statistics 2011). The likelihood of every row (`fit`) and
+    its logit (`x`) are kept and moved along.
     """
 
     def __init__(self, rows: Rows, start: CrossedEffects, rng: np.random.Generator):
@@ -428,6 +452,12 @@ class _Chain:
             for (index, size), sd in zip(rows.groups(), spreads, strict=True)
         ]
         self.fit = self._log_likelihood(self.x)
+        # How far levels are stretched at once: by what the rows know of it.
+        known = [
+            float(weight @ level[index] ** 2)
+            for (index, _), level in zip(rows.groups(), self.levels, strict=True)
+        ]
+        self.stretch = [STEP / (information + 1.0) ** 0.5 for information in known]
         if rows.curve is not None:
             self._start_bending(weight)
 
@@ -493,6 +523,9 @@ class _Chain:
             self._walk(g, index, size)
             # w, m, s | a: which normal each level is from, then its parameters, by Gibbs.
             self.priors[g].draw(self.levels[g][self.there[g]], self.rng)
+        for name, (g, values) in self.rows.traits.items():
+            for _ in range(SLIDES):
+                self._slide(1 + list(self.rows.x).index(name), g, values)
         # beta | a, b, h, y: a draw from the normal approximation around the mode; the information
         # of the start serves for all.
         step = self.covariance @ (self._against(self._slope()) - self.prior * self.beta)
@@ -506,6 +539,9 @@ class _Chain:
             self.priors[g].mean -= middle
             self.beta[0] += middle
         self.fit = self._log_likelihood(self.x)
+        # s a, s m, s s | b, beta, h, y; then the same of b.
+        for g in range(2):
+            self._stretch(g)
         # h | a, b, y, and the slope of its column along with it.
         if self.rows.curve is not None:
             self._bend(self.rows.curve)
@@ -532,6 +568,40 @@ class _Chain:
             self.covariance[self.bent] *= size
             self.covariance[:, self.bent] *= size
             self.root[self.bent] *= size
+
+    def _stretch(self, g: int) -> None:
+        """A Metropolis step of the size of all levels of a group, their mixture along with them.
+
+        The volume that levels and means gain is what their densities lose. What remains is the
+        prior of the two spreads.
+        """
+        index, _ = self.rows.groups()[g]
+        prior, log = self.priors[g], self.stretch[g] * self.rng.normal()
+        by = float(np.exp(log))
+        moved = self.x + (by - 1) * self.levels[g][index]
+        fit = self._log_likelihood(moved)
+        gain = float((fit - self.fit).sum()) - 3 * len(prior.sd) * log
+        gain -= 0.5 * 4 * SPREAD**2 * float((1 / (by * prior.sd) ** 2 - 1 / prior.sd**2).sum())
+        if np.log(self.rng.random()) < gain:
+            self.x, self.fit = moved, fit
+            self.levels[g] = by * self.levels[g]
+            prior.mean, prior.sd = by * prior.mean, by * prior.sd
+
+    def _slide(self, column: int, g: int, values: np.ndarray) -> None:
+        """A Metropolis step of a slope against the levels of a group, which leaves every logit as
+        it is: who has no rows is moved, too.
+        """
+        prior, level, there = self.priors[g], self.levels[g], self.there[g]
+        variance = float(prior.weight @ (prior.sd**2 + prior.mean**2))
+        information = float(values[there] @ values[there]) / variance + self.prior[column]
+        step = STEP / information**0.5 * self.rng.normal()
+        moved = level - step * values
+        gain = float((prior.log_density(moved) - prior.log_density(level))[there].sum())
+        slope = self.beta[column]
+        gain -= 0.5 * self.prior[column] * ((slope + step) ** 2 - slope**2)
+        if np.log(self.rng.random()) < gain:
+            self.levels[g] = np.where(there, moved, level)
+            self.beta[column] += step
 
     def _walk(self, g: int, index: np.ndarray, size: int) -> None:
         """A Metropolis step of every level of one group; they are independent given the other

@@ -3,7 +3,7 @@ where it cannot.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 
 import numpy as np
@@ -32,6 +32,7 @@ from simulator.fitting.examination import (
     used_up,
 )
 from simulator.fitting.factors import cross_fits
+from simulator.fitting.mixing import in_words, mixing
 from simulator.fitting.positive_only import fit_choices
 from simulator.fitting.posterior import (
     FeedbackPosterior,
@@ -60,7 +61,8 @@ FEEDBACK = {
 
 def chains_of(experiment: Experiment) -> Chains:
     """The sampler's part of an experiment's settings."""
-    return Chains(experiment.draws, experiment.thin, experiment.seed)
+    e = experiment
+    return Chains(e.draws, e.thin, e.seed, e.chains)
 
 
 def fit_users(
@@ -189,6 +191,10 @@ def _posterior_of_shown(
     feedback, counted = _feedback_posteriors(
         data, logits, clicks.shown, examination, seen, chains, say
     )
+    walked = mixing(click.sampled)
+    if walked is not None:
+        say(f"users: {in_words(walked)}")
+        clicks = replace(clicks, plain=replace(clicks.plain, mixing=asdict(walked)))
     return replace(clicks, feedback={"click": click, **feedback}, without_click=counted)
 
 

@@ -11,12 +11,13 @@ click at their published rate.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 from scipy.special import expit
 
+from policies.common.threads import side_by_side
 from policies.draws import generator
 from policies.log import Dataset
 from simulator.fitting.crossed_effects import (
@@ -204,6 +205,12 @@ def rows_of(
         seen,
         curve,
         dict.fromkeys((*SCALES, *CLOSE), TASTE_SLOPE),
+        {
+            name: (group, z)
+            for group, own in enumerate((traits.user, traits.item))
+            for name, z in own.items()
+            if name in kept
+        },
     )
 
 
@@ -221,11 +228,19 @@ def sample(
     traits = Traits.of(data)
     rows = rows_of(data, traits, y, which, x, examination, curve)
     weight = np.bincount(data.log.user, minlength=data.n_users).astype(float)
-    return FeedbackPosterior(
-        sample_crossed_effects(rows, generator("levels", name, chains.seed), chains=chains),
-        traits,
-        weight,
-    )
+    draws = -(-chains.draws_for(rows) // chains.number)
+    walks = [
+        partial(
+            sample_crossed_effects,
+            rows,
+            generator("levels", name, chains.seed, *key),
+            draws,
+            chains=chains,
+        )
+        for key in ((), *((c,) for c in range(1, chains.number)))
+    ]
+    found = walks[0]() if len(walks) == 1 else CrossedEffectsDraws.together(side_by_side(walks))
+    return FeedbackPosterior(found, traits, weight)
 
 
 def pilot_fit(

@@ -79,6 +79,7 @@ def save_users(folder: Path, model: ChoiceModel, about: dict[str, Any] | None = 
             "hour_zero": model.hour_zero,
             "log_size": model.log_size,
             "dynamics": model.dynamics,
+            "mixing": model.mixing,
             "about": about or {},
         },
     )
@@ -136,6 +137,7 @@ def load_users(folder: Path, wanted: dict[str, Any] | None = None) -> ChoiceMode
             hour_zero=float(stored["hour_zero"]),
             log_size=stored.get("log_size"),
             dynamics=stored.get("dynamics", "unexpected"),
+            mixing=stored.get("mixing"),
             **arrays,
         )
         _check_arrays(folder, parameters, arrays)
