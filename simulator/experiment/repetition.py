@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from analysis.studies.over_users import MODELS, OverUsers, over_users, write_summary
 from policies.common.errors import InputError
@@ -150,8 +150,7 @@ def _draw_users(
     )
     if len(fitted) < n:
         raise InputError(
-            f"--worlds {n}: a fit to '{data.name}' has {len(fitted)} draws"
-            + _why_few(experiment, len(fitted))
+            f"--worlds {n}: a fit to '{data.name}' has {len(fitted)} draws" + _why_few(experiment)
         )
     about = about_users(data, experiment.slate_size)
     models = plausible(fitted, some.data, names, experiment.slate_size, experiment.seed)
@@ -164,10 +163,12 @@ def _fit_users(
 ) -> None:
     """One folder of fitted users per user model."""
     data = load_data(experiment)
-    some = fit_sample(data, experiment)
-    for kind in names:
+    samples = {
+        kind: fit_sample(data, replace(experiment, user_model=cast(Any, kind))) for kind in names
+    }
+    for kind, some in samples.items():
         check_size(some.data, kind)
-    for kind in names:
+    for kind, some in samples.items():
         say(f"users: {kind}")
         model = fit_users(
             some.data, experiment.seed, experiment.slate_size, say, kind, chains_of(experiment)
@@ -176,9 +177,7 @@ def _fit_users(
         save_users(out / "users" / kind, some.of_log(model), about)
 
 
-def _why_few(experiment: Experiment, draws: int) -> str:
+def _why_few(experiment: Experiment) -> str:
     if experiment.user_model == "matrix":
         return "; a matrix is replayed as it is, nothing is drawn"
-    return (
-        "; a log without skips leaves nothing to draw" if draws == 1 else "; use that many or fewer"
-    )
+    return "; use that many or fewer"

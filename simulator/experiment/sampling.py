@@ -7,6 +7,7 @@ import numpy as np
 from policies.common.errors import InputError
 from policies.draws import Draws, key_of
 from policies.log import Dataset, Impressions
+from simulator.fitting.alternatives import MOST_PAIRS
 from simulator.settings import Experiment
 from simulator.users.choice_model import ChoiceModel
 
@@ -40,7 +41,7 @@ class FitSample:
 
 
 def how_many(data: Dataset, experiment: Experiment) -> int:
-    """Users that are fitted.
+    """Users that are fitted: no more than a table of all pairs has room for, where there is one.
 
     Raises:
         InputError: fewer than take part.
@@ -48,7 +49,8 @@ def how_many(data: Dataset, experiment: Experiment) -> int:
     wanted = experiment.fit_users
     if wanted is None:
         share = MOST_ROWS / max(len(data.log), 1)
-        wanted = max(experiment.users, int(np.ceil(share * data.n_users)))
+        held = MOST_PAIRS.get(experiment.user_model, np.inf) // data.catalogue.size
+        wanted = int(max(experiment.users, min(np.ceil(share * data.n_users), held)))
     elif wanted < experiment.users:
         raise InputError(
             f"--fit-users {wanted}: fewer than take part (--users {experiment.users}); fit at least"

@@ -25,7 +25,7 @@ SURE = 0.02  # chance that a replayed answer comes out the other way
 NEIGHBOURS, SHRINK = 50, 20.0
 USERS_AT_ONCE = 50
 # users times items: half a gigabyte, some minutes
-MOST_PAIRS = {"neighbours": 400_000_000, "trees": 30_000_000}
+MOST_PAIRS = {"neighbours": 400_000_000, "trees": 60_000_000}
 
 
 class PairScorer(Protocol):
@@ -194,7 +194,7 @@ def check_size(data: Dataset, kind: str) -> None:
         raise InputError(
             f"--user-model {kind} holds every pair of {data.n_users} users and"
             f" {data.catalogue.size} items, {pairs / 1e6:.0f} million; wanted at most"
-            f" {MOST_PAIRS[kind] / 1e6:.0f}: use factors, or a log of fewer users"
+            f" {MOST_PAIRS[kind] / 1e6:.0f}: use factors, or let fewer users take part"
         )
 
 

@@ -67,6 +67,12 @@ def test_large_logs_are_sampled_by_themselves(
     experiment = Experiment(policies=("popularity",), users=10)
     assert fit_sample(data, experiment).users is None
     assert not sample_note(data, experiment)
+    # a table of all pairs has room for so many users, and always for those who take part
+    trees = replace(experiment, user_model="trees")
+    monkeypatch.setitem(sampling.MOST_PAIRS, "trees", 100 * data.catalogue.size)
+    assert how_many(data, trees) == 100
+    assert how_many(data, experiment) == data.n_users
+    assert how_many(data, replace(trees, users=150)) == 150
     monkeypatch.setattr(sampling, "MOST_ROWS", len(data.log) // 4)
     assert how_many(data, experiment) == pytest.approx(data.n_users / 4, abs=1)
     assert how_many(data, replace(experiment, users=data.n_users - 1)) == data.n_users - 1
