@@ -9,9 +9,9 @@ one counts how often each was taken for estimated, where none should be.
 import argparse
 from collections import Counter
 
+from simulator.chains.crossed_effects import Chains
 from simulator.experiment.built_in import BuiltInParameters, built_in_log
 from simulator.fitting.arrivals import NAMES
-from simulator.fitting.crossed_effects import Chains
 from simulator.fitting.fit_users import fit
 
 STILL = BuiltInParameters(

@@ -46,11 +46,11 @@ from policies.common.terminal import to_stderr
 from policies.draws import generator
 from policies.log import Dataset, Impressions
 from policies.sources.levels import generic_level
+from simulator.chains.crossed_effects import Chains
 from simulator.doubt.worlds import plausible
 from simulator.experiment.data import load_data
-from simulator.experiment.sampling import in_line
-from simulator.fitting.crossed_effects import Chains
 from simulator.fitting.fit_users import fit, fit_users
+from simulator.population.sampling import in_line
 from simulator.settings import Experiment, add_log_flags, log_settings
 from simulator.users.choice_model import DAY, ChoiceModel
 from simulator.users.storage import load_users, save_users

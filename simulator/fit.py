@@ -14,8 +14,8 @@ from policies.common.tables import Table
 from policies.log import Dataset
 from simulator.commands import PrintResult, add_fit_flags, with_a_fit
 from simulator.experiment.data import size_note
-from simulator.experiment.sampling import fit_sample, sample_note
 from simulator.fitting.fit_users import chains_of, fit_users
+from simulator.population.sampling import fit_sample, sample_note
 from simulator.settings import Experiment
 from simulator.users.provenance import provenance
 from simulator.users.storage import about_users, save_users

@@ -19,8 +19,8 @@ from policies.common.errors import InputError
 from policies.common.files import save_json
 from policies.log import Dataset
 from simulator.commands import PrintResult, add_fit_flags, with_a_fit
-from simulator.experiment.sampling import fit_sample, sample_note
 from simulator.fitting.fit_users import chains_of
+from simulator.population.sampling import fit_sample, sample_note
 from simulator.settings import Experiment
 from simulator.users.choice_model import DAY
 from simulator.validation.report import (

@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 
 from policies.log import Dataset
 from simulator import Experiment
+from simulator.chains.crossed_effects import Chains
 from simulator.experiment.built_in import BuiltInParameters, built_in_log
 from simulator.experiment.data import load_data
-from simulator.fitting.crossed_effects import Chains
 from simulator.fitting.fit_users import fit_users
 from simulator.users.choice_model import ChoiceModel
 from simulator.users.storage import about_users, save_users

@@ -39,7 +39,7 @@ USERS = POLICIES | {
     "simulator/buckets",
 }
 ENGINE = USERS | {"simulator/engine"}
-FITTING = ENGINE | {"simulator/fitting"}
+FITTING = ENGINE | {"simulator/fitting", "simulator/chains"}
 ANALYSIS = (
     "errors",
     "metrics",
@@ -75,15 +75,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "simulator/buckets": {"policies/common", "policies/draws"},
     "simulator/settings": POLICIES | {"simulator/buckets", "simulator/users"},
     "simulator/engine": USERS,
-    "simulator/fitting": ENGINE,
+    "simulator/chains": {"policies/common"},
+    "simulator/fitting": ENGINE | {"simulator/chains"},
     "simulator/doubt": FITTING,
     "simulator/validation": FITTING | {f"analysis/{room}" for room in ANALYSIS[:-1]},
+    "simulator/population": FITTING,
     "simulator/experiment": FITTING
-    | {"simulator/doubt"}
+    | {"simulator/doubt", "simulator/population"}
     | {f"analysis/{room}" for room in ANALYSIS[:-1]},
     "simulator/commands": (
         FITTING
-        | {"simulator/validation", "simulator/experiment"}
+        | {"simulator/validation", "simulator/experiment", "simulator/population"}
         | {f"analysis/{room}" for room in ANALYSIS}
     ),
     **{
@@ -192,7 +194,11 @@ def test_every_dependency_is_used_and_pinned() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pins = (ROOT / "constraints.txt").read_text().lower().replace("_", "-")
     used = {name.split(".")[0] for path in FILES for name in imported(path)}
-    names = {"scikit-learn": "sklearn", "tea-tasting": "tea_tasting"}
+    names = {
+        "scikit-learn": "sklearn",
+        "tea-tasting": "tea_tasting",
+        "arviz-stats": "arviz_stats",
+    }
     for requirement in project["dependencies"]:
         name = re.split(r"[<>=\[]", requirement)[0]
         assert names.get(name, name) in used, f"{name} is required and never imported"

@@ -68,16 +68,20 @@ def draw_interval(axis: Any, y: float, row: Any, colour: str) -> None:
 
 def advantage_bars(rows: list[dict[str, Any]], path: Path) -> str:
     """What the best slates get by what is known; returns the caption."""
+
+    def hue_of(row: dict[str, Any]) -> str:
+        return HUES[0] if row is not rows[0] and row.get("rested", True) else PALE
+
     names = [row["known"] for row in rows]
     rates = [row["click_rate"] for row in rows]
     with figure(path, (WIDE, 0.9 + 0.42 * len(rows))) as (_, axis):
         places = -np.arange(len(rows))
-        axis.barh(places, rates, color=[PALE, *[HUES[0]] * (len(rows) - 1)], height=0.62)
+        axis.barh(places, rates, color=[hue_of(row) for row in rows], height=0.62)
         for place, rate in zip(places, rates, strict=True):
             axis.text(rate, place, f" {rate:.3f}", va="center")
         axis.set_yticks(places, names)
         axis.set_xlim(0, 1.15 * max(rates))
-        axis.set_xlabel("clicks per impression, rested users")
+        axis.set_xlabel("clicks per impression")
     return "What the best slates get, by what is known of items and users. " + advantage_sentence(
         rows
     )

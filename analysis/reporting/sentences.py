@@ -347,18 +347,23 @@ def chances(effects: list[Effect]) -> str:
 
 def advantage_sentence(rows: list[dict[str, Any]]) -> str:
     """How much of the best slates' advantage one list for everybody has."""
-    rates = {row["known"]: row["click_rate"] for row in rows}
-    first, *_, last = rates.values()
-    if last <= first:
+    rates = {row["known"]: row["click_rate"] for row in rows if row.get("rested", True)}
+    tired = [row["click_rate"] for row in rows if not row.get("rested", True)]
+    first, *_, best = rates.values()
+    if best <= first:
         return "The best slates are no better than random ones."
-    way = {known: (rate - first) / (last - first) for known, rate in rates.items()}
-    told, level = (way[f"item levels{more}"] for more in (", as the log tells them", ""))
-    return (
-        f"One list for everybody, sorted by the items' levels as the log tells them, goes"
-        f" {percent(told, 0)} of the way from uniformly random slates to the best ones for each"
-        f" user ({percent(level, 0)} if the levels were known); the rest is taste. Rested users,"
-        " the log's items; what tires them takes from all of it."
+    told, level = (
+        percent((rates[f"item levels{more}"] - first) / (best - first), 0)
+        for more in (", as the log tells them", "")
     )
+    words = (
+        f"One list for everybody, sorted by the items' levels as the log tells them, goes {told} of"
+        " the way from uniformly random slates to the best ones for each user"
+        f" ({level} if the levels were known); the rest is taste. Rested users, the log's items"
+    )
+    if not tired:
+        return f"{words}; what tires them takes from all of it."
+    return f"{words}: once users tire of them, the best slates get {number(tired[0])}."
 
 
 def sensitivity_sentence(found: Sensitivity) -> str:

@@ -154,10 +154,15 @@ def parameter_table(users: dict[str, Any]) -> Table:
 def advantage_table(rows: list[dict[str, Any]]) -> Table:
     """What the best slates get by what is known of users and items."""
     head = ("what is known", "clicks per impression", "of the way to the best slates")
-    shares = shares_of_the_way([row["click_rate"] for row in rows])
+    rested = [row for row in rows if row.get("rested", True)]
+    first, best = rested[0]["click_rate"], rested[-1]["click_rate"]
     body = [
-        [row["known"], number(row["click_rate"]), percent(share, 0)]
-        for row, share in zip(rows, shares, strict=True)
+        [
+            row["known"],
+            number(row["click_rate"]),
+            percent(share_of_the_way(row["click_rate"], first, best), 0),
+        ]
+        for row in rows
     ]
     return Table(head, body)
 
@@ -176,10 +181,9 @@ def _moved(row: MovedLift) -> str:
     return f"{signed(row.lift)} ({interval(row.low, row.high)})"
 
 
-def shares_of_the_way(rates: list[float]) -> list[float]:
-    """How far each rate is on the way from the first one to the last."""
-    way = rates[-1] - rates[0]
-    return [(rate - rates[0]) / way if way > 0 else float("nan") for rate in rates]
+def share_of_the_way(rate: float, first: float, best: float) -> float:
+    """How far a rate is on the way from the first one to the best."""
+    return (rate - first) / (best - first) if best > first else float("nan")
 
 
 def item_table(rows: list[TopItem]) -> Table:

@@ -10,11 +10,14 @@ from scipy.special import expit
 
 from policies.draws import generator
 from policies.log import Dataset
+from simulator.engine.oracle import Oracle
+from simulator.fitting.calibration import settled_rate, some_users
 from simulator.fitting.posterior import OF_CHOICES, OF_FACTORS, RESIDUAL_WIDTH
 from simulator.users.choice_model import ChoiceModel
 
 MOST_PAIRS = 4_000_000  # of users and items that are looked at
 MOST_USERS = 500
+FEW_USERS = 100  # who are shown the best slates until they tire
 PRIOR_ROWS = 20.0  # with which an item's rate in the log is drawn towards the mean
 
 
@@ -23,17 +26,19 @@ class Known:
     """What slates get that are the best by what is known, of rested users.
 
     Attributes:
-        click_rate: clicks per impression.
+        click_rate: clicks per impression. rested: whether nobody is tired.
     """
 
     known: str
     click_rate: float
+    rested: bool = True
 
 
 def advantage(model: ChoiceModel, data: Dataset, k: int, seed: int) -> list[dict[str, Any]]:
     """Rows of `Known`, from nothing to all, each knowing more than the one before.
 
-    Slates of `k` items, users alike, nobody tired.
+    Slates of `k` items, users alike, nobody tired; and last what the best slates get of users who
+    have been shown nothing else for a day or two.
     """
     rng = generator("advantage", seed)
     n = max(20, min(MOST_USERS, model.n_users, MOST_PAIRS // model.n_items))
@@ -65,6 +70,9 @@ def advantage(model: ChoiceModel, data: Dataset, k: int, seed: int) -> list[dict
         best_chance = np.take_along_axis(chance, best, axis=1)
         rate = float((best_chance * weight[: best.shape[1]]).mean())
         found.append(Known(known, rate))
+    tired = settled_rate(some_users(model, FEW_USERS), data, k, seed, Oracle())
+    if tired is not None:
+        found.append(Known("the same, of users who tire of them", tired, rested=False))
     return [asdict(row) for row in found]
 
 

@@ -25,7 +25,6 @@ from policies.common.terminal import to_stderr
 from policies.common.threads import with_threads
 from simulator.doubt.worlds import plausible
 from simulator.experiment.data import load_data
-from simulator.experiment.sampling import fit_sample
 from simulator.experiment.simulate import side_by_side
 from simulator.fitting.alternatives import (
     KINDS,
@@ -35,6 +34,7 @@ from simulator.fitting.alternatives import (
     observed_share,
 )
 from simulator.fitting.fit_users import chains_of, fit, fit_users
+from simulator.population.sampling import fit_sample
 from simulator.settings import Experiment, from_dict
 from simulator.users.storage import about_users, save_users
 

@@ -34,19 +34,19 @@ from policies.common.processes import PeakMemory
 from policies.common.threads import with_threads
 from policies.log import Dataset
 from simulator.doubt.advantage import advantage
-from simulator.doubt.sensitivity import asks, sensitivity
 from simulator.experiment.clock import Clock, in_words
 from simulator.experiment.data import before_warmup, load_data, policy_share, size_note
-from simulator.experiment.dynamics import dynamics_note, with_dynamics
 from simulator.experiment.inputs import read_log, write_log, write_population
-from simulator.experiment.newcomers import needs_no_users, population_note, turned_over
-from simulator.experiment.population import population
 from simulator.experiment.progress import Progress
 from simulator.experiment.run_folder import RunFolder, tables
-from simulator.experiment.sampling import MOST_ROWS, FitSample, fit_sample, sample_note
 from simulator.experiment.schedule import Plan, Schedule, chains_of_run
+from simulator.experiment.sensitivity import asks, sensitivity
 from simulator.experiment.training import check_importable, check_seen_by_others
 from simulator.fitting.fit_users import chains_of, fit_users
+from simulator.population.dynamics import dynamics_note, with_dynamics
+from simulator.population.newcomers import needs_no_users, population_note, turned_over
+from simulator.population.people import population
+from simulator.population.sampling import MOST_ROWS, FitSample, fit_sample, sample_note
 from simulator.settings import Experiment
 from simulator.users.choice_model import ChoiceModel
 from simulator.users.storage import USERS_FILES, about_users, load_users, save_users

@@ -44,7 +44,7 @@ from simulator.experiment.inputs import (
     read_population,
     rows_of,
 )
-from simulator.experiment.sampling import MOST_ROWS
+from simulator.population.sampling import MOST_ROWS
 from simulator.settings import Experiment, from_dict
 from simulator.users.choice_model import DAY
 from simulator.users.state import UserState

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import expit, logit
 
+from policies.base import Policy
 from policies.baselines.uniform import Uniform
 from policies.common.errors import InputError
 from policies.draws import Draws, generator, key_of
@@ -107,11 +108,16 @@ def settled_shift(
     return shift
 
 
-def random_rate(
-    model: ChoiceModel, data: Dataset, k: int, seed: int, days: float = 2.0
+def random_rate(model: ChoiceModel, data: Dataset, k: int, seed: int) -> float | None:
+    """Of uniformly random slates, see `settled_rate`."""
+    return settled_rate(model, data, k, seed, Uniform())
+
+
+def settled_rate(
+    model: ChoiceModel, data: Dataset, k: int, seed: int, policy: Policy, days: float = 2.0
 ) -> float | None:
-    """Mean true click probability of uniformly random slates in a simulation of `days`, after those
-    in which users tire.
+    """Mean true click probability of a policy's slates in a simulation of `days`, after those in
+    which users tire.
 
     None where fewer than `FEWEST_ROWS` are seen, however long: up to 64 times as many days are
     tried.
@@ -134,7 +140,7 @@ def random_rate(
         catalogue=data.catalogue,
         ids=ids,
         bucket=np.full(n, -1, np.int16),
-        arms=[Arm(WARMUP, -1, Uniform())],
+        arms=[Arm(WARMUP, -1, policy)],
         state=model.start(n, 0.0),
         histories=Histories.of(n, 0, 0, max(min(experiment.repeat_after, available - k), 0)),
         due=model.first_visit(ids, 0.0, Draws(key_of("settle", seed), ids, ids * 0)),
@@ -143,7 +149,8 @@ def random_rate(
     )
     world.run(0.0, (tiring + days) * DAY)
     if clicks.count < FEWEST_ROWS:
-        return random_rate(model, data, k, seed, 2 * days) if days < LONGEST else None
+        longer = 2 * days if days < LONGEST else None
+        return None if longer is None else settled_rate(model, data, k, seed, policy, longer)
     return clicks.total / clicks.count
 
 

@@ -12,6 +12,8 @@ from scipy.special import expit
 from policies.common.threads import side_by_side
 from policies.draws import generator
 from policies.log import Dataset
+from simulator.chains.crossed_effects import Chains, Rows, fit_crossed_effects
+from simulator.chains.mixing import in_words, mixing
 from simulator.fitting import drift
 from simulator.fitting.alternatives import (
     check_size,
@@ -21,7 +23,6 @@ from simulator.fitting.arrivals import arrivals
 from simulator.fitting.assumed import ASSUMED, unidentified_parameters
 from simulator.fitting.calibration import calibrate_shift, check_rates
 from simulator.fitting.closeness import Chosen
-from simulator.fitting.crossed_effects import Chains, Rows, fit_crossed_effects
 from simulator.fitting.examination import (
     REPEATED,
     Examination,
@@ -32,7 +33,6 @@ from simulator.fitting.examination import (
     used_up,
 )
 from simulator.fitting.factors import cross_fits
-from simulator.fitting.mixing import in_words, mixing
 from simulator.fitting.positive_only import fit_choices
 from simulator.fitting.posterior import (
     FeedbackPosterior,

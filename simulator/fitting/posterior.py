@@ -20,7 +20,7 @@ from scipy.special import expit
 from policies.common.threads import side_by_side
 from policies.draws import generator
 from policies.log import Dataset
-from simulator.fitting.crossed_effects import (
+from simulator.chains.crossed_effects import (
     Chains,
     CrossedEffects,
     CrossedEffectsDraws,

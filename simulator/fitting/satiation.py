@@ -11,7 +11,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
 from policies.log import Dataset, Impressions
-from simulator.fitting.crossed_effects import Curve
+from simulator.chains.crossed_effects import Curve
 from simulator.fitting.examination import REPEATED, pair_codes, repeated
 from simulator.fitting.sessions import logistic
 from simulator.users.choice_model import Parameter

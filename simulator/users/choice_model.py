@@ -62,7 +62,7 @@ class ChoiceModel:
             such part.
         last_chosen: (U, LAST) int32 what users chose last before the start, the latest first, 0
             where there is less.
-        mixing: how well the chains of the fit mixed (`simulator.fitting.mixing.Mixing`).
+        mixing: how well the chains of the fit mixed (`simulator.chains.mixing.Mixing`).
         dynamics: what moves the taste for a category, `drift` logits each: `unexpected` a click,
             less its probability, so that no policy moves it on average; `reinforced` a click, less
             the log's click rate for each item looked at; `exposure` each item looked at.

@@ -9,8 +9,8 @@ from scipy.special import expit
 
 from policies.draws import generator
 from policies.log import Dataset, Impressions
+from simulator.chains.crossed_effects import Curve
 from simulator.fitting.closeness import Chosen
-from simulator.fitting.crossed_effects import Curve
 from simulator.fitting.posterior import Posterior
 from simulator.fitting.satiation import Exposures, repeats
 from simulator.users.choice_model import ChoiceModel

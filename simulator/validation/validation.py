@@ -11,8 +11,8 @@ from policies.common.errors import InputError
 from policies.draws import generator
 from policies.log import Dataset, Impressions
 from policies.sources.levels import generic_level
+from simulator.chains.crossed_effects import Chains, Rows, fit_crossed_effects
 from simulator.fitting.calibration import random_by_levels
-from simulator.fitting.crossed_effects import Chains, Rows, fit_crossed_effects
 from simulator.fitting.fit_users import fit
 from simulator.fitting.posterior import Posterior
 from simulator.users.choice_model import DAY

@@ -10,7 +10,7 @@ import pytest
 
 from analysis.reporting.sentences import advantage_sentence
 from analysis.reporting.write import write
-from policies.common.tables import percent
+from policies.common.tables import number, percent
 from simulator import simulate
 from simulator.doubt.advantage import advantage
 from simulator.experiment.built_in import BuiltInParameters, built_in_log, true_users
@@ -70,7 +70,12 @@ def test_the_way_to_the_best_slates_is_that_of_the_world() -> None:
     model, _ = true_users(parameters)
     data, _ = built_in_log(0, parameters)
     rows = advantage(model, data, 6, 0)
+    tired = rows[-1]
+    assert not tired["rested"]
+    assert advantage_sentence(rows).endswith(f"the best slates get {number(tired['click_rate'])}.")
+    rows = rows[:-1]
     rates = [row["click_rate"] for row in rows]
+    assert rates[0] < tired["click_rate"] < rates[-1]
     assert [row["known"] for row in rows][-1].startswith("and the taste that the log does not")
     assert rates == sorted(rates)
     items = np.tile(np.arange(1, 201, dtype=np.int32), (300, 1))

@@ -13,7 +13,8 @@ from analysis.reporting.tables import sensitivity_table
 from analysis.results.sensitivity import AS_FITTED, MovedLift, Sensitivity
 from policies.log import Dataset
 from policies.sources.levels import generic_level
-from simulator.doubt.sensitivity import RETURNING, STAYING, asks, moved_users, with_hidden_taste
+from simulator.doubt.moved import RETURNING, STAYING, moved_users, with_hidden_taste
+from simulator.experiment.sensitivity import asks
 from simulator.experiment.simulate import simulate
 from simulator.fitting.posterior import stretched
 from simulator.settings import Experiment

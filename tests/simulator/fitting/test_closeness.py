@@ -9,13 +9,13 @@ from scipy.special import expit, logit
 from policies.catalogue import Catalogue
 from policies.draws import Draws, generator
 from policies.log import Dataset, Impressions
+from simulator.chains.crossed_effects import Chains
 from simulator.experiment.built_in import BuiltInParameters, true_users
-from simulator.experiment.population import population
 from simulator.fitting.closeness import Chosen, chosen_before, closeness, near_vectors
-from simulator.fitting.crossed_effects import Chains
 from simulator.fitting.factors import Taste
 from simulator.fitting.fit_users import fit
 from simulator.fitting.positive_only import COLUMNS, conditional_logit
+from simulator.population.people import population
 from simulator.settings import Experiment
 from simulator.users.choice_model import ChoiceModel, Parameter
 from simulator.users.state import LAST

@@ -24,7 +24,7 @@ from simulator.validation.fidelity import Answers, _weighted_auc, expected_calib
 from simulator.validation.report import lights
 from simulator.validation.validation import split
 from tests.conftest import SHORT_FLAGS
-from tests.simulator.fitting.test_crossed_effects import levels_world
+from tests.simulator.chains.test_crossed_effects import levels_world
 
 ROWS = 60_000
 

@@ -11,12 +11,13 @@ import pytest
 from policies.catalogue import Catalogue
 from policies.common.errors import InputError
 from policies.log import Dataset, Impressions
-from simulator.experiment import sampling, units
 from simulator.experiment import simulate as simulate_module
+from simulator.experiment import units
 from simulator.experiment.data import before_warmup, load_data
-from simulator.experiment.population import population
-from simulator.experiment.sampling import fit_sample, how_many, sample_note
 from simulator.experiment.simulate import simulate
+from simulator.population import sampling
+from simulator.population.people import population
+from simulator.population.sampling import fit_sample, how_many, sample_note
 from simulator.settings import Experiment
 from simulator.users.choice_model import ChoiceModel, Parameter
 from simulator.users.storage import about_users, load_users, save_users

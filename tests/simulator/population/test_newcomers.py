@@ -15,9 +15,9 @@ from policies.draws import generator
 from policies.log import Dataset
 from simulator import Experiment, simulate
 from simulator.experiment.data import before_warmup
-from simulator.experiment.newcomers import rates, turned_over
-from simulator.experiment.population import population
 from simulator.fitting.arrivals import arrivals, share_new
+from simulator.population.newcomers import rates, turned_over
+from simulator.population.people import population
 from simulator.users.choice_model import DAY, ChoiceModel, Parameter
 from tests.conftest import SHORT_FLAGS, MakeExperiment
 

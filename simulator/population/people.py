@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from simulator.experiment.newcomers import newcomers, rates
-from simulator.experiment.sampling import in_line
+from simulator.population.newcomers import newcomers, rates
+from simulator.population.sampling import in_line
 from simulator.settings import Experiment
 from simulator.users.choice_model import ChoiceModel
 

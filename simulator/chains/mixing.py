@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulator.fitting.crossed_effects import CrossedEffectsDraws
+from simulator.chains.crossed_effects import CrossedEffectsDraws
 
 FEWEST = 8  # draws of half a chain
 

@@ -9,8 +9,8 @@ import pytest
 
 from policies.common.errors import InputError
 from policies.log import Dataset
-from simulator.experiment.dynamics import with_dynamics
 from simulator.experiment.simulate import simulate
+from simulator.population.dynamics import with_dynamics
 from simulator.users.choice_model import ChoiceModel
 from simulator.users.storage import load_users
 from tests.conftest import MakeExperiment

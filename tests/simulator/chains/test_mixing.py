@@ -9,14 +9,14 @@ from scipy.special import expit
 from analysis.reporting.lights import _chains_light
 from policies.draws import generator
 from policies.log import Dataset
-from simulator.fitting.crossed_effects import (
+from simulator.chains.crossed_effects import (
     Chains,
     CrossedEffectsDraws,
     Rows,
     sample_crossed_effects,
 )
+from simulator.chains.mixing import Mixing, in_words, mixing
 from simulator.fitting.fit_users import fit
-from simulator.fitting.mixing import Mixing, in_words, mixing
 from simulator.users.choice_model import ChoiceModel
 
 

@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 
 from policies.draws import Draws, generator
 from policies.log import Dataset
-from simulator.fitting.crossed_effects import (
+from simulator.chains.crossed_effects import (
     Curve,
     Rows,
     fit_crossed_effects,

@@ -50,7 +50,7 @@ class Curve:
         """(rows,) float64, between the two nearest."""
         place = float(np.interp(at, self.at, np.arange(len(self.at))))
         k = min(int(place), len(self.at) - 2)
-        from simulator.fitting import chain_loops as loops  # numba takes most of a second
+        from simulator.chains import loops  # numba takes most of a second
 
         return loops.between(self.columns[k], self.columns[k + 1], place - k)
 
@@ -607,7 +607,7 @@ class _Chain:
         """A Metropolis step of every level of one group; they are independent given the other
         group.
         """
-        from simulator.fitting import chain_loops as loops
+        from simulator.chains import loops
 
         move = self.steps[g] * self.rng.normal(size=size)
         gained = self._log_likelihood(loops.moved(self.x, index, move))
