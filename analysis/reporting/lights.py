@@ -199,17 +199,17 @@ def _decides_light(found: Sensitivity) -> Light:
     return Light(name, "green", f"no verdict turns with {tried} at the ends of the range ({few})")
 
 
-# R-hat and effective size: green up to and from, red beyond and below
-MIXED, UNMIXED = (1.05, 100.0), (1.5, 10.0)
+MIXED, ENOUGH_DRAWS = 1.05, 100.0  # R-hat up to and effective size from which the light is green
+UNMIXED = 1.5  # R-hat above which it is red
 
 
 def _chains_light(walked: dict[str, Any]) -> Light:
     """Whether the chains that users were drawn from have mixed."""
     rhat, effective = walked["rhat"], walked["effective"]
     colour = "amber"
-    if rhat <= MIXED[0] and effective >= MIXED[1]:
+    if rhat <= MIXED and effective >= ENOUGH_DRAWS:
         colour = "green"
-    elif rhat > UNMIXED[0] or effective < UNMIXED[1]:
+    elif rhat > UNMIXED:
         colour = "red"
     chains = counted(walked["chains"], "chain")
     text = f"worst R-hat {rhat:.2f} ({walked['worst']}), least effective size {effective:.0f}"

@@ -592,8 +592,8 @@ class _Chain:
         it is: who has no rows is moved, too.
         """
         prior, level, there = self.priors[g], self.levels[g], self.there[g]
-        variance = float(prior.weight @ (prior.sd**2 + prior.mean**2))
-        information = float(values[there] @ values[there]) / variance + self.prior[column]
+        precision = float(prior.weight @ prior.sd**-2)
+        information = float(values[there] @ values[there]) * precision + self.prior[column]
         step = STEP / information**0.5 * self.rng.normal()
         moved = level - step * values
         gain = float((prior.log_density(moved) - prior.log_density(level))[there].sum())
