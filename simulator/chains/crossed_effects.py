@@ -19,7 +19,7 @@ from torch.nn.functional import logsigmoid
 
 RARE = 0.05  # share of yeses: rare answers leave more open, and a mean over few draws is noisy
 FEWEST_DRAWS, MOST_NUMBERS = 50, 4e7  # kept of a chain
-WORK = 2e7  # rows times draws, about, that a chain may look at between two draws that are kept
+WORK = 7e7  # rows times draws, about, that a chain may look at between two draws that are kept
 # prior sd of a fixed effect, per standard deviation of its column: keeps separable rows finite
 WIDE = 5.0
 MOST_LEVEL = 12.0  # logits
@@ -301,6 +301,12 @@ class CrossedEffectsDraws:
         return float(self.fixed[:, self.names.index(name)].std(ddof=1))
 
 
+def wide(sd: np.ndarray) -> np.ndarray:
+    """What a spread costs in the prior, as of a half-normal of one logit (Gelman, 2006)."""
+    cost: np.ndarray = sd**2 / 2
+    return cost
+
+
 @dataclass
 class _Mixture:
     """Two normals, as the levels are spread; (2,) each."""
@@ -334,7 +340,9 @@ class _Mixture:
             # s^2 | levels, a weak prior as of four more levels with a spread of a quarter; what the
             # prior of the mean adds to the sum of squares is left out, it is less than one level's.
             spread = ((x - centre) ** 2).sum() + 4 * SPREAD**2
-            self.sd[k] = np.sqrt(spread / rng.chisquare(n + 3))
+            sd = np.sqrt(spread / rng.chisquare(n + 3))
+            if np.log(rng.random()) < wide(self.sd[k]) - wide(sd):  # the rest of the prior
+                self.sd[k] = sd
             self.mean[k] = centre * n / (n + 1) + self.sd[k] / np.sqrt(n + 1) * rng.normal()
 
 
@@ -410,7 +418,8 @@ class _Chain:
                                                           curve, has a shape that depends on h
         a_u ~ sum_k w_k N(m_k, s_k^2),  k = 1, 2          b_i likewise, with parameters of its own
         w   ~ Dirichlet(10, 10)
-        s_k^2            ~ scaled inverse chi-square(3, .25^2 4 / 3)
+        s_k^2            ~ scaled inverse chi-square(3, .25^2 4 / 3), times exp(-s_k^2 / 2): few
+                           answers do not make levels of several logits
         m_k | s_k        ~ N(0, s_k^2)
         beta_c           ~ N(0, (5 / sd of column c)^2)
         h                ~ uniform between the ends of the curve
@@ -582,6 +591,7 @@ class _Chain:
         fit = self._log_likelihood(moved)
         gain = float((fit - self.fit).sum()) - 3 * len(prior.sd) * log
         gain -= 0.5 * 4 * SPREAD**2 * float((1 / (by * prior.sd) ** 2 - 1 / prior.sd**2).sum())
+        gain -= float((wide(by * prior.sd) - wide(prior.sd)).sum())
         if np.log(self.rng.random()) < gain:
             self.x, self.fit = moved, fit
             self.levels[g] = by * self.levels[g]

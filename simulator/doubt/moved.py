@@ -12,7 +12,7 @@ from simulator.doubt.worlds import MOST_HIDDEN, MOST_LOOKED_AT
 from simulator.fitting.examination import SLOTS
 from simulator.fitting.posterior import RESIDUAL_WIDTH, stretched
 from simulator.fitting.visits import PUBLISHED
-from simulator.users.choice_model import ChoiceModel, Parameter
+from simulator.users.choice_model import ChoiceModel, Parameter, is_matrix
 
 AS_FITTED, STAYING, RETURNING = "as fitted", "staying", "returning"
 MOST_SATIATION = 0.1  # logits per exposure, where the log does not tell
@@ -65,7 +65,7 @@ def moved_users(model: ChoiceModel, data: Dataset, k: int, seed: int) -> Iterato
 
 def _random_levels(model: ChoiceModel, data: Dataset, k: int) -> Iterator[Moved]:
     """The click rate of uniformly random slates, unless somebody says it."""
-    if not is_generic(data):
+    if not is_generic(data) or is_matrix(model):
         return
     level = data.calibration["random_click_rate"][0]
     told = by_propensity(data) if "skips" in data.has else None

@@ -21,10 +21,21 @@ SETTLED = 2000  # users of a simulation that a level is read from
 FEWEST_ROWS, LONGEST = 1000, 96.0  # of a simulation that a level is read from, and days
 
 
-def check_rates(*rates: float) -> None:
-    for rate in rates:
-        if not 0 < rate < 1:
-            raise InputError(f"calibration: click rates must lie between 0 and 1, not {rate:g}")
+def check_rate(name: str, rate: float, examination: np.ndarray, k: int) -> float:
+    """Share of a slate of `k` that is looked at.
+
+    Raises:
+        InputError: no users can have this click rate.
+    """
+    if not 0 < rate < 1:
+        raise InputError(f"calibration: click rates must lie between 0 and 1, not {rate:g}")
+    most = float(examination[:k].mean())
+    if rate >= most:
+        raise InputError(
+            f"calibration: {name} {rate:g} cannot be met, as {most:.2f} of a slate of {k} is looked"
+            " at"
+        )
+    return most
 
 
 def at_random(model: ChoiceModel, data: Dataset, seed: int) -> np.ndarray:
@@ -55,12 +66,7 @@ def calibrate_shift(model: ChoiceModel, data: Dataset, k: int, seed: int) -> Cho
     if is_matrix(model):
         return model  # its level is the matrix's own
     target, why = data.calibration["random_click_rate"]
-    check_rates(target)
-    if target >= (most := float(model.examination[:k].mean())):
-        raise InputError(
-            f"calibration: random_click_rate {target:g} cannot be met, as {most:.2f} of a slate of"
-            f" {k} is looked at"
-        )
+    check_rate("random_click_rate", target, model.examination, k)
     of_log = model["shift"]
     without = random_by_levels(model, data, k, seed)
     x, examination = at_random(model, data, seed), float(model.examination[:k].mean())

@@ -21,7 +21,7 @@ from simulator.fitting.alternatives import (
 )
 from simulator.fitting.arrivals import arrivals
 from simulator.fitting.assumed import ASSUMED, unidentified_parameters
-from simulator.fitting.calibration import calibrate_shift, check_rates
+from simulator.fitting.calibration import calibrate_shift, check_rate
 from simulator.fitting.closeness import Chosen
 from simulator.fitting.examination import (
     REPEATED,
@@ -297,12 +297,12 @@ def _rates_looked_at(data: Dataset, plain: ChoiceModel, k: int) -> tuple[float, 
     """Click rates of random slates and of the log's, once looked at, of a log without skips; None
     where nobody says the second.
     """
-    seen, random = float(plain.examination[:k].mean()), data.calibration["random_click_rate"][0]
-    check_rates(random, random / seen)
+    random, examination = data.calibration["random_click_rate"][0], plain.examination
+    seen = check_rate("random_click_rate", random, examination, k)
     if "logged_click_rate" not in data.calibration:
         return random / seen, None
     logged = data.calibration["logged_click_rate"][0]
-    check_rates(logged, logged / seen)
+    check_rate("logged_click_rate", logged, examination, k)
     return random / seen, logged / seen
 
 
