@@ -24,6 +24,7 @@ WORK = 7e7  # rows times draws, about, that a chain may look at between two draw
 WIDE = 5.0
 MOST_LEVEL = 12.0  # logits
 LEAST_BURN = 150  # sweeps
+TUNED = (10, 30, 80)  # sweeps of the burn-in after which steps are fitted anew
 # of a random walk in standard deviations: accepts about .44 in one dimension (Gelman et al., 1996)
 STEP = 2.4
 SLIDES = 5  # a sweep, of a slope against levels: they look at no row
@@ -315,6 +316,12 @@ class _Mixture:
     mean: np.ndarray
     sd: np.ndarray
 
+    @property
+    def variance(self) -> float:
+        """Of a level."""
+        middle = float(self.weight @ self.mean)
+        return float(self.weight @ (self.sd**2 + self.mean**2)) - middle**2
+
     def log_density(self, x: np.ndarray) -> np.ndarray:
         """Up to a constant."""
         parts = (
@@ -394,6 +401,8 @@ def sample_crossed_effects(
     fixed, users, items, curved, sizes = [], [], [], [], []
     burn = max(20 * thin, min(LEAST_BURN, 2 * draws))
     for sweep in range(burn + draws * thin):
+        if sweep in TUNED and sweep < burn:
+            chain.tune()
         chain.sweep()
         if sweep >= burn and (sweep - burn) % thin == thin - 1:
             fixed.append(chain.beta.copy())
@@ -437,8 +446,7 @@ class _Chain:
         # The data: y, e, d; and where all unknowns start, at the mode.
         self.rows = rows = rows.taken(order)
         self.rng, self.yes = rng, int(rows.y.sum())
-        y, seen = rows.y.astype(float), rows.seen
-        self.examination = torch.from_numpy(seen.astype(np.float32))
+        self.examination = torch.from_numpy(rows.seen.astype(np.float32))
         self.log_examination = self.examination[: self.yes].log()
         design = rows.columns()
         self.columns = np.ascontiguousarray(design.T)  # (columns, rows): each is read as a whole
@@ -450,25 +458,32 @@ class _Chain:
             _Mixture(np.full(2, 0.5), sd * np.array([-0.4, 0.4]), np.full(2, sd)) for sd in spreads
         ]
         self.x = self._along(self.beta) + start.user[rows.user] + start.item[rows.item]
-        _, weight = _score(self.x, y, seen)
-        # The proposal of beta: the inverse of its information, and a root of that.
         self.prior = rows.prior()
-        self.covariance = np.linalg.inv((design * weight[:, None]).T @ design + np.diag(self.prior))
-        self.root = np.linalg.cholesky(self.covariance)
-        # The width of each level's step: its own posterior standard deviation, about.
-        self.steps = [
-            STEP / np.sqrt(np.bincount(index, weight, minlength=size) + 1 / sd**2)
-            for (index, size), sd in zip(rows.groups(), spreads, strict=True)
-        ]
         self.fit = self._log_likelihood(self.x)
-        # How far levels are stretched at once: by what the rows know of it.
-        known = [
-            float(weight @ level[index] ** 2)
-            for (index, _), level in zip(rows.groups(), self.levels, strict=True)
-        ]
-        self.stretch = [STEP / (information + 1.0) ** 0.5 for information in known]
+        weight = self.tune()
         if rows.curve is not None:
             self._start_bending(weight)
+
+    def tune(self) -> np.ndarray:
+        """Fits all steps to where the chain is; (rows,) the information there. For the burn-in
+        alone: a chain that goes on changing its steps has another posterior.
+        """
+        rows = self.rows
+        _, weight = _score(self.x, rows.y.astype(float), rows.seen)
+        # The proposal of beta: the inverse of its information, and a root of that.
+        information = (self.columns * weight) @ self.columns.T + np.diag(self.prior)
+        self.covariance = np.linalg.inv(information)
+        self.root = np.linalg.cholesky(self.covariance)
+        # The width of each level's step: its own posterior standard deviation, about; and how far
+        # all are stretched at once.
+        self.steps, self.stretch = [], []
+        for (index, size), level, prior in zip(
+            rows.groups(), self.levels, self.priors, strict=True
+        ):
+            known = np.bincount(index, weight, minlength=size) + 1 / prior.variance
+            self.steps.append(STEP / np.sqrt(known))
+            self.stretch.append(STEP / float(weight @ level[index] ** 2 + 1.0) ** 0.5)
+        return weight
 
     def _start_bending(self, weight: np.ndarray) -> None:
         """Where the number of the curve starts, and how far it walks."""
@@ -513,9 +528,9 @@ class _Chain:
         log_likelihood: np.ndarray = out.numpy()
         return log_likelihood
 
-    def _slope(self) -> np.ndarray:
-        """(rows,) derivative of the log-likelihood by the logit."""
-        p = torch.sigmoid(torch.from_numpy(self.x.astype(np.float32)))
+    def _slope(self, x: np.ndarray) -> np.ndarray:
+        """(rows,) derivative of the log-likelihood by the logits."""
+        p = torch.sigmoid(torch.from_numpy(x.astype(np.float32)))
         slope = 1 - p
         if self.rows.examination is None:
             slope[self.yes :] = -p[self.yes :]
@@ -535,25 +550,35 @@ class _Chain:
         for name, (g, values) in self.rows.traits.items():
             for _ in range(SLIDES):
                 self._slide(1 + list(self.rows.x).index(name), g, values)
-        # beta | a, b, h, y: a draw from the normal approximation around the mode; the information
-        # of the start serves for all.
-        step = self.covariance @ (self._against(self._slope()) - self.prior * self.beta)
-        step += self.root @ self.rng.normal(size=len(step))
-        self.beta = self.beta + step
-        self.x += self._along(step)
+        self._lean()
         # a - mean(a), b - mean(b), and the intercept takes both: x stays, and the chain mixes.
         for g in range(2):
             middle = float(self.levels[g][self.there[g]].mean())
             self.levels[g] -= middle
             self.priors[g].mean -= middle
             self.beta[0] += middle
-        self.fit = self._log_likelihood(self.x)
         # s a, s m, s s | b, beta, h, y; then the same of b.
         for g in range(2):
             self._stretch(g)
         # h | a, b, y, and the slope of its column along with it.
         if self.rows.curve is not None:
             self._bend(self.rows.curve)
+
+    def _lean(self) -> None:
+        """beta | a, b, h, y: a Metropolis step by the normal approximation around the mode, where
+        the slope of the likelihood points to it.
+        """
+        pull = self._against(self._slope(self.x)) - self.prior * self.beta
+        z = self.rng.normal(size=len(pull))
+        step = self.covariance @ pull + self.root @ z
+        moved = self.x + self._along(step)
+        fit = self._log_likelihood(moved)
+        back = self._against(self._slope(moved)) - self.prior * (self.beta + step)
+        reverse = np.linalg.solve(self.root, -step - self.covariance @ back)
+        gain = float((fit - self.fit).sum()) + 0.5 * float(z @ z - reverse @ reverse)
+        gain -= 0.5 * float(self.prior @ ((self.beta + step) ** 2 - self.beta**2))
+        if np.log(self.rng.random()) < gain:
+            self.beta, self.x, self.fit = self.beta + step, moved, fit
 
     def _bend(self, curve: Curve) -> None:
         """A Metropolis step of the number of the curve, flat between its ends; the slope keeps the
