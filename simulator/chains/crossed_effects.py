@@ -19,7 +19,9 @@ from torch.nn.functional import logsigmoid
 
 RARE = 0.05  # share of yeses: rare answers leave more open, and a mean over few draws is noisy
 FEWEST_DRAWS, MOST_NUMBERS = 50, 4e7  # kept of a chain
-WORK = 7e7  # rows times draws, about, that a chain may look at between two draws that are kept
+# Rows times draws, about, that a chain may look at between two draws that are kept; and up to which
+# it makes two sweeps at least.
+WORK, TWICE = 2e7, 7e7
 # prior sd of a fixed effect, per standard deviation of its column: keeps separable rows finite
 WIDE = 5.0
 MOST_LEVEL = 12.0  # logits
@@ -376,7 +378,9 @@ class Chains:
 
     def thin_for(self, rows: Rows, draws: int) -> int:
         """Sweeps per draw."""
-        return int(np.clip(round(WORK / (max(len(rows.y), 1) * draws)), 1, self.thin))
+        looks = max(len(rows.y), 1) * draws
+        sweeps = max(round(WORK / looks), min(round(TWICE / looks), 2))
+        return int(np.clip(sweeps, 1, self.thin))
 
 
 def sample_crossed_effects(

@@ -35,7 +35,8 @@ from simulator.users.storage import load_users, save_users
 
 USERS, DAYS = 300, 2.0
 SETTLED = 500  # users of a simulation that their level is read from
-RESAMPLES = 400
+SETTLING = 2  # simulations of them, each nearer to it
+RESAMPLES = 200
 
 
 def asks(experiment: Experiment) -> bool:
@@ -87,7 +88,7 @@ def _people(moved: Moved, experiment: Experiment, data: Dataset) -> ChoiceModel:
     if moved.settles and not is_matrix(model):
         target = moved.random or data.calibration["random_click_rate"][0]
         small = some_users(model, SETTLED)
-        shift = settled_shift(small, data, target, k, experiment.seed, model["shift"])
+        shift = settled_shift(small, data, target, k, experiment.seed, model["shift"], SETTLING)
         model = model.with_parameters(shift=replace(model.parameters["shift"], value=shift))
     _, model = turned_over(experiment, data, model)
     _, people, _ = population(experiment, model)

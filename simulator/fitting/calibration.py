@@ -95,15 +95,21 @@ def some_users(model: ChoiceModel, n: int = SETTLED) -> ChoiceModel:
 
 
 def settled_shift(
-    model: ChoiceModel, data: Dataset, target: float, k: int, seed: int, first: float
+    model: ChoiceModel,
+    data: Dataset,
+    target: float,
+    k: int,
+    seed: int,
+    first: float,
+    turns: int = 4,
 ) -> float:
     """The shift at which a simulation of uniformly random slates clicks at `target`.
 
     Args:
-        first: where to start, and what stays where hardly anybody comes.
+        first: where to start, and what stays where hardly anybody comes. turns: at most.
     """
     shift = first
-    for _ in range(4):
+    for _ in range(turns):
         model = model.with_parameters(shift=replace(model.parameters["shift"], value=shift))
         rate = random_rate(model, data, k, seed)
         if rate is None:

@@ -99,9 +99,9 @@ def run(small_log: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Expe
         log=str(folder / "chosen.csv"),
         policies=WORDS,
         users=300,
-        days=1,
+        days=0.25,
         rounds=1,
-        warmup_days=0.5,
+        warmup_days=0.25,
         truth=False,
         slate_size=4,
         repeat_after=20,
@@ -114,7 +114,7 @@ def test_a_run_says_which_number_it_hangs_on(run: tuple[Experiment, Path]) -> No
     stored = open_run(run[1]).manifest["sensitivity"]
     sensitivity = Sensitivity.of(stored)
     assert sensitivity is not None
-    assert sensitivity.days == 1
+    assert sensitivity.days == 0.25
     names = {row.number for row in sensitivity.rows}
     assert {AS_FITTED, "random level", "levels by popularity", "examination"} <= names
     assert all(row.low <= row.lift <= row.high for row in sensitivity.rows)

@@ -81,7 +81,7 @@ def test_processes_and_shards_change_nothing(
     simulate(e, out=str(tmp_path / "two"), workers=Workers(2, shards=3))
     assert_same(tmp_path / "one", tmp_path / "two")
     manifest = json.loads((tmp_path / "two" / "manifest.json").read_text())
-    assert set(manifest["time"]) == {"load", "fit", "train", "serve", "judge"}
+    assert set(manifest["time"]) == {"load", "fit", "train", "serve", "doubt", "judge"}
     assert manifest["time"]["serve"] > 0
     assert (manifest["workers"], manifest["shards"]) == (2, 3)
     assert manifest["peak_memory_mib"] > 100
