@@ -17,7 +17,7 @@ from simulator.users.choice_model import ChoiceModel
 
 MOST_PAIRS = 4_000_000  # of users and items that are looked at
 MOST_USERS = 500
-FEW_USERS = 100  # who are shown the best slates until they tire
+FEW_USERS = 50  # who are shown the best slates until they tire
 PRIOR_ROWS = 20.0  # with which an item's rate in the log is drawn towards the mean
 
 
