@@ -68,9 +68,9 @@ def trait_world() -> tuple[Rows, np.ndarray]:
 def test_moves_against_levels_leave_the_posterior_what_it_is() -> None:
     """The same means and spreads with the moves and, from a long chain, without them."""
     rows, _ = trait_world()
-    with_ = sample_crossed_effects(rows, generator("with"), draws=400, thin=4)
+    with_ = sample_crossed_effects(rows, generator("with"), draws=300, thin=3)
     without = sample_crossed_effects(
-        replace(rows, traits={}), generator("without"), draws=400, thin=20
+        replace(rows, traits={}), generator("without"), draws=300, thin=8
     )
     for name in ("z", ""):
         one, other = (d.fixed[:, d.names.index(name)] for d in (with_, without))
