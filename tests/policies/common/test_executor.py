@@ -178,7 +178,7 @@ def test_a_unit_that_kills_its_worker_is_found_among_others(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The others are done all the same, however often they were lost with it."""
-    monkeypatch.setattr(executor, "BREAKS", 2)
+    monkeypatch.setattr(executor, "BREAKS", 3)
     units = [Unit(f"good {x}", die_once, (str(tmp_path / str(x)), x)) for x in range(4)]
     with (
         pytest.raises(InputError, match="'the bad one' died again and again"),
