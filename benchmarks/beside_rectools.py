@@ -25,8 +25,9 @@ from pathlib import Path
 import numpy as np
 
 from gptrec.offline import trials
-from gptrec.offline.leave_one_out import LeaveOneOut, best, gains, ranks, read
+from gptrec.offline.leave_one_out import LeaveOneOut, ranks, read
 from gptrec.offline.trials import Task
+from policies.neural.next_items import best, gains
 
 
 def environment() -> Path:

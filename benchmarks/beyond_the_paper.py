@@ -21,11 +21,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from gptrec.offline import trials
 from gptrec.offline.bootstrap import two_way_bootstrap
-from gptrec.offline.leave_one_out import gains, read
+from gptrec.offline.leave_one_out import read
 from gptrec.offline.trials import Task
 from gptrec.offline.workers import run_all
 from policies.common.files import load_arrays
 from policies.draws import generator
+from policies.neural.next_items import gains
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "gptrec": {},

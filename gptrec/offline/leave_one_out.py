@@ -10,14 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from policies.base import Policy, plain_requests
-from policies.calls import slates
+from policies.base import Policy
 from policies.catalogue import Catalogue
 from policies.common.errors import InputError
-from policies.draws import Draws
 from policies.log import Impressions
-from policies.neural.sequences import Sequences, last_items
-from policies.neural.sequential import Sequential, padded
+from policies.neural.next_items import best, gains, picked
+from policies.neural.sequences import Sequences
 from policies.sources.datasets import load_as
 from policies.sources.lines import read_lines
 from policies.sources.roles import Reading
@@ -146,57 +144,10 @@ def ranks(
     users = split.users
     if rows is not None:
         users, targets = users[rows], targets[rows]
-        history = Sequences(users, *_picked(history, rows))
+        history = Sequences(users, *picked(history, rows))
     slates = best(policy, split.n_items, users, history, k)
     hit = slates == targets[:, None]
     return np.where(hit.any(axis=1), hit.argmax(axis=1) + 1, 0).astype(np.uint8)
-
-
-def best(policy: Policy, n_items: int, users: np.ndarray, history: Sequences, k: int) -> np.ndarray:
-    """(V, k) best items for users after their history, which is excluded; 0 where fewer than k
-    items are left.
-    """
-    row = np.repeat(np.arange(len(users)), history.lengths)
-    seen = np.unique(row * np.int64(n_items + 1) + history.items) // (n_items + 1)
-    left = np.minimum(n_items - np.bincount(seen, minlength=len(users)), k)
-    if (left == k).all():
-        return _best(policy, n_items, users, history, k)
-    slates = np.zeros((len(users), k), np.int32)
-    for n in np.unique(left[left > 0]):
-        rows = np.flatnonzero(left == n)
-        slates[rows, :n] = _best(
-            policy, n_items, users[rows], Sequences(users[rows], *_picked(history, rows)), int(n)
-        )
-    return slates
-
-
-def _best(
-    policy: Policy, n_items: int, users: np.ndarray, history: Sequences, k: int
-) -> np.ndarray:
-    if isinstance(policy, Sequential):
-        return policy.top(users, last_items(history, users, policy.length), k, history)
-    best = []
-    contexts = last_items(history, users, max(policy.history_length, 1))
-    for begin in range(0, len(users), 256):
-        rows = np.arange(begin, min(begin + 256, len(users)))
-        requests = plain_requests(contexts[rows], n_items, users[rows], padded(history, rows))
-        draws = Draws(0, requests.users, requests.sessions)
-        best.append(slates(type(policy).__name__, policy, requests, k, draws).items)
-    return np.concatenate(best)
-
-
-def _picked(sequences: Sequences, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Items, starts and weights of these sequences."""
-    sizes = sequences.lengths[rows]
-    starts = np.concatenate([[0], np.cumsum(sizes)])
-    index = np.repeat(sequences.starts[rows] - starts[:-1], sizes) + np.arange(starts[-1])
-    return sequences.items[index], starts, sequences.weights[index]
-
-
-def gains(ranks: np.ndarray, cut: int) -> np.ndarray:
-    """NDCG at this cut of each rank (0 = miss); one relevant item, so that the ideal is 1."""
-    inside = (ranks > 0) & (ranks <= cut)
-    return inside / np.log2(np.maximum(ranks, 1).astype(np.float64) + 1)
 
 
 def metrics(ranks: np.ndarray) -> dict[str, float]:

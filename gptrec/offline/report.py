@@ -10,10 +10,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from gptrec.offline.bootstrap import over_seeds, two_way_bootstrap
-from gptrec.offline.leave_one_out import CUTS, LeaveOneOut, gains
+from gptrec.offline.leave_one_out import CUTS, LeaveOneOut
 from policies.common.files import load_arrays, save_json, save_text
 from policies.common.tables import Table, in_markdown, wide_console
 from policies.draws import generator
+from policies.neural.next_items import gains
 
 COLUMNS = [f"{name}@{k}" for name in ("hr", "ndcg") for k in CUTS]
 

@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from gptrec.offline.leave_one_out import LeaveOneOut, gains, metrics, ranks
+from gptrec.offline.leave_one_out import LeaveOneOut, metrics, ranks
 from policies.calls import train
 from policies.common.errors import InputError
 from policies.common.files import load_arrays, save_arrays, save_json
 from policies.draws import generator
+from policies.neural.next_items import gains
 from policies.neural.sequential import Sequential
 from policies.neural.training import Trainer
 from policies.registry import find, make, settings_of

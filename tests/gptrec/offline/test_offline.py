@@ -10,12 +10,13 @@ import pytest
 from gptrec import evaluate
 from gptrec.offline import trials, tuning
 from gptrec.offline.bootstrap import over_seeds, two_way_bootstrap
-from gptrec.offline.leave_one_out import best, gains, metrics, ranks, read
+from gptrec.offline.leave_one_out import metrics, ranks, read
 from gptrec.offline.trials import Task
 from policies.baselines.popularity import Popularity
 from policies.common.errors import InputError
 from policies.common.files import load_arrays, save_arrays
 from policies.draws import generator
+from policies.neural.next_items import best, gains
 from policies.neural.training import Trainer
 from policies.registry import make
 
