@@ -5,8 +5,8 @@
 Each user's first choice in the held-out days (a long view where the log has them, else a click) is
 ranked among all items that the user had not chosen before; HR@10 and HR@100 of what
 users without skips are fitted with (popularity, taste, closeness to the last choices:
-`simulator/fitting/positive_only.py`) beside popularity, recent popularity and item-kNN, all fitted
-on the days before.
+`simulator/fitting/choices`) beside popularity, recent popularity and item-kNN, all fitted on the
+days before.
 """
 
 import argparse
@@ -15,15 +15,15 @@ from dataclasses import replace
 import numpy as np
 import scipy.sparse as sp
 
-from gptrec.offline.leave_one_out import best
 from policies.draws import generator
 from policies.log import Dataset, Impressions
+from policies.neural.next_items import best
 from policies.neural.sequences import Sequences
 from policies.registry import make
 from simulator.experiment.data import load_data
+from simulator.fitting.choices.positive_only import COLUMNS, Choices, fit_choices
 from simulator.fitting.closeness import closeness
 from simulator.fitting.factors import choices, full_taste, profile, unit_of
-from simulator.fitting.positive_only import COLUMNS, Choices, fit_choices
 from simulator.settings import Experiment, add_log_flags, log_settings
 from simulator.validation.validation import split
 

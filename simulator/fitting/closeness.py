@@ -11,9 +11,11 @@ import numpy as np
 
 from policies.log import Dataset, Impressions
 from simulator.fitting.factors import Taste, choices, directions
-from simulator.users.state import LAST
+from simulator.users.state import FADES, LAST
 
 PAIRS = 20_000
+MISSED_WIDTH = 8  # dimensions of the closeness that the log leaves open
+LEAST_RELIABLE = 0.05
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class Chosen:
     def of(data: Dataset, late: Impressions | None = None) -> "Chosen":
         """Of the log and before it, and of the rows of `late` after it."""
         user, item, row = choices(data)
-        time = np.where(row < 0, -np.inf, data.log.time[np.maximum(row, 0)])
+        time = np.full(len(row), -np.inf)
+        time[row >= 0] = data.log.time[row[row >= 0]]
         if late is not None:
             user = np.concatenate([user, late.user[late.clicked]])
             item = np.concatenate([item, late.item[late.clicked]])
@@ -87,7 +90,10 @@ def near_vectors(taste: Taste, before: np.ndarray, rng: np.random.Generator) -> 
     Args:
         before: (n, LAST) what was chosen last, of some users at some times.
     """
-    vectors = directions(taste)
+    return _in_own_units(directions(taste), before, rng)
+
+
+def _in_own_units(vectors: np.ndarray, before: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     before = before[before[:, 0] > 0]
     if not vectors.any() or not len(before):
         return np.zeros_like(vectors)
@@ -98,9 +104,48 @@ def near_vectors(taste: Taste, before: np.ndarray, rng: np.random.Generator) -> 
     return near
 
 
+def together(
+    one: np.ndarray, other: np.ndarray, share: float, before: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """(N + 1, D + E) vectors whose closeness is the weighted mean of two, in units of its own
+    spread.
+
+    Args:
+        share: of the second. before: as for `near_vectors`.
+    """
+    roots = np.float32((1 - share) ** 0.5), np.float32(share**0.5)
+    both = np.concatenate([roots[0] * one, roots[1] * other], axis=1)
+    return _in_own_units(both, before, rng)
+
+
+def with_missed(
+    near: np.ndarray, before: np.ndarray, reliability: float, rng: np.random.Generator
+) -> np.ndarray:
+    """(N + 1, D + MISSED_WIDTH) vectors with what another log would tell otherwise drawn anew: as
+    large, over random items, as the reliability of the fitted closeness says.
+
+    Args:
+        before: as for `near_vectors`.
+    """
+    missed = max(1 / max(reliability, LEAST_RELIABLE) - 1, 0.0) ** 0.5
+    drawn = rng.normal(size=(len(near), MISSED_WIDTH)).astype(np.float32)
+    drawn[0] = 0
+    before = before[before[:, 0] > 0]
+    if not missed or not near.any() or not len(before):
+        return near
+    some = before[rng.integers(0, len(before), PAIRS)]
+    items = rng.integers(1, len(near), PAIRS)
+    sd = float(closeness(drawn, some, items[:, None]).std())
+    more = drawn * np.float32((missed / sd) ** 0.5)
+    return np.concatenate([near, more], axis=1)
+
+
 def closeness(near: np.ndarray, before: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """(n, K) of items (n, K) to what was chosen before (n, LAST): the mean inner product."""
-    count = np.maximum((before > 0).sum(axis=1), 1)
-    middle = near[before].sum(axis=1) / count[:, None]
+    """(n, K) of items (n, K) to what was chosen before (n, LAST), the latest first: the mean inner
+    product, each choice weighing `FADES` times the one after it.
+    """
+    weight = (before > 0) * FADES ** np.arange(before.shape[1])
+    total = np.maximum(weight.sum(axis=1, keepdims=True), 1e-12)
+    middle = np.einsum("nm,nmd->nd", (weight / total).astype(np.float32), near[before])
     close: np.ndarray = np.einsum("nd,nkd->nk", middle, near[items])
     return close

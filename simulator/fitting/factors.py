@@ -251,11 +251,18 @@ def reliabilities(
             table = fitted.user[some] @ fitted.item[items].T
             table += table.mean() - table.mean(0) - table.mean(1, keepdims=True)
             tables[i].append(table.ravel())
-    factors, profiles = (_stepped_up(*pair) for pair in tables)
+    factors, profiles = (stepped_up(*pair) for pair in tables)
     return factors, profiles
 
 
-def _stepped_up(one: np.ndarray, other: np.ndarray) -> float:
+def likeness(vectors: np.ndarray) -> np.ndarray:
+    """(n,) inner products of the first few vectors with all others."""
+    first = min(len(vectors), 500)
+    products: np.ndarray = (vectors[:first] @ vectors.T)[~np.eye(len(vectors), dtype=bool)[:first]]
+    return products
+
+
+def stepped_up(one: np.ndarray, other: np.ndarray) -> float:
     """Reliability of the whole by two halves."""
     if one.std() < 1e-9 or other.std() < 1e-9:
         return 0.0

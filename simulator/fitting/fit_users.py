@@ -22,6 +22,8 @@ from simulator.fitting.alternatives import (
 from simulator.fitting.arrivals import arrivals
 from simulator.fitting.assumed import ASSUMED, unidentified_parameters
 from simulator.fitting.calibration import calibrate_shift, check_rate
+from simulator.fitting.choices.held_choices import HeldChoices, Space
+from simulator.fitting.choices.positive_only import fit_choices
 from simulator.fitting.closeness import Chosen
 from simulator.fitting.examination import (
     REPEATED,
@@ -33,7 +35,6 @@ from simulator.fitting.examination import (
     used_up,
 )
 from simulator.fitting.factors import cross_fits
-from simulator.fitting.positive_only import fit_choices
 from simulator.fitting.posterior import (
     FeedbackPosterior,
     Posterior,
@@ -100,9 +101,11 @@ def fit(
     if kind == "matrix":
         say(f"users: a matrix of {data.n_users} users by {data.catalogue.size} items")
         return Posterior(_matrix_users(data), {}, {}, seed)
-    tastes = tastes_of(data, kind, seed, rng, say)
+    held = HeldChoices.of(data, seed) if "skips" not in data.has else None
+    space = held.space() if held is not None else Space()
+    tastes = tastes_of(data, kind, seed, rng, say, space.coarse)
     plain = _before_appeal(data, tastes)
-    if tastes.parts and "skips" not in data.has:
+    if tastes.parts and held is not None:
         say("users: what is chosen next, among all items")
         none = Parameter(0.0, "assumed", "the log has no skips")
         alike = "assumed", "the log has no skips: all users click alike"
@@ -112,7 +115,7 @@ def fit(
             tastes.parts,
             tastes.reliability,
             seed,
-            choices=fit_choices(data, tastes.parts["taste"], tastes.parts["profile"], seed),
+            choices=fit_choices(data, held, space, tastes.parts["profile"], seed),
             rates=_rates_looked_at(data, plain, slate_size),
         )
     fitted = _posterior_of_shown(data, plain, tastes, slate_size, chains, rng, say)

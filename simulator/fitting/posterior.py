@@ -29,9 +29,10 @@ from simulator.chains.crossed_effects import (
     fit_crossed_effects,
     sample_crossed_effects,
 )
+from simulator.fitting.choices.positive_only import LEVEL_SLOPE, Choices, strengths
+from simulator.fitting.closeness import with_missed
 from simulator.fitting.examination import ATTENUATION, Examination
 from simulator.fitting.factors import Taste
-from simulator.fitting.positive_only import LEVEL_SLOPE, Choices, strengths
 from simulator.fitting.tastes import LEAST_RELIABLE
 from simulator.users.choice_model import ChoiceModel, Parameter
 
@@ -451,7 +452,12 @@ class Posterior:
             item_level=(level * choices.popularity).astype(np.float32),
             user_taste=tastes[0],
             item_taste=tastes[1],
-            item_near=choices.near,
+            item_near=with_missed(
+                choices.near,
+                choices.last_chosen,
+                choices.reliability,
+                generator("spare closeness", self.seed, k),
+            ),
             last_chosen=choices.last_chosen,
             provenance=self.plain.provenance
             | {"item_level": status, "taste": ("estimated", OF_CHOICES)},

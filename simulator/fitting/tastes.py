@@ -17,6 +17,7 @@ from simulator.fitting.closeness import chosen_before, closeness, near_vectors
 from simulator.fitting.factors import (
     CrossFits,
     Taste,
+    TasteSettings,
     choices,
     cross_fits,
     full_taste,
@@ -64,16 +65,25 @@ class Tastes:
 
 
 def tastes_of(
-    data: Dataset, kind: str, seed: int, rng: np.random.Generator, say: Callable[[str], None]
+    data: Dataset,
+    kind: str,
+    seed: int,
+    rng: np.random.Generator,
+    say: Callable[[str], None],
+    s: TasteSettings | None = None,
 ) -> Tastes:
-    """The tastes of a log, by a kind of user model (`alternatives.KINDS`)."""
+    """The tastes of a log, by a kind of user model (`alternatives.KINDS`).
+
+    Args:
+        s: of the factors.
+    """
     say("users: taste, from what was chosen")
     if kind not in OF_FACTORS:
         return _of_table(data, kind, rng, say)
-    factors = full_taste(data, seed)
+    factors = full_taste(data, seed, s)
     user, item, _ = choices(data)
     parts = {"taste": factors, "profile": profile(factors, user, item)}
-    known = dict(zip(TASTES, reliabilities(data, rng), strict=True))
+    known = dict(zip(TASTES, reliabilities(data, rng, s), strict=True))
     units = {name: unit_of(part, generator("unit of taste", seed)) for name, part in parts.items()}
     scaled = {name: part.scaled(units[name]) for name, part in parts.items()}
     if "skips" not in data.has:

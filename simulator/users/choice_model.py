@@ -18,6 +18,7 @@ from simulator.users.state import LAST, RECENT, Feedback, UserState
 
 if TYPE_CHECKING:
     from simulator.users.page import Numbers
+    from simulator.users.strangers import Strangers
 
 DAY = 86_400.0
 Dynamics = Literal["unexpected", "reinforced", "exposure"]
@@ -58,8 +59,8 @@ class ChoiceModel:
         log_users: (U,) the users' numbers in the log, ascending; None = they are all of the log's.
         log_size: users of the log, where there are others.
         item_near: (N + 1, D) float32 vectors whose inner product says how close two items are; an
-            item appeals more by `closeness` times its mean over what the user chose last; None = no
-            such part.
+            item appeals more by `closeness` times its mean over what the user chose last, each
+            choice weighing half of the one after it; None = no such part.
         last_chosen: (U, LAST) int32 what users chose last before the start, the latest first, 0
             where there is less.
         mixing: how well the chains of the fit mixed (`simulator.chains.mixing.Mixing`).
@@ -149,7 +150,7 @@ class ChoiceModel:
         if self.item_near is not None:
             chosen = np.zeros((n_users, LAST), np.int32)
             if self.last_chosen is not None:
-                chosen[:] = self.last_chosen[:n_users, ::-1]  # the oldest goes first
+                chosen[:] = self.last_chosen[:n_users]
         return UserState(
             satiation=np.zeros((n_users, int(self.category.max()) + 1), np.float32),
             drifted=np.zeros(
@@ -161,7 +162,6 @@ class ChoiceModel:
             visit_shown=np.zeros(n_users, np.float32),
             visit_clicked=np.zeros(n_users, np.float32),
             chosen=chosen,
-            choices=np.zeros(n_users, np.int64),
         )
 
     def appeal(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
@@ -241,7 +241,7 @@ class ChoiceModel:
             self._numbers,
         )
         if self.item_near is not None:
-            page.choose(users, items, clicked, state.chosen, state.choices)
+            page.choose(users, items, clicked, state.chosen)
         watched = np.zeros(items.shape, np.float32)
         at = np.flatnonzero(how)
         watched.ravel()[at] = self._seconds(
@@ -444,6 +444,6 @@ class ChoiceModel:
 OF_MATRIX = "the log's own answer to every pair"
 
 
-def is_matrix(model: ChoiceModel) -> bool:
+def is_matrix(model: "ChoiceModel | Strangers") -> bool:
     """Whether users answer from a matrix that holds every pair."""
     return model.provenance.get("taste", ("", ""))[1] == OF_MATRIX

@@ -11,7 +11,9 @@ import numpy as np
 
 from policies.common.compiled import compiled
 from policies.loops.draws import started, uniform
+from simulator.users import state
 
+FADES = np.float32(state.FADES)
 NOT, LONG, SHORT, PLAYED = 0, 1, 2, 3  # how an item was watched
 
 
@@ -88,25 +90,27 @@ def come_closer(
     by: np.float32,
 ) -> None:
     """Adds `by` times the mean inner product of each item with what its user chose last to `appeal`
-    (B, K), which it changes; `near`: (N + 1, D) vectors, 0 for item 0.
+    (B, K), which it changes; `near`: (N + 1, D) vectors, 0 for item 0. Each choice weighs `FADES`
+    times the one after it.
     """
     middle = np.empty(near.shape[1], np.float32)
     for b in range(len(users)):
         middle[:] = np.float32(0)
-        count = 0
+        weight, total = np.float32(1), np.float32(0)
         for m in range(chosen.shape[1]):
             item = chosen[users[b], m]
             if item > 0:
-                count += 1
-                middle += near[item]
-        if count == 0:
+                middle += weight * near[item]
+                total += weight
+            weight *= FADES
+        if total == 0:
             continue
         for k in range(items.shape[1]):
             x = np.float32(0)
             of_item = near[items[b, k]]
             for d in range(len(middle)):
                 x += middle[d] * of_item[d]
-            appeal[b, k] += by * x / np.float32(count)
+            appeal[b, k] += by * x / total
 
 
 @compiled
@@ -115,15 +119,15 @@ def choose(
     items: np.ndarray,
     clicked: np.ndarray,
     chosen: np.ndarray,
-    choices: np.ndarray,
 ) -> None:
-    """What users clicked becomes what they chose last: `chosen` and `choices` are changed."""
+    """What users clicked becomes what they chose last: `chosen`, the latest first, is changed."""
     for b in range(len(users)):
         user = users[b]
         for k in range(items.shape[1]):
             if clicked[b, k]:
-                chosen[user, choices[user] % chosen.shape[1]] = items[b, k]
-                choices[user] += 1
+                for m in range(chosen.shape[1] - 1, 0, -1):
+                    chosen[user, m] = chosen[user, m - 1]
+                chosen[user, 0] = items[b, k]
 
 
 @compiled

@@ -3,7 +3,7 @@ engine needs of users.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from policies.draws import Draws
 
 RECENT = 32  # items of which a user remembers having seen them
 LAST = 5  # choices to which what is close appeals more
+# what each of them counts beside the one after it: on Beauty the slopes of the five latest choices
+# fall by half from one to the next (`benchmarks/choice_settings.py`)
+FADES = 0.5
 
 
 def left_of(idle: np.ndarray, half_life: float) -> np.ndarray:
@@ -33,8 +36,8 @@ class UserState:
         recent: (n, RECENT) int32 items examined last, a ring.
         seen: (n,) int64 how many items were examined so far.
         visit_shown, visit_clicked: (n,) float32, of the current or last visit.
-        chosen: (n, LAST) int32 items clicked last, a ring, 0 where there are none yet; (n, 0)
-            where nothing follows them. choices: (n,) int64 how many there were so far.
+        chosen: (n, LAST) int32 items clicked last, the latest first, 0 where there are none yet;
+            (n, 0) where nothing follows them.
     """
 
     satiation: np.ndarray
@@ -45,7 +48,6 @@ class UserState:
     visit_shown: np.ndarray
     visit_clicked: np.ndarray
     chosen: np.ndarray
-    choices: np.ndarray
 
     def idle(self, users: np.ndarray, now: np.ndarray) -> np.ndarray:
         """(B,) float64 seconds since these users were last decayed."""
@@ -58,6 +60,31 @@ class UserState:
     def drifted_at(self, users: np.ndarray, now: np.ndarray, half_life: float) -> np.ndarray:
         """(B, C) float32 drift of these users at `now`; half_life [s]."""
         return left_of(self.idle(users, now), half_life)[:, None] * self.drifted[users]
+
+
+@dataclass(slots=True)
+class OwnState:
+    """What users of somebody else remember: arrays of n rows by their own names."""
+
+    arrays: dict[str, np.ndarray]
+
+
+State = UserState | OwnState
+_OWN = "own."  # before the names of a stranger's arrays, in files
+
+
+def arrays_of(state: State) -> dict[str, np.ndarray]:
+    """For a file."""
+    if isinstance(state, OwnState):
+        return {_OWN + name: array for name, array in state.arrays.items()}
+    return {name: getattr(state, name) for name in UserState.__slots__}
+
+
+def state_of(arrays: dict[str, np.ndarray]) -> State:
+    """From a file."""
+    if arrays.keys() == set(UserState.__slots__):
+        return UserState(**arrays)
+    return OwnState({name.removeprefix(_OWN): array for name, array in arrays.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +101,35 @@ class Feedback:
     appeal: np.ndarray  # float32 logit of a click once examined; truth, never for policies
     probability: np.ndarray  # float32 of a click; truth, never for policies
 
+    @staticmethod
+    def of(
+        clicked: np.ndarray, stays: np.ndarray, seconds: np.ndarray, **more: np.ndarray
+    ) -> "Feedback":
+        """From what users do; of the rest nothing happens, and the truth is unknown (NaN).
 
-class UserModel(Protocol):
-    """What the engine needs of users."""
+        Args:
+            more: watched, long_view, liked, hated, probability, each (B, K).
+        """
+        shape = np.shape(clicked)
+        plain: dict[str, np.ndarray] = {
+            "watched": np.zeros(shape, np.float32),
+            **{name: np.zeros(shape, bool) for name in ("long_view", "liked", "hated")},
+            **{name: np.full(shape, np.nan, np.float32) for name in ("appeal", "probability")},
+        }
+        return Feedback(clicked=clicked, stays=stays, seconds=seconds, **{**plain, **more})
 
-    def start(self, n_users: int, now: float) -> UserState: ...
+
+class Users(Protocol):
+    """What the engine needs of users: place i of everything belongs to user i of a population."""
+
+    @property
+    def n_users(self) -> int: ...
+
+    def start(self, n_users: int, now: float) -> State: ...
 
     def respond(
         self,
-        state: UserState,
+        state: Any,
         users: np.ndarray,
         items: np.ndarray,
         pages: np.ndarray,
@@ -91,11 +138,9 @@ class UserModel(Protocol):
     ) -> Feedback: ...
 
     def next_visit(
-        self, state: UserState, users: np.ndarray, since: np.ndarray, draws: Draws
+        self, state: Any, users: np.ndarray, since: np.ndarray, draws: Draws
     ) -> np.ndarray: ...
 
     def first_visit(self, users: np.ndarray, start: float, draws: Draws) -> np.ndarray: ...
 
-    def click_probability(
-        self, state: UserState, users: np.ndarray, now: np.ndarray
-    ) -> np.ndarray: ...
+    def click_probability(self, state: Any, users: np.ndarray, now: np.ndarray) -> np.ndarray: ...

@@ -11,14 +11,14 @@ from policies.draws import Draws, generator
 from policies.log import Dataset, Impressions
 from simulator.chains.crossed_effects import Chains
 from simulator.experiment.built_in import BuiltInParameters, true_users
+from simulator.fitting.choices.positive_only import COLUMNS, conditional_logit
 from simulator.fitting.closeness import Chosen, chosen_before, closeness, near_vectors
 from simulator.fitting.factors import Taste
 from simulator.fitting.fit_users import fit
-from simulator.fitting.positive_only import COLUMNS, conditional_logit
 from simulator.population.people import population
 from simulator.settings import Experiment
 from simulator.users.choice_model import ChoiceModel, Parameter
-from simulator.users.state import LAST
+from simulator.users.state import FADES, LAST
 
 CALIBRATION = {"random_click_rate": (0.1, "a test")}
 WORLD = BuiltInParameters(users=200, items=60, categories=5)
@@ -64,13 +64,12 @@ def test_users_follow_what_is_close_to_their_last_five_choices() -> None:
     # what was clicked now comes first, the oldest is gone
     for user in range(0, 200, 17):
         clicked = items[user][with_.clicked[user]][::-1].tolist()
-        before = [i for i in model.last_chosen[user].tolist() if i > 0]
-        known = sorted((clicked + before)[:LAST])
-        assert sorted(i for i in state.chosen[user].tolist() if i > 0) == known
+        before = model.last_chosen[user].tolist()
+        assert state.chosen[user].tolist() == (clicked + before)[:LAST]
 
 
 def test_the_truth_that_policies_may_ask_for_knows_of_closeness() -> None:
-    model = close_users()
+    model = close_users(0.5)
     users = np.arange(200)
     state = model.start(200, 0.0)
     everything = np.tile(np.arange(1, 61, dtype=np.int32), (200, 1))
@@ -83,7 +82,7 @@ def test_the_truth_that_policies_may_ask_for_knows_of_closeness() -> None:
     assert model.item_near is not None
     moved = logit(chance.astype(float)) - logit(plain.astype(float))
     np.testing.assert_allclose(
-        moved, 2 * closeness(model.item_near, state.chosen, everything), atol=1e-2
+        moved, 0.5 * closeness(model.item_near, state.chosen, everything), atol=1e-2
     )
 
 
@@ -152,7 +151,10 @@ def chosen_in_turn(b: float, c: float, users: int = 1500, items: int = 300) -> D
         had: list[int] = []
         own = level + b * tastes[u] @ vectors.T
         for t in range(12):
-            x = own + (c * (vectors[had[-LAST:]].mean(axis=0) @ vectors.T) if had else 0)
+            last = had[-LAST:][::-1]
+            weight = FADES ** np.arange(len(last))
+            near = weight @ vectors[last] / weight.sum() if had else np.zeros(kinds)
+            x = own + c * near @ vectors.T
             x = x + rng.gumbel(size=items + 1)
             x[0], x[had] = -np.inf, -np.inf
             had.append(int(np.argmax(x)))
