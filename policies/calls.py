@@ -37,6 +37,9 @@ T = TypeVar("T")
 class PolicyFailure(InputError):
     """A policy that raised or broke the contract. `trace` is for the file beside the run."""
 
+    file = "policy-error.txt"
+    mend = "mend the policy"
+
     def __init__(self, line: str, trace: str):
         super().__init__(line, trace)  # SimPy and pickle make it anew from these
         self.trace = trace
@@ -147,7 +150,7 @@ def _say_it_now(torch: ModuleType) -> None:
 
 
 @contextmanager
-def _own_chance(seed: int) -> Iterator[None]:
+def own_chance(seed: int) -> Iterator[None]:
     """Global generators seeded for one call of training, and put back after it."""
     of_numpy, of_python = np.random.get_state(), random.getstate()  # noqa: NPY002
     torch = _torch()
@@ -166,12 +169,21 @@ def _own_chance(seed: int) -> Iterator[None]:
             torch.set_num_threads(of_torch[1])
 
 
+@contextmanager
+def unchanged_chance(complaint: Callable[[], Exception]) -> Iterator[None]:
+    """Raises the complaint where global random numbers were used inside."""
+    before = _global_state()
+    yield
+    if not _unchanged(before):
+        raise complaint()
+
+
 # -- the calls -------------------------------------------------------------------------------------
 
 
 def made(arm: str, make: Callable[[], Policy]) -> Policy:
     """A fresh policy whose settings the engine can work with."""
-    with calling(arm, "its constructor"), _own_chance(0):
+    with calling(arm, "its constructor"), own_chance(0):
         policy = make()
         check_shape_of(policy)
     return policy
@@ -193,7 +205,7 @@ def train(
     before = _sums(log, catalogue)
     seed = zlib.crc32(str(rng.bit_generator.state).encode())
     with calling(arm, call):
-        with _own_chance(seed):
+        with own_chance(seed):
             getattr(policy, call)(read_only(log), read_only(catalogue), rng)
         after = _sums(log, catalogue)
         changed = next((name for name in before if before[name] != after[name]), None)
@@ -220,21 +232,23 @@ def slates(arm: str, policy: Policy, requests: Requests, k: int, draws: Draws) -
         requests: made for this call; its arrays cannot be written to afterwards.
     """
     with calling(arm, "recommend"):
-        before = _global_state()
         for name in Requests.__slots__:
             getattr(requests, name).flags.writeable = False
-        found = policy.recommend(requests, k, draws)
-        if not _unchanged(before):
-            raise PolicyError(
-                "it uses global random numbers (or changes torch's threads), so that its slates"
-                " depend on who else is served; take random numbers from `draws`"
-            )
+        with unchanged_chance(_uses_chance):
+            found = policy.recommend(requests, k, draws)
         check_slates(found, requests, k)
         stated = found.propensity
         return Slates(  # of its own: a policy may use its arrays again
             np.array(found.items, np.int32),
             None if stated is None else np.array(stated, np.float32),
         )
+
+
+def _uses_chance() -> Exception:
+    return PolicyError(
+        "it uses global random numbers (or changes torch's threads), so that its slates"
+        " depend on who else is served; take random numbers from `draws`"
+    )
 
 
 def state_of(arm: str, policy: Policy) -> dict[str, np.ndarray]:
@@ -246,5 +260,5 @@ def state_of(arm: str, policy: Policy) -> dict[str, np.ndarray]:
 
 
 def restore(arm: str, policy: Policy, state: dict[str, np.ndarray]) -> None:
-    with calling(arm, "restore"), _own_chance(0):
+    with calling(arm, "restore"), own_chance(0):
         policy.restore(state)

@@ -172,6 +172,7 @@ class Dataset:
         history: what users chose before the log begins, order known but times made up. Policies and
             taste may learn from it; rates may not.
         hour_zero: hour of the day (UTC of the log) at time 0.
+        ended: time 0 in seconds since 1970; None where the log does not say.
     """
 
     log: Impressions
@@ -183,6 +184,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     history: Impressions = field(default_factory=Impressions.empty)
     hour_zero: float = 0.0
+    ended: float | None = None
 
     @property
     def n_users(self) -> int:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from policies.common.errors import InputError
 from policies.common.settings import default_of
 from policies.common.tables import Table
 from policies.log import Dataset
@@ -19,6 +20,7 @@ from simulator.population.sampling import fit_sample, sample_note
 from simulator.settings import Experiment
 from simulator.users.provenance import provenance
 from simulator.users.storage import about_users, save_users
+from simulator.users.strangers import is_stranger
 
 # -- the command -----------------------------------------------------------------------------------
 SLATE_SIZE: int = default_of(Experiment, "slate_size")
@@ -49,6 +51,11 @@ def main(arguments: list[str] | None = None) -> int:
     def work(
         experiment: Experiment, data: Dataset, out: Path, say: Callable[[str], None]
     ) -> PrintResult:
+        if is_stranger(experiment.user_model):
+            raise InputError(
+                f"--user-model {experiment.user_model}: users of somebody else are not fitted; give"
+                " them to simulator.run or simulator.validate"
+            )
         some = fit_sample(data, experiment)
         model = fit_users(
             some.data,

@@ -20,6 +20,7 @@ from policies.common.settings import (
 )
 from policies.registry import asks_for_truth, base_name, find, is_reference, settings_of
 from simulator.buckets import Assignment, parse_weights
+from simulator.users.strangers import is_stranger
 
 ARM_SETTINGS = ("repeat",)  # settings of an arm that the engine keeps, not the policy
 
@@ -80,11 +81,12 @@ class Experiment:
     users_from: Text | None = setting(
         None, "folder of users that simulator.fit stored for this log; by default they are fitted"
     )
-    user_model: Literal["factors", "shrunk", "neighbours", "trees", "matrix"] = setting(
+    user_model: Text = setting(
         "factors",
         "what makes users like things: factors (matrix factorisation), shrunk (the same, but items"
         " with fewer than 20 rows are as good as the others of their category), neighbours (similar"
-        " items), trees, or matrix, which replays a log that holds nearly every pair",
+        " items), trees, or matrix, which replays a log that holds nearly every pair; or"
+        " module:Class, users of your own (simulator/users/base.py)",
     )
     fit_users: int | None = setting(
         None,
@@ -247,6 +249,7 @@ class Experiment:
     def check(self) -> None:
         """Raises InputError where settings cannot go together."""
         _check_arms(self)
+        _check_users(self)
         _check_time(self)
         _check_design(self)
         _check_policy_settings(self)
@@ -332,6 +335,27 @@ def _check_arms(experiment: Experiment) -> None:
         )
     for arm in arms:
         experiment.repeats(arm)
+
+
+USER_MODELS = ("factors", "shrunk", "neighbours", "trees", "matrix")
+
+
+def _check_users(experiment: Experiment) -> None:
+    kind = experiment.user_model
+    if kind in USER_MODELS:
+        return
+    if not is_stranger(kind):
+        raise InputError(f"user_model '{kind}' is unknown{suggestion(kind, USER_MODELS)}")
+    wrong = [
+        name
+        for name in ("taste_dynamics", "fit_users", "policy_share")
+        if getattr(experiment, name) is not None
+    ]
+    if wrong:
+        raise InputError(
+            f"{wrong[0]} is for users that are fitted; those of --user-model {kind} are somebody"
+            " else's"
+        )
 
 
 def _check_time(experiment: Experiment) -> None:

@@ -1,37 +1,44 @@
-"""Is the simulator to be believed? Users fitted on the early part of a log, held against its late
-part.
+"""Are the users to be believed?
 
     python -m simulator.validate --log kuairand:DIR --held-out-days 8
+    python -m simulator.validate --log events.csv --test-log random.csv
 
-The users answer the very slates that the log shows after the cut; what they do is compared with
-what happened. Where the log has whole sessions, their visits are simulated too and held against the
-log's.
+Users are fitted on the early part of a log and answer the slates of its late part; models learn
+from their answers and from real ones. With a second log the users answer another policy's slates.
+What they do is compared with what happened, and each part gets a light and what to do next. On a
+log without skips the last choice of each user is held out.
 """
 
 import argparse
+import shlex
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from policies.common.errors import InputError
+import numpy as np
+
+from policies.common.errors import InputError, suggestion
 from policies.common.files import save_json
+from policies.common.settings import names
 from policies.log import Dataset
+from policies.sources.files import Table, tables_in
+from policies.sources.roles import ROLES, choose, pairs
+from policies.sources.values import text
 from simulator.commands import PrintResult, add_fit_flags, with_a_fit
+from simulator.experiment.data import load_data
 from simulator.fitting.fit_users import chains_of
 from simulator.population.sampling import fit_sample, sample_note
 from simulator.settings import Experiment
 from simulator.users.choice_model import DAY
-from simulator.validation.report import (
-    free_lights,
-    held_out_lights,
-    light_table,
-    lights,
-    of_random_slates,
-    write,
-)
-from simulator.validation.validation import validate
+from simulator.validation.asked import Asked, Say
+from simulator.validation.learning import LEARNERS, check_learners
+from simulator.validation.reporting.lights import all_lights
+from simulator.validation.reporting.report import light_table, summary, write
+from simulator.validation.second_log import Difference, of_column
+from simulator.validation.validation import Validation, against_second_log, validate
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,11 +47,14 @@ def parser() -> argparse.ArgumentParser:
         description=(
             "Fit users on the early part of a log and hold their answers to the late slates against"
             " what happened: rates, calibration, discrimination, spread over users and items,"
-            " sessions and returns, each with a light that says what to trust."
+            " sessions and returns, and whether models learn the same from them as from people;"
+            " each with a light that says what to trust, and what to do next. With --test-log the"
+            " users answer the slates of another policy, which is the most telling test."
         ),
         epilog=(
-            "Example:\n  python -m simulator.validate --log kuairand:DIR --held-out-days 8 --out"
-            " fidelity"
+            "Examples:\n  python -m simulator.validate --log kuairand:DIR --held-out-days 8 --out"
+            " fidelity\n  python -m simulator.validate --log feed.csv --test-log exploration.csv\n"
+            "  python -m simulator.validate --log events.csv --user-model my_module:MyUsers"
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -54,6 +64,27 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         help="last calendar days to hold out (default: a third of the log)",
     )
+    p.add_argument(
+        "--test-log",
+        metavar="LOG",
+        help="another log with the same columns, of another policy or of exploration traffic: users"
+        " are fitted to all of --log and answer its slates; nothing is held out",
+    )
+    p.add_argument(
+        "--context",
+        metavar="COLUMN",
+        help="with --test-log: a column of both files that says where a page was shown (feed,"
+        " search, a tab)",
+    )
+    p.add_argument(
+        "--learners",
+        default=",".join(LEARNERS),
+        help="models that learn from real and from simulated answers, or none (default"
+        " %(default)s)",
+    )
+    p.add_argument(
+        "--seeds", type=int, default=1, help="trainings of each of them (default %(default)s)"
+    )
     return p
 
 
@@ -62,45 +93,136 @@ def main(arguments: list[str] | None = None) -> int:
 
     A red light is a finding, not a failure.
     """
-    given = parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    given = parser().parse_args(words)
     began = time.monotonic()
 
     def work(
         experiment: Experiment, data: Dataset, out: Path, say: Callable[[str], None]
     ) -> PrintResult:
-        notes = *data.notes, *sample_note(data, experiment)
+        notes = [*data.notes, *sample_note(data, experiment)]
         data = fit_sample(data, experiment).data
-        days = _held_out_days(data, given.held_out_days)
-        validation = validate(
-            data, days, experiment.slate_size, say, experiment.user_model, chains_of(experiment)
-        )
+        asked = _asked(given, experiment, data)
+        v = _validated(given, experiment, data, asked, say)
         about: dict[str, Any] = {
             "log": experiment.log,
-            "held_out_days": days,
+            "test_log": given.test_log,
+            "held_out_days": asked.days,
             "seed": experiment.seed,
             "slate_size": experiment.slate_size,
             "user_model": experiment.user_model,
             "seconds": round(time.monotonic() - began, 1),
+            "command": "python -m simulator.validate " + shlex.join(words),
         }
-        save_json(out / "fidelity.json", about | validation.as_json())
-        rows = [
-            *lights(validation.feedback),
-            *held_out_lights(validation.user_days, validation.ranking),
-            *free_lights(validation.free),
-        ]
-        write(validation, rows, about, out)
+        save_json(out / "fidelity.json", about | v.as_json())
+        rows = all_lights(v)
+        write(v, rows, about, notes, out)
 
         def print_result() -> None:
-            print("what to trust")
             light_table(rows).print()
-            print(of_random_slates(validation.random_slates))
+            for sentence in summary(rows):
+                print(sentence)
             for note in notes:
                 print(f"note: {note}")
-            print(f"report: {out}/fidelity.md")
+            print(f"report: {out}/fidelity.html")
 
         return print_result
 
     return with_a_fit(given, None, work)
+
+
+def _asked(given: argparse.Namespace, experiment: Experiment, data: Dataset) -> Asked:
+    """The flags, checked."""
+    learners = () if given.learners == "none" else tuple(names(given.learners))
+    check_learners(learners)
+    if given.seeds < 1:
+        raise InputError(f"--seeds must be at least 1, not {given.seeds}")
+    for flag in ("held_out_days", "context"):
+        if getattr(given, flag) is not None and (given.test_log is None) == (flag == "context"):
+            wanted = "wants" if flag == "context" else "is not for"
+            raise InputError(f"--{flag.replace('_', '-')} {wanted} --test-log")
+    if given.held_out_days is not None and "skips" not in data.has:
+        raise InputError(
+            f"--held-out-days: the log '{data.name}' has no skips, and the last choice of each user"
+            " is held out"
+        )
+    return Asked(
+        _held_out_days(data, given.held_out_days),
+        experiment.slate_size,
+        experiment.user_model,
+        chains_of(experiment),
+        learners,
+        given.seeds,
+        experiment.threads,
+    )
+
+
+def _validated(
+    given: argparse.Namespace, experiment: Experiment, data: Dataset, asked: Asked, say: Say
+) -> Validation:
+    if given.test_log is None:
+        return validate(data, asked, say)
+    say(f"second log: {given.test_log}")
+    other = load_data(_of(experiment, given.test_log))
+    places = _places(experiment, given)
+    return against_second_log(data, other, asked, places, say)
+
+
+def _of(experiment: Experiment, log: str) -> Experiment:
+    """The same reading of another log."""
+    reading = ("columns", "click_threshold", "click_when", "time_unit", "watch_unit")
+    same = {name: getattr(experiment, name) for name in reading}
+    return Experiment(log=log, repeat_after=0, users=2, slate_size=1, **same)
+
+
+MOST_VALUES = 50  # of a column that may say where a page was shown
+LOOKED_AT = 200_000  # rows in which they are counted
+
+
+def _places(experiment: Experiment, given: argparse.Namespace) -> list[Difference]:
+    """Where the pages of both logs were shown: by the column that is named; or else by all that
+    nobody reads, have few values, and have others in the one log than in the other.
+    """
+    paths = Path(experiment.log), Path(given.test_log)
+    if not all(path.is_file() for path in paths):
+        if given.context is not None:
+            raise InputError("--context is for two logs in files")
+        return []
+    tables = [tables_in(path, flag) for path, flag in zip(paths, ("--log", "--test-log"))]
+    if given.context is not None:
+        for path, table in zip(paths, tables):
+            if given.context not in table.names:
+                raise InputError(
+                    f"--context '{given.context}': '{path.name}' has no such"
+                    f" column{suggestion(given.context, table.names)}"
+                )
+        return [of_column(given.context, *_values(tables, given.context), named=True)]
+    used = set() if given.columns is None else set(pairs(given.columns, ROLES).values())
+    used |= {*ROLES, *choose(tables[0].names, None, ROLES, "")[0].values()}
+    found = []
+    for name in tables[0].names:
+        if name in used or name not in tables[1].names:
+            continue
+        values = _values(tables, name)
+        if all(len(np.unique(x[:LOOKED_AT])) <= MOST_VALUES for x in values):
+            found.append(of_column(name, *values, named=False))
+    return [difference for difference in found if difference.may_matter]
+
+
+def _values(tables: list[Table], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """(rows,) the values of a column of both, as text."""
+    one, other = (
+        text(table.read([name])[name], partial(_place, table.paths[0].name), name)
+        .fill_null("")
+        .to_numpy(zero_copy_only=False)
+        .astype(str)
+        for table in tables
+    )
+    return one, other
+
+
+def _place(name: str, row: int) -> str:
+    return f"'{name}', row {row + 1}"
 
 
 def _held_out_days(data: Dataset, given: int | None) -> int:

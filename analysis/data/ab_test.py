@@ -3,6 +3,7 @@ or from a live log.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -189,19 +190,32 @@ MADE_OF = {
 }
 
 
+TOLD_BY = {"long_views": "long_view", "likes": "likes", "hates": "hates", "watch_time": "watch"}
+
+
+def is_assumed(users: dict[str, Any], metric: str) -> bool:
+    """Whether nothing but an assumption stands behind a metric of simulated users.
+
+    Args:
+        users: their `parameters.json`.
+    """
+    if "user_model" in users:  # of somebody else, who says what the answers hold
+        return metric in TOLD_BY and TOLD_BY[metric] not in users.get("tells", ())
+    number = users.get("numbers", {}).get(MADE_OF.get(metric), {})
+    return bool(number.get("status") == "assumed")
+
+
 def told_by_the_log(run: Run) -> tuple[Metrics, list[str]]:
     """The metrics that a run is judged by, and the labels of those that are left out since nothing
     but an assumption stands behind them; the primary one stays.
     """
-    settings, numbers = run.settings, run.parameters.get("numbers", {})
+    settings = run.settings
     if settings.get("assumed_metrics"):
         return run.metrics, []
     left_out = [
         name
-        for name, parameter in MADE_OF.items()
-        if name in run.metrics
-        and name != settings["primary"]
-        and numbers.get(parameter, {}).get("status") == "assumed"
+        for name in MADE_OF
+        if name in run.metrics and name != settings["primary"] and is_assumed(run.parameters, name)
     ]
     kept = Metrics([metric for name, metric in run.metrics.items() if name not in left_out])
     return kept, [run.metrics[name].label for name in left_out]

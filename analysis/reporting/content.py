@@ -9,6 +9,7 @@ from analysis.reporting.sentences import (
     judgement_warnings,
     simulation_remarks,
     true_verdict,
+    undecided,
     verdicts_of,
 )
 from analysis.results.feedback_loop import ROUND_UNITS
@@ -101,7 +102,10 @@ class Report:
 
     @property
     def all_verdicts(self) -> list[str]:
-        return self.verdicts or self.true_verdicts
+        """Those of a live test, or the true ones; after what the log cannot tell."""
+        found = self.simulation.sensitivity if self.simulation is not None else None
+        open_ = undecided(found) if found is not None else []
+        return open_ + (self.verdicts or self.true_verdicts)
 
     def as_json(self) -> Json:
         """Every number with its unit, and the sentences; plain dictionaries and lists."""

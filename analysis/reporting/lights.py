@@ -62,7 +62,10 @@ def lights_of(
         lights.append(_decides_light(simulation.sensitivity))
     if simulation is not None and (walked := simulation.users.get("mixing")):
         lights.append(_chains_light(walked))
-    numbers = simulation.users.get("numbers", {}) if simulation is not None else {}
+    users = simulation.users if simulation is not None else {}
+    if "user_model" in users:
+        return [*lights, _strangers_light(users)]
+    numbers = users.get("numbers", {})
     return [*lights, _fidelity_light(numbers)] if numbers else lights
 
 
@@ -227,6 +230,18 @@ def _fidelity_light(numbers: dict[str, Any]) -> Light:
     text = f"{len(numbers) - len(assumed)} of {len(numbers)} numbers estimated; session length"
     text += f" {length}, return times {returns}; not held against held-out days here: python -m"
     return Light("Fidelity of the users", "amber", f"{text} simulator.validate does that")
+
+
+def _strangers_light(users: dict[str, Any]) -> Light:
+    """Of users that somebody else made."""
+    numbers = users.get("numbers", {})
+    assumed = [name for name, number in numbers.items() if number["status"] == "assumed"]
+    said = "who do not say which of their numbers were estimated"
+    if numbers:
+        said = f"{len(numbers) - len(assumed)} of {len(numbers)} numbers estimated, as they say"
+    text = f"those of {users['user_model']}, {said}; not held against the log here: python -m"
+    text += f" simulator.validate --user-model {users['user_model']} does that"
+    return Light("Fidelity of the users", "amber", text)
 
 
 def alarms(lights: list[Light]) -> list[str]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.data.ab_test import MADE_OF, ABTest
+from analysis.data.ab_test import MADE_OF, ABTest, is_assumed
 from analysis.data.flaws import Flaw
 from analysis.results.counterfactual import OffPolicyEstimates
 from analysis.results.effects import Effect
@@ -245,11 +245,11 @@ def simulation_remarks(users: dict[str, Any], test: ABTest) -> list[str]:
     Args:
         users: provenance of the simulated users.
     """
-    numbers, remarks = users.get("numbers", {}), []
+    remarks = []
     made_up = [
         test.metrics[name].label
-        for name, parameter in MADE_OF.items()
-        if name in test.metrics and numbers.get(parameter, {}).get("status") == "assumed"
+        for name in MADE_OF
+        if name in test.metrics and is_assumed(users, name)
     ]
     if made_up:
         remarks.append(f"the log tells nothing of {', '.join(made_up)}: here they are assumed")
@@ -374,6 +374,20 @@ def sensitivity_sentence(found: Sensitivity) -> str:
         " the models that they began with, so that only that number differs; 95 % intervals over"
         " users, not corrected for how many lines there are."
     )
+
+
+def undecided(found: Sensitivity) -> list[str]:
+    """Where a lift has either sign within what the log leaves open; a sentence per contender."""
+    sentences = []
+    turned = found.turned()
+    for arm in dict.fromkeys(row.arm for row in turned):
+        rows = [row for row in turned if row.arm == arm]
+        numbers = " and of ".join(dict.fromkeys(row.number for row in rows))
+        sentences.append(
+            f"This log cannot tell whether {arm} or {rows[0].control} is better: within the range"
+            f" of {numbers} the lift has either sign."
+        )
+    return sentences
 
 
 def against_truth(effects: list[Effect]) -> list[str]:

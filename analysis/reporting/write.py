@@ -103,12 +103,15 @@ def _figures(out: Path) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
 
 
+def as_figure(picture: Path, caption: str) -> Figure:
+    """A picture in a page."""
+    data = base64.b64encode(picture.read_bytes()).decode()
+    return Figure(caption, f"data:image/png;base64,{data}")
+
+
 def _write_files(report: Report, captions: dict[str, str], pictures: Path, out: Path) -> None:
     """All three are made before the first is written, each whole or not at all."""
-    figures = {}
-    for name, caption in captions.items():
-        picture = base64.b64encode((pictures / f"{name}.png").read_bytes()).decode()
-        figures[name] = Figure(caption, f"data:image/png;base64,{picture}")
+    figures = {name: as_figure(pictures / f"{name}.png", text) for name, text in captions.items()}
     numbers, text, page = report.as_json(), markdown(report), html(report, figures)
     save_json(out / "results.json", numbers)
     save_text(out / "report.md", text)

@@ -146,6 +146,7 @@ def kuairand(folder: Path, click_threshold: float | None = None) -> Dataset:
         tuple(notes),
         history,
         (times.hour + 8) % 24,
+        times.ended,
     )
 
 

@@ -1,5 +1,6 @@
 """From a table with any column names to a data set: checks, ids, sessions, pages."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -168,7 +169,7 @@ def from_columns(
     if not keep.all():
         whole, columns = columns, columns.kept(keep)
         whole.release(*whole.roles)
-        times = Times(times.time[keep], times.hour, times.note, times.coarse)
+        times = replace(times, time=times.time[keep])
     del keep, copy
     # Of a large log each column is given back as soon as it has been read.
     columns.release("time")
@@ -184,7 +185,7 @@ def from_columns(
     notes = [note, visits.note, *notes, *said_of_copies, *answers.notes, *shifted, times.note]
     notes += [about_span(times.time, len(columns)), *assumed]
     catalogue = _described(columns, items, item_ids, answers)
-    has, hour = frozenset({*answers.has, *told}), times.hour
+    has, hour, ended = frozenset({*answers.has, *told}), times.hour, times.ended
     columns.release("category")
     users -= 1
     log = Impressions.of(
@@ -203,7 +204,8 @@ def from_columns(
     log = sorted_columns(held)
     log.check(catalogue.size)
     release_unused()
-    return Dataset(log, catalogue, user_ids, name, has, notes=tuple(notes), hour_zero=hour)
+    said = tuple(notes)
+    return Dataset(log, catalogue, user_ids, name, has, notes=said, hour_zero=hour, ended=ended)
 
 
 def _told(

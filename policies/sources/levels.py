@@ -24,6 +24,7 @@ KUAIRAND_LEVELS = {
 RANDOM_OVER_LOGGED = (0.22, 0.33, 0.42, 0.67, 0.68, 1.0)
 MIDDLE_OF_RATIOS = float(np.exp(np.mean(np.log(RANDOM_OVER_LOGGED))))
 LEAST_EFFECTIVE = 500.0  # rows by their propensities (Kish), or published ratios are trusted more
+LEAST_SUPPORT = 0.5  # share of the catalogue that propensities say could have been shown
 LEVEL_NAMES = {  # and between what they lie
     "random_click_rate": (0.0, 1.0),
     "logged_click_rate": (0.0, 1.0),
@@ -84,6 +85,9 @@ def by_propensity(data: Dataset) -> tuple[float, float] | None:
     if not (np.isfinite(p) & (p > 0) & (p <= 1)).all():
         return None
     weight = 1 / p
+    # Over a logger that may show anything, 1 / p is the number of items on average.
+    if weight.mean() < LEAST_SUPPORT * data.catalogue.size:
+        return None
     effective = weight.sum() ** 2 / (weight**2).sum()
     rate = float(weight @ data.log.clicked / weight.sum())
     if effective < LEAST_EFFECTIVE or rate <= 0:

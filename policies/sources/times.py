@@ -355,6 +355,7 @@ def _are_dates(numbers: np.ndarray, way: str) -> bool:
 
 
 FURTHEST = 7.26e9  # s since 1970: the year 2200
+EARLIEST = 3.15e8  # s since 1970: the year 1980, and what is less may count from somewhere else
 
 
 def refuse_far(first: float, last: float, column: str) -> None:
@@ -370,13 +371,15 @@ def refuse_far(first: float, last: float, column: str) -> None:
 @dataclass(frozen=True)
 class Times:
     """Of the rows of a log: `time` (n,) seconds before the last event (<= 0), the hour of the day
-    of that event, what was read in a sentence, and whether times are to the minute or coarser.
+    of that event, what was read in a sentence, whether times are to the minute or coarser, and when
+    that event was, in seconds since 1970 (None where the log counts from somewhere else).
     """
 
     time: np.ndarray
     hour: float
     note: str
     coarse: bool
+    ended: float | None = None
 
 
 def times_of(
@@ -410,7 +413,9 @@ def times_of(
             f"{where}: all {len(raw)} times are the same; give the second or the day of each event"
         )
     time = raw - last
-    return Times(time, last % DAY / 3600, clock.note((first, last)), bool(not (raw % COARSE).any()))
+    ended = last if last > EARLIEST else None
+    note, coarse = clock.note((first, last)), bool(not (raw % COARSE).any())
+    return Times(time, last % DAY / 3600, note, coarse, ended)
 
 
 # -- arrays ----------------------------------------------------------------------------------------

@@ -52,6 +52,7 @@ def moved_users(model: ChoiceModel, data: Dataset, k: int, seed: int) -> Iterato
             f"{MOST_HIDDEN:g} logits, not 0",
             with_hidden_taste(model, MOST_HIDDEN, seed),
         )
+    yield from _strength(model)
     yield from _levels_of_choices(model)
     yield from _tiring(model)
     if model.provenance.get("examination", ("", ""))[0] == "assumed":
@@ -97,6 +98,35 @@ def with_hidden_taste(model: ChoiceModel, sd: float, seed: int) -> ChoiceModel:
         user_taste=np.concatenate([by * model.user_taste, users], axis=1).astype(np.float32),
         item_taste=np.concatenate([model.item_taste, items], axis=1).astype(np.float32),
     )
+
+
+def _strength(model: ChoiceModel) -> Iterator[Moved]:
+    """How far users follow the taste and the closeness that were fitted: by 1.96 standard errors of
+    the slopes, both the same way.
+    """
+    known = {
+        name: number
+        for name in ("profile_scale", "taste_scale", "closeness")
+        if (number := model.parameters.get(name)) is not None and number.value > 0 and number.error
+    }
+    scales = [known[name] for name in ("profile_scale", "taste_scale") if name in known]
+    if not known or model.table is not None:
+        return
+    strongest = max(scales, key=lambda number: number.value, default=None)
+    for sign, words in ((-1, "weaker"), (1, "stronger")):
+
+        def by(number: Parameter | None, sign: int = sign) -> float:
+            if number is None:
+                return 1.0
+            return max(1 + sign * SURE * (number.error or 0.0) / number.value, 0.0)
+
+        moved, of_taste = model, by(strongest)
+        users = model.user_taste.copy()
+        users[:, :-RESIDUAL_WIDTH] *= np.float32(of_taste)
+        if (near := known.get("closeness")) is not None:
+            moved = _with(moved, "closeness", near.value * by(near))
+        said = f"{words}, by {100 * abs(of_taste - 1):.0f} % of the taste"
+        yield Moved("strength of taste", said, replace(moved, user_taste=users))
 
 
 def _levels_of_choices(model: ChoiceModel) -> Iterator[Moved]:

@@ -21,8 +21,8 @@ from policies.draws import Draws, key_of
 from simulator.engine.histories import Histories
 from simulator.engine.recorder import WARMUP, WOULD, Sink
 from simulator.settings import Experiment
-from simulator.users.choice_model import DAY, ChoiceModel
-from simulator.users.state import Feedback, UserState
+from simulator.users.choice_model import DAY
+from simulator.users.state import Feedback, State, Users
 
 WAVE = 2048  # users served together, unless a policy says otherwise; never changes results
 
@@ -82,12 +82,12 @@ class World:
 
     name: str
     experiment: Experiment
-    model: ChoiceModel
+    model: Users
     catalogue: Catalogue
     ids: np.ndarray
     bucket: np.ndarray
     arms: list[Arm]
-    state: UserState
+    state: State
     histories: Histories
     due: np.ndarray
     sessions: np.ndarray

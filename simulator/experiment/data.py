@@ -14,6 +14,7 @@ from simulator.experiment.built_in import built_in_log
 from simulator.fitting.alternatives import MATRIX_SHARE
 from simulator.settings import Experiment
 from simulator.users.choice_model import DAY, ChoiceModel, is_matrix
+from simulator.users.strangers import Strangers
 
 OF_FILES = ("columns", "click_threshold", "click_when", "time_unit", "watch_unit")
 
@@ -137,7 +138,7 @@ def _earlier(log: Impressions, seconds: float) -> Impressions:
     return replace(log, time=np.repeat(at, np.diff(begins, append=len(log))))
 
 
-def policy_share(experiment: Experiment, model: ChoiceModel) -> float:
+def policy_share(experiment: Experiment, model: ChoiceModel | Strangers) -> float:
     """Of the log's pairs that policies learn from."""
     if not is_matrix(model):
         return 1.0 if experiment.policy_share is None else experiment.policy_share

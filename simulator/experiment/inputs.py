@@ -23,7 +23,8 @@ from policies.common.files import (
 )
 from policies.log import Dataset, Impressions
 from simulator.users.choice_model import ChoiceModel
-from simulator.users.storage import USERS_FILES, load_users, save_users
+from simulator.users.storage import USERS_FILES, save_users, stored_users
+from simulator.users.strangers import Strangers
 
 LOG, POPULATION, PEOPLE = "log.safetensors", "population.safetensors", "people"
 CATALOGUE = ("category", "duration", "born", "withdrawn")
@@ -51,7 +52,7 @@ class Population:
         bucket: (n,) int16 place of each user's arm in a split.
     """
 
-    people: ChoiceModel
+    people: ChoiceModel | Strangers
     ids: np.ndarray
     arrival: np.ndarray
     bucket: np.ndarray
@@ -73,7 +74,11 @@ def write_log(run: Path, data: Dataset) -> None:
 
 
 def write_population(
-    run: Path, people: ChoiceModel, ids: np.ndarray, arrival: np.ndarray, bucket: np.ndarray
+    run: Path,
+    people: ChoiceModel | Strangers,
+    ids: np.ndarray,
+    arrival: np.ndarray,
+    bucket: np.ndarray,
 ) -> None:
     """Who takes part."""
     folder = run / "inputs"
@@ -142,7 +147,7 @@ def _read_log(path: Path, written: int) -> PolicyLog:
 @lru_cache(maxsize=1)
 def _read_population(path: Path, written: int) -> Population:
     _check(path)
-    return Population(load_users(path.parent / PEOPLE), **load_arrays(path))
+    return Population(stored_users(path.parent / PEOPLE), **load_arrays(path))
 
 
 def _characters(words: np.ndarray) -> np.ndarray:

@@ -37,6 +37,7 @@ from simulator.fitting.fit_users import chains_of, fit, fit_users
 from simulator.population.sampling import fit_sample
 from simulator.settings import Experiment, from_dict
 from simulator.users.storage import about_users, save_users
+from simulator.users.strangers import is_stranger
 
 SUMMARY = "summary.json"
 ALL = Workers()
@@ -59,6 +60,11 @@ def repeat(
             if experiment.policy_share is None:
                 experiment = replace(experiment, policy_share=MATRIX_SHARE)
         return _repeated(experiment, kinds, MODELS, _fit_users, out, quiet, workers)
+    if is_stranger(experiment.user_model):
+        raise InputError(
+            f"--worlds draws users from a fit; those of --user-model {experiment.user_model} are"
+            " somebody else's"
+        )
     if worlds < 2:
         raise InputError(f"--worlds must be at least 2, not {worlds}; leave it out for one world")
     names = [f"world-{k:02d}" for k in range(worlds)]

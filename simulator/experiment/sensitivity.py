@@ -32,6 +32,7 @@ from simulator.population.people import population
 from simulator.settings import Experiment
 from simulator.users.choice_model import DAY, ChoiceModel, is_matrix
 from simulator.users.storage import load_users, save_users
+from simulator.users.strangers import is_stranger
 
 USERS, DAYS = 300, 2.0
 SETTLED = 500  # users of a simulation that their level is read from
@@ -41,7 +42,9 @@ RESAMPLES = 200
 
 def asks(experiment: Experiment) -> bool:
     """Whether there is anything to ask: enough users, and two contenders."""
-    return experiment.sensitivity and experiment.users >= USERS and len(experiment.contenders) > 1
+    ours = not is_stranger(experiment.user_model)
+    many = experiment.users >= USERS and len(experiment.contenders) > 1
+    return experiment.sensitivity and many and ours
 
 
 def sensitivity(
@@ -90,8 +93,9 @@ def _people(moved: Moved, experiment: Experiment, data: Dataset) -> ChoiceModel:
         small = some_users(model, SETTLED)
         shift = settled_shift(small, data, target, k, experiment.seed, model["shift"], SETTLING)
         model = model.with_parameters(shift=replace(model.parameters["shift"], value=shift))
-    _, model = turned_over(experiment, data, model)
-    _, people, _ = population(experiment, model)
+    _, turned = turned_over(experiment, data, model)
+    _, people, _ = population(experiment, turned)
+    assert isinstance(people, ChoiceModel)
     return people.of_users(np.arange(USERS))
 
 

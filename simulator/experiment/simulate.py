@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from policies.common.manifests import COMPLETE, SIMULATED, WORLDS_DONE
 from policies.common.processes import PeakMemory
 from policies.common.threads import with_threads
 from policies.log import Dataset
+from policies.registry import asks_for_truth
 from simulator.doubt.advantage import advantage
 from simulator.experiment.clock import Clock, in_words
 from simulator.experiment.data import before_warmup, load_data, policy_share, size_note
@@ -41,6 +42,7 @@ from simulator.experiment.progress import Progress
 from simulator.experiment.run_folder import RunFolder, tables
 from simulator.experiment.schedule import Plan, Schedule, chains_of_run
 from simulator.experiment.sensitivity import asks, sensitivity
+from simulator.experiment.theirs import introduced, strangers
 from simulator.experiment.training import check_importable, check_seen_by_others
 from simulator.fitting.fit_users import chains_of, fit_users
 from simulator.population.dynamics import dynamics_note, with_dynamics
@@ -49,7 +51,14 @@ from simulator.population.people import population
 from simulator.population.sampling import MOST_ROWS, FitSample, fit_sample, sample_note
 from simulator.settings import Experiment
 from simulator.users.choice_model import ChoiceModel
-from simulator.users.storage import USERS_FILES, about_users, load_users, save_users
+from simulator.users.storage import (
+    USERS_FILES,
+    about_users,
+    load_users,
+    save_users,
+    stored_users,
+)
+from simulator.users.strangers import TELLS, Strangers, is_stranger
 
 
 @dataclass(frozen=True)
@@ -165,10 +174,10 @@ def _with_a_trace(failure: PolicyFailure, places: list[Path]) -> InputError:
     """The same line with the traceback in a file of the run, which can be gone on with."""
     if not places:
         return failure
-    path = places[-1] / "policy-error.txt"
+    path = places[-1] / failure.file
     save_text(path, failure.trace)
     return InputError(
-        f"{failure}; the traceback is in '{path}'; mend the policy and go on with --resume"
+        f"{failure}; the traceback is in '{path}'; {failure.mend} and go on with --resume"
         f" {places[-1]}"
     )
 
@@ -250,7 +259,8 @@ def _run(work: "_Work") -> RunFolder:
         shards, finished = folder.manifest["shards"], _finish(folder, clock)
         plan = Plan(folder.path.resolve(), experiment, shards, finished, progress, by.here)
         # before the log goes to its file: rows of some users lie on every page of it
-        fits = experiment.users_from is None and not folder.done("users")
+        theirs = is_stranger(experiment.user_model)
+        fits = experiment.users_from is None and not theirs and not folder.done("users")
         some = fit_sample(raw, experiment) if fits else None
         if needs_no_users(experiment, raw):
             raw = _write_log(experiment, raw, plan, folder)
@@ -272,7 +282,8 @@ def _run(work: "_Work") -> RunFolder:
             lambda: folder.manifest.get("stopped_day", experiment.days),
         )
         drive(by, schedule.source, progress.notes, fit_users_here)
-        if asks(experiment) and "sensitivity" not in folder.manifest:
+        ours = "user_model" not in folder.manifest
+        if ours and asks(experiment) and "sensitivity" not in folder.manifest:
             with clock.of("doubt"):
                 model = load_users(folder.path / "users")
                 found = sensitivity(by, experiment, plan.run, raw, model, plan.models, progress.say)
@@ -365,7 +376,8 @@ def _inputs(
         model = _users(experiment, raw, some, folder, say)
         data = before_warmup(raw, experiment, policy_share(experiment, model))
         say(population_note(experiment, model))
-        if experiment.truth or experiment.design == "twin":
+        told = experiment.truth or experiment.design == "twin"
+        if told and isinstance(model, ChoiceModel):
             parts = advantage(model, raw, experiment.slate_size, experiment.seed)
             with folder.lock:
                 folder.manifest["advantage"] = parts
@@ -414,8 +426,10 @@ def _begun(work: _Work, raw: Dataset, workers: int) -> RunFolder:
     sampled = sample_note(raw, experiment)  # refusals come before anything is written
     if experiment.users_from is not None:
         wanted = about_users(raw, experiment.slate_size)
-        model = load_users(Path(experiment.users_from), wanted)
-        if model.log_users is not None and model.n_users < experiment.users:
+        model = stored_users(Path(experiment.users_from), wanted)
+        if isinstance(model, ChoiceModel) and (
+            model.log_users is not None and model.n_users < experiment.users
+        ):
             raise InputError(
                 f"--users-from '{experiment.users_from}': {model.n_users} of the log's"
                 f" {model.log_size} users were fitted, fewer than take part (--users"
@@ -469,33 +483,57 @@ def _users(
     some: FitSample | None,
     folder: RunFolder,
     say: Callable[[str], None],
-) -> ChoiceModel:
-    """The fitted users, with the clock set so that time 0 is the start of the test."""
+) -> ChoiceModel | Strangers:
+    """The users, with the clock set so that time 0 is the start of the test."""
     if folder.done("users"):
-        return load_users(folder.path / "users")
+        return stored_users(folder.path / "users")
     size = experiment.slate_size
-    if experiment.users_from is not None:
-        say(f"users: from {experiment.users_from}")
-        model = load_users(Path(experiment.users_from), about_users(raw, size))
+    model = _made_users(experiment, raw, some, say)
+    if isinstance(model, Strangers):
+        _introduce(experiment, model, folder)
     else:
-        assert some is not None
-        model = some.of_log(
-            fit_users(
-                some.data,
-                experiment.seed,
-                size,
-                say,
-                experiment.user_model,
-                chains_of(experiment),
-            )
-        )
-    model = with_dynamics(experiment, model)
-    shifted = {f.name: getattr(model, f.name) for f in fields(model)}
-    shifted["hour_zero"] = (model.hour_zero + 24 * experiment.warmup_days) % 24
-    model = ChoiceModel(**shifted)
+        model = with_dynamics(experiment, model)
+        hour = (model.hour_zero + 24 * experiment.warmup_days) % 24
+        model = replace(model, hour_zero=hour)
     save_users(folder.path / "users", model, about_users(raw, size, "run"))
     files: Listed = {}
     for name in USERS_FILES:
         files |= listed(folder.path, folder.path / "users" / name)
     folder.finish("users", files)
     return model
+
+
+def _made_users(
+    experiment: Experiment, raw: Dataset, some: FitSample | None, say: Callable[[str], None]
+) -> ChoiceModel | Strangers:
+    """From a folder, of somebody else, or fitted to the log."""
+    size, kind = experiment.slate_size, experiment.user_model
+    if experiment.users_from is not None:
+        say(f"users: from {experiment.users_from}")
+        return stored_users(Path(experiment.users_from), about_users(raw, size))
+    if is_stranger(kind):
+        say(f"users: {kind}")
+        return strangers(experiment, raw)
+    assert some is not None
+    return some.of_log(
+        fit_users(some.data, experiment.seed, size, say, kind, chains_of(experiment))
+    )
+
+
+def _introduce(experiment: Experiment, model: Strangers, folder: RunFolder) -> None:
+    """Says whose the users are, and what is lost with them.
+
+    Raises:
+        InputError: an arm asks for what they do not state.
+    """
+    asking = next((arm for arm in experiment.policies if asks_for_truth(arm)), None)
+    if asking is not None and not model.knows_truth:
+        raise InputError(
+            f"--policies names {asking}, which asks for the truth; users of {model.name} state no"
+            " click_probability"
+        )
+    with folder.lock:
+        told = set(folder.manifest["log"]["has"])
+        folder.manifest["log"]["has"] = sorted(told - (TELLS - model.tells))
+        folder.manifest["user_model"] = model.name
+        folder.manifest["notes"] += introduced(model)

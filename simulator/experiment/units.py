@@ -46,8 +46,8 @@ from simulator.experiment.inputs import (
 )
 from simulator.population.sampling import MOST_ROWS
 from simulator.settings import Experiment, from_dict
+from simulator.users import state as minds
 from simulator.users.choice_model import DAY
-from simulator.users.state import UserState
 
 W = TypeVar("W", bound=Callable[..., Any])
 AGAIN = "start the run again in another folder"
@@ -438,7 +438,7 @@ def _memory(world: World) -> dict[str, np.ndarray]:
     """Everything that these users need to go on, at a moment at which nobody is in the middle of a
     visit.
     """
-    arrays = {f"state.{name}": getattr(world.state, name) for name in UserState.__slots__}
+    arrays = {f"state.{name}": array for name, array in minds.arrays_of(world.state).items()}
     for kind in ("impressions", "clicks"):
         ring = getattr(world.histories, kind)
         arrays |= {f"{kind}.{name}": getattr(ring, name) for name in Ring.__slots__}
@@ -461,7 +461,9 @@ def _from_file(about: Path, unit: Segment, rows: np.ndarray | None) -> dict[str,
         for kind in ("impressions", "clicks")
     }
     return {
-        "state": UserState(**{name: arrays[f"state.{name}"] for name in UserState.__slots__}),
+        "state": minds.state_of(
+            {name[6:]: array for name, array in arrays.items() if name.startswith("state.")}
+        ),
         "histories": Histories(**rings, seen=arrays["seen"], seen_count=arrays["seen_count"]),
         "due": arrays["due"],
         "sessions": arrays["sessions"],

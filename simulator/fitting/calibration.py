@@ -16,8 +16,10 @@ from simulator.engine.recorder import WARMUP
 from simulator.engine.world import Arm, World
 from simulator.settings import Experiment
 from simulator.users.choice_model import DAY, ChoiceModel, Parameter, is_matrix
+from simulator.users.strangers import Strangers
 
 SETTLED = 2000  # users of a simulation that a level is read from
+TURNS = 4  # simulations, each nearer to a level
 FEWEST_ROWS, LONGEST = 1000, 96.0  # of a simulation that a level is read from, and days
 
 
@@ -87,11 +89,33 @@ def calibrate_shift(model: ChoiceModel, data: Dataset, k: int, seed: int) -> Cho
     return met.with_parameters(selection=Parameter(of_log - shift, "assumed", selection))
 
 
+def calibrate_level(users: Strangers, data: Dataset, k: int, seed: int) -> Strangers:
+    """Users of somebody else whose level can be set, moved as `calibrate_shift` moves ours;
+    themselves where it cannot.
+    """
+    if users.level is None:
+        return users
+    target = data.calibration["random_click_rate"][0]
+    rows = _some(users.n_users)
+    level = users.level
+    for _ in range(TURNS):
+        few = users.with_level(level).of_users(rows)
+        rate = random_rate(few, data, k, seed)
+        if rate is None or abs(rate - target) < 5e-4:
+            break
+        level += float(logit(target) - logit(min(max(rate, 1e-4), 1 - 1e-4)))
+    return users.with_level(level)
+
+
 def some_users(model: ChoiceModel, n: int = SETTLED) -> ChoiceModel:
     """A few of them, by keyed draw."""
-    everyone = np.arange(model.n_users)
+    return model.of_users(_some(model.n_users, n))
+
+
+def _some(n_users: int, n: int = SETTLED) -> np.ndarray:
+    everyone = np.arange(n_users)
     rows = np.argsort(Draws(key_of("settle"), everyone, everyone * 0).uniform("u", 1)[:, 0])
-    return model.of_users(rows[: min(model.n_users, n)])
+    return rows[: min(n_users, n)]
 
 
 def settled_shift(
@@ -101,7 +125,7 @@ def settled_shift(
     k: int,
     seed: int,
     first: float,
-    turns: int = 4,
+    turns: int = TURNS,
 ) -> float:
     """The shift at which a simulation of uniformly random slates clicks at `target`.
 
@@ -120,13 +144,18 @@ def settled_shift(
     return shift
 
 
-def random_rate(model: ChoiceModel, data: Dataset, k: int, seed: int) -> float | None:
+def random_rate(model: ChoiceModel | Strangers, data: Dataset, k: int, seed: int) -> float | None:
     """Of uniformly random slates, see `settled_rate`."""
     return settled_rate(model, data, k, seed, Uniform())
 
 
 def settled_rate(
-    model: ChoiceModel, data: Dataset, k: int, seed: int, policy: Policy, days: float = 2.0
+    model: ChoiceModel | Strangers,
+    data: Dataset,
+    k: int,
+    seed: int,
+    policy: Policy,
+    days: float = 2.0,
 ) -> float | None:
     """Mean true click probability of a policy's slates in a simulation of `days`, after those in
     which users tire.
@@ -137,7 +166,9 @@ def settled_rate(
     Minds start rested, so that the first day, and the first two half-lives of satiation, click more
     than those to come.
     """
-    tiring = max(1.0, 2 * model["satiation_half_life_h"] / 24 if model["satiation"] > 0 else 0.0)
+    tiring = 1.0
+    if isinstance(model, ChoiceModel) and model["satiation"] > 0:
+        tiring = max(tiring, 2 * model["satiation_half_life_h"] / 24)
     n = model.n_users
     available = int(data.catalogue.available(0.0).sum())
     experiment = Experiment(
@@ -167,7 +198,9 @@ def settled_rate(
 
 
 class MeanProbability:
-    """A sink that keeps the mean of the true click probabilities from a time on, and no rows."""
+    """A sink that keeps the mean of the true click probabilities from a time on, and no rows; of
+    the clicks where users do not state them.
+    """
 
     truth, counterfactual = True, False
 
@@ -175,7 +208,10 @@ class MeanProbability:
         self.since, self.total, self.count = since, 0.0, 0
 
     def add(self, bucket: str, round_: int, page: dict[str, np.ndarray]) -> None:
-        settled = page["probability"][page["time"] >= self.since]
+        late = page["time"] >= self.since
+        settled = page["probability"][late]
+        if np.isnan(settled).any():
+            settled = page["clicked"][late].astype(np.float32)
         self.total += float(settled.sum(dtype=np.float64))
         self.count += settled.size
 

@@ -14,6 +14,7 @@ from policies.log import Dataset
 from simulator.fitting.arrivals import NAMES, arrivals
 from simulator.settings import Experiment
 from simulator.users.choice_model import DAY, ChoiceModel
+from simulator.users.strangers import Strangers, is_stranger
 
 ITEM_ARRAYS = (
     "item_level",
@@ -26,9 +27,11 @@ ITEM_ARRAYS = (
 )
 
 
-def rates(experiment: Experiment, model: ChoiceModel) -> dict[str, float]:
+def rates(experiment: Experiment, model: ChoiceModel | Strangers) -> dict[str, float]:
     """Shares per day: those of the experiment, or what the log says."""
-    fitted = {name: model[name] if name in model.parameters else 0.0 for name in NAMES}
+    fitted = dict.fromkeys(NAMES, 0.0)
+    if isinstance(model, ChoiceModel):
+        fitted |= {name: model[name] for name in NAMES if name in model.parameters}
     return {
         name: fitted[name] if (given := getattr(experiment, name)) is None else given
         for name in NAMES
@@ -44,14 +47,14 @@ def needs_no_users(experiment: Experiment, raw: Dataset) -> bool:
     given = (experiment.new_items, experiment.gone_items)
     if None not in given:
         return given == (0, 0)
-    told = arrivals(raw)
+    told = {} if is_stranger(experiment.user_model) else arrivals(raw)
     return all(
-        (told[name].value if mine is None else mine) == 0
+        (told[name].value if mine is None and name in told else mine or 0) == 0
         for name, mine in zip(("new_items", "gone_items"), given, strict=True)
     )
 
 
-def population_note(experiment: Experiment, model: ChoiceModel) -> str:
+def population_note(experiment: Experiment, model: ChoiceModel | Strangers) -> str:
     """The population in words."""
     share = rates(experiment, model)
     new, born, gone = (
@@ -68,7 +71,7 @@ def population_note(experiment: Experiment, model: ChoiceModel) -> str:
 
 
 def newcomers(
-    experiment: Experiment, model: ChoiceModel, share: float
+    experiment: Experiment, model: ChoiceModel | Strangers, share: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Ids, rows of the fitted users whose parameters they have, and arrival times [s] of the users
     who come during the run.
@@ -98,8 +101,8 @@ def newcomers(
 
 
 def turned_over(
-    experiment: Experiment, data: Dataset, model: ChoiceModel
-) -> tuple[Dataset, ChoiceModel]:
+    experiment: Experiment, data: Dataset, model: ChoiceModel | Strangers
+) -> tuple[Dataset, ChoiceModel | Strangers]:
     """Data and users with the items that appear during the run, and all items' times of birth and
     withdrawal.
 
@@ -123,6 +126,13 @@ def turned_over(
         withdrawn[1:] = np.minimum(withdrawn[1:], end)
         catalogue = replace(catalogue, withdrawn=withdrawn)
     _check(experiment, catalogue)
+    if isinstance(model, Strangers):
+        if new:
+            raise InputError(
+                f"new_items={share['new_items']:g}: users of --user-model {model.name} know"
+                f" {model.n_items} items, and none that appear"
+            )
+        return replace(data, catalogue=catalogue), model
     more: dict[str, Any] = {
         name: np.concatenate([a := getattr(model, name), a[source]]) for name in ITEM_ARRAYS
     }

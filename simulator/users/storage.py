@@ -12,6 +12,7 @@ from policies.common.errors import InputError
 from policies.common.files import load_arrays, reading, save_arrays, save_json
 from policies.log import Dataset
 from simulator.users.choice_model import ChoiceModel, Parameter
+from simulator.users.strangers import Strangers
 
 USERS = 4  # of fitted users
 USERS_FILES = ("parameters.json", "arrays.safetensors")
@@ -41,10 +42,15 @@ NEEDED = (
 )
 
 
-def save_users(folder: Path, model: ChoiceModel, about: dict[str, Any] | None = None) -> None:
+def save_users(
+    folder: Path, model: ChoiceModel | Strangers, about: dict[str, Any] | None = None
+) -> None:
     """The fitted users: arrays as safetensors, numbers and provenance as JSON, with what they were
     fitted on.
     """
+    if isinstance(model, Strangers):
+        _save_strangers(folder, model, about or {})
+        return
     arrays = (
         "user_level",
         "activity",
@@ -106,7 +112,35 @@ def about_users(raw: Dataset, slate_size: int, clock: str = "log") -> dict[str, 
     }
 
 
+def _save_strangers(folder: Path, model: Strangers, about: dict[str, Any]) -> None:
+    """Users of somebody else: whose they are, and what they have learned."""
+    learned = {f"learned.{name}": array for name, array in model.learned_arrays().items()}
+    save_arrays(folder / "arrays.safetensors", {"rows": model.rows, **learned})
+    save_json(
+        folder / "parameters.json",
+        {
+            "format": USERS,
+            "user_model": model.name,
+            "level": model.level,
+            "tells": sorted(model.tells),
+            "numbers": model.numbers(),
+            "arrays": {},
+            "about": about,
+        },
+    )
+
+
 def load_users(folder: Path, wanted: dict[str, Any] | None = None) -> ChoiceModel:
+    """As `stored_users`, but fitted ones alone."""
+    users = stored_users(folder, wanted)
+    if isinstance(users, Strangers):
+        raise InputError(
+            f"'{folder}' holds users of {users.name}, and users that were fitted are wanted"
+        )
+    return users
+
+
+def stored_users(folder: Path, wanted: dict[str, Any] | None = None) -> ChoiceModel | Strangers:
     """The users that `save_users` wrote.
 
     Args:
@@ -125,6 +159,16 @@ def load_users(folder: Path, wanted: dict[str, Any] | None = None) -> ChoiceMode
                 f" {USERS}; fit again"
             )
         _refuse_others(folder, stored.get("about", {}), wanted or {})
+        if "user_model" in stored:
+            arrays = load_arrays(folder / "arrays.safetensors")
+            learned = {
+                name.removeprefix("learned."): array
+                for name, array in arrays.items()
+                if name != "rows"
+            }
+            return Strangers.restored(
+                stored["user_model"], learned, stored["level"], arrays["rows"]
+            )
         parameters = {name: Parameter(**number) for name, number in stored["numbers"].items()}
         missing = [name for name in NEEDED if name not in parameters]
         if missing:

@@ -3,6 +3,7 @@ the log shows.
 """
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from scipy.special import expit
@@ -11,12 +12,26 @@ from policies.draws import generator
 from policies.log import Dataset, Impressions
 from simulator.chains.crossed_effects import Curve
 from simulator.fitting.closeness import Chosen
-from simulator.fitting.posterior import Posterior
 from simulator.fitting.satiation import Exposures, repeats
 from simulator.users.choice_model import ChoiceModel
 from simulator.users.state import RECENT
 
 Replay = dict[str, np.ndarray]
+
+
+class Plausible(Protocol):
+    """Draws of users: a `Posterior`, or somebody who looks like one."""
+
+    @property
+    def plain(self) -> ChoiceModel: ...
+
+    def __len__(self) -> int: ...
+
+    def model(self, k: int) -> ChoiceModel: ...
+
+    def variants(self, model: ChoiceModel, name: str, k: int) -> list[ChoiceModel]: ...
+
+
 FEEDBACK = {"long view": "long_view", "like": "like", "hate": "hate"}  # feedback: parameter
 
 
@@ -84,7 +99,7 @@ def appeal_after(
 
 
 def answers_of(
-    fitted: Posterior, data: Dataset, late: Impressions, slate_size: int
+    fitted: Plausible, data: Dataset, late: Impressions, slate_size: int
 ) -> tuple[Replay, Replay, dict[str, float]]:
     """(rows,) probability of each feedback, the users being shown the late slates: by all draws,
     and by one of them.

@@ -1,7 +1,7 @@
 """Users fitted on the early part of a log, held against its late part."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,14 @@ from policies.common.errors import InputError
 from policies.draws import generator
 from policies.log import Dataset, Impressions
 from policies.sources.levels import generic_level
-from simulator.chains.crossed_effects import Chains, Rows, fit_crossed_effects
-from simulator.fitting.calibration import random_by_levels
+from simulator.chains.crossed_effects import Rows, fit_crossed_effects
 from simulator.fitting.fit_users import fit
-from simulator.fitting.posterior import Posterior
-from simulator.users.choice_model import DAY
+from simulator.users.choice_model import DAY, ChoiceModel
+from simulator.validation.answering import answered_log
+from simulator.validation.asked import Asked, Say
+from simulator.validation.choosing import chosen_again, split_last
 from simulator.validation.fidelity import Answers, Fidelity, judge
+from simulator.validation.foretold import Foretold, foretold
 from simulator.validation.free_running import (
     FEWEST_USERS,
     FreeRunning,
@@ -25,8 +27,11 @@ from simulator.validation.free_running import (
     two_sample,
     user_days,
 )
-from simulator.validation.held_out import Replay, answered, answers_of, day_to_day, seen
-from simulator.validation.policy_ranking import PolicyRanking, policy_ranking
+from simulator.validation.held_out import Replay, answered, day_to_day
+from simulator.validation.learning import Learning, learning
+from simulator.validation.policy_ranking import PolicyRanking
+from simulator.validation.second_log import Difference, Tested, in_terms_of, tested
+from simulator.validation.users import Users, users_of
 
 FEWEST = 20  # of a feedback in either part, or it is not judged
 FEEDBACK = {
@@ -47,13 +52,19 @@ class Validation:
         user_days: AUC and its 95 % interval of telling held-out user-days from the same ones
             answered by the users; None with too few users.
         ranking: of policies, None where the log has no propensities.
+        taught: models that learned from real and from simulated answers, or why none did.
+        foretold: choices held out, of a log without skips. second: another log, of which all is
+            then.
     """
 
-    feedback: list[Fidelity]
-    random_slates: dict[str, Any]
-    free: FreeRunning | None
-    user_days: tuple[float, float, float] | None
-    ranking: PolicyRanking | None
+    feedback: list[Fidelity] = field(default_factory=list)
+    random_slates: dict[str, Any] | None = None
+    free: FreeRunning | None = None
+    user_days: tuple[float, float, float] | None = None
+    ranking: PolicyRanking | None = None
+    taught: Learning | str = "not asked for"
+    foretold: Foretold | None = None
+    second: Tested | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain dictionaries and lists, for `fidelity.json`."""
@@ -63,6 +74,9 @@ class Validation:
             "free_running": None if self.free is None else asdict(self.free),
             "user_days": self.user_days,
             "policy_ranking": None if self.ranking is None else asdict(self.ranking),
+            "learning": self.taught if isinstance(self.taught, str) else asdict(self.taught),
+            "choices_held_out": None if self.foretold is None else asdict(self.foretold),
+            "second_log": None if self.second is None else asdict(self.second),
         }
 
 
@@ -99,90 +113,153 @@ def _shifted(log: Impressions, zero: float) -> Impressions:
     return replace(log, time=log.time - zero)
 
 
-def random_slates(fitted: Posterior, early: Dataset, slate_size: int, seed: int) -> dict[str, Any]:
+def random_slates(users: Users, early: Dataset, slate_size: int, seed: int) -> dict[str, Any]:
     """Click rate of uniformly random slates as what was shown alone predicts it, beside the level
     that is calibrated to.
 
     What a log shows has been selected: pairs that a policy never shows may be worse than levels and
     taste say.
     """
-    some = range(min(len(fitted), 10))
-    predicted = [random_by_levels(fitted.model(k), early, slate_size, seed) for k in some]
     level, source = early.calibration["random_click_rate"]
-    return {"from_what_was_shown": float(np.mean(predicted)), "calibrated": level, "source": source}
+    told = users.random(early, slate_size, seed, 0.0)
+    return {"from_what_was_shown": told, "calibrated": level, "source": source}
 
 
-def validate(
-    data: Dataset,
-    days: int,
-    slate_size: int,
-    say: Callable[[str], None],
-    kind: str = "factors",
-    chains: Chains | None = None,
-) -> Validation:
-    """Fits on the early part and judges every feedback that the log has on the late part.
+def validate(data: Dataset, asked: Asked, say: Say) -> Validation:
+    """Fits on the early part and judges whatever the log tells of the late part.
 
-    Args:
-        days: calendar days at the end that are held out. kind: of user model. chains: of the
-            sampler, with the seed of everything.
+    Raises:
+        InputError: nothing can be told.
     """
-    _refuse(data, kind)
-    chains = chains if chains is not None else Chains()
-    seed = chains.seed
-    early, late = split(data, days)
+    if asked.kind == "matrix":
+        raise InputError(
+            "--user-model matrix replays what the log holds: on other days it has nothing to say;"
+            " validate factors"
+        )
+    if "skips" not in data.has:
+        return _of_choices(data, asked, say)
+    seed, k = asked.seed, asked.slate_size
+    early, late = split(data, asked.days)
     say(f"{len(early.log)} rows to fit, {len(late)} held out")
-    fitted = fit(early, seed, slate_size, say, kind, chains)
-    say("held-out slates, answered by every draw of the users")
-    level = random_slates(fitted, early, slate_size, seed)
-    answers = answers_of(fitted, early, late, slate_size)
-    feedback = _feedback(data, fitted, early, late, answers, slate_size, seed, say)
+    users = users_of(early, asked, say)
+    say("held-out slates, answered by the users")
+    level = random_slates(users, early, k, seed)
+    answers = users.answers(early, late, k)
+    feedback = _feedback(data, users, early, late, answers, asked, say)
     if not feedback:
         raise InputError(
             f"the log '{data.name}' has fewer than {FEWEST} clicks before or after the cut; hold"
             " out another part"
         )
     say("user-days of the held-out slates")
-    apart = _user_days(fitted, early, late, answers[1], slate_size, seed)
+    apart = _user_days(users, early, late, answers[1], asked)
     say("policies: by the log's propensities, and by the users")
-    ranking = policy_ranking(fitted, early, late, slate_size, seed)
+    ranking = users.ranking(early, late, k, seed)
     free = None
     if "sessions" in data.has:
         say("free running: sessions and returns simulated too")
-        free = free_running(fitted.model(0), early, late, slate_size, seed)
-    return Validation(feedback, level, free, apart, ranking)
+        free = free_running(users.one, early, late, k, seed)
+    taught = _learning(early, late, asked, say, lambda s: answered_log(users.one, early, late, s))
+    return Validation(feedback, level, free, apart, ranking, taught)
 
 
-def _refuse(data: Dataset, kind: str) -> None:
-    """Raises InputError at a log or a user model that cannot be validated."""
-    if "skips" not in data.has:
+def _of_choices(data: Dataset, asked: Asked, say: Say) -> Validation:
+    """Of a log that tells what was chosen alone."""
+    early, late = split_last(data)
+    if asked.stranger:
         raise InputError(
-            f"the log '{data.name}' has no skips: whatever it shows was chosen, and there is no"
-            " rate to compare; validate on a log of impressions"
+            f"the log '{data.name}' has no skips, and nobody knows how users of --user-model"
+            f" {asked.kind} choose among all items; validate them on a log of impressions"
         )
-    if kind == "matrix":
+    say(f"{len(early.log)} choices to fit, the last ones of {len(late)} users held out")
+    if len(late) < FEWEST:
         raise InputError(
-            "--user-model matrix replays what the log holds: on other days it has nothing to say;"
-            " validate factors"
+            f"the log '{data.name}' has no skips, and {len(late)} users with three choices; wanted"
+            f" {FEWEST}"
         )
+    fitted = fit(early, asked.seed, asked.slate_size, say, asked.kind, asked.chains)
+    found = fitted.choices
+    if found is None:
+        raise InputError(
+            f"the log '{data.name}' has no skips: users of --user-model {asked.kind} cannot be held"
+            " against its choices; validate factors"
+        )
+    say("choices held out, beside random items")
+    known = foretold(found, early, late, asked.seed)
+    held = np.unique(late.user)
+
+    def again(seed: int) -> tuple[Impressions, Impressions]:
+        rows = chosen_again(fitted.model(0), found, early, late, seed)
+        last = np.append(rows.user[1:] != rows.user[:-1], True) & np.isin(rows.user, held)
+        return rows.rows(~last), rows.rows(last)
+
+    taught = _taught(early, (early.log, late), asked, say, again)
+    return Validation(taught=taught, foretold=known)
+
+
+def _learning(
+    early: Dataset,
+    late: Impressions,
+    asked: Asked,
+    say: Say,
+    answered_again: Callable[[int], Impressions],
+) -> Learning | str:
+    """Of a log with skips: the same slates, answered by the users."""
+    n = len(early.log)
+
+    def again(seed: int) -> tuple[Impressions, Impressions]:
+        rows = answered_again(seed)
+        return rows.rows(slice(n)), rows.rows(slice(n, None))
+
+    return _taught(early, (early.log, late), asked, say, again)
+
+
+def _taught(
+    early: Dataset,
+    real: tuple[Impressions, Impressions],
+    asked: Asked,
+    say: Say,
+    again: Callable[[int], tuple[Impressions, Impressions]],
+) -> Learning | str:
+    if not asked.learners:
+        return "nobody was asked to learn (--learners)"
+    say(f"models learn from real and from simulated answers: {', '.join(asked.learners)}")
+    return learning(early, real, again, asked.learners, asked.seeds, asked.seed, asked.threads)
+
+
+def against_second_log(
+    data: Dataset, other: Dataset, asked: Asked, places: list[Difference], say: Say
+) -> Validation:
+    """Users fitted to the whole of one log answer another one.
+
+    Args:
+        places: what is known of where the pages of both were shown.
+    """
+    if asked.kind == "matrix":
+        raise InputError("--user-model matrix knows one log alone; validate factors")
+    in_terms_of(data, other, asked.seed)  # refusals come before the fit
+    users = users_of(data, asked, say)
+    say("the second log, answered by the users")
+    second = tested(users, data, other, places, asked.slate_size, asked.seed)
+    return Validation(second=second)
 
 
 def _feedback(
     data: Dataset,
-    fitted: Posterior,
+    users: Users,
     early: Dataset,
     late: Impressions,
     answers: tuple[Replay, Replay, dict[str, float]],
-    slate_size: int,
-    seed: int,
-    say: Callable[[str], None],
+    asked: Asked,
+    say: Say,
 ) -> list[Fidelity]:
     """Every kind of feedback that has enough rows with it and without it, in both parts."""
     predicted, one, unsure = answers
-    looked = [seen(fitted.plain, early, log, slate_size) for log in (early.log, late)]
+    looked = [users.looked(early, log, asked.slate_size) for log in (early.log, late)]
     day_of = [_day(time, early.hour_zero) for time in (early.log.time, late.time)]
     judged = []
     for name, (column, flag) in FEEDBACK.items():
-        if flag not in data.has:
+        if flag not in data.has or name not in predicted:
             continue
         say(f"{name}: simulated against held-out answers")
         before, happened = getattr(early.log, column), getattr(late, column)
@@ -204,7 +281,7 @@ def _feedback(
             {"user + item": looked[1] * _by_levels(before, early, late, looked[0])},
             float(np.hypot(between, unsure[name])),
         )
-        judged.append(judge(held_out, generator("validate", seed, name)))
+        judged.append(judge(held_out, generator("validate", asked.seed, name)))
     return judged
 
 
@@ -217,18 +294,19 @@ def _by_levels(y: np.ndarray, early: Dataset, late: Impressions, looked: np.ndar
 
 
 def _user_days(
-    fitted: Posterior, early: Dataset, late: Impressions, one: Replay, slate_size: int, seed: int
+    users: Users, early: Dataset, late: Impressions, one: Replay, asked: Asked
 ) -> tuple[float, float, float] | None:
     """Whether held-out user-days can be told from the same ones answered by the users; None with
-    too few users.
+    too few users, or users of somebody else.
     """
-    if len(np.unique(late.user)) < FEWEST_USERS:
+    model = users.one
+    if len(np.unique(late.user)) < FEWEST_USERS or not isinstance(model, ChoiceModel):
         return None
-    looked = seen(fitted.plain, early, late, slate_size)
-    drawn = answered(fitted.model(len(fitted) - 1), late, one, looked, seed)
+    looked = users.looked(early, late, asked.slate_size)
+    drawn = answered(model, late, one, looked, asked.seed)
     category = early.catalogue.category
     real, simulated = (user_days(rows, early.hour_zero, category) for rows in (late, drawn))
-    rng = generator("replayed user-days", seed)
+    rng = generator("replayed user-days", asked.seed)
     return two_sample(real, simulated, rng, features_of(early))
 
 

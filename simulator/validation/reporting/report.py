@@ -1,161 +1,26 @@
-"""A fidelity report: lights with words, a table, a calibration picture."""
+"""A fidelity report: what to trust and what to do next, tables, pictures; as text and as a page."""
 
+import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-from matplotlib.figure import Figure
+from jinja2 import Environment, FileSystemLoader
 
+from analysis.reporting.write import as_figure
 from analysis.statistics.propensity import Estimate
 from policies.common.files import save_text
-from policies.common.tables import Table
-from simulator.validation.fidelity import LEVEL, Fidelity
-from simulator.validation.free_running import FreeRunning, relative_to
+from policies.common.tables import Table, in_markdown
+from simulator.validation.fidelity import Fidelity
+from simulator.validation.free_running import FreeRunning
+from simulator.validation.learning import REAL, SIMULATED, Learning
 from simulator.validation.policy_ranking import PolicyRanking
+from simulator.validation.reporting.advice import ABOUT
+from simulator.validation.reporting.lights import NOTHING, Light
+from simulator.validation.reporting.pictures import draw
+from simulator.validation.second_log import Tested
 from simulator.validation.validation import Validation
 
-# Bounds of green and amber. What chance alone does to so many rows is taken off first.
-RATE, RATE_AMBER = 0.03, 0.10
-DECILE, DECILE_AMBER = 0.10, 0.25
-ECE, ECE_AMBER = 0.01, 0.03
-SPREAD, SPREAD_AMBER = 0.05, 0.10
-# rare feedback is judged by its interval, which must not be wider than this
-RARE, RARE_WIDTH = 0.01, 0.25
-SURE = 2.8  # standard errors that a tenth must be off to count
-GIVEN, GIVEN_AMBER = 0.05, 0.10  # relative, of levels that the users were fitted to
-TOLD_APART, TOLD_APART_AMBER = 0.65, 0.75  # AUC of the two-sample test
-ORDER = ("green", "amber", "red")
-
-
-def _light(value: float, green: float, amber: float) -> str:
-    return "green" if value <= green else "amber" if value <= amber else "red"
-
-
-def _told(light: str, chance: float, most: float) -> str:
-    """Amber instead of green where chance alone does more than the bound of amber: too
-    few to tell.
-    """
-    return "amber" if light == "green" and chance > most else light
-
-
-def _of_rate(f: Fidelity) -> str:
-    inside = f.low <= 0 <= f.high
-    if f.held_out < RARE:
-        return "red" if not inside else "green" if f.high - f.low <= 2 * RARE_WIDTH else "amber"
-    light = _light(abs(f.relative), RATE, RATE_AMBER)
-    return "amber" if light == "red" and inside else light
-
-
-def _of_tenths(f: Fidelity) -> tuple[str, float]:
-    """The light of the calibration, and how far off the worst tenth is, of those that chance does
-    not explain.
-    """
-    off = [
-        abs(p - y) / max(y, error, 1e-9) for p, y, error in f.deciles if abs(p - y) > SURE * error
-    ]
-    worst = max(off, default=0.0)
-    both = _light(worst, DECILE, DECILE_AMBER), _light(f.ece - f.ece_chance, ECE, ECE_AMBER)
-    return max(both, key=ORDER.index), worst
-
-
-def _of_discrimination(f: Fidelity) -> str:
-    """Green where the users tell answers apart better than chance and than levels do, by intervals;
-    red where they do worse than either.
-    """
-    _, low, high = f.auc_gain
-    least, most = f.auc_interval
-    if low > 0 and least > 0.5:
-        return "green"
-    return "amber" if high > 0 and most > 0.5 else "red"
-
-
-class Light(NamedTuple):
-    """What to trust of a part: green, amber or red, and what was found."""
-
-    part: str
-    colour: str
-    words: str
-
-
-def lights(fidelities: list[Fidelity]) -> list[Light]:
-    """For everything that was compared."""
-    return [light for fidelity in fidelities for light in _of_feedback(fidelity)]
-
-
-def _of_feedback(f: Fidelity) -> list[Light]:
-    bounds = f"{100 * f.low:+.1f} to {100 * f.high:+.1f}"
-    span = f"{100 * f.relative:+.1f} % of the held-out rate"
-    span += f" ({100 * LEVEL:.0f} % over users and days {bounds})"
-    rate = f"simulated {f.simulated:.4f}, held out {f.held_out:.4f}: {span}"
-    colour, worst = _of_tenths(f)
-    tenths = "no tenth off its rate by more than chance"
-    if worst:
-        tenths = f"worst tenth {100 * worst:.0f} % off its rate"
-    tenths += f"; expected calibration error {f.ece:.4f} ({f.ece_chance:.4f} by chance)"
-    gain, low, high = f.auc_gain
-    least, most = f.auc_interval
-    auc = f"AUC {f.auc['simulator']:.3f} (95 % {least:.3f} to {most:.3f}), user + item levels"
-    auc += f" {f.auc['user + item']:.3f}"
-    auc += f" (difference {gain:+.3f}, 95 % {low:+.3f} to {high:+.3f}); ceiling {f.ceiling[0]:.3f}"
-    rows = [
-        Light(f"{f.name} rate", _of_rate(f), rate),
-        Light(f"{f.name} by predicted probability", colour, tenths),
-        Light(
-            f"{f.name}: whose and of what",
-            _of_discrimination(f),
-            auc,
-        ),
-    ]
-    spreads = {"users": (f.ks_users, f.ks_users_chance), "items": (f.ks_items, f.ks_items_chance)}
-    for whose, (distance, chance) in spreads.items():
-        words = f"Kolmogorov-Smirnov distance {distance:.3f} ({chance:.3f} between two simulations)"
-        colour = _light(distance - chance, SPREAD, SPREAD_AMBER)
-        rows.append(Light(f"{f.name} rates of {whose}", colour, words))
-    return rows
-
-
-def free_lights(free: FreeRunning | None) -> list[Light]:
-    """Of sessions and returns."""
-    part = "sessions and returns"
-    if free is None:
-        words = "not judged: the log has no whole sessions, or too few, so that they are assumed"
-        return [Light(part, "amber", words)]
-    auc, low, high = free.auc
-    decided = f"a classifier tells simulated ones from held-out ones with AUC {auc:.3f}"
-    decided += f" (95 % {low:.3f} to {high:.3f}; .5 = cannot)"
-    return [
-        _of_levels(f"{part}: levels that were fitted", free.levels, free.chance_fitted),
-        _of_levels(f"{part}: levels of the held-out days", free.held_out, free.chance),
-        _of_distances(f"{part}: distributions", free),
-        Light("user-days", _light(auc, TOLD_APART, TOLD_APART_AMBER), decided),
-    ]
-
-
-def _of_levels(
-    part: str, levels: list[tuple[str, float, float]], by_chance: dict[str, float]
-) -> Light:
-    """The level that is furthest off, what chance does taken off."""
-    beyond = {level: relative_to(level) - by_chance.get(level[0], 0.0) for level in levels}
-    worst = max(levels, key=lambda level: (beyond[level], relative_to(level)))
-    name, log, simulated = worst
-    chance = by_chance.get(name, 0.0)
-    words = f"worst of {len(levels)}: {name} {simulated:.3f}, log {log:.3f}"
-    words += f" ({100 * (simulated / log - 1):+.1f} %)" if log else ""
-    words += f"; {100 * chance:.1f} % by chance"
-    colour = _told(_light(beyond[worst], GIVEN, GIVEN_AMBER), chance, GIVEN_AMBER)
-    return Light(part, colour, words)
-
-
-def _of_distances(part: str, free: FreeRunning) -> Light:
-    by_chance = {name: free.chance.get(name, 0.0) for name in free.distances}
-    far = max(distance - by_chance[name] for name, (distance, _) in free.distances.items())
-    words = ", ".join(
-        f"{name} {distance:.3f} ({by_chance[name]:.3f} by chance)"
-        for name, (distance, _) in free.distances.items()
-    )
-    most = max(by_chance.values())
-    colour = _told(_light(far, SPREAD, SPREAD_AMBER), most, SPREAD_AMBER)
-    return Light(part, colour, f"Kolmogorov-Smirnov distances: {words}")
+LOOKS = Path(__file__).parents[3] / "analysis" / "reporting"
 
 
 def of_random_slates(level: dict[str, Any]) -> str:
@@ -167,44 +32,52 @@ def of_random_slates(level: dict[str, Any]) -> str:
     )
 
 
-def held_out_lights(
-    apart: tuple[float, float, float] | None, ranking: PolicyRanking | None
-) -> list[Light]:
-    """Of whole user-days of the held-out slates, and of policies."""
-    part = "user-days of the held-out slates"
-    if apart is None:
-        return [Light(part, "amber", "not judged: too few users"), _of_ranking(ranking)]
-    auc, low, high = apart
-    words = f"a classifier tells answered slates from what happened with AUC {auc:.3f}"
-    words += f" (95 % {low:.3f} to {high:.3f}; .5 = cannot)"
-    light = Light(part, _light(auc, TOLD_APART, TOLD_APART_AMBER), words)
-    return [light, _of_ranking(ranking)]
-
-
-def _of_ranking(ranking: PolicyRanking | None) -> Light:
-    part = "ranking of policies"
-    if ranking is None:
-        return Light(part, "amber", "not judged: the log has no propensities")
-    if not ranking.rows:
-        words = "not judged: by its propensities the log has too few rows of any policy, or a level"
-        return Light(part, "amber", f"{words} that slates cannot have")
-    decided, wrong = ranking.pairs
-    if not decided:
-        words = f"the log tells no two of {len(ranking.rows)} policies apart"
-        return Light(part, "amber", words)
-    inside = sum(row.snips.low <= row.users <= row.snips.high for row in ranking.rows)
-    words = (
-        f"of {decided} pairs that the log tells apart {decided - wrong} in the same order; {inside}"
-    )
-    words += f" of {len(ranking.rows)} simulated click rates inside the 95 % interval of the log's"
-    words += "; lean on the users corrected by the log"
-    colour = "red" if wrong else "green" if 2 * inside >= len(ranking.rows) else "amber"
-    return Light(part, colour, words)
-
-
 def light_table(rows: list[Light]) -> Table:
-    head = ("part", "light", "what was found")
-    return Table(head, [[row.part, row.colour, row.words] for row in rows], text=3)
+    head = ("part", "light", "what was found", "what to do")
+    return Table(head, [[x.part, x.colour, x.words, x.advice] for x in rows], text=4)
+
+
+def summary(rows: list[Light]) -> list[str]:
+    """What to trust, in a sentence for each colour."""
+    words = {
+        "green": "Trust",
+        "amber": "Use with care",
+        "red": "Do not trust",
+        NOTHING: "Cannot be told",
+    }
+    said = []
+    for colour, word in words.items():
+        parts = [x.part for x in rows if x.colour == colour]
+        if parts:
+            said.append(f"{word}: {', '.join(parts)}.")
+    return said
+
+
+def learning_table(found: Learning) -> Table:
+    """NDCG@10 of every model by the world it learned from and the world it was tested in."""
+    head = ("model", "learned from real, tested on real", "simulated, simulated", "ratio (95 %)")
+    body = []
+    for t in found.taught:
+        low, high = t.ratio_interval
+        cells = [_plus_minus(*t.within(world)) for world in (REAL, SIMULATED)]
+        cells.append(f"{t.ratio:.2f} ({low:.2f} to {high:.2f})")
+        cells += [_plus_minus(*t.ndcg[f"{a} > {b}"]) for a, b in CROSSED]
+        body.append([t.policy, *cells])
+    return Table((*head, "real, simulated", "simulated, real"), body)
+
+
+CROSSED = ((REAL, SIMULATED), (SIMULATED, REAL))
+
+
+def _plus_minus(value: float, error: float) -> str:
+    return f"{value:.4f} ± {1.96 * error:.4f}"
+
+
+def difference_table(found: Tested) -> Table:
+    """What differs between two logs."""
+    head = ("of the second log", "", "does it matter")
+    rows = [[d.what, d.words, "yes" if d.matters else "no"] for d in found.differences]
+    return Table(head, rows, text=3)
 
 
 def ranking_table(ranking: PolicyRanking) -> Table:
@@ -252,39 +125,126 @@ def loss_table(fidelities: list[Fidelity]) -> Table:
     return Table(head, body)
 
 
-def write(validation: Validation, rows: list[Light], about: dict[str, Any], out: Path) -> None:
-    """fidelity.md and calibration.png.
+def title_of(about: dict[str, Any]) -> str:
+    return f"Are the users to be believed? {about['user_model']}, log {about['log']}"
 
-    Args:
-        rows: of lights. about: the settings.
-    """
-    parts = [
-        f"# Fidelity of the users fitted on {about['log']}",
+
+def held_out_words(about: dict[str, Any], v: Validation) -> str:
+    """What was held against what."""
+    if v.second is not None:
+        return (
+            f"Users made from {about['log']} answer the {v.second.rows} rows of"
+            f" {about['test_log']}, as a run would have them; what they do is held against what"
+            " happened."
+        )
+    if v.foretold is not None:
+        return (
+            "The log tells what was chosen alone. Users are fitted to all choices but the last one"
+            " of each, which is held out."
+        )
+    return (
         f"Fitted on what came before the last {about['held_out_days']:g} calendar days; the users"
         " then answer the very slates that the log shows on those days; what is simulated freely"
-        f" has slates of {about['slate_size']}. Green: within the bounds that docs/users.md states;"
-        " amber: use with care; red: do not trust this part.",
+        f" has slates of {about['slate_size']}."
+    )
+
+
+COLOURS = (
+    "Green: within the bounds that docs/users.md states; amber: use with care; red: do not trust"
+    " this part; none: the log cannot tell."
+)
+CEILING = (
+    "The ceiling is what a predictor would get that knows every probability, if the users were"
+    " those simulated."
+)
+
+
+def sections(v: Validation) -> list[tuple[str, str, Table | None]]:
+    """Title, words and table of each part that there is."""
+    found: list[tuple[str, str, Table | None]] = []
+    feedback = v.feedback
+    if v.second is not None:
+        feedback = v.second.feedback
+        words = "What differs between the logs is told before what the users do in the second."
+        found.append(("The two logs", words, difference_table(v.second)))
+    if isinstance(v.taught, Learning):
+        n = " and ".join(f"{count} in the {world} one" for world, count in v.taught.targets.items())
+        words = (
+            "The same models, trained on real and on simulated answers"
+            f" ({_trainings(v.taught.seeds)} each), then asked for the next choice of users: {n}."
+            " NDCG@10 among all items that the user had not chosen, ± 1.96 standard errors over"
+            " users."
+        )
+        found.append(("Do models learn the same?", words, learning_table(v.taught)))
+    if feedback:
+        found.append(("Each answer", CEILING, loss_table(feedback)))
+    if v.ranking is not None and v.ranking.rows:
+        found.append(("Policies", "", ranking_table(v.ranking)))
+    if v.free is not None:
+        found.append(("Sessions and returns", "", free_table(v.free)))
+    if v.random_slates is not None:
+        found.append(("Uniformly random slates", of_random_slates(v.random_slates), None))
+    return found
+
+
+def _trainings(n: int) -> str:
+    return "one training" if n == 1 else f"{n} trainings"
+
+
+def write(
+    v: Validation, rows: list[Light], about: dict[str, Any], notes: list[str], out: Path
+) -> None:
+    """`fidelity.html`, `fidelity.md` and the pictures.
+
+    Args:
+        rows: of lights. about: the settings. notes: on the log.
+    """
+    pictures = draw(v, out)
+    parts = [
+        f"# {title_of(about)}",
+        *summary(rows),
+        f"{held_out_words(about, v)} {COLOURS}",
         light_table(rows).markdown(),
-        loss_table(validation.feedback).markdown(),
-        "The ceiling is what a predictor would get that knows every probability, if the users were"
-        " those simulated.",
     ]
-    if validation.ranking is not None and validation.ranking.rows:
-        parts.append(ranking_table(validation.ranking).markdown())
-    if validation.free is not None:
-        parts.append(free_table(validation.free).markdown())
-    parts += [of_random_slates(validation.random_slates), "![calibration](calibration.png)"]
+    for title, words, table in sections(v):
+        parts += [f"## {title}", *([words] if words else [])]
+        parts += [table.markdown()] if table is not None else []
+    parts += [f"![{caption}]({name}.png)" for name, caption in pictures.items()]
+    parts += [f"* {in_markdown(note)}" for note in notes]
     save_text(out / "fidelity.md", "\n\n".join(parts) + "\n")
-    picture(validation.feedback).savefig(out / "calibration.png", dpi=120)
+    save_text(out / "fidelity.html", html(v, rows, about, notes, pictures, out))
 
 
-def picture(fidelities: list[Fidelity]) -> Figure:
-    """Held-out rate against prediction, by tenths of the prediction."""
-    figure = Figure(figsize=(3.6 * len(fidelities), 3.6), layout="constrained")
-    for axes, f in zip(np.atleast_1d(figure.subplots(1, len(fidelities))), fidelities, strict=True):
-        predicted, rate, error = np.array(f.deciles).T
-        top = 1.08 * max(predicted.max(), rate.max())
-        axes.plot([0, top], [0, top], color="0.7", lw=1)
-        axes.errorbar(predicted, rate, yerr=1.96 * error, fmt="o", ms=4, lw=1, color="tab:blue")
-        axes.set(xlim=(0, top), ylim=(0, top), xlabel="simulated", ylabel="held out", title=f.name)
-    return figure
+def html(
+    v: Validation,
+    rows: list[Light],
+    about: dict[str, Any],
+    notes: list[str],
+    pictures: dict[str, str],
+    out: Path,
+) -> str:
+    """The page: one file, no network, readable without a script."""
+    environment = Environment(
+        loader=FileSystemLoader([Path(__file__).parent, LOOKS]), autoescape=True
+    )
+    figures = {name: as_figure(out / f"{name}.png", text) for name, text in pictures.items()}
+    parts = [
+        (title, words, "" if table is None else table.html(), PICTURE_OF.get(title, ""))
+        for title, words, table in sections(v)
+    ]
+    return environment.get_template("fidelity.html.jinja").render(
+        title=title_of(about),
+        summary=summary(rows),
+        lights=sorted(rows, key=lambda x: ("red", "amber", "green", NOTHING).index(x.colour)),
+        about_kind=ABOUT,
+        words=held_out_words(about, v),
+        colours=COLOURS,
+        sections=parts,
+        figures=figures,
+        notes=notes,
+        settings=json.dumps(about, indent=1),
+        command=about["command"],
+    )
+
+
+PICTURE_OF = {"Do models learn the same?": "learning", "Each answer": "calibration"}

@@ -110,6 +110,7 @@ def test_items_live_and_die_and_resemble_the_others(
         gone_items=0.1,
     )
     whole, grown = turned_over(e, before_warmup(data, e), model)
+    assert isinstance(grown, ChoiceModel)
     n, new = data.catalogue.size, round(0.1 * data.catalogue.size * 22)
     assert whole.catalogue.size == grown.n_items == n + new
     assert whole.catalogue.ids[n + 1] == "new-item-1"

@@ -41,6 +41,8 @@ def test_who_takes_part_is_the_same_and_has_the_own_number(small_world: World) -
     ids, people, arrival = population(whole, model)
     part_ids, part_people, part_arrival = population(whole, part)
     np.testing.assert_array_equal(part_ids, ids)
+    assert isinstance(part_people, ChoiceModel)
+    assert isinstance(people, ChoiceModel)
     np.testing.assert_array_equal(part_people.user_level[:20], people.user_level[:20])
     np.testing.assert_array_equal(part_arrival, arrival)
     assert (part_ids[20:] >= data.n_users).all()  # newcomers are nobody of the log

@@ -13,7 +13,7 @@ from simulator.fitting.fit_users import fit
 from simulator.fitting.return_times import _parameter
 from simulator.users.choice_model import ChoiceModel
 from simulator.validation.free_running import FEATURES, features_of, free_running, two_sample
-from simulator.validation.report import free_lights
+from simulator.validation.reporting.lights import free_lights
 from simulator.validation.validation import split
 from tests.conftest import SHORT
 
@@ -45,14 +45,14 @@ def test_levels_that_were_fitted_come_back(fitted: Any) -> None:
     assert wrong is not None
     sessions = {name: simulated / log for name, log, simulated in wrong.levels}
     assert sessions["sessions per user and day"] > 1.4
-    assert free_lights(wrong)[0][1] == "red"
-    assert free_lights(None)[0][1] == "amber"
+    assert free_lights(wrong)[0].colour == "red"
+    assert free_lights(None)[0].colour == "none"
     blurred = replace(
         found,
         chance=dict.fromkeys(found.chance, 0.5),
         chance_fitted=dict.fromkeys(found.chance, 0.5),
     )
-    assert [light for _, light, _ in free_lights(blurred)[:3]] == [
+    assert [light.colour for light in free_lights(blurred)[:3]] == [
         "amber"
     ] * 3  # within chance, which could hide anything
 

@@ -15,7 +15,8 @@ from simulator.fitting.fit_users import fit
 from simulator.fitting.posterior import Posterior
 from simulator.users.choice_model import ChoiceModel
 from simulator.validation.policy_ranking import policy_ranking, targets
-from simulator.validation.report import held_out_lights, ranking_table
+from simulator.validation.reporting.lights import held_out_lights
+from simulator.validation.reporting.report import ranking_table
 from simulator.validation.validation import split
 from tests.conftest import SHORT
 
@@ -74,14 +75,14 @@ def test_the_users_rank_policies_as_the_log_does_and_liars_do_not(
     rare = replace(early, calibration={"random_click_rate": (1.0, "given")})
     none = policy_ranking(fitted, rare, late, 1, 0)
     assert none is not None
-    assert "a level that slates cannot have" in held_out_lights(None, none)[1][2]
+    assert "a level that slates cannot have" in held_out_lights(None, none)[1].words
     assert not ranking_table(none).rows
     told, wrong = honest.pairs
     assert told >= 2
     assert wrong == 0
     for row in honest.rows:
         assert row.snips.low - 0.03 < row.users < row.snips.high + 0.03
-    assert held_out_lights((0.5, 0.49, 0.51), honest)[1][1] == "green"
+    assert held_out_lights((0.5, 0.49, 0.51), honest)[1].colour == "green"
     assert any(row[0] == "uniform" for row in ranking_table(honest).rows)
     click = fitted.feedback["click"]
     turned = replace(click, sampled=replace(click.sampled, item=-3 * click.sampled.item))
@@ -95,7 +96,7 @@ def test_the_users_rank_policies_as_the_log_does_and_liars_do_not(
         assert abs(row.corrected.value - row.snips.value) < 2 * half
         assert abs(row.corrected.value - own.corrected.value) < 2 * half
     assert max(abs(row.users - row.snips.value) for row in liar.rows) > 0.02
-    assert held_out_lights((0.5, 0.49, 0.51), liar)[1][1] == "red"
+    assert held_out_lights((0.5, 0.49, 0.51), liar)[1].colour == "red"
 
 
 def test_without_propensities_nothing_is_ranked(
@@ -103,10 +104,11 @@ def test_without_propensities_nothing_is_ranked(
 ) -> None:
     early, late = split(small_world[0], 2)
     assert policy_ranking(fitted, early, late, 1, 0) is None
-    assert held_out_lights((0.8, 0.7, 0.9), None) == [
-        ("user-days of the held-out slates", "red", held_out_lights((0.8, 0.7, 0.9), None)[0][2]),
-        ("ranking of policies", "amber", "not judged: the log has no propensities"),
-    ]
+    days, ranking = held_out_lights((0.8, 0.7, 0.9), None)
+    assert (days.part, days.colour) == ("user-days of the held-out slates", "red")
+    assert (ranking.part, ranking.colour) == ("ranking of policies", "none")
+    assert ranking.words == "the log has no propensities"
+    assert "propensity" in ranking.advice
 
 
 def test_a_target_draws_items_as_often_as_it_says(small_world: tuple[Dataset, ChoiceModel]) -> None:

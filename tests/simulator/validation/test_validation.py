@@ -20,8 +20,9 @@ from policies.sources.levels import MIDDLE_OF_RATIOS, generic_level
 from simulator.experiment.data import page_length, size_note
 from simulator.settings import Experiment
 from simulator.users.choice_model import ChoiceModel
+from simulator.validation.asked import Asked
 from simulator.validation.fidelity import Answers, _weighted_auc, expected_calibration_error, judge
-from simulator.validation.report import lights
+from simulator.validation.reporting.lights import lights
 from simulator.validation.validation import split
 from tests.conftest import SHORT_FLAGS
 from tests.simulator.chains.test_crossed_effects import levels_world
@@ -56,8 +57,8 @@ def answers(bias: float, rows: int = ROWS, shift: float = 0.0, seed: int = 0) ->
 
 def test_the_truth_is_green_and_a_lie_is_red() -> None:
     honest, liar = (lights([judge(answers(bias), generator("judge"))]) for bias in (0.0, 0.5))
-    assert [light for _, light, _ in honest] == ["green"] * 5
-    by_part = {part: light for part, light, _ in liar}
+    assert [light.colour for light in honest] == ["green"] * 5
+    by_part = {light.part: light.colour for light in liar}
     assert by_part["click rate"] == "red"
     assert by_part["click by predicted probability"] == "red"
     assert by_part["click: whose and of what"] == "green"  # it still knows who clicks what
@@ -69,7 +70,7 @@ def test_few_or_rare_answers_do_not_turn_the_truth_red(rows: int, shift: float) 
         judge(answers(0.0, rows, shift, seed), generator("judge", seed), least=5)
         for seed in range(10)
     ]
-    colours = [light for f in found for part, light, _ in lights([f]) if "whose" not in part]
+    colours = [x.colour for f in found for x in lights([f]) if "whose" not in x.part]
     assert colours.count("red") <= 3  # of 40, each red by chance about once in a hundred
     assert colours.count("green") >= 0.7 * len(colours)
 
@@ -84,7 +85,7 @@ def test_what_days_differ_by_widens_the_interval_of_a_rate() -> None:
 
 def test_a_rare_answer_that_nobody_can_judge_is_not_green() -> None:
     wide = judge(answers(-0.3, 3000, -4.5), generator("judge"))
-    assert lights([wide])[0][1] in ("amber", "red")
+    assert lights([wide])[0].colour in ("amber", "red")
 
 
 @pytest.mark.parametrize("end", [0.0, 15.0])
@@ -127,11 +128,14 @@ def test_the_command_writes_a_report_and_refuses_what_it_cannot_judge(
     monkeypatch.chdir(tmp_path)
     assert (
         validate.main(
-            ["--log", str(small_log), *SHORT_FLAGS, "--held-out-days", "2", "--out", "f", "--quiet"]
+            [
+                *["--log", str(small_log), *SHORT_FLAGS, "--held-out-days", "2"],
+                *["--learners", "popularity,itemknn", "--out", "f", "--quiet"],
+            ]
         )
         == 0
     )
-    assert "what to trust" in capsys.readouterr().out
+    assert "\nTrust: " in capsys.readouterr().out
     found = json.loads(Path("f/fidelity.json").read_text())
     assert [part["name"] for part in found["feedback"]] == ["click", "long view", "like"]
     click = found["feedback"][0]
@@ -151,12 +155,16 @@ def test_the_command_writes_a_report_and_refuses_what_it_cannot_judge(
     assert "| sessions per user and day |" in Path("f/fidelity.md").read_text()
     assert validate.main(["--log", str(small_log), *SHORT_FLAGS, "--out", "f", "--quiet"]) == 2
     assert "exists already" in capsys.readouterr().err
-    rows = "\n".join(f"{i % 40},{i % 90},{i * 3000}" for i in range(900))
-    Path("order.csv").write_text("user,item,time\n" + rows)
-    words = ["--log", "order.csv", "--columns", "user=user,item=item,time=time"]
-    assert validate.main([*words, "--out", "g", "--quiet"]) == 2
-    assert "has no skips" in capsys.readouterr().err
-    assert not Path("g").exists()
+    for flags, words in (
+        (["--user-model", "matrix"], "validate factors"),
+        (["--learners", "oracle"], "asks for the truth"),
+        (["--learners", "sasrek"], "did you mean 'sasrec'"),
+        (["--context", "tab"], "--context wants --test-log"),
+        (["--seeds", "0"], "--seeds must be at least 1"),
+    ):
+        assert validate.main(["--log", str(small_log), *flags, "--out", "g", "--quiet"]) == 2
+        assert words in capsys.readouterr().err
+        assert not Path("g").exists()
 
 
 def test_validation_has_slates_of_the_logs_page_length(
@@ -169,8 +177,8 @@ def test_validation_has_slates_of_the_logs_page_length(
     frame[frame["slot"] < 4].to_parquet(tmp_path / "four.parquet")
     frame.drop(columns="session").groupby("user").head(1).to_parquet(tmp_path / "few.parquet")
 
-    def stopped(data: Dataset, days: int, slate_size: int, *rest: object) -> None:
-        raise InputError(f"slates of {slate_size}")
+    def stopped(data: Dataset, asked: Asked, *rest: object) -> None:
+        raise InputError(f"slates of {asked.slate_size}")
 
     monkeypatch.setattr(validate, "validate", stopped)
     for name, more, wanted in (

@@ -1,0 +1,183 @@
+"""Users who cannot promise to answer twice alike, kept to their word: a language model, say, or a
+service that somebody else runs.
+
+    def users():
+        return memo(MyLanguageModel(), "answers.sqlite")
+
+    python -m simulator.run --user-model my_module:users
+
+Every answer is kept in a file by who was asked (user, session and page, by their draws), the slate,
+the time and what the user had in mind. Whoever asks the same again gets the answer from the file,
+in another process, after an interruption or in a twin world; only new questions reach the model.
+The file is the users' word: a run that is to be repeated needs the same file.
+"""
+
+import hashlib
+import io
+import sqlite3
+from collections.abc import Callable, Iterable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from policies.draws import Draws
+from simulator.users.base import Arrays, UserModel
+from simulator.users.state import Feedback
+
+WAIT = 600.0  # s, for another process that writes
+
+
+def memo(model: UserModel, file: str | Path) -> "Memo":
+    """The same users, who answer the same question once.
+
+    Args:
+        file: SQLite, made where there is none.
+    """
+    return Memo(model, Path(file))
+
+
+class Memo:
+    """See `memo`. Everything but the answers is the model's own."""
+
+    def __init__(self, model: UserModel, file: Path):
+        self._model, self._file = model, file.resolve()
+        self._store: sqlite3.Connection | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "_model":
+            raise AttributeError(name)
+        return getattr(self._model, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("_"):
+            object.__setattr__(self, name, value)
+        else:
+            setattr(self._model, name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_model": self._model, "_file": self._file, "_store": None}
+
+    def __copy__(self) -> "Memo":
+        """With a model of its own: whoever sets its level sets it there alone."""
+        import copy
+
+        return Memo(copy.copy(self._model), self._file)
+
+    # -- the calls ---------------------------------------------------------------------------------
+
+    def first_visit(self, users: np.ndarray, start: float, draws: Draws) -> np.ndarray:
+        def ask(rows: np.ndarray, _: Arrays) -> Arrays:
+            times = self._model.first_visit(users[rows], start, draws.rows(rows))
+            return {"time": np.asarray(times)}
+
+        keys = _keys("first visit", draws, [users, np.full(len(users), start)], {})
+        return self._answers(keys, {}, ask)["time"]
+
+    def start(self, users: np.ndarray, now: float) -> Arrays:
+        return self._model.start(users, now)
+
+    def respond(
+        self,
+        state: Arrays,
+        users: np.ndarray,
+        items: np.ndarray,
+        pages: np.ndarray,
+        now: np.ndarray,
+        draws: Draws,
+    ) -> Feedback:
+        def ask(rows: np.ndarray, mine: Arrays) -> Arrays:
+            found = self._model.respond(
+                mine, users[rows], items[rows], pages[rows], now[rows], draws.rows(rows)
+            )
+            return {f.name: np.asarray(getattr(found, f.name)) for f in fields(Feedback)}
+
+        keys = _keys("page", draws, [users, items, pages, now, self._level(users)], state)
+        return Feedback(**self._answers(keys, state, ask))
+
+    def next_visit(
+        self, state: Arrays, users: np.ndarray, since: np.ndarray, draws: Draws
+    ) -> np.ndarray:
+        def ask(rows: np.ndarray, mine: Arrays) -> Arrays:
+            times = self._model.next_visit(mine, users[rows], since[rows], draws.rows(rows))
+            return {"time": np.asarray(times)}
+
+        keys = _keys("next visit", draws, [users, since], state)
+        return self._answers(keys, state, ask)["time"]
+
+    def _level(self, users: np.ndarray) -> np.ndarray:
+        """(B,) the level, on which answers depend."""
+        return np.full(len(users), float(getattr(self._model, "level", None) or 0.0))
+
+    # -- the file ----------------------------------------------------------------------------------
+
+    def _answers(
+        self, keys: list[bytes], state: Arrays, ask: Callable[[np.ndarray, Arrays], Arrays]
+    ) -> Arrays:
+        """What the file says to these questions, after the model has been asked what it lacks;
+        `state` becomes what the answers made of it.
+        """
+        store = self._opened()
+        known = _known(store, keys)
+        new = np.array([i for i, key in enumerate(keys) if key not in known], np.int64)
+        if len(new):
+            mine = {name: array[new] for name, array in state.items()}
+            found = ask(new, mine)
+            rows = [
+                (keys[i], _packed(found, j), _packed(mine, j)) for j, i in enumerate(new.tolist())
+            ]
+            with store:  # whoever was there first is right
+                store.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?, ?)", rows)
+            known |= _known(store, [keys[i] for i in new.tolist()])
+        answers, minds = zip(*(known[key] for key in keys), strict=True)
+        for name, array in _stacked(minds).items():
+            state[name][...] = array
+        return _stacked(answers)
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._store is None:
+            self._store = sqlite3.connect(self._file, timeout=WAIT)
+            self._store.execute("PRAGMA journal_mode=WAL")
+            with self._store:
+                self._store.execute(
+                    "CREATE TABLE IF NOT EXISTS answers"
+                    " (question BLOB PRIMARY KEY, answer BLOB, mind BLOB)"
+                )
+        return self._store
+
+
+def _keys(what: str, draws: Draws, given: list[np.ndarray], state: Arrays) -> list[bytes]:
+    """A question of each row: 16 bytes of all that its answer may depend on."""
+    arrays = [draws.keys, *given, *(state[name] for name in sorted(state))]
+    columns = [np.ascontiguousarray(x).reshape(len(draws), -1) for x in arrays]
+    return [
+        hashlib.blake2b(
+            what.encode() + b"".join(column[i].tobytes() for column in columns), digest_size=16
+        ).digest()
+        for i in range(len(draws))
+    ]
+
+
+def _packed(arrays: Arrays, row: int) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **{name: array[row] for name, array in arrays.items()})
+    return file.getvalue()
+
+
+def _stacked(packed: Iterable[bytes]) -> Arrays:
+    rows = []
+    for content in packed:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            rows.append({name: file[name] for name in file.files})
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]} if rows else {}
+
+
+def _known(store: sqlite3.Connection, keys: list[bytes]) -> dict[bytes, tuple[bytes, bytes]]:
+    found: dict[bytes, tuple[bytes, bytes]] = {}
+    for begin in range(0, len(keys), 500):
+        some = keys[begin : begin + 500]
+        marks = ",".join("?" * len(some))
+        query = f"SELECT question, answer, mind FROM answers WHERE question IN ({marks})"
+        found |= {key: (answer, mind) for key, answer, mind in store.execute(query, some)}
+    return found

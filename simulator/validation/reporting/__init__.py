@@ -1,0 +1,1 @@
+"""What a validation says: lights, what to do next, tables, pictures, the page."""
