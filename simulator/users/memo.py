@@ -13,9 +13,9 @@ The file is the users' word: a run that is to be repeated needs the same file.
 """
 
 import hashlib
-import io
+import json
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -124,25 +124,25 @@ class Memo:
         if len(new):
             mine = {name: array[new] for name, array in state.items()}
             found = ask(new, mine)
-            rows = [
-                (keys[i], _packed(found, j), _packed(mine, j)) for j, i in enumerate(new.tolist())
-            ]
+            of_answer, answers = _packed(found, len(new))
+            of_mind, minds = _packed(mine, len(new))
+            layout = json.dumps([of_answer, of_mind])
+            asked = [keys[i] for i in new.tolist()]
+            rows = [(*row, layout) for row in zip(asked, answers, minds, strict=True)]
             with store:  # whoever was there first is right
-                store.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?, ?)", rows)
-            known |= _known(store, [keys[i] for i in new.tolist()])
-        answers, minds = zip(*(known[key] for key in keys), strict=True)
-        for name, array in _stacked(minds).items():
-            state[name][...] = array
-        return _stacked(answers)
+                store.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?)", rows)
+            known |= _known(store, asked)
+        return _unpacked([known[key] for key in keys], state)
 
     def _opened(self) -> sqlite3.Connection:
         if self._store is None:
             self._store = sqlite3.connect(self._file, timeout=WAIT)
-            self._store.execute("PRAGMA journal_mode=WAL")
+            self._store.execute("PRAGMA journal_mode=WAL")  # several processes may write
+            self._store.execute("PRAGMA synchronous=NORMAL")
             with self._store:
                 self._store.execute(
                     "CREATE TABLE IF NOT EXISTS answers"
-                    " (question BLOB PRIMARY KEY, answer BLOB, mind BLOB)"
+                    " (question BLOB PRIMARY KEY, answer BLOB, mind BLOB, layout TEXT)"
                 )
         return self._store
 
@@ -151,33 +151,64 @@ def _keys(what: str, draws: Draws, given: list[np.ndarray], state: Arrays) -> li
     """A question of each row: 16 bytes of all that its answer may depend on."""
     arrays = [draws.keys, *given, *(state[name] for name in sorted(state))]
     columns = [np.ascontiguousarray(x).reshape(len(draws), -1) for x in arrays]
-    return [
-        hashlib.blake2b(
-            what.encode() + b"".join(column[i].tobytes() for column in columns), digest_size=16
-        ).digest()
-        for i in range(len(draws))
+    parts = [column.view(np.uint8).reshape(len(draws), -1) for column in columns if column.size]
+    start = hashlib.blake2b(what.encode(), digest_size=16)
+
+    def key(row: np.ndarray) -> bytes:
+        digest = start.copy()
+        digest.update(row.tobytes())
+        return digest.digest()
+
+    return [key(row) for row in np.concatenate(parts, axis=1)]
+
+
+Layout = list[tuple[str, str, list[int]]]  # name, type and shape of a row of each array
+Kept = tuple[bytes, bytes, str]  # the answer, the mind after it, the layouts of both
+
+
+def _packed(arrays: Arrays, n: int) -> tuple[Layout, list[bytes]]:
+    """The rows of the arrays as bytes."""
+    layout = [(name, a.dtype.str, list(a.shape[1:])) for name, a in sorted(arrays.items())]
+    parts = [
+        np.ascontiguousarray(arrays[name]).reshape(n, -1).view(np.uint8) for name, _, _ in layout
     ]
+    if not parts:
+        return layout, [b""] * n
+    return layout, [row.tobytes() for row in np.concatenate(parts, axis=1)]
 
 
-def _packed(arrays: Arrays, row: int) -> bytes:
-    file = io.BytesIO()
-    np.savez(file, **{name: array[row] for name, array in arrays.items()})
-    return file.getvalue()
+def _unpacked(rows: list[Kept], state: Arrays) -> Arrays:
+    """The answers of these rows; `state` becomes what they made of it."""
+    found: dict[str, list[Any]] = {}
+    for place, (_, _, layout) in enumerate(rows):
+        found.setdefault(layout, []).append(place)
+    answers: Arrays = {}
+    for text, places in found.items():  # one, unless answers of another version are there
+        of_answer, of_mind = json.loads(text)
+        for name, array in _arrays([rows[i][0] for i in places], of_answer).items():
+            answers.setdefault(name, np.zeros((len(rows), *array.shape[1:]), array.dtype))
+            answers[name][places] = array
+        for name, array in _arrays([rows[i][1] for i in places], of_mind).items():
+            state[name][places] = array
+    return answers
 
 
-def _stacked(packed: Iterable[bytes]) -> Arrays:
-    rows = []
-    for content in packed:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            rows.append({name: file[name] for name in file.files})
-    return {name: np.stack([row[name] for row in rows]) for name in rows[0]} if rows else {}
+def _arrays(rows: list[bytes], layout: Layout) -> Arrays:
+    table = np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), -1)
+    arrays, at = {}, 0
+    for name, kind, shape in layout:
+        size = np.dtype(kind).itemsize * int(np.prod(shape))
+        part = np.ascontiguousarray(table[:, at : at + size])
+        arrays[name] = part.view(kind).reshape(len(rows), *shape)
+        at += size
+    return arrays
 
 
-def _known(store: sqlite3.Connection, keys: list[bytes]) -> dict[bytes, tuple[bytes, bytes]]:
-    found: dict[bytes, tuple[bytes, bytes]] = {}
+def _known(store: sqlite3.Connection, keys: list[bytes]) -> "dict[bytes, Kept]":
+    found: dict[bytes, Kept] = {}
     for begin in range(0, len(keys), 500):
         some = keys[begin : begin + 500]
         marks = ",".join("?" * len(some))
-        query = f"SELECT question, answer, mind FROM answers WHERE question IN ({marks})"
-        found |= {key: (answer, mind) for key, answer, mind in store.execute(query, some)}
+        query = f"SELECT question, answer, mind, layout FROM answers WHERE question IN ({marks})"
+        found |= {key: tuple(kept) for key, *kept in store.execute(query, some)}
     return found

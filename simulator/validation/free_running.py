@@ -29,6 +29,7 @@ from simulator.engine.world import Arm, World
 from simulator.fitting.sessions import pages_table, visits_table
 from simulator.settings import Experiment
 from simulator.users.choice_model import DAY, ChoiceModel
+from simulator.users.strangers import TELLS, Strangers
 from simulator.validation.fidelity import distance
 
 MOST_USERS = 2000
@@ -88,7 +89,11 @@ class FreeRunning:
 
 
 def free_running(
-    model: ChoiceModel, early: Dataset, late: Impressions, slate_size: int, seed: int
+    model: ChoiceModel | Strangers,
+    early: Dataset,
+    late: Impressions,
+    slate_size: int,
+    seed: int,
 ) -> FreeRunning | None:
     """Lets users of the early log live on and compares; None where visits are assumed or too few to
     compare.
@@ -97,7 +102,9 @@ def free_running(
         model: their shift is that of the log's own slates. late: held out; time 0 is the end of the
             early log.
     """
-    if model.parameters["gap_long_mean"].status == "assumed":
+    if isinstance(model, Strangers):
+        early = replace(early, has=early.has - (TELLS - model.tells))
+    elif model.parameters["gap_long_mean"].status == "assumed":
         return None
     rng = generator("free running", seed)
     everyone = np.unique(early.log.user)
@@ -110,11 +117,13 @@ def free_running(
     # The clicks' level decides how satisfied users are: moved to the log's.
     for _ in range(3):
         pilot = simulate(model, early, users, slate_size, min(max(length, held), 3 * DAY), seed)
-        moved = logit(np.clip(past.clicked.mean(), 0.001, 0.999)) - logit(
-            np.clip(pilot.clicked.mean(), 0.001, 0.999)
+        model = _lifted(
+            model,
+            float(
+                logit(np.clip(past.clicked.mean(), 0.001, 0.999))
+                - logit(np.clip(pilot.clicked.mean(), 0.001, 0.999))
+            ),
         )
-        shift = model.parameters["shift"]
-        model = model.with_parameters(shift=replace(shift, value=shift.value + float(moved)))
     rows = simulate(model, early, users, slate_size, max(length, held), seed)
     zero, chance = early.hour_zero, generator("free running", "chance", seed)
     first, second = rows.rows(rows.time < length), rows.rows(rows.time < held)
@@ -143,6 +152,14 @@ def free_running(
             features_of(early),
         ),
     )
+
+
+def _lifted(model: ChoiceModel | Strangers, by: float) -> ChoiceModel | Strangers:
+    """With so many logits more for every click, where their level can be set."""
+    if isinstance(model, Strangers):
+        return model if model.level is None else model.with_level(model.level + by)
+    shift = model.parameters["shift"]
+    return model.with_parameters(shift=replace(shift, value=shift.value + by))
 
 
 def _by_chance(
@@ -198,7 +215,12 @@ def relative_to(level: tuple[str, float, float]) -> float:
 
 
 def simulate(
-    model: ChoiceModel, early: Dataset, users: np.ndarray, slate_size: int, length: float, seed: int
+    model: ChoiceModel | Strangers,
+    early: Dataset,
+    users: np.ndarray,
+    slate_size: int,
+    length: float,
+    seed: int,
 ) -> Impressions:
     """What these users see and do in `length` seconds from time 0 on; `user` is the log's."""
     n, available = len(users), int(early.catalogue.available(0.0).sum())
