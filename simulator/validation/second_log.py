@@ -21,7 +21,8 @@ from simulator.validation.users import Users
 
 FEWEST_ROWS, FEWEST = 100, 20
 APART = 0.1  # of shares of hours and of values of the context
-OTHER_USERS = 0.05  # of their click rates in the fitted log, relative
+OTHER_USERS = 0.025  # of their click rates in the fitted log, relative
+SURE = 2.6  # standard errors over users
 MOSTLY = 0.5  # of the rows have another value in a column that nobody has named
 LONG_AFTER = 14.0  # days between the logs
 OF_LOG = {
@@ -63,7 +64,7 @@ class Second:
 
 
 @dataclass(frozen=True)
-class Tested:
+class SecondFound:
     """What came out.
 
     Attributes:
@@ -150,7 +151,7 @@ def _places(known: np.ndarray, ids: np.ndarray) -> np.ndarray:
 
 def tested(
     users: Users, data: Dataset, other: Dataset, places: list[Difference], k: int, seed: int
-) -> Tested:
+) -> SecondFound:
     """Everything about the second log.
 
     Args:
@@ -170,7 +171,9 @@ def tested(
     level = float(data.calibration["random_click_rate"][0])
     told = [*differences(second, data, other), *places]
     known = not is_generic(data) or by_propensity(data) is not None
-    return Tested(len(second.rows), second.dropped, told, rates, (random, level), known, feedback)
+    return SecondFound(
+        len(second.rows), second.dropped, told, rates, (random, level), known, feedback
+    )
 
 
 def shift_to(p: np.ndarray, looked: np.ndarray, rate: float) -> float:
@@ -262,18 +265,21 @@ def _users(second: Second, data: Dataset) -> Difference:
     known = second.rows.user < data.n_users
     share = float(known.mean())
     rows = np.bincount(data.log.user, minlength=data.n_users)
-    rates = np.bincount(data.log.user, data.log.clicked, data.n_users) / np.maximum(rows, 1)
-    own = second.rows.user[known]
+    mean = float(data.log.clicked.mean())
+    clicks = np.bincount(data.log.user, data.log.clicked, data.n_users)
+    rates = (clicks + PRIOR * mean) / (rows + PRIOR)
+    everyone, own = np.flatnonzero(rows), np.unique(second.rows.user[known])
     own = own[rows[own] > 0]
     words = f"{100 * share:.0f} % of the rows are by users of the log"
     if share < 0.5:
         return Difference(
             "users", f"{words}; the others answer like random ones of it", share > 0.02
         )
-    theirs = float(rates[own].mean())
-    everybody = float(rates[data.log.user].mean())
-    words += f", whose click rate in it is {theirs:.3f} (all of the log: {everybody:.3f})"
-    return Difference("users", words, abs(theirs / everybody - 1) > OTHER_USERS)
+    theirs, everybody = float(rates[own].mean()), float(rates[everyone].mean())
+    words += f", who have a click rate of {theirs:.3f} in it (all of its users: {everybody:.3f})"
+    error = float(rates[everyone].std() * (1 / len(own) - 1 / len(everyone)) ** 0.5)
+    sure = abs(theirs - everybody) > SURE * error
+    return Difference("users", words, sure and abs(theirs / everybody - 1) > OTHER_USERS)
 
 
 def _items(second: Second, data: Dataset) -> Difference:

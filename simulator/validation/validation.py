@@ -29,8 +29,9 @@ from simulator.validation.free_running import (
 )
 from simulator.validation.held_out import Replay, answered, day_to_day
 from simulator.validation.learning import Learning, learning
+from simulator.validation.left_over import LeftOver, left_over
 from simulator.validation.policy_ranking import PolicyRanking
-from simulator.validation.second_log import Difference, Tested, in_terms_of, tested
+from simulator.validation.second_log import Difference, SecondFound, in_terms_of, tested
 from simulator.validation.users import Users, users_of
 
 FEWEST = 20  # of a feedback in either part, or it is not judged
@@ -53,8 +54,8 @@ class Validation:
             answered by the users; None with too few users.
         ranking: of policies, None where the log has no propensities.
         taught: models that learned from real and from simulated answers, or why none did.
-        foretold: choices held out, of a log without skips. second: another log, of which all is
-            then.
+        missed: of the taste, by the users. foretold: choices held out, of a log without skips.
+        second: another log, of which all is then.
     """
 
     feedback: list[Fidelity] = field(default_factory=list)
@@ -64,7 +65,8 @@ class Validation:
     ranking: PolicyRanking | None = None
     taught: Learning | str = "not asked for"
     foretold: Foretold | None = None
-    second: Tested | None = None
+    missed: LeftOver | None = None
+    second: SecondFound | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain dictionaries and lists, for `fidelity.json`."""
@@ -75,6 +77,7 @@ class Validation:
             "user_days": self.user_days,
             "policy_ranking": None if self.ranking is None else asdict(self.ranking),
             "learning": self.taught if isinstance(self.taught, str) else asdict(self.taught),
+            "taste_left_over": None if self.missed is None else asdict(self.missed),
             "choices_held_out": None if self.foretold is None else asdict(self.foretold),
             "second_log": None if self.second is None else asdict(self.second),
         }
@@ -151,6 +154,7 @@ def validate(data: Dataset, asked: Asked, say: Say) -> Validation:
             f"the log '{data.name}' has fewer than {FEWEST} clicks before or after the cut; hold"
             " out another part"
         )
+    missed = left_over(early, late, answers[0]["click"], seed)
     say("user-days of the held-out slates")
     apart = _user_days(users, early, late, answers[1], asked)
     say("policies: by the log's propensities, and by the users")
@@ -160,7 +164,7 @@ def validate(data: Dataset, asked: Asked, say: Say) -> Validation:
         say("free running: sessions and returns simulated too")
         free = free_running(users.one, early, late, k, seed)
     taught = _learning(early, late, asked, say, lambda s: answered_log(users.one, early, late, s))
-    return Validation(feedback, level, free, apart, ranking, taught)
+    return Validation(feedback, level, free, apart, ranking, taught, missed=missed)
 
 
 def _of_choices(data: Dataset, asked: Asked, say: Say) -> Validation:

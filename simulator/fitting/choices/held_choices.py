@@ -96,7 +96,9 @@ class HeldChoices:
         n, user, item = data.catalogue.size, chosen.user, chosen.item
         other = rng.integers(1, n + 1, (len(held), ALTERNATIVES))
         own = sp.csr_matrix((np.ones(len(user)), (user, item)), shape=(data.n_users, n + 1))
-        had = np.asarray(own[np.repeat(user[held], ALTERNATIVES), other.ravel()]) > 0
+        had = np.zeros(other.size, bool)
+        if len(held):
+            had = np.asarray(own[np.repeat(user[held], ALTERNATIVES), other.ravel()]).ravel() > 0
         items = np.concatenate([item[held][:, None], other], axis=1)
         return HeldChoices(data, chosen, held, items, had.reshape(other.shape), seed)
 

@@ -5,6 +5,7 @@ ABOUT = {
     "rate": "how often people answer",
     "tenths": "how sure an answer is",
     "whose": "who answers what",
+    "taste": "how much people follow their taste",
     "users": "how users differ",
     "items": "how items differ",
     "fitted": "visits, on the days that were fitted",
@@ -39,6 +40,11 @@ NEXT = {
         " evidence; more days of log tell more",
         "red": "users do worse than levels alone: do not compare personalised policies on this"
         " answer",
+    },
+    "taste": {
+        "green": "nothing to do",
+        "amber": "lifts of personalised policies are rough",
+        "red": "users have not people's taste: do not compare personalised policies with others",
     },
     "users": {
         "green": "nothing to do",

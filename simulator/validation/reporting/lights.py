@@ -9,9 +9,10 @@ from simulator.validation.fidelity import LEVEL, Fidelity
 from simulator.validation.foretold import Foretold
 from simulator.validation.free_running import FreeRunning, relative_to
 from simulator.validation.learning import REAL, SIMULATED, Learning, Pair, Taught
+from simulator.validation.left_over import LeftOver
 from simulator.validation.policy_ranking import PolicyRanking
 from simulator.validation.reporting.advice import NEXT
-from simulator.validation.second_log import Tested
+from simulator.validation.second_log import SecondFound
 from simulator.validation.validation import Validation
 
 # Bounds of green and amber. What chance alone does to so many rows is taken off first.
@@ -108,6 +109,7 @@ def all_lights(v: Validation) -> list[Light]:
         return [_of_choices(v.foretold), *_of_learning(v.taught), *absent]
     return [
         *lights(v.feedback),
+        *_of_left_over(v.missed),
         *held_out_lights(v.user_days, v.ranking),
         *free_lights(v.free),
         *_of_learning(v.taught),
@@ -314,10 +316,25 @@ def _of_choices(found: Foretold) -> Light:
     return Light("choices held out", colour, words, "choices")
 
 
+LEFT, LEFT_AMBER = 0.05, 0.15  # logits per standard deviation of the taste
+
+
+def _of_left_over(found: LeftOver | None) -> list[Light]:
+    """Whether the users follow the taste that earlier choices tell as much as people do."""
+    if found is None:
+        return []
+    beyond = max(abs(found.slope) - 1.96 * found.error, 0.0)
+    colour = _told(_light(beyond, LEFT, LEFT_AMBER), 1.96 * found.error, LEFT_AMBER)
+    how = "more" if found.slope > 0 else "less"
+    words = f"people follow the taste that their earlier choices tell {abs(found.slope):.3f} logits"
+    words += f" (s.e. {found.error:.3f}) {how} than the users, for each standard deviation of it"
+    return [Light("click: taste that is left over", colour, words, "taste")]
+
+
 # -- a second log ----------------------------------------------------------------------------------
 
 
-def _of_second(found: Tested) -> list[Light]:
+def _of_second(found: SecondFound) -> list[Light]:
     """Whether it is a test at all, its level, and every feedback."""
     apart = [d for d in found.differences if d.matters]
     maybe = [d for d in found.differences if d.may_matter]
@@ -349,7 +366,7 @@ def _of_second_feedback(f: Fidelity) -> list[Light]:
     return rows[1:] if f.name == "click" else rows  # whose rate has a light of its own
 
 
-def _of_level(found: Tested) -> Light:
+def _of_level(found: SecondFound) -> Light:
     happened, as_run, own = found.rates
     implied, level = found.random
     relative = as_run / happened - 1
