@@ -13,6 +13,7 @@ import pytest
 
 from policies.testing import check_policy
 from simulator import Experiment
+from simulator.users.testing import check_user_model
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
@@ -89,12 +90,20 @@ def test_python_of_the_documents_runs(
     if named is None:
         exec(code, {"np": np})
         return
-    (tmp_path / f"{named.group(1)}.py").write_text(text)
+    modules = {}
+    for other, code_ in blocks("python"):  # modules of one document know each other
+        if other == document and (title := re.match(r"# (\w+)\.py\n", code_)) is not None:
+            (tmp_path / f"{title.group(1)}.py").write_text(code_)
+            modules[title.group(1)] = code_
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     module = importlib.import_module(named.group(1))
     if hasattr(module, "MyPolicy"):
         check_policy(module.MyPolicy)
-    sys.modules.pop(named.group(1))
+    if hasattr(module, "users"):
+        check_user_model(module.users, n_draws=200)
+    for name in modules:
+        sys.modules.pop(name, None)
 
 
 def test_links_between_documents_lead_somewhere() -> None:

@@ -14,7 +14,7 @@ from policies.log import Dataset
 from simulator.users.choice_model import ChoiceModel, Parameter
 from simulator.users.strangers import Strangers
 
-USERS = 4  # of fitted users
+USERS = 5  # of fitted users
 USERS_FILES = ("parameters.json", "arrays.safetensors")
 NEEDED = (
     "shift",

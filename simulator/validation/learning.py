@@ -11,13 +11,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from itertools import combinations, product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from policies.calls import train
 from policies.catalogue import Catalogue
 from policies.common.errors import InputError
-from policies.common.executor import Unit, Workers, at_once, usual_workers
+from policies.common.executor import (
+    Chain,
+    Executor,
+    Unit,
+    Workers,
+    drive,
+    once,
+    usual_workers,
+)
 from policies.common.files import load_arrays, save_arrays
 from policies.common.threads import with_threads
 from policies.draws import generator
@@ -139,12 +148,14 @@ def learning(
     seeds: int,
     seed: int,
     threads: int = 1,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Learning | str:
     """Trains and tests every policy in both worlds; or says why nothing can be told.
 
     Args:
         data: for its items and what users chose before the log. real: the rows that policies learn
             from, and those after them. again: a seed -> the same rows with simulated answers.
+            say: told what is done.
     """
     n_items = data.catalogue.size
     with tempfile.TemporaryDirectory() as folder:
@@ -162,10 +173,22 @@ def learning(
         if few < FEWEST_TARGETS:
             return f"{int(few)} users have a next choice to test, fewer than {FEWEST_TARGETS}"
         with Workers(usual_workers(threads)).executor() as by:
-            done = at_once(by, units)
+            done = _told(by, units, say)
     keys = product(range(seeds), WORLDS, names)
     tested = {(w, name, turn): d for (turn, w, name), d in zip(keys, done, strict=True)}
     return _summed_up(tested, names, seeds)
+
+
+def _told(by: Executor, units: list[Unit], say: Callable[[str], None]) -> list[Any]:
+    """Results of these units, each told when it is there."""
+    results: dict[int, Any] = {}
+
+    def chain(place: int) -> Chain:
+        (results[place],) = yield [units[place]]
+        say(f"{units[place].name}: done ({len(results)} of {len(units)})")
+
+    drive(by, once([chain(place) for place in range(len(units))]))
+    return [results[place] for place in range(len(units))]
 
 
 def _write_items(folder: Path, catalogue: Catalogue) -> None:

@@ -228,7 +228,7 @@ def _taught(
     if not asked.learners:
         return "nobody was asked to learn (--learners)"
     say(f"models learn from real and from simulated answers: {', '.join(asked.learners)}")
-    return learning(early, real, again, asked.learners, asked.seeds, asked.seed, asked.threads)
+    return learning(early, real, again, asked.learners, asked.seeds, asked.seed, asked.threads, say)
 
 
 def against_second_log(

@@ -160,9 +160,9 @@ class HeldChoices:
             return SPACES[0]
         few = len(self.chosen.user) > MOST_FINE
         tried = [s for s in SPACES if not (few and s.fine is not None)]
-        return self._with_share(max(tried, key=lambda s: _likelihood(self._apart(s))))
+        return self._with_share(max(tried, key=lambda s: likelihood(self.apart(s))))
 
-    def _apart(self, space: Space) -> np.ndarray:
+    def apart(self, space: Space) -> np.ndarray:
         """Columns with closeness by each space."""
         columns = self.columns(replace(space, fine=None))
         if space.fine is None:
@@ -177,13 +177,13 @@ class HeldChoices:
     def _with_share(self, space: Space) -> Space:
         if space.fine is None:
             return space
-        slopes = np.maximum(conditional_logit(self._apart(space))[0][-2:], 0.0)
+        slopes = np.maximum(conditional_logit(self.apart(space))[0][-2:], 0.0)
         total = float(slopes.sum())
         return replace(space, share=float(slopes[1] / total)) if total > 0 else Space(space.coarse)
 
 
-def _likelihood(columns: np.ndarray) -> float:
-    """Of each half of the choices by slopes of the other."""
+def likelihood(columns: np.ndarray) -> float:
+    """Of all held-out choices, each half by slopes of the other."""
     halves = columns[::2], columns[1::2]
     total = 0.0
     for fitted, test in (halves, halves[::-1]):

@@ -126,7 +126,7 @@ def loss_table(fidelities: list[Fidelity]) -> Table:
 
 
 def title_of(about: dict[str, Any]) -> str:
-    return f"Are the users to be believed? {about['user_model']}, log {about['log']}"
+    return f"Are the users to be believed? Users: {about['user_model']}; log: {about['log']}"
 
 
 def held_out_words(about: dict[str, Any], v: Validation) -> str:
@@ -150,8 +150,8 @@ def held_out_words(about: dict[str, Any], v: Validation) -> str:
 
 
 COLOURS = (
-    "Green: within the bounds that docs/users.md states; amber: use with care; red: do not trust"
-    " this part; none: the log cannot tell."
+    "Green: within the bounds that docs/validation.md states; amber: use with care; red: do not"
+    " trust this part; none: the log cannot tell."
 )
 CEILING = (
     "The ceiling is what a predictor would get that knows every probability, if the users were"

@@ -285,7 +285,7 @@ def test_the_space_is_chosen_by_held_out_choices(choices: Dataset) -> None:
         choices,
         log=replace(choices.log, item=rng.integers(1, 301, len(choices.log)).astype(np.int32)),
     )
-    assert found > 0.5 > 0.3 > reliability(noise, Space(), 0)
+    assert found > 0.25 > 0.1 > reliability(noise, Space(), 0)
 
 
 def test_a_log_of_choices_gets_a_validation(choices: Dataset) -> None:
