@@ -63,13 +63,19 @@ def generic_level(data: Dataset) -> tuple[float, str]:
     if known is not None:
         return known[0], "inverse propensity: the log says how likely each row was shown"
     rate = MIDDLE_OF_RATIOS * float(data.log.clicked.mean())
-    return (
-        rate,
-        (
-            "the log's click rate times .49, the middle of six logs on which it is known (.22 to"
-            " 1.0); set it by --calibrate random_click_rate=..."
-        ),
-    )
+    why = "the log's click rate times .49, the middle of six logs on which it is known (.22 to 1.0)"
+    if np.isfinite(data.log.propensity).all():
+        why += ", as its propensities tell too little of items that it hardly shows"
+    return rate, f"{why}; set it by --calibrate random_click_rate=..."
+
+
+def _rows_per_page(data: Dataset) -> float:
+    """By which 1 / p is smaller where it is the chance of standing anywhere on a page. Of a logger
+    that may show any item, 1 / p of a place is the number of items on average.
+    """
+    log = data.log
+    pages = np.unique(np.stack([log.user, log.session, log.page], axis=1), axis=0)
+    return len(log) / max(len(pages), 1)
 
 
 def is_generic(data: Dataset) -> bool:
@@ -85,8 +91,7 @@ def by_propensity(data: Dataset) -> tuple[float, float] | None:
     if not (np.isfinite(p) & (p > 0) & (p <= 1)).all():
         return None
     weight = 1 / p
-    # Over a logger that may show anything, 1 / p is the number of items on average.
-    if weight.mean() < LEAST_SUPPORT * data.catalogue.size:
+    if weight.mean() < LEAST_SUPPORT * data.catalogue.size / _rows_per_page(data):
         return None
     effective = weight.sum() ** 2 / (weight**2).sum()
     rate = float(weight @ data.log.clicked / weight.sum())

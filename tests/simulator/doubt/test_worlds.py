@@ -48,7 +48,7 @@ def test_the_random_level_is_drawn_where_nobody_says_it(plain: Dataset) -> None:
     np.testing.assert_array_equal(levels, random_levels(plain, 40, 0))
     given = replace(plain, calibration=given_levels({"random_click_rate": 0.2}))
     assert random_levels(given, 4, 0) is None
-    told = np.full(len(plain.log), 0.5, np.float32)
+    told = np.full(len(plain.log), 1 / plain.catalogue.size, np.float32)
     by_log = replace(plain, log=replace(plain.log, propensity=told))
     by_log = replace(by_log, calibration={"random_click_rate": generic_level(by_log)})
     drawn = random_levels(by_log, 40, 0)
