@@ -61,9 +61,15 @@ class Sensitivity:
 
     def turned(self) -> list[MovedLift]:
         """Where the verdict is another one: a lift that was told apart from 0 is told apart on the
-        other side.
+        other side. Of a contender that was not told apart, and is on both sides: on either.
         """
-        return [row for row in self.moved() if row.sign * self.as_fitted(row.arm).sign < 0]
+        both = {row.arm for row in self.rows if row.sign > 0}
+        both &= {row.arm for row in self.rows if row.sign < 0}
+        return [
+            row
+            for row in self.moved()
+            if row.arm in both and row.sign and row.sign != self.as_fitted(row.arm).sign
+        ]
 
     def opened(self) -> list[MovedLift]:
         """Where a lift that was told apart from 0 no longer is."""

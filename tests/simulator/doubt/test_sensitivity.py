@@ -9,6 +9,7 @@ import pytest
 
 from analysis.data.run import open_run
 from analysis.reporting.lights import _decides_light
+from analysis.reporting.sentences import undecided
 from analysis.reporting.tables import sensitivity_table
 from analysis.results.sensitivity import AS_FITTED, MovedLift, Sensitivity
 from policies.log import Dataset
@@ -41,7 +42,15 @@ def test_a_verdict_that_is_left_open_is_amber_and_one_that_stands_green() -> Non
     fitted = (AS_FITTED, 0.1, 0.05, 0.15)
     assert _decides_light(found(fitted, ("x", 0.01, -0.02, 0.04))).colour == "amber"
     assert _decides_light(found(fitted, ("x", 0.2, 0.1, 0.3))).colour == "green"
-    # what was never told apart cannot turn
+    # what was not told apart as fitted, and is on both sides of 0 within the range, cannot be told
+    either = found((AS_FITTED, 0.01, -0.1, 0.1), ("x", -0.1, -0.2, -0.05), ("y", 0.2, 0.1, 0.3))
+    assert _decides_light(either).colour == "red"
+    assert [row.number for row in either.turned()] == ["x", "y"]
+    (sentence,) = undecided(either)
+    assert sentence.startswith("This log cannot tell whether a or b is better: within the range of")
+    assert "x and of y" in sentence
+    assert undecided(found(fitted, ("x", 0.01, -0.02, 0.04))) == []
+    # what is never told apart cannot turn
     open_ = (AS_FITTED, 0.01, -0.1, 0.1)
     assert _decides_light(found(open_, ("x", -0.1, -0.2, -0.05))).colour == "amber"
     nan = float("nan")
@@ -74,6 +83,25 @@ def test_numbers_are_moved_to_the_ends_of_their_range(
         moved = [m for m in moves if m.number == name]
         assert [m.model[parameter] for m in moved] == [0.0, 2 * model[parameter]]
         assert not any(m.settles for m in moved)
+
+
+def test_the_strength_of_taste_is_moved_by_its_errors(
+    small_world: tuple[Dataset, ChoiceModel],
+) -> None:
+    data, plain = small_world
+    model = with_hidden_taste(plain, 0.3, 0).with_parameters(
+        profile_scale=Parameter(0.5, "estimated", "a test", 0.05),
+        closeness=Parameter(0.4, "estimated", "a test", 0.02),
+    )
+    moves = [m for m in moved_users(model, data, 6, 0) if m.number == "strength of taste"]
+    assert [m.end.split(",")[0] for m in moves] == ["weaker", "stronger"]
+    for move, by in zip(moves, (1 - 1.96 * 0.1, 1 + 1.96 * 0.1), strict=True):
+        fitted, spare = move.model.user_taste[:, :-8], move.model.user_taste[:, -8:]
+        np.testing.assert_allclose(fitted, by * model.user_taste[:, :-8], rtol=1e-5)
+        np.testing.assert_array_equal(spare, model.user_taste[:, -8:])
+        assert move.model["closeness"] == pytest.approx(0.4 * (1 + (by - 1) / 2))
+    # what was assumed has no errors, and is not moved by them
+    assert not [m for m in moved_users(plain, data, 6, 0) if m.number == "strength of taste"]
 
 
 def test_hidden_taste_adds_a_taste_and_leaves_what_was_told(
