@@ -102,6 +102,10 @@ def _run(given: dict[str, Any], command: str) -> None:
             _show(resume_repetition(Path(resume), quiet, workers), Path(resume))
             return
     if "user_model=all" in sets:
+        if given.get("user_model") not in (None, "all"):
+            raise InputError(
+                f"--user-model {given['user_model']} and --set user_model=all: give one of them"
+            )
         sets.remove("user_model=all")
         given["user_model"] = "all"
     if worlds is not None or given.get("user_model") == "all":

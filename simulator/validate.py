@@ -14,17 +14,19 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from policies.common.errors import InputError, suggestion
 from policies.common.files import save_json
 from policies.common.settings import names
 from policies.log import Dataset
-from policies.sources.files import Table, tables_in
+from policies.sources.files import Table, ending, tables_in
 from policies.sources.roles import ROLES, choose, pairs
 from policies.sources.values import text
 from simulator.commands import PrintResult, add_fit_flags, with_a_fit
@@ -37,7 +39,7 @@ from simulator.validation.asked import Asked, Say
 from simulator.validation.learning import LEARNERS, check_learners
 from simulator.validation.reporting.lights import all_lights
 from simulator.validation.reporting.report import light_table, summary, write
-from simulator.validation.second_log import Difference, of_column
+from simulator.validation.second_log import Difference, check_second, of_column
 from simulator.validation.validation import Validation, against_second_log, validate
 
 
@@ -78,13 +80,10 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument(
         "--learners",
-        default=",".join(LEARNERS),
         help="models that learn from real and from simulated answers, or none (default"
-        " %(default)s)",
+        f" {','.join(LEARNERS)})",
     )
-    p.add_argument(
-        "--seeds", type=int, default=1, help="trainings of each of them (default %(default)s)"
-    )
+    p.add_argument("--seeds", type=int, help="trainings of each of them (default 1)")
     return p
 
 
@@ -101,13 +100,17 @@ def main(arguments: list[str] | None = None) -> int:
         experiment: Experiment, data: Dataset, out: Path, say: Callable[[str], None]
     ) -> PrintResult:
         notes = [*data.notes, *sample_note(data, experiment)]
-        data = fit_sample(data, experiment).data
+        whole, data = data, fit_sample(data, experiment).data
         asked = _asked(given, experiment, data)
-        v = _validated(given, experiment, data, asked, say)
+        if given.test_log is None:
+            v = validate(data, asked, say)
+        else:
+            v, more = _second(given, experiment, whole, data, asked, say)
+            notes += [f"second log: {note}" for note in more]
         about: dict[str, Any] = {
             "log": experiment.log,
             "test_log": given.test_log,
-            "held_out_days": asked.days,
+            "held_out_days": asked.days if given.test_log is None else None,
             "seed": experiment.seed,
             "slate_size": experiment.slate_size,
             "user_model": experiment.user_model,
@@ -133,11 +136,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _asked(given: argparse.Namespace, experiment: Experiment, data: Dataset) -> Asked:
     """The flags, checked."""
-    learners = () if given.learners == "none" else tuple(names(given.learners))
+    said = ",".join(LEARNERS) if given.learners is None else given.learners
+    learners = () if said == "none" else tuple(names(said))
+    if not learners and said != "none":
+        raise InputError("--learners is empty; name models, or say none")
     check_learners(learners)
-    if given.seeds < 1:
+    if given.seeds is not None and given.seeds < 1:
         raise InputError(f"--seeds must be at least 1, not {given.seeds}")
-    for flag in ("held_out_days", "context"):
+    for flag in ("held_out_days", "learners", "seeds", "context"):
         if getattr(given, flag) is not None and (given.test_log is None) == (flag == "context"):
             wanted = "wants" if flag == "context" else "is not for"
             raise InputError(f"--{flag.replace('_', '-')} {wanted} --test-log")
@@ -152,20 +158,37 @@ def _asked(given: argparse.Namespace, experiment: Experiment, data: Dataset) -> 
         experiment.user_model,
         chains_of(experiment),
         learners,
-        given.seeds,
+        given.seeds or 1,
         experiment.threads,
     )
 
 
-def _validated(
-    given: argparse.Namespace, experiment: Experiment, data: Dataset, asked: Asked, say: Say
-) -> Validation:
-    if given.test_log is None:
-        return validate(data, asked, say)
+def _second(
+    given: argparse.Namespace,
+    experiment: Experiment,
+    whole: Dataset,
+    data: Dataset,
+    asked: Asked,
+    say: Say,
+) -> tuple[Validation, list[str]]:
+    """Users against the second log, and notes on it.
+
+    Args:
+        whole: the log, of whose users those of `data` are fitted.
+    """
     say(f"second log: {given.test_log}")
-    other = load_data(_of(experiment, given.test_log))
-    places = _places(experiment, given)
-    return against_second_log(data, other, asked, places, say)
+    try:
+        other = load_data(_of(experiment, given.test_log))
+    except InputError as error:
+        raise InputError(f"--test-log '{given.test_log}': {error}") from None
+    notes = list(other.notes)
+    left = np.isin(other.user_ids, np.setdiff1d(whole.user_ids, data.user_ids))
+    if left.any():
+        rows = left[other.log.user]
+        other = replace(other, log=other.log.rows(~rows))
+        notes.append(f"{int(rows.sum())} rows of users who are not fitted are left out.")
+    check_second(data, other)
+    return against_second_log(data, other, asked, _places(experiment, given), say), notes
 
 
 def _of(experiment: Experiment, log: str) -> Experiment:
@@ -176,49 +199,54 @@ def _of(experiment: Experiment, log: str) -> Experiment:
 
 
 MOST_VALUES = 50  # of a column that may say where a page was shown
-LOOKED_AT = 200_000  # rows in which they are counted
 
 
 def _places(experiment: Experiment, given: argparse.Namespace) -> list[Difference]:
     """Where the pages of both logs were shown: by the column that is named; or else by all that
     nobody reads, have few values, and have others in the one log than in the other.
     """
-    paths = Path(experiment.log), Path(given.test_log)
-    if not all(path.is_file() for path in paths):
-        if given.context is not None:
-            raise InputError("--context is for two logs in files")
+    paths, name = (Path(experiment.log), Path(given.test_log)), given.context
+    tables = [tables_in(path, "") for path in paths if path.is_file() and ending(path) != ".txt"]
+    if len(tables) < 2:
+        if name is not None:
+            raise InputError("--context is for two event tables in files")
         return []
-    tables = [tables_in(path, flag) for path, flag in zip(paths, ("--log", "--test-log"))]
-    if given.context is not None:
+    if name is not None:
         for path, table in zip(paths, tables):
-            if given.context not in table.names:
+            if name not in table.names:
                 raise InputError(
-                    f"--context '{given.context}': '{path.name}' has no such"
-                    f" column{suggestion(given.context, table.names)}"
+                    f"--context '{name}': '{path.name}' has no such"
+                    f" column{suggestion(name, table.names)}"
                 )
-        return [of_column(given.context, *_values(tables, given.context), named=True)]
+        one, other = (_values(table, name) for table in tables)
+        return [of_column(name, one, other, named=True)]
     used = set() if given.columns is None else set(pairs(given.columns, ROLES).values())
     used |= {*ROLES, *choose(tables[0].names, None, ROLES, "")[0].values()}
     found = []
-    for name in tables[0].names:
-        if name in used or name not in tables[1].names:
+    for column in tables[0].names:
+        if column in used or column not in tables[1].names:
             continue
-        values = _values(tables, name)
-        if all(len(np.unique(x[:LOOKED_AT])) <= MOST_VALUES for x in values):
-            found.append(of_column(name, *values, named=False))
+        if all(_few(table, column) for table in tables):
+            one, other = (_values(table, column) for table in tables)
+            found.append(of_column(column, one, other, named=False))
     return [difference for difference in found if difference.may_matter]
 
 
-def _values(tables: list[Table], name: str) -> tuple[np.ndarray, np.ndarray]:
-    """(rows,) the values of a column of both, as text."""
-    one, other = (
-        text(table.read([name])[name], partial(_place, table.paths[0].name), name)
-        .fill_null("")
-        .to_numpy(zero_copy_only=False)
-        .astype(str)
-        for table in tables
-    )
-    return one, other
+def _few(table: Table, name: str) -> bool:
+    """Whether the first rows of a column hold few values: what holds many is not read whole."""
+    first = next(table.batches([name]), None)
+    return first is not None and len(first.column(0).unique()) <= MOST_VALUES
+
+
+def _values(table: Table, name: str) -> np.ndarray:
+    """(rows,) the values of a column as text; numbers alike however they are written."""
+    words = text(table.read([name])[name], partial(_place, table.paths[0].name), name)
+    series = pd.Series(words.to_pylist(), dtype=object).fillna("").astype("category")
+    levels = series.cat.categories.astype(str)
+    numbers = pd.to_numeric(levels, errors="coerce")
+    same = np.where(np.isfinite(numbers), [f"{x:g}" for x in numbers], levels)
+    same = np.where(levels == "", "(empty)", same)
+    return same[series.cat.codes.to_numpy()]
 
 
 def _place(name: str, row: int) -> str:

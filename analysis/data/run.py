@@ -81,6 +81,11 @@ def open_run(
         for name in ("users.parquet", "items.parquet", "impressions")
         if not (folder / name).exists()
     ]
+    if missing == ["impressions"] and manifest["status"] in WORLDS_DONE:
+        raise AnalysisError(
+            f"'{folder}': nobody came during the test, so that there is nothing to judge; look at"
+            " first and next visits of the users"
+        )
     if missing:
         raise AnalysisError(
             f"'{folder}' was interrupted before there was anything to judge: it lacks"

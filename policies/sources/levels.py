@@ -24,7 +24,7 @@ KUAIRAND_LEVELS = {
 RANDOM_OVER_LOGGED = (0.22, 0.33, 0.42, 0.67, 0.68, 1.0)
 MIDDLE_OF_RATIOS = float(np.exp(np.mean(np.log(RANDOM_OVER_LOGGED))))
 LEAST_EFFECTIVE = 500.0  # rows by their propensities (Kish), or published ratios are trusted more
-LEAST_SUPPORT = 0.5  # share of the catalogue that propensities say could have been shown
+LEAST_SUPPORT = 0.5  # share of a day's items that propensities say could have been shown
 LEVEL_NAMES = {  # and between what they lie
     "random_click_rate": (0.0, 1.0),
     "logged_click_rate": (0.0, 1.0),
@@ -78,6 +78,13 @@ def _rows_per_page(data: Dataset) -> float:
     return len(log) / max(len(pages), 1)
 
 
+def _items_of_a_day(data: Dataset) -> float:
+    """Different items on an average day: no more than can be shown then."""
+    day = np.floor(data.log.time / 86_400).astype(np.int64)
+    pairs = np.unique(np.stack([day, data.log.item.astype(np.int64)], axis=1), axis=0)
+    return len(pairs) / max(len(np.unique(day)), 1)
+
+
 def is_generic(data: Dataset) -> bool:
     """Whether nobody says the level of uniformly random slates: it is that of `generic_level`."""
     return data.calibration["random_click_rate"][1] == generic_level(data)[1]
@@ -91,7 +98,7 @@ def by_propensity(data: Dataset) -> tuple[float, float] | None:
     if not (np.isfinite(p) & (p > 0) & (p <= 1)).all():
         return None
     weight = 1 / p
-    if weight.mean() < LEAST_SUPPORT * data.catalogue.size / _rows_per_page(data):
+    if weight.mean() < LEAST_SUPPORT * _items_of_a_day(data) / _rows_per_page(data):
         return None
     effective = weight.sum() ** 2 / (weight**2).sum()
     rate = float(weight @ data.log.clicked / weight.sum())

@@ -120,12 +120,13 @@ def _strength(model: ChoiceModel) -> Iterator[Moved]:
                 return 1.0
             return max(1 + sign * SURE * (number.error or 0.0) / number.value, 0.0)
 
-        moved, of_taste = model, by(strongest)
+        moved, of_taste, near = model, by(strongest), known.get("closeness")
         users = model.user_taste.copy()
         users[:, :-RESIDUAL_WIDTH] *= np.float32(of_taste)
-        if (near := known.get("closeness")) is not None:
+        if near is not None:
             moved = _with(moved, "closeness", near.value * by(near))
-        said = f"{words}, by {100 * abs(of_taste - 1):.0f} % of the taste"
+        far = max(abs(of_taste - 1), abs(by(near) - 1))
+        said = f"{words}, by {100 * far:.0f} % at most"
         yield Moved("strength of taste", said, replace(moved, user_taste=users))
 
 

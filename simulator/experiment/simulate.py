@@ -42,7 +42,7 @@ from simulator.experiment.progress import Progress
 from simulator.experiment.run_folder import RunFolder, tables
 from simulator.experiment.schedule import Plan, Schedule, chains_of_run
 from simulator.experiment.sensitivity import asks, sensitivity
-from simulator.experiment.theirs import introduced, strangers
+from simulator.experiment.theirs import strangers
 from simulator.experiment.training import check_importable, check_seen_by_others
 from simulator.fitting.fit_users import chains_of, fit_users
 from simulator.population.dynamics import dynamics_note, with_dynamics
@@ -488,9 +488,9 @@ def _users(
     if folder.done("users"):
         return stored_users(folder.path / "users")
     size = experiment.slate_size
-    model = _made_users(experiment, raw, some, say)
+    model, notes = _made_users(experiment, raw, some, say)
     if isinstance(model, Strangers):
-        _introduce(experiment, model, folder)
+        _introduce(experiment, model, folder, notes)
     else:
         model = with_dynamics(experiment, model)
         hour = (model.hour_zero + 24 * experiment.warmup_days) % 24
@@ -505,22 +505,23 @@ def _users(
 
 def _made_users(
     experiment: Experiment, raw: Dataset, some: FitSample | None, say: Callable[[str], None]
-) -> ChoiceModel | Strangers:
-    """From a folder, of somebody else, or fitted to the log."""
+) -> tuple[ChoiceModel | Strangers, list[str]]:
+    """From a folder, of somebody else, or fitted to the log; and notes for the report."""
     size, kind = experiment.slate_size, experiment.user_model
     if experiment.users_from is not None:
         say(f"users: from {experiment.users_from}")
-        return stored_users(Path(experiment.users_from), about_users(raw, size))
+        return stored_users(Path(experiment.users_from), about_users(raw, size)), []
     if is_stranger(kind):
         say(f"users: {kind}")
         return strangers(experiment, raw)
     assert some is not None
-    return some.of_log(
-        fit_users(some.data, experiment.seed, size, say, kind, chains_of(experiment))
-    )
+    fitted = fit_users(some.data, experiment.seed, size, say, kind, chains_of(experiment))
+    return some.of_log(fitted), []
 
 
-def _introduce(experiment: Experiment, model: Strangers, folder: RunFolder) -> None:
+def _introduce(
+    experiment: Experiment, model: Strangers, folder: RunFolder, notes: list[str]
+) -> None:
     """Says whose the users are, and what is lost with them.
 
     Raises:
@@ -536,4 +537,4 @@ def _introduce(experiment: Experiment, model: Strangers, folder: RunFolder) -> N
         told = set(folder.manifest["log"]["has"])
         folder.manifest["log"]["has"] = sorted(told - (TELLS - model.tells))
         folder.manifest["user_model"] = model.name
-        folder.manifest["notes"] += introduced(model)
+        folder.manifest["notes"] += notes

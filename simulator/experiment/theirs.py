@@ -7,17 +7,18 @@ from simulator.fitting.calibration import calibrate_level
 from simulator.settings import Experiment
 from simulator.users.strangers import Strangers
 
+MISSED = 0.05  # of the click rate of random slates, relative
 
-def strangers(experiment: Experiment, raw: Dataset) -> Strangers:
-    """Made, taught by the log as policies see it, and set to its level where they can be."""
+
+def strangers(experiment: Experiment, raw: Dataset) -> tuple[Strangers, list[str]]:
+    """Made, taught by the log as policies see it, and set to its level where they can be; and
+    notes for the report: whose the users are, and what is lost with them.
+    """
     data = before_warmup(raw, experiment)
     rng = generator("users of somebody else", experiment.seed)
     made = Strangers.learned(experiment.user_model, data.for_policies(), data.catalogue, rng)
-    return calibrate_level(made, data, experiment.slate_size, experiment.seed)
-
-
-def introduced(model: Strangers) -> list[str]:
-    """Notes for the report: whose the users are, and what is lost with them."""
+    model, rate = calibrate_level(made, data, experiment.slate_size, experiment.seed)
+    target = data.calibration["random_click_rate"][0]
     notes = [
         f"The users are those of {model.name}; nothing about them was fitted here. Hold them"
         f" against the log: python -m simulator.validate --user-model {model.name}."
@@ -27,6 +28,16 @@ def introduced(model: Strangers) -> list[str]:
             "Their level cannot be set: random slates click as they like, whatever --calibrate"
             " says."
         )
+    elif rate is not None and abs(rate - target) > MISSED * target:
+        notes.append(
+            f"Their level does not do what it should: moved to {model.level:.3g}, random slates are"
+            f" clicked {rate:.3f} of the time, and {target:.3f} was wanted."
+        )
+    if model.model.n_users < experiment.users:
+        notes.append(
+            f"{experiment.users} people are like {model.model.n_users} users of the model: several"
+            " are like the same one, and intervals take them for many."
+        )
     if not model.numbers():
         notes.append("They do not say which of their numbers were estimated.")
-    return notes
+    return model, notes

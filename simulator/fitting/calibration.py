@@ -89,22 +89,25 @@ def calibrate_shift(model: ChoiceModel, data: Dataset, k: int, seed: int) -> Cho
     return met.with_parameters(selection=Parameter(of_log - shift, "assumed", selection))
 
 
-def calibrate_level(users: Strangers, data: Dataset, k: int, seed: int) -> Strangers:
-    """Users of somebody else whose level can be set, moved as `calibrate_shift` moves ours;
-    themselves where it cannot.
+def calibrate_level(
+    users: Strangers, data: Dataset, k: int, seed: int
+) -> tuple[Strangers, float | None]:
+    """Users of somebody else whose level can be set, moved as `calibrate_shift` moves ours, and the
+    click rate that random slates then have (None: too few come to tell); themselves where it cannot
+    be set.
     """
     if users.level is None:
-        return users
+        return users, None
     target = data.calibration["random_click_rate"][0]
     rows = _some(users.n_users)
     level = users.level
-    for _ in range(TURNS):
+    for turn in range(TURNS + 1):
         few = users.with_level(level).of_users(rows)
         rate = random_rate(few, data, k, seed)
-        if rate is None or abs(rate - target) < 5e-4:
+        if rate is None or abs(rate - target) < 5e-4 or turn == TURNS:
             break
         level += float(logit(target) - logit(min(max(rate, 1e-4), 1 - 1e-4)))
-    return users.with_level(level)
+    return users.with_level(level), rate
 
 
 def some_users(model: ChoiceModel, n: int = SETTLED) -> ChoiceModel:

@@ -44,6 +44,7 @@ class Memo:
     def __init__(self, model: UserModel, file: Path):
         self._model, self._file = model, file.resolve()
         self._store: sqlite3.Connection | None = None
+        self._name: str | None = None
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "_model":
@@ -57,7 +58,7 @@ class Memo:
             setattr(self._model, name, value)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_model": self._model, "_file": self._file, "_store": None}
+        return {"_model": self._model, "_file": self._file, "_store": None, "_name": None}
 
     def __copy__(self) -> "Memo":
         """With a model of its own: whoever sets its level sets it there alone."""
@@ -72,7 +73,7 @@ class Memo:
             times = self._model.first_visit(users[rows], start, draws.rows(rows))
             return {"time": np.asarray(times)}
 
-        keys = _keys("first visit", draws, [users, np.full(len(users), start)], {})
+        keys = _keys(f"first visit {self._whose}", draws, [users, np.full(len(users), start)], {})
         return self._answers(keys, {}, ask)["time"]
 
     def start(self, users: np.ndarray, now: float) -> Arrays:
@@ -93,7 +94,7 @@ class Memo:
             )
             return {f.name: np.asarray(getattr(found, f.name)) for f in fields(Feedback)}
 
-        keys = _keys("page", draws, [users, items, pages, now, self._level(users)], state)
+        keys = _keys(f"page {self._whose}", draws, [users, items, pages, now], state)
         return Feedback(**self._answers(keys, state, ask))
 
     def next_visit(
@@ -103,12 +104,23 @@ class Memo:
             times = self._model.next_visit(mine, users[rows], since[rows], draws.rows(rows))
             return {"time": np.asarray(times)}
 
-        keys = _keys("next visit", draws, [users, since], state)
+        keys = _keys(f"next visit {self._whose}", draws, [users, since], state)
         return self._answers(keys, state, ask)["time"]
 
-    def _level(self, users: np.ndarray) -> np.ndarray:
-        """(B,) the level, on which answers depend."""
-        return np.full(len(users), float(getattr(self._model, "level", None) or 0.0))
+    @property
+    def _whose(self) -> str:
+        """Whose answers these are: the kind of the model and what it has learned. A file may hold
+        those of several.
+        """
+        if self._name is None:
+            kind, state = type(self._model), getattr(self._model, "state", None)
+            learned = state() if callable(state) else vars(self._model)
+            digest = hashlib.blake2b(f"{kind.__module__}:{kind.__qualname__}".encode())
+            for name, value in sorted(learned.items()):
+                if name != "level" and isinstance(value, np.ndarray | float | int | str | bool):
+                    digest.update(name.encode() + np.asarray(value).tobytes())
+            self._name = digest.hexdigest()
+        return f"{self._name} {getattr(self._model, 'level', None)}"
 
     # -- the file ----------------------------------------------------------------------------------
 

@@ -158,6 +158,11 @@ def stored_users(folder: Path, wanted: dict[str, Any] | None = None) -> ChoiceMo
                 f"'{folder}' holds users of format {stored.get('format')}, this version reads"
                 f" {USERS}; fit again"
             )
+        if "user_model" in stored and wanted is not None:
+            raise InputError(
+                f"'{folder}' holds users of {stored['user_model']}; name them with --user-model"
+                f" {stored['user_model']} in place of their folder"
+            )
         _refuse_others(folder, stored.get("about", {}), wanted or {})
         if "user_model" in stored:
             arrays = load_arrays(folder / "arrays.safetensors")

@@ -19,11 +19,12 @@ from policies.calls import PolicyFailure, own_chance, read_only, unchanged_chanc
 from policies.catalogue import Catalogue
 from policies.common.errors import InputError, shown, suggestion
 from policies.draws import Draws
-from policies.log import Impressions
+from policies.log import Dataset, Impressions
 from simulator.users.base import Arrays, UserModel
 from simulator.users.state import Feedback, OwnState
 
 T = TypeVar("T")
+PAUSE = 1.0  # s between two visits, at least
 NEEDED = ("first_visit", "start", "respond", "next_visit")
 TELLS = frozenset({"watch", "long_view", "likes", "hates"})
 OF_PAGES = {
@@ -120,7 +121,7 @@ def check_methods(model: object) -> None:
     for name in NEEDED:
         if not callable(getattr(model, name, None)):
             raise UserModelError(f"it has no method '{name}'; see simulator/users/base.py")
-    wrong = set(getattr(model, "tells", ())) - TELLS
+    wrong = set(getattr(model, "tells", ()) or ()) - TELLS
     if wrong:
         raise UserModelError(
             f"tells holds {', '.join(sorted(map(str, wrong)))}; wanted of"
@@ -226,30 +227,41 @@ class Strangers:
 
     @property
     def tells(self) -> frozenset[str]:
-        return frozenset(getattr(self.model, "tells", ()))
+        return frozenset(getattr(self.model, "tells", ()) or ())
 
     @property
     def level(self) -> float | None:
         """What is added to the logit of every click; None where it cannot be set."""
         value = getattr(self.model, "level", None)
-        return None if value is None else float(value)
+        with calling(self.name, "level"):
+            return None if value is None else float(value)
 
     @property
     def knows_truth(self) -> bool:
         return callable(getattr(self.model, "click_probability", None))
 
-    def check_users(self, n_users: int) -> None:
-        """Raises UserModelFailure where they are not the users of a log of so many."""
+    def as_users_of(self, data: Dataset) -> "Strangers":
+        """As the users of a log; whom the model does not know, as nothing of them was shown to it,
+        is like another.
+
+        Raises:
+            UserModelFailure: they are not the users of this log.
+        """
+        shown_to_it = 1 + int(max(x.user.max(initial=-1) for x in (data.log, data.history)))
+        n = int(self.model.n_users)
         with calling(self.name, "fit"):
-            if self.model.n_users != n_users:
+            if n not in (shown_to_it, data.n_users):
                 raise UserModelError(
-                    f"it has {self.model.n_users} users, and the log {n_users}: to be held against"
-                    " the log, user i of it has to be user i of the log"
+                    f"it has {n} users, and the log {data.n_users}, the first {shown_to_it} of them"
+                    " with rows that it was given: to be held against the log, user i of it has to"
+                    " be user i of the log"
                 )
+        return self.of_users(np.arange(data.n_users) % n)
 
     def with_level(self, level: float) -> "Strangers":
-        model = copy.copy(self.model)
-        model.level = level  # type: ignore[attr-defined]
+        with calling(self.name, "level"):
+            model = copy.copy(self.model)
+            model.level = level  # type: ignore[attr-defined]
         return replace(self, model=model)
 
     def of_users(self, rows: np.ndarray) -> "Strangers":
@@ -334,12 +346,18 @@ class Strangers:
         if mine.keys() != state.arrays.keys():
             raise UserModelError("it adds or drops arrays of the state; start gives them all")
         for name, array in mine.items():
-            if np.shape(array) != (len(users), *state.arrays[name].shape[1:]):
+            kept = state.arrays[name]
+            if np.shape(array) != (len(users), *kept.shape[1:]):
                 raise UserModelError(
                     f"it makes state['{shown(name, 40)}'] of shape {np.shape(array)}; change the"
                     " rows in place"
                 )
-            state.arrays[name][users] = array
+            if np.asarray(array).dtype != kept.dtype:
+                raise UserModelError(
+                    f"it makes state['{shown(name, 40)}'] {np.asarray(array).dtype}, and start gave"
+                    f" {kept.dtype}: fractions would be lost; give it that type from the start"
+                )
+            kept[users] = array
 
 
 def _uses_chance() -> Exception:
@@ -371,9 +389,10 @@ def check_stored(arrays: object) -> None:
         raise UserModelError(f"it gives {type(arrays).__name__}, wanted a dictionary of arrays")
     for name, value in arrays.items():
         if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf":
+            kind = f"of {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
             raise UserModelError(
-                f"'{shown(name, 40)}' must be a numpy array of numbers, not {type(value).__name__}:"
-                " it has to be stored and restored"
+                f"'{shown(name, 40)}' must be a numpy array of numbers, not {kind}: it has to be"
+                " stored and restored"
             )
 
 
@@ -423,11 +442,12 @@ def checked_times(found: object, since: np.ndarray, first: bool = False) -> np.n
     times = np.asarray(found, np.float64)
     if times.shape != since.shape:
         raise UserModelError(f"it gives shape {times.shape}, wanted {since.shape}: a time for each")
-    if not (times >= since).all() or not (first or (times > since).all()):
+    if not (times >= since + (0.0 if first else PAUSE)).all():
         raise UserModelError(
             "it gives a time before the start"
             if first
-            else "it gives a time that is not after the end of the visit; inf means never"
+            else f"it gives a time that is not {PAUSE:g} s after the end of the visit; inf means"
+            " never"
         )
     return times.copy()
 

@@ -12,7 +12,12 @@ import numpy as np
 
 from policies.draws import Draws, generator, key_of
 from policies.log import Dataset, Impressions
-from simulator.fitting.choices.held_choices import FEWEST_CHOICES, parts_of_time, recent_of
+from simulator.fitting.choices.held_choices import (
+    FEWEST_CHOICES,
+    first_times,
+    parts_of_time,
+    recent_of,
+)
 from simulator.fitting.choices.positive_only import Choices
 from simulator.users.choice_model import ChoiceModel
 
@@ -24,8 +29,11 @@ RARE = 0.5  # choices that every item has besides
 
 
 def split_last(data: Dataset) -> tuple[Dataset, Impressions]:
-    """The log without the last choice of each user with three or more, and these choices."""
+    """The log without the last choice of each user with three or more, and these choices; of items
+    that a user chose again and again the first time alone.
+    """
     log = data.log.by_user()
+    log = log.rows(first_times(log.user, log.item))
     last = np.append(log.user[1:] != log.user[:-1], True)
     count = np.bincount(log.user, minlength=data.n_users)
     held = last & (count[log.user] >= FEWEST_CHOICES)

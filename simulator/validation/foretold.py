@@ -6,7 +6,7 @@ import numpy as np
 
 from policies.draws import generator
 from policies.log import Dataset, Impressions
-from simulator.fitting.choices.held_choices import COLUMNS, HeldChoices
+from simulator.fitting.choices.held_choices import COLUMNS, HeldChoices, conditional_logit
 from simulator.fitting.choices.positive_only import Choices
 from simulator.fitting.closeness import Chosen
 
@@ -39,7 +39,10 @@ def foretold(found: Choices, data: Dataset, late: Impressions, seed: int) -> For
     held = np.flatnonzero(both.last & np.isin(both.user, users))
     columns = HeldChoices.at(data, both, held, seed).columns(found.space)
     popular = np.array([name in ("popularity", "recent") for name in COLUMNS])
-    ours, plain = (_ranked(columns, slopes) for slopes in (found.slopes, found.slopes * popular))
+    # Popularity alone has slopes of its own, and of these very choices: not at a disadvantage.
+    alone = np.zeros(len(COLUMNS))
+    alone[popular] = conditional_logit(columns[..., popular])[0]
+    ours, plain = (_ranked(columns, slopes) for slopes in (found.slopes, alone))
     n, rng = len(columns), generator("choices held out", seed)
     picks = rng.integers(0, n, (RESAMPLES, n))
 

@@ -20,6 +20,7 @@ from sklearn.model_selection import GroupKFold
 
 from policies.base import Requests, Slates
 from policies.baselines.uniform import Uniform
+from policies.common.errors import InputError
 from policies.draws import Draws, generator, key_of
 from policies.log import Dataset, Impressions
 from policies.ranking import mask_scores, top_k
@@ -127,6 +128,11 @@ def free_running(
     rows = simulate(model, early, users, slate_size, max(length, held), seed)
     zero, chance = early.hour_zero, generator("free running", "chance", seed)
     first, second = rows.rows(rows.time < length), rows.rows(rows.time < held)
+    if min(_gaps(first), _gaps(second)) < 1:
+        raise InputError(
+            "hardly anybody came in a simulation of the log's days, or came twice: look at first"
+            " and next visits of the user model"
+        )
     given = replace(past, time=past.time + length)  # as the simulation has it: from 0 on
     given_zero = (zero - length / 3600) % 24
     n, category = len(users), early.catalogue.category

@@ -70,11 +70,12 @@ class World:
 @dataclass(frozen=True)
 class Taught:
     """NDCG@10 of one policy: by the world that it learned from and the world that it was tested
-    in, with the standard error over users.
+    in, with the standard error over users; how many of them were tested at least.
     """
 
     policy: str
     ndcg: dict[str, tuple[float, float]]
+    targets: int
 
     def within(self, world: str) -> tuple[float, float]:
         """Where it learned from the world that it is tested in."""
@@ -89,11 +90,13 @@ class Taught:
     @property
     def ratio_interval(self) -> tuple[float, float]:
         """95 %, by the delta method on the logarithm."""
-        one, other = (
-            error / value if value > 0 else np.inf
-            for value, error in (self.within(world) for world in WORLDS)
-        )
-        by = float(np.exp(min(SURE * float(np.hypot(one, other)), 50.0)))
+        (real, one), (simulated, other) = (self.within(world) for world in WORLDS)
+        if real <= 0:
+            return 0.0, float("inf")
+        if simulated <= 0:  # no hit of so many: at most three in as many
+            least = real - SURE * one
+            return 0.0, 3 / self.targets / least if least > 0 else float("inf")
+        by = float(np.exp(min(SURE * float(np.hypot(one / real, other / simulated)), 50.0)))
         return self.ratio / by, self.ratio * by
 
 
@@ -134,6 +137,9 @@ class Learning:
 
 def check_learners(names: tuple[str, ...]) -> None:
     """Raises InputError where a name is no policy that learns."""
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise InputError(f"--learners names '{twice}' twice; --seeds trains each several times")
     for name in names:
         find(base_name(name))
         if asks_for_truth(name):
@@ -252,13 +258,19 @@ def _summed_up(tested: Tested, names: tuple[str, ...], seeds: int) -> Learning:
     def gained(learned: str, test: str, name: str) -> np.ndarray:
         return np.concatenate([tested[learned, name, t][test][1] for t in turns])
 
+    turn = {
+        w: np.repeat(list(turns), [len(tested[w, names[0], t][w][0]) for t in turns])
+        for w in WORLDS
+    }
+    targets = {w: len(np.unique(user[w])) for w in WORLDS}
     taught = [
         Taught(
             name,
             {
-                f"{one} > {other}": _mean(user[other], gained(one, other, name))
+                f"{one} > {other}": _mean(user[other], turn[other], gained(one, other, name))
                 for one, other in product(WORLDS, WORLDS)
             },
+            min(targets.values()),
         )
         for name in names
     ]
@@ -266,17 +278,21 @@ def _summed_up(tested: Tested, names: tuple[str, ...], seeds: int) -> Learning:
         Pair(
             one,
             other,
-            *(_mean(user[w], gained(w, w, one) - gained(w, w, other)) for w in WORLDS),
+            *(_mean(user[w], turn[w], gained(w, w, one) - gained(w, w, other)) for w in WORLDS),
         )
         for one, other in combinations(names, 2)
     ]
-    targets = {w: len(np.unique(user[w])) for w in WORLDS}
     return Learning(taught, pairs, targets, seeds)
 
 
-def _mean(user: np.ndarray, value: np.ndarray) -> tuple[float, float]:
-    """Mean over users, and its standard error; a user who was tested twice is one."""
+def _mean(user: np.ndarray, turn: np.ndarray, value: np.ndarray) -> tuple[float, float]:
+    """Mean over users, and its standard error, over users and, of several trainings, over these; a
+    user who was tested twice is one.
+    """
     _, row = np.unique(user, return_inverse=True)
     each = np.bincount(row, value) / np.bincount(row)
     error = each.std(ddof=1) / len(each) ** 0.5 if len(each) > 1 else float("inf")
+    of_turn = np.bincount(turn, value) / np.bincount(turn)
+    if len(of_turn) > 1:
+        error = np.hypot(error, of_turn.std(ddof=1) / len(of_turn) ** 0.5)
     return float(each.mean()), float(error)

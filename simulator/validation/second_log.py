@@ -22,7 +22,9 @@ from simulator.validation.users import Users
 FEWEST_ROWS, FEWEST = 100, 20
 APART = 0.1  # of shares of hours and of values of the context
 OTHER_USERS = 0.025  # of their click rates in the fitted log, relative
+SAME = 0.9  # of the rows are by users of the log, or who answers what is not asked
 SURE = 2.6  # standard errors over users
+FURTHEST, CERTAIN = 25.0, 1e-9  # logits, and a probability that is moved no more
 MOSTLY = 0.5  # of the rows have another value in a column that nobody has named
 LONG_AFTER = 14.0  # days between the logs
 OF_LOG = {
@@ -52,14 +54,14 @@ class Second:
     Attributes:
         data: the fitted log, with the users of the other one that it does not know behind its own.
         rows: of the other log. like: (more,) the users of the log whom those unknown ones are like.
-        dropped: rows of items that the log does not have. offset: seconds from the fitted log's
-            time 0 to the other's; None where the logs do not say.
+        dropped: rows of items that the log does not have, and rows that stand in it. offset:
+            seconds from the fitted log's time 0 to the other's; None where the logs do not say.
     """
 
     data: Dataset
     rows: Impressions
     like: np.ndarray
-    dropped: int
+    dropped: tuple[int, int]
     offset: float | None
 
 
@@ -68,7 +70,8 @@ class SecondFound:
     """What came out.
 
     Attributes:
-        rows, dropped: of the second log. differences: between the logs.
+        rows: of the second log. known: share of them by users of the first. differences: between
+            the logs.
         rates: click rates of the second log: as it happened; as a run would have it; at the level
             of the fitted log's own slates.
         random: click rate of uniformly random slates at which the users would meet the second log;
@@ -78,7 +81,7 @@ class SecondFound:
     """
 
     rows: int
-    dropped: int
+    known: float
     differences: list[Difference]
     rates: tuple[float, float, float]
     random: tuple[float, float]
@@ -90,17 +93,23 @@ class SecondFound:
         return not any(d.matters for d in self.differences)
 
 
+def check_second(data: Dataset, other: Dataset) -> None:
+    """Raises InputError where one of the logs does not say what was refused."""
+    for flag, log in (("--log", data), ("--test-log", other)):
+        if "skips" not in log.has:
+            raise InputError(
+                f"{flag} '{log.name}' has no skips: it does not say what was shown and not clicked;"
+                " give a log of impressions"
+            )
+
+
 def in_terms_of(data: Dataset, other: Dataset, seed: int) -> Second:
     """Rows of the other log by the users and items of this one.
 
     Raises:
         InputError: hardly anything of it is known, or it has no skips.
     """
-    if "skips" not in other.has:
-        raise InputError(
-            f"--test-log '{other.name}' has no skips: it does not say what was shown and not"
-            " clicked; give a log of impressions"
-        )
+    check_second(data, other)
     item = _places(data.catalogue.ids[1:], other.catalogue.ids)[other.log.item] + 1
     kept = item > 0
     if kept.sum() < FEWEST_ROWS or kept.mean() < 0.5:
@@ -119,26 +128,35 @@ def in_terms_of(data: Dataset, other: Dataset, seed: int) -> Second:
         time = time - time.min() + 1.0
     rows = replace(other.log, item=item.astype(np.int32), user=known[other.log.user], time=time)
     rows = rows.rows(kept)
-    if _shared(data.log, rows) > 0.5:
+    again = _shared(data.log, rows)
+    if again.mean() > 0.5:
         raise InputError(
             f"--test-log '{other.name}' holds rows of --log '{data.name}' itself; give rows that"
             " users are not fitted to, or hold days out with --held-out-days"
+        )
+    rows = rows.rows(~again)
+    clicks = int(rows.clicked.sum())
+    if min(clicks, len(rows) - clicks) < FEWEST:
+        raise InputError(
+            f"--test-log '{other.name}' has {clicks} clicks in {len(rows)} rows; wanted {FEWEST}"
+            " clicks, and as many skips"
         )
     rng = generator("users of a second log", seed)
     like = rng.choice(np.unique(data.log.user), len(unknown))
     ids = np.concatenate([data.user_ids, other.user_ids[unknown]])
     more = replace(data, user_ids=ids)
-    return Second(more, rows, like, int((~kept).sum()), offset)
+    return Second(more, rows, like, (int((~kept).sum()), int(again.sum())), offset)
 
 
-def _shared(log: Impressions, rows: Impressions) -> float:
-    """Share of these rows that the log holds: of the same user, item and second."""
+def _shared(log: Impressions, rows: Impressions) -> np.ndarray:
+    """(rows,) bool, those that the log holds: of the same user, item and second."""
     keys = [
         np.stack([x.user, x.item, np.round(x.time)], axis=1).astype(np.int64) for x in (log, rows)
     ]
     both = np.concatenate([np.ascontiguousarray(k).view("V24").ravel() for k in keys])
     _, code = np.unique(both, return_inverse=True)
-    return float(np.isin(code[len(log) :], code[: len(log)]).mean())
+    held: np.ndarray = np.isin(code[len(log) :], code[: len(log)])
+    return held
 
 
 def _places(known: np.ndarray, ids: np.ndarray) -> np.ndarray:
@@ -166,28 +184,41 @@ def tested(
     moved = shift_to(predicted["click"], looked, happened)
     own = _moved(predicted["click"], looked, selection)
     rates = happened, float(predicted["click"].mean()), float(own.mean())
-    random = users.random(data, k, seed, moved - selection)
-    feedback = _judged(second, other, predicted, one, unsure, (looked, moved), seed)
+    # On the scale of the level that a run is calibrated to: users there tire, and visit as they do.
     level = float(data.calibration["random_click_rate"][0])
+    now, then = (lived.random(data, k, seed, by) for by in (0.0, moved))
+    random = float(expit(logit(level) + _logit(then) - _logit(now)))
+    feedback = _judged(second, other, predicted, one, unsure, (looked, moved), seed)
     told = [*differences(second, data, other), *places]
-    known = not is_generic(data) or by_propensity(data) is not None
-    return SecondFound(
-        len(second.rows), second.dropped, told, rates, (random, level), known, feedback
-    )
+    known = not is_generic(data) or by_propensity(data) is not None or not np.isfinite(random)
+    share = float((second.rows.user < data.n_users).mean())
+    return SecondFound(len(second.rows), share, told, rates, (random, level), known, feedback)
 
 
 def shift_to(p: np.ndarray, looked: np.ndarray, rate: float) -> float:
-    """Logits by which clicks, once looked at, have to be moved to have this rate."""
-    most = float(looked.mean())
-    want = min(max(rate, 1e-6), 0.999 * most)
-    return float(brentq(lambda by: _moved(p, looked, by).mean() - want, -25, 25))
+    """Logits by which clicks, once looked at, have to be moved to have this rate, or come nearest
+    to it: what is certain stays so.
+    """
+
+    def gap(by: float) -> float:
+        return float(_moved(p, looked, by).mean()) - rate
+
+    if gap(-FURTHEST) * gap(FURTHEST) >= 0:
+        return -FURTHEST if abs(gap(-FURTHEST)) < abs(gap(FURTHEST)) else FURTHEST
+    return float(brentq(gap, -FURTHEST, FURTHEST))
 
 
 def _moved(p: np.ndarray, looked: np.ndarray, by: float) -> np.ndarray:
     """(rows,) click probabilities, moved by so many logits once looked at."""
-    inside = np.clip(p / np.maximum(looked, 1e-12), 1e-9, 1 - 1e-9)
-    moved: np.ndarray = looked * expit(logit(inside) + by)
+    inside = p / np.maximum(looked, 1e-12)
+    certain = (inside <= CERTAIN) | (inside >= 1 - CERTAIN)
+    there = np.clip(inside, CERTAIN, 1 - CERTAIN)
+    moved: np.ndarray = np.where(certain, p, looked * expit(logit(there) + by))
     return moved
+
+
+def _logit(rate: float) -> float:
+    return float(logit(np.clip(rate, 1e-6, 1 - 1e-6)))
 
 
 def _judged(
@@ -264,17 +295,17 @@ def differences(second: Second, data: Dataset, other: Dataset) -> list[Differenc
 def _users(second: Second, data: Dataset) -> Difference:
     known = second.rows.user < data.n_users
     share = float(known.mean())
+    words = f"{100 * share:.0f} % of the rows are by users of the log"
+    if share < 1:
+        words += "; the others answer like random ones of it"
     rows = np.bincount(data.log.user, minlength=data.n_users)
+    own = np.unique(second.rows.user[known])
+    own = own[rows[own] > 0]
+    if share < SAME or not len(own) or "skips" not in data.has:
+        return Difference("users", words, False)
     mean = float(data.log.clicked.mean())
     clicks = np.bincount(data.log.user, data.log.clicked, data.n_users)
-    rates = (clicks + PRIOR * mean) / (rows + PRIOR)
-    everyone, own = np.flatnonzero(rows), np.unique(second.rows.user[known])
-    own = own[rows[own] > 0]
-    words = f"{100 * share:.0f} % of the rows are by users of the log"
-    if share < 0.5:
-        return Difference(
-            "users", f"{words}; the others answer like random ones of it", share > 0.02
-        )
+    rates, everyone = (clicks + PRIOR * mean) / (rows + PRIOR), np.flatnonzero(rows)
     theirs, everybody = float(rates[own].mean()), float(rates[everyone].mean())
     words += f", who have a click rate of {theirs:.3f} in it (all of its users: {everybody:.3f})"
     error = float(rates[everyone].std() * (1 / len(own) - 1 / len(everyone)) ** 0.5)
@@ -288,8 +319,11 @@ def _items(second: Second, data: Dataset) -> Difference:
     words = (
         f"{100 * rare:.0f} % of the rows show items that the log shows fewer than {FEWEST} times"
     )
-    if second.dropped:
-        words += f"; {second.dropped} rows show items that it does not have and are left out"
+    unknown, again = second.dropped
+    if unknown:
+        words += f"; {unknown} rows show items that it does not have and are left out"
+    if again:
+        words += f"; {again} rows stand in both logs and are left out"
     return Difference("items", words, False)
 
 

@@ -3,9 +3,11 @@ draws, or those of somebody else, by asking them again and again.
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
+from scipy.special import logit
 
 from policies.draws import generator, key_of
 from policies.log import Dataset, Impressions
@@ -29,6 +31,13 @@ class Users(Protocol):
     @property
     def one(self) -> Any:
         """A user model, as likely as any other, that answers as the log's own slates were."""
+        ...
+
+    @property
+    def counted(self) -> frozenset[str]:
+        """Feedback of which the users state no probability, so that it is counted: what it says of
+        a single row is mostly chance.
+        """
         ...
 
     def answers(
@@ -64,9 +73,23 @@ def users_of(data: Dataset, asked: Asked, say: Say) -> Users:
         say(f"users: {asked.kind}")
         rng = generator("users of somebody else", asked.seed)
         made = Strangers.learned(asked.kind, data.for_policies(), data.catalogue, rng)
-        made.check_users(data.n_users)
-        return OwnUsers(made, asked.seed)
+        return OwnUsers(_at_own_level(made.as_users_of(data), data), asked.seed)
     return FittedUsers(fit(data, asked.seed, asked.slate_size, say, asked.kind, asked.chains))
+
+
+def _at_own_level(users: Strangers, data: Dataset) -> Strangers:
+    """With the click rate of the log on its own slates, where their level can be set: as fitted
+    users have it.
+    """
+    want = float(data.log.clicked.mean())
+    for _ in range(4 if users.level is not None else 0):
+        rows, stated = answer(users, minds(users, data, data.log), data.log, key_of("own level"))
+        rate = float(np.mean(stated if np.isfinite(stated).all() else rows.clicked))
+        if abs(rate - want) < 1e-3:
+            break
+        by = float(logit(want) - logit(np.clip(rate, 1e-4, 1 - 1e-4)))
+        users = users.with_level((users.level or 0.0) + by)
+    return users
 
 
 @dataclass(frozen=True)
@@ -74,6 +97,10 @@ class FittedUsers:
     """Users that were fitted to the log."""
 
     fitted: Posterior
+
+    @property
+    def counted(self) -> frozenset[str]:
+        return frozenset()
 
     @property
     def one(self) -> ChoiceModel:
@@ -118,6 +145,10 @@ class InARun(FittedUsers):
     def __init__(self, fitted: Posterior, users: np.ndarray, selection: float):
         super().__init__(fitted)
         self._draws = _DrawsInARun(fitted, users, selection)
+        self._selection = selection
+
+    def random(self, data: Dataset, k: int, seed: int, by: float) -> float:
+        return super().random(data, k, seed, by - self._selection)
 
     @property
     def one(self) -> ChoiceModel:
@@ -187,24 +218,48 @@ class OwnUsers:
     def tells(self) -> frozenset[str]:
         return self.one.tells
 
+    @property
+    def counted(self) -> frozenset[str]:
+        return frozenset(FLAGS) | (frozenset() if self._states else frozenset({"click"}))
+
+    @cached_property
+    def _states(self) -> bool:
+        """Whether they state the probability of a click."""
+        log = Impressions.of(user=np.zeros(1), item=np.ones(1), time=np.zeros(1))
+        _, stated = answer(self.one, self.one.start(self.one.n_users, 0.0), log, key_of("stated"))
+        return bool(np.isfinite(stated).all())
+
     def looked(self, data: Dataset, log: Impressions, k: int) -> np.ndarray:
         return np.ones(len(log))
 
     def random(self, data: Dataset, k: int, seed: int, by: float) -> float:
-        """They are asked, each on a first page."""
+        """They are asked, each on a first page of k; nan where their level would have to be moved
+        and cannot be.
+        """
+        users = self.model
+        if by:
+            if users.level is None:
+                return float("nan")
+            users = users.with_level(users.level + by)
         rng = generator("random slates", seed)
         n = min(20_000, 4 * data.n_users)
-        user = rng.integers(0, self.one.n_users, n).astype(np.int32)
-        item = rng.integers(1, data.catalogue.size + 1, n).astype(np.int32)
-        log = Impressions.of(user=user, item=item, session=np.arange(n), time=np.zeros(n))
-        rows, stated = answer(self.one, self.one.start(self.one.n_users, 0.0), log, key_of(seed))
+        user = np.repeat(rng.integers(0, self.one.n_users, n), k)
+        item = np.concatenate([rng.permutation(data.catalogue.size)[:k] + 1 for _ in range(n)])
+        log = Impressions.of(
+            user=user,
+            item=item,
+            session=np.repeat(np.arange(n), k),
+            slot=np.tile(np.arange(k), n),
+            time=np.zeros(n * k),
+        )
+        rows, stated = answer(users, users.start(users.n_users, 0.0), log, key_of(seed))
         return float(np.mean(stated if np.isfinite(stated).all() else rows.clicked))
 
     def ranking(self, data: Dataset, late: Impressions, k: int, seed: int) -> PolicyRanking | None:
         return None
 
     def in_a_run(self, data: Dataset, like: np.ndarray, k: int, seed: int) -> tuple["Users", float]:
-        met = calibrate_level(self.one, data, k, seed)
+        met = calibrate_level(self.one, data, k, seed)[0]
         users = np.concatenate([np.arange(data.n_users), like])
         return OwnUsers(met.of_users(users), self.seed), 0.0
 

@@ -35,6 +35,7 @@ from simulator.validation.second_log import Difference, SecondFound, in_terms_of
 from simulator.validation.users import Users, users_of
 
 FEWEST = 20  # of a feedback in either part, or it is not judged
+MOST_SCORES = 10_000_000_000  # of items, one for each choice: some minutes
 FEEDBACK = {
     "click": ("clicked", "skips"),
     "long view": ("long_view", "long_view"),
@@ -55,7 +56,8 @@ class Validation:
         ranking: of policies, None where the log has no propensities.
         taught: models that learned from real and from simulated answers, or why none did.
         missed: of the taste, by the users. foretold: choices held out, of a log without skips.
-        second: another log, of which all is then.
+        second: another log, of which all is then. counted: feedback of which users of somebody else
+            state no probability.
     """
 
     feedback: list[Fidelity] = field(default_factory=list)
@@ -66,6 +68,7 @@ class Validation:
     taught: Learning | str = "not asked for"
     foretold: Foretold | None = None
     missed: LeftOver | None = None
+    counted: frozenset[str] = frozenset()
     second: SecondFound | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -154,7 +157,8 @@ def validate(data: Dataset, asked: Asked, say: Say) -> Validation:
             f"the log '{data.name}' has fewer than {FEWEST} clicks before or after the cut; hold"
             " out another part"
         )
-    missed = left_over(early, late, answers[0]["click"], seed)
+    looked = users.looked(early, late, k)
+    missed = left_over(early, late, answers[0]["click"], looked, seed)
     say("user-days of the held-out slates")
     apart = _user_days(users, early, late, answers[1], asked)
     say("policies: by the log's propensities, and by the users")
@@ -164,7 +168,9 @@ def validate(data: Dataset, asked: Asked, say: Say) -> Validation:
         say("free running: sessions and returns simulated too")
         free = free_running(users.one, early, late, k, seed)
     taught = _learning(early, late, asked, say, lambda s: answered_log(users.one, early, late, s))
-    return Validation(feedback, level, free, apart, ranking, taught, missed=missed)
+    return Validation(
+        feedback, level, free, apart, ranking, taught, missed=missed, counted=users.counted
+    )
 
 
 def _of_choices(data: Dataset, asked: Asked, say: Say) -> Validation:
@@ -192,13 +198,25 @@ def _of_choices(data: Dataset, asked: Asked, say: Say) -> Validation:
     known = foretold(found, early, late, asked.seed)
     held = np.unique(late.user)
 
+    some = _some_users(early, late, asked.seed)
+    few, last_ones = (x.rows(np.isin(x.user, some)) for x in (early.log, late))
+
     def again(seed: int) -> tuple[Impressions, Impressions]:
-        rows = chosen_again(fitted.model(0), found, early, late, seed)
+        part = replace(early, log=few)
+        rows = chosen_again(fitted.model(0), found, part, last_ones, seed)
         last = np.append(rows.user[1:] != rows.user[:-1], True) & np.isin(rows.user, held)
         return rows.rows(~last), rows.rows(last)
 
-    taught = _taught(early, (early.log, late), asked, say, again)
+    taught = _taught(early, (few, last_ones), asked, say, again)
     return Validation(taught=taught, foretold=known)
+
+
+def _some_users(early: Dataset, late: Impressions, seed: int) -> np.ndarray:
+    """Users who choose again: all of them, or as many as take MOST_SCORES scores."""
+    users = np.unique(np.concatenate([early.log.user, late.user]))
+    scores = (len(early.log) + len(late)) * early.catalogue.size
+    n = max(int(len(users) * min(MOST_SCORES / scores, 1.0)), FEWEST)
+    return generator("users who choose again", seed).permutation(users)[:n]
 
 
 def _learning(
@@ -245,7 +263,7 @@ def against_second_log(
     users = users_of(data, asked, say)
     say("the second log, answered by the users")
     second = tested(users, data, other, places, asked.slate_size, asked.seed)
-    return Validation(second=second)
+    return Validation(second=second, counted=users.counted)
 
 
 def _feedback(

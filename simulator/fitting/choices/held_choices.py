@@ -83,10 +83,13 @@ class HeldChoices:
 
     @staticmethod
     def of(data: Dataset, seed: int) -> "HeldChoices":
-        """The last choices of users with enough of them, MOST_HELD_OUT at most."""
+        """The last choices of users with enough of them, MOST_HELD_OUT at most: those of items that
+        they had not chosen before, as only such stand beside them.
+        """
         chosen = Chosen.of(data)
         enough = np.bincount(chosen.user, minlength=data.n_users)[chosen.user] >= FEWEST_CHOICES
-        return HeldChoices.at(data, chosen, np.flatnonzero(chosen.last & enough), seed)
+        new = first_times(chosen.user, chosen.item)
+        return HeldChoices.at(data, chosen, np.flatnonzero(chosen.last & enough & new), seed)
 
     @staticmethod
     def at(data: Dataset, chosen: Chosen, held: np.ndarray, seed: int) -> "HeldChoices":
@@ -158,8 +161,8 @@ class HeldChoices:
         """
         if len(self.held) < FEWEST_HELD_OUT:
             return SPACES[0]
-        few = len(self.chosen.user) > MOST_FINE
-        tried = [s for s in SPACES if not (few and s.fine is not None)]
+        many = len(self.chosen.user) > MOST_FINE
+        tried = [s for s in SPACES if not (many and s.fine is not None)]
         return self._with_share(max(tried, key=lambda s: likelihood(self.apart(s))))
 
     def apart(self, space: Space) -> np.ndarray:
@@ -180,6 +183,14 @@ class HeldChoices:
         slopes = np.maximum(conditional_logit(self.apart(space))[0][-2:], 0.0)
         total = float(slopes.sum())
         return replace(space, share=float(slopes[1] / total)) if total > 0 else Space(space.coarse)
+
+
+def first_times(user: np.ndarray, item: np.ndarray) -> np.ndarray:
+    """(n,) bool, of choices in order: the first of its user of this item."""
+    pair = user.astype(np.int64) << 32 | item.astype(np.int64)
+    new = np.zeros(len(pair), bool)
+    new[np.unique(pair, return_index=True)[1]] = True
+    return new
 
 
 def likelihood(columns: np.ndarray) -> float:
@@ -252,6 +263,8 @@ def conditional_logit(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.zeros(x.shape[-1]), np.zeros((x.shape[-1],) * 2)
     sd = x[there].std(axis=0)
     used = sd > 1e-9
+    if not used.any():
+        return np.zeros(len(sd)), np.zeros((len(sd),) * 2)
     x = x[..., used] / sd[used]
 
     def chances(beta: np.ndarray) -> tuple[np.ndarray, float]:

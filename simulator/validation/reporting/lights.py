@@ -12,7 +12,7 @@ from simulator.validation.learning import REAL, SIMULATED, Learning, Pair, Taugh
 from simulator.validation.left_over import LeftOver
 from simulator.validation.policy_ranking import PolicyRanking
 from simulator.validation.reporting.advice import NEXT
-from simulator.validation.second_log import SecondFound
+from simulator.validation.second_log import SAME, SecondFound
 from simulator.validation.validation import Validation
 
 # Bounds of green and amber. What chance alone does to so many rows is taken off first.
@@ -97,7 +97,7 @@ NOTHING = "none"
 def all_lights(v: Validation) -> list[Light]:
     """Of everything, what cannot be had included."""
     if v.second is not None:
-        return _of_second(v.second)
+        return _unless_counted(_of_second(v.second), v.counted)
     if v.foretold is not None:
         why = "the log has no skips: nobody knows what was seen and refused"
         parts = {
@@ -108,7 +108,7 @@ def all_lights(v: Validation) -> list[Light]:
         absent = [Light(part, NOTHING, why, kind, NO_SKIPS) for part, kind in parts.items()]
         return [_of_choices(v.foretold), *_of_learning(v.taught), *absent]
     return [
-        *lights(v.feedback),
+        *_unless_counted(lights(v.feedback), v.counted),
         *_of_left_over(v.missed),
         *held_out_lights(v.user_days, v.ranking),
         *free_lights(v.free),
@@ -116,6 +116,18 @@ def all_lights(v: Validation) -> list[Light]:
     ]
 
 
+def _unless_counted(rows: list[Light], counted: frozenset[str]) -> list[Light]:
+    """Without what a few answers to a row cannot tell of it."""
+    return [
+        replace(x, colour=NOTHING, words=COUNTED, next=STATE)
+        if x.kind in ("tenths", "whose") and any(x.part.startswith(name) for name in counted)
+        else x
+        for x in rows
+    ]
+
+
+COUNTED = "the users state no probability of it, and a few answers to a row say little of it"
+STATE = "state the probability of a click (Feedback.of(..., probability=...))"
 NO_SKIPS = "log what is shown, not only what is chosen, if this matters to you"
 
 
@@ -238,14 +250,18 @@ def _of_ranking(ranking: PolicyRanking | None) -> Light:
 
 
 # -- models that learn -----------------------------------------------------------------------------
+SURE_OF_PAIRS = 1.96  # standard errors
 NEAR, WITHIN = 1.25, 2.0  # ratio of NDCG@10, simulated over real, either way
+
+
+MORE = "a longer log, or one of more users, can be asked"
 
 
 def _of_learning(found: Learning | str) -> list[Light]:
     """Whether models learn the same from simulated answers as from real ones."""
     part = "models that learn: their order"
     if isinstance(found, str):
-        return [Light(part, NOTHING, found, "order")]
+        return [Light(part, NOTHING, found, "order", MORE if "users have" in found else "")]
     return [_of_order(part, found), _of_size(found)]
 
 
@@ -253,15 +269,28 @@ def _of_order(part: str, found: Learning) -> Light:
     told = [pair for pair in found.pairs if Pair.told(pair.real)]
     wrong = [p for p in told if Pair.told(p.simulated) == -Pair.told(p.real)]
     unsure = [p for p in told if not Pair.told(p.simulated)]
+    made_up = [p for p in found.pairs if p not in told and Pair.told(p.simulated) and _apart(p)]
+    if len(found.taught) < 2:
+        return Light(part, NOTHING, "one model has no order", "order", "name two --learners")
     orders = [" > ".join(found.order(world)) for world in (REAL, SIMULATED)]
     words = f"by NDCG@10 from real answers {orders[0]}, from simulated ones {orders[1]};"
-    if not told:
+    if not told and not made_up:
         return Light(part, "amber", f"{words} the real ones tell no two apart", "order")
     words += f" of {len(told)} pairs that real answers tell apart {len(told) - len(wrong)}"
     words += " are not reversed" if wrong or unsure else " are in the same order"
     if unsure:
         words += f", {len(unsure)} cannot be told from simulated ones"
-    return Light(part, "red" if wrong else "amber" if unsure else "green", words, "order")
+    if made_up:
+        words += "; simulated ones tell apart what real ones do not: "
+        words += ", ".join(f"{p.first} and {p.second}" for p in made_up)
+    colour = "red" if wrong else "amber" if unsure or made_up else "green"
+    return Light(part, colour, words, "order")
+
+
+def _apart(pair: Pair) -> bool:
+    """Whether real and simulated differences differ by more than chance."""
+    error = float(np.hypot(pair.real[1], pair.simulated[1]))
+    return abs(pair.real[0] - pair.simulated[0]) > SURE_OF_PAIRS * error
 
 
 def _of_size(found: Learning) -> Light:
@@ -290,9 +319,9 @@ def _logarithm(ratio: float) -> float:
 
 def _size_colour(t: Taught) -> str:
     off = abs(_logarithm(t.ratio)) if np.isfinite(t.ratio) else np.inf
-    if off <= np.log(NEAR):
-        return "green"
     low, high = t.ratio_interval
+    if off <= np.log(NEAR):
+        return "green" if low >= 1 / WITHIN and high <= WITHIN else "amber"
     inside = low <= NEAR and high >= 1 / NEAR
     return "amber" if off <= np.log(WITHIN) or inside or not np.isfinite(t.ratio) else "red"
 
@@ -339,9 +368,13 @@ def _of_second(found: SecondFound) -> list[Light]:
     apart = [d for d in found.differences if d.matters]
     maybe = [d for d in found.differences if d.may_matter]
     words = "; ".join(f"{d.what}: {d.words}" for d in apart or maybe)
-    words = words or "users and days are alike; where pages were shown nobody says (--context)"
+    who = "users and days are" if found.known >= SAME else "days are"
+    words = words or f"{who} alike; where pages were shown nobody says (--context)"
     if not apart and not maybe and any(d.what == "context" for d in found.differences):
-        words = "users, days and place are alike"
+        words = f"place, {who} alike"
+    if found.known < SAME:
+        words += f"; {100 * (1 - found.known):.0f} % of the rows are by users whom the log does not"
+        words += " have, so that who answers what is not asked"
     colour = "amber" if apart or maybe else "green"
     first = Light(
         "the logs can be compared",
@@ -351,6 +384,13 @@ def _of_second(found: SecondFound) -> list[Light]:
         "" if apart or not maybe else MAYBE,
     )
     rest = [_of_level(found), *(x for f in found.feedback for x in _of_second_feedback(f))]
+    if found.known < SAME:
+        rest = [
+            replace(x, colour=NOTHING, words=OTHERS, next=SAME_USERS)
+            if x.kind in ("whose", "users")
+            else x
+            for x in rest
+        ]
     if apart:
         why = "no verdict, the logs differ in more than the policy; "
         rest = [replace(x, colour=NOTHING, words=why + x.words, next=NO_VERDICT) for x in rest]
@@ -358,6 +398,8 @@ def _of_second(found: SecondFound) -> list[Light]:
 
 
 MAYBE = "say whether that column is where pages were shown; the lights below take it for none"
+OTHERS = "the users of the second log are not those of the first"
+SAME_USERS = "give a second log of the same users"
 NO_VERDICT = "first see to it that the logs can be compared"
 
 
@@ -375,8 +417,10 @@ def _of_level(found: SecondFound) -> Light:
     colour = _light(max(abs(relative) - chance, 0.0), RATE, RATE_AMBER)
     words = f"as a run has it {as_run:.4f}, happened {happened:.4f}: {signed(relative)}"
     words += f" ({percent(chance)} by chance); at the level of the fitted log's own slates"
-    words += f" {own:.4f}; random slates would be clicked {implied:.3f} of the time if the users"
-    words += f" met this log, {level:.3f} is assumed or given"
+    words += f" {own:.4f}"
+    if np.isfinite(implied):
+        words += f"; random slates would be clicked {implied:.3f} of the time if the users met this"
+        words += f" log, {level:.3f} is assumed or given"
     advice = NEXT["known_level" if found.level_known else "level"][colour]
     word = "understate" if relative < 0 else "overstate"
     advice = advice.format(random=implied, word=word)

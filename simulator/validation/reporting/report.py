@@ -17,7 +17,7 @@ from simulator.validation.policy_ranking import PolicyRanking
 from simulator.validation.reporting.advice import ABOUT
 from simulator.validation.reporting.lights import NOTHING, Light
 from simulator.validation.reporting.pictures import draw
-from simulator.validation.second_log import SecondFound
+from simulator.validation.second_log import Difference, SecondFound
 from simulator.validation.validation import Validation
 
 LOOKS = Path(__file__).parents[3] / "analysis" / "reporting"
@@ -73,10 +73,14 @@ def _plus_minus(value: float, error: float) -> str:
     return f"{value:.4f} ± {1.96 * error:.4f}"
 
 
+def _matters(d: Difference) -> str:
+    return "yes" if d.matters else "perhaps" if d.may_matter else "no"
+
+
 def difference_table(found: SecondFound) -> Table:
     """What differs between two logs."""
     head = ("of the second log", "", "does it matter")
-    rows = [[d.what, d.words, "yes" if d.matters else "no"] for d in found.differences]
+    rows = [[d.what, d.words, _matters(d)] for d in found.differences]
     return Table(head, rows, text=3)
 
 

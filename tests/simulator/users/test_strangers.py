@@ -1,5 +1,6 @@
 """Users that somebody else makes: the contract, what it catches, and runs that hold."""
 
+import random
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -115,6 +116,26 @@ def test_what_breaks_the_contract_is_caught_and_says_what_to_mend(example: Any) 
         finally:
             self.level = level
 
+    def in_place_of(self: Any, state: Any, *rest: Any) -> Feedback:
+        kept = state["tired"]
+        state["tired"] = kept.astype(float)
+        return plain(self, state, *rest)
+
+    def by_python(self: Any, state: Any, users: Any, items: Any, *rest: Any) -> Feedback:
+        f = plain(self, state, users, items, *rest)
+        return replace(f, seconds=f.seconds + random.random())
+
+    def long_by_batch(self: Any, state: Any, users: Any, items: Any, *rest: Any) -> Feedback:
+        f = plain(self, state, users, items, *rest)
+        return replace(f, long_view=f.clicked & (len(users) > 20))
+
+    def sure_later(
+        self: Any, state: Any, users: Any, items: Any, pages: Any, *rest: Any
+    ) -> Feedback:
+        f = plain(self, state, users, items, pages, *rest)
+        later = np.where(pages[:, None] > 0, 1.4, 1.0)
+        return replace(f, probability=np.minimum(later * f.probability, 1))
+
     wrong: dict[str, dict[str, Any]] = {
         "in the whole batch; an answer may depend on its own row alone": {"respond": by_batch},
         "depend on the order of calls": {"respond": by_calls},
@@ -127,13 +148,21 @@ def test_what_breaks_the_contract_is_caught_and_says_what_to_mend(example: Any) 
             "start": lambda s, u, now: {"tired": [0] * len(u)}
         },
         "a row for each user": {"start": lambda s, u, now: {"tired": np.zeros(3)}},
-        "not after the end of the visit": {"next_visit": lambda s, st, u, since, d: since - 1},
+        "not 1 s after the end of the visit": {"next_visit": lambda s, st, u, since, d: since - 1},
         "gives a time before the start": {"first_visit": lambda s, u, start, d: start - 1 + 0 * u},
         "wanted Feedback.of": {"respond": lambda s, *given: None},
         "give state() and restore() all that fit learned": {"restore": lambda s, state: None},
         "it has no method 'next_visit'": {"next_visit": None},
         "tells holds watched": {"tells": ("watched",)},
         "n_items is 7, and the log has 40": {"n_items": property(lambda s: 7, lambda s, x: None)},
+        "keep what users remember in the state, and take": {"respond": by_python},
+        "fractions would be lost": {
+            "start": lambda s, u, now: {"tired": np.zeros(len(u), int)},
+            "respond": in_place_of,
+        },
+        "nobody ever comes": {"first_visit": lambda s, u, start, d: np.full(len(u), np.inf)},
+        "gives another long_view than in the whole batch": {"respond": long_by_batch},
+        "probability of slot 0 on page 1": {"respond": sure_later},
         "failed in respond: ZeroDivisionError": {"respond": lambda s, *given: 1 / 0},
     }
     for words, methods in wrong.items():

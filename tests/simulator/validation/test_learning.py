@@ -63,7 +63,9 @@ def judged(world: tuple[Dataset, Impressions, ChoiceModel], model: ChoiceModel) 
     again = _learning(
         early, late, ASKED, lambda text: None, lambda s: answered_log(model, early, late, s)
     )
-    missed = left_over(early, late, users.answers(early, late, 6)[0]["click"], 0)
+    missed = left_over(
+        early, late, users.answers(early, late, 6)[0]["click"], np.ones(len(late)), 0
+    )
     print([(x.part, x.colour, x.words) for x in _of_left_over(missed) + _of_learning(again)])
     return {
         x.part: x.colour for x in [*lights(found), *_of_left_over(missed), *_of_learning(again)]
@@ -181,7 +183,7 @@ def test_answers_are_those_of_respond(world: tuple[Dataset, Impressions, ChoiceM
 def taught(name: str, real: float, simulated: float, error: float = 0.001) -> Taught:
     ndcg = {f"{REAL} > {REAL}": (real, error), f"{SIMULATED} > {SIMULATED}": (simulated, error)}
     crossed = {f"{a} > {b}": (0.0, error) for a, b in ((REAL, SIMULATED), (SIMULATED, REAL))}
-    return Taught(name, ndcg | crossed)
+    return Taught(name, ndcg | crossed, 1000)
 
 
 def of(*models: Taught, error: float = 0.001) -> Learning:
@@ -210,6 +212,13 @@ def test_lights_of_learning() -> None:
     # what chance could do is not red
     unsure = of(taught("a", 0.04, 0.015, 0.02), taught("b", 0.06, 0.06, 0.02))
     assert _of_learning(unsure)[1].colour == "amber"
+    wide = of(taught("a", 0.04, 0.041, 0.03), taught("b", 0.06, 0.058))
+    assert _of_learning(wide)[1].colour == "amber"
+    nothing = of(taught("a", 0.004, 0.0, 0.003), taught("b", 0.06, 0.058))
+    assert _of_learning(nothing)[1].colour == "amber"  # three hits of a thousand are no more
+    # simulated answers tell apart what real ones do not
+    assert colours(taught("a", 0.04, 0.03), taught("b", 0.0401, 0.05))[0] == "amber"
+    assert _of_learning(of(taught("a", 0.04, 0.04)))[0].colour == "none"
     reason = _of_learning(of(taught("itemknn", 0.04, 0.01), taught("popularity", 0.01, 0.01)))[1]
     assert "users follow their taste less than people do" in reason.words
     assert _of_learning("nobody was asked")[0].colour == "none"

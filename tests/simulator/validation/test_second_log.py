@@ -101,7 +101,7 @@ def test_a_column_that_differs_is_never_passed_over() -> None:
     assert "--context tab" in unnamed.words
     assert not of_column("tab", feed, feed, named=True).matters
     for difference, first in ((named, "no verdict"), (unnamed, "column")):
-        found = SecondFound(100, 0, [difference], (0.1, 0.1, 0.1), (0.1, 0.1), True, [])
+        found = SecondFound(100, 1.0, [difference], (0.1, 0.1, 0.1), (0.1, 0.1), True, [])
         rows = _of_second(found)
         assert rows[0].colour == "amber"
         assert rows[0].words.startswith(first)
