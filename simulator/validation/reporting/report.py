@@ -239,7 +239,7 @@ def html(
     return environment.get_template("fidelity.html.jinja").render(
         title=title_of(about),
         summary=summary(rows),
-        lights=sorted(rows, key=lambda x: ("red", "amber", "green", NOTHING).index(x.colour)),
+        lights=sorted(rows, key=_urgency),
         about_kind=ABOUT,
         words=held_out_words(about, v),
         colours=COLOURS,
@@ -249,6 +249,11 @@ def html(
         settings=json.dumps(about, indent=1),
         command=about["command"],
     )
+
+
+def _urgency(light: Light) -> tuple[bool, int]:
+    """Whether two logs can be compared comes first, then red before amber before green."""
+    return light.kind != "comparable", ("red", "amber", "green", NOTHING).index(light.colour)
 
 
 PICTURE_OF = {"Do models learn the same?": "learning", "Each answer": "calibration"}
