@@ -27,6 +27,7 @@ from policies.base import Policy, Requests, Slates
 from policies.catalogue import Catalogue
 from policies.common.errors import InputError, shown
 from policies.common.files import let_go
+from policies.common.strange import in_words, place_of
 from policies.draws import Draws
 from policies.log import Impressions
 from policies.testing import PolicyError, check_shape_of, check_slates, check_state
@@ -85,11 +86,7 @@ def calling(arm: str, call: str) -> Iterator[None]:
 
 
 def _failure(arm: str, call: str, error: BaseException) -> PolicyFailure:
-    frames = traceback.extract_tb(error.__traceback__)
-    where = (
-        f" ({shown(frames[-1].filename.rsplit('/', 1)[-1])}:{frames[-1].lineno})" if frames else ""
-    )
-    what = f"{type(error).__name__}: {shown(error, 160)}".rstrip(": ")
+    where, what = place_of(error), in_words(error)
     if isinstance(error, ValueError) and "read-only" in str(error):
         what += "; what a policy is given it may not change: work on a copy"
     return PolicyFailure(

@@ -3,7 +3,6 @@ extend it.
 """
 
 import dataclasses
-import importlib
 import math
 import operator
 from importlib.metadata import entry_points
@@ -13,6 +12,7 @@ from policies.base import Policy
 from policies.calls import made
 from policies.common.errors import InputError, shown, suggestion
 from policies.common.settings import BOUNDS
+from policies.common.strange import imported
 
 BUILT_IN = {
     "uniform": "policies.baselines.uniform:Uniform",
@@ -63,15 +63,7 @@ def find(name: str) -> type:
     module_name, colon, class_name = target.partition(":")
     if not colon:
         raise InputError(f"unknown policy '{name}'{suggestion(name, known())}")
-    try:
-        module = importlib.import_module(module_name)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # it may raise or exit as it likes
-        what = f"{type(error).__name__}: {shown(error, 160)}".rstrip(": ")
-        raise InputError(
-            f"policy '{shown(name)}': cannot import '{shown(module_name)}' ({what})"
-        ) from None
+    module = imported(f"policy '{shown(name)}'", module_name)
     policy_class = getattr(module, class_name, None)
     if not isinstance(policy_class, type):
         classes = [key for key, value in vars(module).items() if isinstance(value, type)]

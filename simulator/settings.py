@@ -348,8 +348,8 @@ def _check_users(experiment: Experiment) -> None:
         raise InputError(f"user_model '{kind}' is unknown{suggestion(kind, USER_MODELS)}")
     wrong = [
         name
-        for name in ("taste_dynamics", "fit_users", "policy_share")
-        if getattr(experiment, name) is not None
+        for name in ("taste_dynamics", "fit_users", "policy_share", "new_items")
+        if getattr(experiment, name)
     ]
     if wrong:
         raise InputError(

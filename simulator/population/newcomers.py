@@ -127,11 +127,6 @@ def turned_over(
         catalogue = replace(catalogue, withdrawn=withdrawn)
     _check(experiment, catalogue)
     if isinstance(model, Strangers):
-        if new:
-            raise InputError(
-                f"new_items={share['new_items']:g}: users of --user-model {model.name} know"
-                f" {model.n_items} items, and none that appear"
-            )
         return replace(data, catalogue=catalogue), model
     more: dict[str, Any] = {
         name: np.concatenate([a := getattr(model, name), a[source]]) for name in ITEM_ARRAYS

@@ -5,7 +5,7 @@ each call gets arrays of its own, and changes the rows of the state alone.
 """
 
 import copy
-import importlib
+import random
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +18,7 @@ import numpy as np
 from policies.calls import PolicyFailure, own_chance, read_only, unchanged_chance
 from policies.catalogue import Catalogue
 from policies.common.errors import InputError, shown, suggestion
+from policies.common.strange import imported, in_words, place_of
 from policies.draws import Draws
 from policies.log import Dataset, Impressions
 from simulator.users.base import Arrays, UserModel
@@ -72,11 +73,7 @@ def calling(name: str, call: str) -> Iterator[None]:
             traceback.format_exc(),
         ) from None
     except BaseException as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        where = ""
-        if frames:
-            where = f" ({shown(frames[-1].filename.rsplit('/', 1)[-1])}:{frames[-1].lineno})"
-        what = f"{type(error).__name__}: {shown(error, 160)}".rstrip(": ")
+        where, what = place_of(error), in_words(error)
         if isinstance(error, ValueError) and "read-only" in str(error):
             what += "; but for the state, what it is given it may not change: work on a copy"
         raise UserModelFailure(
@@ -94,15 +91,7 @@ def made(kind: str) -> UserModel:
     module, colon, name = target.partition(":")
     if not colon:
         raise InputError(f"unknown user model '{kind}'{suggestion(kind, known())}")
-    try:
-        found = importlib.import_module(module)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # it may raise or exit as it likes
-        what = f"{type(error).__name__}: {shown(error, 160)}".rstrip(": ")
-        raise InputError(
-            f"user model '{shown(kind)}': cannot import '{shown(module)}' ({what})"
-        ) from None
+    found = imported(f"user model '{shown(kind)}'", module)
     make = getattr(found, name, None)
     if not callable(make):
         names = [key for key, value in vars(found).items() if callable(value)]
@@ -277,8 +266,12 @@ class Strangers:
     # -- the calls ---------------------------------------------------------------------------------
 
     def _asked(self, call: str, work: Callable[[], T]) -> T:
+        before = random.getstate()
         with calling(self.name, call), unchanged_chance(_uses_chance):
-            return work()
+            found = work()
+            if random.getstate() != before:
+                raise _uses_chance()
+        return found
 
     def start(self, n_users: int, now: float) -> OwnState:
         users = self.rows[:n_users].copy()

@@ -12,6 +12,13 @@ DECILES = 10
 LEVEL = 0.99
 RESAMPLES = 200
 PAIRS = 3  # of simulations, for what chance alone does
+# Kind of answer: its column, and what tells that a log has it.
+FEEDBACK = {
+    "click": ("clicked", "skips"),
+    "long view": ("long_view", "long_view"),
+    "like": ("liked", "likes"),
+    "hate": ("hated", "hates"),
+}
 
 
 @dataclass(frozen=True)

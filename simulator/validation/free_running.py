@@ -118,7 +118,7 @@ def free_running(
     # The clicks' level decides how satisfied users are: moved to the log's.
     for _ in range(3):
         pilot = simulate(model, early, users, slate_size, min(max(length, held), 3 * DAY), seed)
-        model = _lifted(
+        model = lifted(
             model,
             float(
                 logit(np.clip(past.clicked.mean(), 0.001, 0.999))
@@ -160,7 +160,7 @@ def free_running(
     )
 
 
-def _lifted(model: ChoiceModel | Strangers, by: float) -> ChoiceModel | Strangers:
+def lifted(model: ChoiceModel | Strangers, by: float) -> ChoiceModel | Strangers:
     """With so many logits more for every click, where their level can be set."""
     if isinstance(model, Strangers):
         return model if model.level is None else model.with_level(model.level + by)

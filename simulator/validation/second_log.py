@@ -15,7 +15,7 @@ from policies.draws import generator
 from policies.log import Dataset, Impressions
 from policies.sources.levels import by_propensity, is_generic
 from simulator.users.choice_model import DAY
-from simulator.validation.fidelity import Answers, Fidelity, judge
+from simulator.validation.fidelity import FEEDBACK, Answers, Fidelity, judge
 from simulator.validation.held_out import Replay, day_to_day
 from simulator.validation.users import Users
 
@@ -27,12 +27,6 @@ SURE = 2.6  # standard errors over users
 FURTHEST, CERTAIN = 25.0, 1e-9  # logits, and a probability that is moved no more
 MOSTLY = 0.5  # of the rows have another value in a column that nobody has named
 LONG_AFTER = 14.0  # days between the logs
-OF_LOG = {
-    "click": ("clicked", "skips"),
-    "long view": ("long_view", "long_view"),
-    "like": ("liked", "likes"),
-    "hate": ("hated", "hates"),
-}
 
 
 @dataclass(frozen=True)
@@ -233,7 +227,7 @@ def _judged(
     """Every kind of feedback of which the second log has enough."""
     log, found, day = second.rows, [], np.floor(second.rows.time / DAY)
     looked, by = level
-    for name, (column, flag) in OF_LOG.items():
+    for name, (column, flag) in FEEDBACK.items():
         y = getattr(log, column)
         if flag not in other.has or name not in predicted or min(y.sum(), (~y).sum()) < FEWEST:
             continue

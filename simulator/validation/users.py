@@ -2,7 +2,7 @@
 draws, or those of somebody else, by asking them again and again.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from simulator.users.choice_model import ChoiceModel
 from simulator.users.strangers import Strangers
 from simulator.validation.answering import answer, minds
 from simulator.validation.asked import Asked, Say
+from simulator.validation.free_running import lifted
 from simulator.validation.held_out import Plausible, Replay, answers_of, seen
 from simulator.validation.policy_ranking import PolicyRanking, policy_ranking
 
@@ -133,8 +134,9 @@ class FittedUsers:
 
 
 def _lifted(model: ChoiceModel, by: float) -> ChoiceModel:
-    shift = model.parameters["shift"]
-    return model.with_parameters(shift=replace(shift, value=shift.value + by))
+    moved = lifted(model, by)
+    assert isinstance(moved, ChoiceModel)
+    return moved
 
 
 class InARun(FittedUsers):

@@ -17,7 +17,7 @@ from simulator.users.choice_model import DAY, ChoiceModel
 from simulator.validation.answering import answered_log
 from simulator.validation.asked import Asked, Say
 from simulator.validation.choosing import chosen_again, split_last
-from simulator.validation.fidelity import Answers, Fidelity, judge
+from simulator.validation.fidelity import FEEDBACK, Answers, Fidelity, judge
 from simulator.validation.foretold import Foretold, foretold
 from simulator.validation.free_running import (
     FEWEST_USERS,
@@ -36,12 +36,6 @@ from simulator.validation.users import Users, users_of
 
 FEWEST = 20  # of a feedback in either part, or it is not judged
 MOST_SCORES = 10_000_000_000  # of items, one for each choice: some minutes
-FEEDBACK = {
-    "click": ("clicked", "skips"),
-    "long view": ("long_view", "long_view"),
-    "like": ("liked", "likes"),
-    "hate": ("hated", "hates"),
-}
 
 
 @dataclass(frozen=True)

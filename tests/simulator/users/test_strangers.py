@@ -14,6 +14,7 @@ import pytest
 
 import simulator.validate as validate
 from policies.common.errors import InputError
+from policies.draws import Draws
 from simulator.experiment import units
 from simulator.experiment.simulate import simulate
 from simulator.users.memo import memo
@@ -155,7 +156,7 @@ def test_what_breaks_the_contract_is_caught_and_says_what_to_mend(example: Any) 
         "it has no method 'next_visit'": {"next_visit": None},
         "tells holds watched": {"tells": ("watched",)},
         "n_items is 7, and the log has 40": {"n_items": property(lambda s: 7, lambda s, x: None)},
-        "keep what users remember in the state, and take": {"respond": by_python},
+        "(or changes torch's threads), so that answers": {"respond": by_python},
         "fractions would be lost": {
             "start": lambda s, u, now: {"tired": np.zeros(len(u), int)},
             "respond": in_place_of,
@@ -294,10 +295,38 @@ def test_what_strangers_cannot_do_is_refused(example: Any, experiment: MakeExper
         experiment(**plain, taste_dynamics="none")
     with pytest.raises(InputError, match="did you mean 'neighbours'"):
         experiment(user_model="neighbour")
-    refused: list[tuple[dict[str, Any], str]] = [
-        ({"policies": ("popularity", "oracle")}, "state no click_probability"),
-        ({"policies": ("popularity",), "new_items": 0.1}, "none that appear"),
-    ]
-    for settings, words in refused:
-        with pytest.raises(InputError, match=words):
-            simulate(experiment(**plain, **settings))
+    with pytest.raises(InputError, match="new_items is for users that are fitted"):
+        experiment(**plain, new_items=0.1)
+    with pytest.raises(InputError, match="state no click_probability"):
+        simulate(experiment(**plain, policies=("popularity", "oracle")))
+
+
+def test_a_memo_knows_whose_answers_it_keeps(example: Any, tmp_path: Path) -> None:
+    def asked(model: Any) -> np.ndarray:
+        kept = memo(model, tmp_path / "both.sqlite")
+        users, items = np.arange(50), np.tile(np.arange(1, 7), (50, 1))
+        draws = Draws(3, users, users * 0, 0)
+        given = kept.respond(kept.start(users, 0.0), users, items, users * 0, np.zeros(50), draws)
+        return given.probability
+
+    models = [example() for _ in range(3)]
+    for model, level in zip(models, (-2.0, 0.0, -2.0), strict=True):
+        model.n_users, model.n_items, model.items = 50, 40, np.full(41, level)
+    one, other, again = (asked(model) for model in models)
+    assert one.max() < 0.2 < 0.4 < other.min()  # another that has learned otherwise
+    np.testing.assert_array_equal(one, again)
+    models[0].level = 2.0
+    assert asked(models[0]).min() > 0.4
+    assert (asked(type("Other", (example,), vars(models[2]))()) == one).all()
+
+
+def test_users_who_state_nothing_are_not_judged_by_a_few_answers(
+    example: Any, small_log: Path, tmp_path: Path
+) -> None:
+    words = ["--log", str(small_log), "--user-model", "fickle:users", "--held-out-days", "2"]
+    words += ["--learners", "none", "--out", str(tmp_path / "f"), "--quiet"]
+    assert validate.main(words) == 0
+    text = (tmp_path / "f" / "fidelity.md").read_text()
+    assert "| click: whose and of what | none | the users state no probability of it" in text
+    assert "| click by predicted probability | none |" in text
+    assert "| click rate | none" not in text

@@ -24,7 +24,7 @@ from simulator.validation.left_over import left_over
 from simulator.validation.reporting.lights import _of_choices, _of_learning, _of_left_over, lights
 from simulator.validation.reporting.report import learning_table, summary
 from simulator.validation.validation import _feedback, _learning, split
-from tests.simulator.fitting.test_closeness import chosen_in_turn
+from tests.simulator.fitting.test_closeness import chosen_in_turn, of_choices
 
 WORLD = BuiltInParameters(users=800, items=200, categories=10, log_days=8.0)
 LEARNERS = ("popularity", "itemknn")
@@ -295,6 +295,32 @@ def test_the_space_is_chosen_by_held_out_choices(choices: Dataset) -> None:
         log=replace(choices.log, item=rng.integers(1, 301, len(choices.log)).astype(np.int32)),
     )
     assert found > 0.25 > 0.1 > reliability(noise, Space(), 0)
+
+
+def test_repeats_are_no_proof_of_taste() -> None:
+    """Choices at random, many of them again: nothing is told, and nothing is green."""
+    rng = np.random.default_rng(2)
+    user, item = np.repeat(np.arange(600), 12), rng.integers(1, 41, 7200)
+    noise = of_choices(user.tolist(), item.tolist(), np.arange(7200.0).tolist(), 41)
+    early, late = split_last(noise)
+    fitted = fit(early, 0, 6, lambda text: None)
+    assert fitted.choices is not None
+    assert _of_choices(foretold(fitted.choices, early, late, 0)).colour != "green"
+    again = chosen_again(fitted.model(0), fitted.choices, early, late, 0)
+    assert len(np.unique(again.user * 1000 + again.item)) == len(again)
+    whole = fit(noise, 0, 6, lambda text: None).choices
+    assert whole is not None
+    assert (np.abs(whole.slopes[2:]) < 4 * whole.errors()[2:] + 0.05).all()
+
+
+def test_a_busier_day_is_no_taste(world: tuple[Dataset, Impressions, ChoiceModel]) -> None:
+    early, late, model = world
+    p = Known(model).answers(early, late, 6)[0]["click"]
+    busier = 1 / (1 + np.exp(-(np.log(p / (1 - p)) + 0.4)))
+    clicked = np.random.default_rng(0).random(len(late)) < busier
+    found = left_over(early, replace(late, clicked=clicked), p, np.ones(len(late)), 0)
+    assert found is not None
+    assert abs(found.slope) < 3 * found.error + 0.02
 
 
 def test_a_log_of_choices_gets_a_validation(choices: Dataset) -> None:

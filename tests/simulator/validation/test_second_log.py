@@ -12,10 +12,15 @@ import pytest
 
 import simulator.validate as validate
 from policies.common.errors import InputError
-from policies.log import Dataset
+from policies.log import Dataset, Impressions
 from policies.sources.levels import by_propensity
 from simulator.users.choice_model import DAY, ChoiceModel
-from simulator.validation.fidelity import expected_calibration_error
+from simulator.validation.fidelity import (
+    Answers,
+    Fidelity,
+    expected_calibration_error,
+    judge,
+)
 from simulator.validation.reporting.lights import _of_second
 from simulator.validation.second_log import (
     SecondFound,
@@ -90,6 +95,49 @@ def test_what_differs_is_told(small_world: tuple[Dataset, ChoiceModel]) -> None:
     assert "pages" in what_matters(one, replace(other, log=alone))
     at_noon = replace(other.log, time=np.floor(other.log.time / DAY) * DAY)
     assert "hours" in what_matters(one, replace(other, log=at_noon))
+
+
+def test_users_whom_the_log_does_not_have_are_not_asked_who_answers_what(
+    small_world: tuple[Dataset, ChoiceModel],
+) -> None:
+    one, other = halves(small_world[0])
+    strangers = replace(other, user_ids=np.array([f"x{i}" for i in range(other.n_users)]))
+    second = in_terms_of(one, strangers, 0)
+    assert (second.rows.user >= one.n_users).all()
+    assert what_matters(one, strangers) == set()
+    found = SecondFound(100, 0.0, [], (0.1, 0.1, 0.1), (0.1, 0.1), True, [_fidelity()])
+    colours = {x.part: x.colour for x in _of_second(found)}
+    assert colours["click: whose and of what"] == "none"
+    assert colours["click rates of users"] == "none"
+    assert colours["click rates of items"] != "none"
+    same = replace(found, known=1.0)
+    assert {x.part: x.colour for x in _of_second(same)}["click: whose and of what"] != "none"
+
+
+def _fidelity() -> Fidelity:
+    rng = np.random.default_rng(0)
+    user, item, p = rng.integers(0, 50, 2000), rng.integers(1, 40, 2000), rng.random(2000)
+    base = {"user + item": np.full(2000, 0.5)}
+    return judge(Answers("click", user, item, rng.random(2000) < p, p, p, base), rng)
+
+
+def test_rows_of_the_fitted_log_are_left_out_and_told(
+    small_world: tuple[Dataset, ChoiceModel],
+) -> None:
+    one, other = halves(small_world[0])
+    assert other.ended is not None
+    assert one.ended is not None
+    some = one.log.rows(slice(0, len(one.log) // 4))
+    moved = replace(some, time=some.time - (other.ended - one.ended))
+    mixed = replace(other, log=Impressions.concat([moved, other.log]))
+    second = in_terms_of(one, mixed, 0)
+    assert second.dropped == (0, len(some))
+    assert len(second.rows) == len(other.log)
+    told = {d.what: d.words for d in differences(second, one, mixed)}
+    assert f"{len(some)} rows stand in both logs and are left out" in told["items"]
+    few = replace(other.log, clicked=np.arange(len(other.log)) < 5)
+    with pytest.raises(InputError, match="has 5 clicks in"):
+        in_terms_of(one, replace(other, log=few), 0)
 
 
 def test_a_column_that_differs_is_never_passed_over() -> None:
