@@ -4,7 +4,6 @@ theirs.
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -207,14 +206,3 @@ def test_the_command_holds_users_against_a_second_log(
     for flags, wanted in refused:
         assert validate.main([*words, *flags, "--out", str(tmp_path / "h")]) == 2
         assert wanted in capsys.readouterr().err
-
-
-def test_every_part_of_the_page_says_what_to_do(small_log: Path, tmp_path: Path) -> None:
-    words: list[Any] = ["--log", str(small_log), *SHORT_FLAGS, "--held-out-days", "2", "--quiet"]
-    words += ["--learners", "none", "--out", str(tmp_path / "f")]
-    assert validate.main(words) == 0
-    page = (tmp_path / "f" / "fidelity.html").read_text()
-    assert "http" not in page.replace("http-equiv", "")  # one file, no network
-    assert page.count('<span class="dot') >= 15
-    assert "log the probability with which each row is shown" in page
-    assert "python -m simulator.validate" in page

@@ -150,6 +150,12 @@ def test_the_command_writes_a_report_and_refuses_what_it_cannot_judge(
     assert f"{level['calibrated']:.3f} with calibration" in Path("f/fidelity.md").read_text()
     assert "| click rate |" in Path("f/fidelity.md").read_text()
     assert Path("f/calibration.png").stat().st_size > 5000
+    page = Path("f/fidelity.html").read_text()
+    assert "http" not in page  # one file, no network
+    assert page.count('<span class="dot') >= 15
+    assert "log the probability with which each row is shown" in page  # what to do next
+    assert "python -m simulator.validate" in page
+    assert {t["policy"] for t in found["learning"]["taught"]} == {"popularity", "itemknn"}
     free = found["free_running"]
     assert 0.4 < free["auc"][0] < 0.8
     assert "| sessions per user and day |" in Path("f/fidelity.md").read_text()
