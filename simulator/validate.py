@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from policies.common.errors import InputError, suggestion
 from policies.common.files import save_json
@@ -220,8 +221,8 @@ def _places(experiment: Experiment, given: argparse.Namespace) -> list[Differenc
                 )
         one, other = (_values(table, name) for table in tables)
         return [of_column(name, one, other, named=True)]
-    used = set() if given.columns is None else set(pairs(given.columns, ROLES).values())
-    used |= {*ROLES, *choose(tables[0].names, None, ROLES, "")[0].values()}
+    named = None if given.columns is None else pairs(given.columns, ROLES)
+    used = {*ROLES, *choose(tables[0].names, named, ROLES, f"'{paths[0].name}'")[0].values()}
     found = []
     for column in tables[0].names:
         if column in used or column not in tables[1].names:
@@ -233,9 +234,18 @@ def _places(experiment: Experiment, given: argparse.Namespace) -> list[Differenc
 
 
 def _few(table: Table, name: str) -> bool:
-    """Whether the first rows of a column hold few values: what holds many is not read whole."""
+    """Whether the first rows of a column hold few values that can be read as text: what holds many
+    is not read whole.
+    """
     first = next(table.batches([name]), None)
-    return first is not None and len(first.column(0).unique()) <= MOST_VALUES
+    if first is None or _unreadable(first.schema.field(0).type):
+        return False
+    return len(first.column(0).unique()) <= MOST_VALUES
+
+
+def _unreadable(kind: pa.DataType) -> bool:
+    of_bytes = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    return pa.types.is_nested(kind) or of_bytes or pa.types.is_fixed_size_binary(kind)
 
 
 def _values(table: Table, name: str) -> np.ndarray:
@@ -244,7 +254,7 @@ def _values(table: Table, name: str) -> np.ndarray:
     series = pd.Series(words.to_pylist(), dtype=object).fillna("").astype("category")
     levels = series.cat.categories.astype(str)
     numbers = pd.to_numeric(levels, errors="coerce")
-    same = np.where(np.isfinite(numbers), [f"{x:g}" for x in numbers], levels)
+    same = np.where(np.isfinite(numbers), [f"{x:.15g}" for x in numbers], levels)
     same = np.where(levels == "", "(empty)", same)
     return same[series.cat.codes.to_numpy()]
 

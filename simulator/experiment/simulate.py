@@ -426,10 +426,8 @@ def _begun(work: _Work, raw: Dataset, workers: int) -> RunFolder:
     sampled = sample_note(raw, experiment)  # refusals come before anything is written
     if experiment.users_from is not None:
         wanted = about_users(raw, experiment.slate_size)
-        model = stored_users(Path(experiment.users_from), wanted)
-        if isinstance(model, ChoiceModel) and (
-            model.log_users is not None and model.n_users < experiment.users
-        ):
+        model = load_users(Path(experiment.users_from), wanted)
+        if model.log_users is not None and model.n_users < experiment.users:
             raise InputError(
                 f"--users-from '{experiment.users_from}': {model.n_users} of the log's"
                 f" {model.log_size} users were fitted, fewer than take part (--users"
@@ -510,7 +508,7 @@ def _made_users(
     size, kind = experiment.slate_size, experiment.user_model
     if experiment.users_from is not None:
         say(f"users: from {experiment.users_from}")
-        return stored_users(Path(experiment.users_from), about_users(raw, size)), []
+        return load_users(Path(experiment.users_from), about_users(raw, size)), []
     if is_stranger(kind):
         say(f"users: {kind}")
         return strangers(experiment, raw)

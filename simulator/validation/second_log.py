@@ -82,10 +82,6 @@ class SecondFound:
     level_known: bool
     feedback: list[Fidelity]
 
-    @property
-    def comparable(self) -> bool:
-        return not any(d.matters for d in self.differences)
-
 
 def check_second(data: Dataset, other: Dataset) -> None:
     """Raises InputError where one of the logs does not say what was refused."""

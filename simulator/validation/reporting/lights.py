@@ -119,7 +119,9 @@ def all_lights(v: Validation) -> list[Light]:
 def _unless_counted(rows: list[Light], counted: frozenset[str]) -> list[Light]:
     """Without what a few answers to a row cannot tell of it."""
     return [
-        replace(x, colour=NOTHING, words=COUNTED, next=STATE)
+        replace(
+            x, colour=NOTHING, words=COUNTED, next=STATE if x.part.startswith("click") else REST
+        )
         if x.kind in ("tenths", "whose") and any(x.part.startswith(name) for name in counted)
         else x
         for x in rows
@@ -127,6 +129,7 @@ def _unless_counted(rows: list[Light], counted: frozenset[str]) -> list[Light]:
 
 
 COUNTED = "the users state no probability of it, and a few answers to a row say little of it"
+REST = "nothing to do: of clicks alone a probability can be stated"
 STATE = "state the probability of a click (Feedback.of(..., probability=...))"
 NO_SKIPS = "log what is shown, not only what is chosen, if this matters to you"
 

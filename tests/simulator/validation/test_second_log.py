@@ -186,7 +186,9 @@ def test_the_command_holds_users_against_a_second_log(
     frame = pd.read_parquet(small_log)
     late = frame["time"] >= frame["time"].median()
     for name, rows in (("early", frame[~late]), ("late", frame[late])):
-        rows.assign(place=name).to_parquet(tmp_path / f"{name}.parquet")
+        odd = [[1, 2]] * len(rows)  # columns that nobody asked for stop nothing
+        more = rows.assign(place=name, lists=odd, raw=[b"\xff"] * len(rows), uid=rows["user"])
+        more.to_parquet(tmp_path / f"{name}.parquet")
     words = ["--log", str(tmp_path / "early.parquet"), *SHORT_FLAGS, "--quiet"]
     words += ["--test-log", str(tmp_path / "late.parquet")]
     assert validate.main([*words, "--out", str(tmp_path / "f")]) == 0
