@@ -21,7 +21,8 @@ from policies.neural.next_items import best
 from policies.neural.sequences import Sequences
 from policies.registry import make
 from simulator.experiment.data import load_data
-from simulator.fitting.choices.positive_only import COLUMNS, Choices, fit_choices
+from simulator.fitting.choices.held_choices import COLUMNS, HeldChoices
+from simulator.fitting.choices.positive_only import Choices, fit_choices
 from simulator.fitting.closeness import closeness
 from simulator.fitting.factors import choices, full_taste, profile, unit_of
 from simulator.settings import Experiment, add_log_flags, log_settings
@@ -48,9 +49,11 @@ def main() -> None:
     had = sp.csr_matrix(
         (np.ones(len(before)), (before.user, before.item)), shape=(early.n_users, n_items + 1)
     )
-    factors, (user, item, _) = full_taste(early, 0), choices(early)
-    own = profile(factors, user, item)
-    found = fit_choices(early, factors, own.scaled(unit_of(own, generator("choice"))), 0)
+    held = HeldChoices.of(early, 0)
+    space = held.space()
+    user, item, _ = choices(early)
+    own = profile(full_taste(early, 0, space.coarse), user, item)
+    found = fit_choices(early, held, space, own.scaled(unit_of(own, generator("choice"))), 0)
     everything = np.arange(n_items + 1)
     scores = {
         "popularity": lambda u: np.tile(
