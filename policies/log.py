@@ -21,6 +21,7 @@ COLUMNS: dict[str, type] = {
     "item": np.int32,
     "propensity": np.float32,  # NaN = unknown
     "weight": np.float32,
+    "shown": np.bool_,  # False = known only because it was chosen
     "clicked": np.bool_,
     "watched": np.float32,  # s
     "long_view": np.bool_,
@@ -35,6 +36,7 @@ _DEFAULTS = {
     "slot": 0,
     "propensity": np.nan,
     "weight": 1.0,
+    "shown": True,
 }
 
 
@@ -43,7 +45,9 @@ class Impressions:
     """One row per item shown; every attribute is an array of the same length, typed as `COLUMNS`
     says.
 
-    A log that holds only what was chosen (no skips) has `clicked` true everywhere.
+    Rows that are `shown` are all that a user was shown, skips and clicks alike, so that clicks over
+    rows are a rate. The others are known only because they were chosen (a log without skips, the
+    choices before a log): `clicked` is true on all of them, and tells nothing of a rate.
     """
 
     bucket: np.ndarray
@@ -56,6 +60,7 @@ class Impressions:
     item: np.ndarray
     propensity: np.ndarray
     weight: np.ndarray
+    shown: np.ndarray
     clicked: np.ndarray
     watched: np.ndarray
     long_view: np.ndarray

@@ -66,7 +66,11 @@ class LeaveOneOut:
         train = self.train
         user = np.repeat(train.users, train.lengths)
         log = Impressions.of(
-            user=user, item=train.items, time=self.times, clicked=np.ones(len(user), bool)
+            user=user,
+            item=train.items,
+            time=self.times,
+            shown=np.zeros(len(user), bool),
+            clicked=np.ones(len(user), bool),
         )
         return log, Catalogue.of(np.arange(1, self.n_items + 1).astype(str))
 

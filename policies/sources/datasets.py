@@ -196,6 +196,7 @@ def _kuairand_history(
         item=np.searchsorted(known, item[inside]) + 1,
         time=start - 60.0 * (from_end[inside] + 1),
         session=np.full(len(ones), -1),
+        shown=~ones,
         clicked=ones,
         long_view=ones,
     )

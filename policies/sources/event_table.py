@@ -192,6 +192,7 @@ def from_columns(
         user=users,
         item=items,
         time=visits.time,
+        shown=np.full(len(users), skips),
         clicked=clicked,
         session=visits.session,
         page=np.minimum(visits.page, LAST_PAGE),

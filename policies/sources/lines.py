@@ -89,7 +89,8 @@ def from_lines(path: Path, reading: Reading) -> Dataset:
     from_end = pd.Series(user).groupby(user).cumcount(ascending=False).to_numpy()
     # A minute apart, users a little apart, so that the last tenth of the rows is that of all users.
     time = -MADE_UP_GAP_S * (from_end + user / len(users))
-    log = Impressions.of(user=user, item=item, time=time, clicked=np.ones(len(user), bool)).sorted()
+    chosen = np.ones(len(user), bool)
+    log = Impressions.of(user=user, item=item, time=time, shown=~chosen, clicked=chosen).sorted()
     notes = (
         "The log has no skips: every row counts as a click.",
         (

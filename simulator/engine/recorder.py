@@ -16,7 +16,7 @@ from policies.log import COLUMNS, Impressions
 
 WARMUP = "warmup"
 WOULD = "would "  # columns of what another arm would have shown
-_WRITTEN = [name for name in COLUMNS if name not in ("bucket", "round", "weight")]
+_WRITTEN = [name for name in COLUMNS if name not in ("bucket", "round", "weight", "shown")]
 _FLUSH_ROWS = 1 << 20
 
 
