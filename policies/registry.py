@@ -6,17 +6,22 @@ import dataclasses
 import math
 import operator
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, cast
 
 from policies.base import Policy
 from policies.calls import made
 from policies.common.errors import InputError, shown, suggestion
 from policies.common.settings import BOUNDS
 from policies.common.strange import imported
+from policies.exploring import SETTINGS as OF_ANY
+from policies.exploring import Arm
 
 BUILT_IN = {
     "uniform": "policies.baselines.uniform:Uniform",
     "popularity": "policies.baselines.popularity:Popularity",
+    "level": "policies.baselines.level:Level",
+    "thompson": "policies.baselines.thompson:Thompson",
+    "ranker": "policies.baselines.ranker:Ranker",
     "itemknn": "policies.baselines.itemknn:ItemKNN",
     "bprmf": "policies.baselines.bprmf:BPRMF",
     "gru4rec": "policies.baselines.gru4rec:GRU4Rec",
@@ -95,25 +100,39 @@ def make(name: str, settings: dict[str, Any] | None = None) -> Policy:
     one named.
     """
     kind = find(name)
-    allowed = settings_of(kind)
-    converted = {}
+    own, allowed = settings_of(kind), settings_for(kind)
+    converted, of_arm = {}, {}
     for key, value in (settings or {}).items():
         if key not in allowed:
-            raise InputError(
-                f"policy '{name}' has no setting '{key}'{suggestion(key, allowed or ['(none)'])}"
-            )
-        converted[key] = _convert(name, key, value, allowed[key])
-        _check_bounds(name, kind, key, converted[key])
-    return made(name, lambda: kind(**converted))
+            raise InputError(f"policy '{name}' has no setting '{key}'{suggestion(key, allowed)}")
+        value = _convert(name, key, value, allowed[key])
+        if key in own:
+            bounds = next(f.metadata for f in dataclasses.fields(kind) if f.name == key)
+            _check_bounds(name, key, value, bounds.get("bounds", {}))
+            converted[key] = value
+        else:
+            _, least, most = OF_ANY[key]
+            _check_bounds(name, key, value, {"ge": least, "le": most})
+            of_arm[key] = value
+    policy = made(name, lambda: kind(**converted))
+    if any(value != OF_ANY[key][0] for key, value in of_arm.items()):
+        return cast(Policy, Arm(policy, **of_arm))
+    return policy
 
 
-def _check_bounds(name: str, kind: type, key: str, value: Any) -> None:
+def settings_for(kind: type) -> dict[str, Any]:
+    """The settings of a policy class with their defaults, those that any policy may have
+    included.
+    """
+    return {key: default for key, (default, _, _) in OF_ANY.items()} | settings_of(kind)
+
+
+def _check_bounds(name: str, key: str, value: Any, bounds: dict[str, float]) -> None:
     """Raises InputError where a setting is not finite, or outside of what its field says."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return
     if not math.isfinite(value):
         raise InputError(f"setting '{name}.{key}' wants a finite number, not {value}")
-    bounds = next(f.metadata.get("bounds", {}) for f in dataclasses.fields(kind) if f.name == key)
     if not all(_HOLDS[sign](value, limit) for sign, limit in bounds.items()):
         wanted = ", ".join(f"{BOUNDS[sign]} {limit:g}" for sign, limit in bounds.items())
         raise InputError(f"setting '{name}.{key}' must be {wanted}, not {value:g}")

@@ -18,7 +18,7 @@ from policies.common.settings import (
     setting,
     settings,
 )
-from policies.registry import asks_for_truth, base_name, find, is_reference, settings_of
+from policies.registry import asks_for_truth, base_name, find, is_reference, settings_for
 from simulator.buckets import Assignment, parse_weights
 from simulator.users.strangers import is_stranger
 
@@ -40,9 +40,9 @@ class Experiment:
 
     policies: Names = setting(
         ("gptrec", "sasrec"),
-        "arms, in order: popularity, itemknn, bprmf, gru4rec, bert4rec, sasrec, gptrec,"
-        " module:Class; references uniform and oracle; two arms of one policy are written"
-        " sasrec,sasrec.2",
+        "arms, in order: popularity, level, thompson, itemknn, bprmf, ranker, gru4rec, bert4rec,"
+        " sasrec, gptrec, module:Class; references uniform and oracle; two arms of one policy are"
+        " written sasrec,sasrec.2",
     )
     log: Text = setting(
         "world:",
@@ -408,7 +408,7 @@ def _check_policy_settings(experiment: Experiment) -> None:
     for arm, given in experiment.policy_settings.items():
         if arm not in (*arms, experiment.warmup_policy, *map(base_name, arms)):
             raise InputError(f"settings for '{arm}', which takes no part{suggestion(arm, arms)}")
-        allowed = [*settings_of(find(base_name(arm))), *ARM_SETTINGS]
+        allowed = [*settings_for(find(base_name(arm))), *ARM_SETTINGS]
         for key in given:
             if key not in allowed:
                 raise InputError(f"policy '{arm}' has no setting '{key}'{suggestion(key, allowed)}")

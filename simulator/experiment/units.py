@@ -31,6 +31,7 @@ from policies.common.files import (
 from policies.common.manifests import read_manifest
 from policies.common.processes import machine, trim
 from policies.draws import Draws, generator, key_of
+from policies.exploring import SETTINGS as OF_ANY
 from policies.registry import asks_for_truth, base_name, make
 from policies.testing import PolicyError
 from simulator.engine.histories import Histories, Ring
@@ -140,7 +141,7 @@ def experiment_of(run: Path) -> Experiment:
     return from_dict(read_manifest(run / "manifest.json", AGAIN)["experiment"])
 
 
-LEFT_BY_TRAINING = ("files", "rows", "machine", "seconds", "validation_ndcg10")
+LEFT_BY_TRAINING = ("files", "rows", "machine", "seconds", "validation_ndcg10", "says")
 LEFT_BY_SERVING = ("files", "state", "pages", "end", "parts", "machine", "seconds")
 
 
@@ -230,7 +231,9 @@ def _learned(
     policy = make(base_name(arm), settings)
     if state is not None:
         restore(arm, policy, state)
-    rng = generator("train", experiment.seed, base_name(arm), sorted(settings.items()), unit.number)
+    # An arm that explores or is frozen begins with the very weights of one that is not.
+    kind = sorted((name, value) for name, value in settings.items() if name not in OF_ANY)
+    rng = generator("train", experiment.seed, base_name(arm), kind, unit.number)
     try:
         train(arm, call, policy, rows, given.catalogue, rng)
     except BaseException:
@@ -248,6 +251,7 @@ def _learned(
         "machine": machine(),
         "seconds": round(time.monotonic() - began, 2),
         "validation_ndcg10": [round(x, 4) for x in getattr(policy, "scores_", [])],
+        "says": str(getattr(policy, "says_", "")),
     }
     save_json(unit.about, about)
     return about
