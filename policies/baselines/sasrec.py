@@ -81,7 +81,8 @@ class SASRec(Sequential):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._store = SessionStore(self.length, self.length, self.room, chunk=self.chunk)
+        window = self.window if self.answers else self.length
+        self._store = SessionStore(self.length, window, self.room, chunk=self.chunk)
 
     def _make(self, n_items: int, n_users: int) -> SASRecNet:
         positions = 1 + self.length + self.room
@@ -110,12 +111,16 @@ class SASRec(Sequential):
         states = self.net.scale(wave.last)
         exclude = np.zeros((len(states), requests.exclude.shape[1]), np.int64)
         exclude[at] = requests.exclude
-        best = np.zeros((len(states), k), np.int32)
-        for here in wave.chunks():
+        ordering = self._order() if width is None else None
+        few = k if ordering is None else self._few(requests)
+        best = np.zeros((len(states), few), np.int32)
+        for here in wave.chunks() if few else []:
             best[here] = self._best(
-                states[here], vectors, exclude[here], requests.available, k, width is not None
+                states[here], vectors, exclude[here], requests.available, few, width is not None
             )
-        return best[at]
+        if ordering is None:
+            return best[at]
+        return self._ordered(ordering, requests, k, wave.last, at, best if few else None)
 
     def _advance(self, requests: Requests, k: int, store: SessionStore) -> tuple[Wave, np.ndarray]:
         """The wave of these requests, brought up to their page, and where each one stands in it."""
