@@ -13,20 +13,13 @@ from torch import Tensor
 
 from gptrec.interests import quotas, recall
 from gptrec.model import RecGPT
-from gptrec.prompts import (
-    PLACEMENTS,
-    Dialogues,
-    Memory,
-    dialogues_of,
-    segments_of,
-    skip_rank,
-    turns,
-    with_generated,
-)
+from gptrec.prompts import PLACEMENTS, segments_of, turns, with_generated
 from policies.base import BY_LOG, Requests, bounded, plain_requests
 from policies.catalogue import Catalogue
 from policies.common.errors import InputError, suggestion
 from policies.log import Impressions
+from policies.neural.answering import first_of
+from policies.neural.dialogues import Dialogues, Memory, dialogues_of, skip_rank
 from policies.neural.sequences import Batch, Sequences, joined, split_by_time
 from policies.neural.sequential import Sequential
 from policies.neural.sessions import Entries, SessionStore, Wave
@@ -41,9 +34,6 @@ class GPTRec(Sequential):
     paper.
     """
 
-    window: int = bounded(
-        100, ge=1, le=5000
-    )  # impressions before the session that the tokens of context are chosen from
     room: int = bounded(
         48, ge=0, le=10_000
     )  # impressions that a session adds before the context is rebuilt
@@ -74,6 +64,7 @@ class GPTRec(Sequential):
     prompt_budget: float = bounded(0.2, ge=0, lt=1)  # share of a budget that goes to prompts
     prompt_rate: float = bounded(1e-3, gt=0, le=10)
     cache: bool = True  # keep keys and values from page to page
+    answers: bool = True
     history_of: Literal["impressions", "clicks"] = "impressions"
 
     def __post_init__(self) -> None:
@@ -96,7 +87,6 @@ class GPTRec(Sequential):
         for name, least in (("interests", 1), ("later", 1), ("prompt_items", 1), ("differ", 0)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} {getattr(self, name)}: wanted at least {least}")
-        self.history_length = self.window + self.room
         self._talk = Memory.empty(self.length)
         self._store = self._new_store()
 
@@ -208,13 +198,16 @@ class GPTRec(Sequential):
         self.scores_ = self.trainer(
             [pretraining, prompting], rng, validate, patience=self.patience
         ).run()
-        self._talk = Memory.empty(self.length).after(self._talks(log, Memory.empty(self.length)))
+        self._talk = Memory.empty(self.length)
+        self._learn_answers(log, first_of(late), catalogue, rng)
+        self._talk = self._talk.after(self._talks(log, self._talk))
         self._store = self._new_store()
 
     def update(self, log: Impressions, catalogue: Catalogue, rng: np.random.Generator) -> None:
         """Fine-tunes on the dialogues since: what was shown, by whom, and what was answered."""
         if not len(log):
             return
+        self._learn_answers(log, -np.inf, catalogue, rng)
         talks = self._talks(log, self._talk)
         # Without dialogues the old clicks are context for the new ones, as they are in dialogues
         # and for sasrec.
@@ -227,13 +220,16 @@ class GPTRec(Sequential):
         self._talk = self._talk.after(talks)
         self._forget()
 
+    def _told(self, log: Impressions) -> Dialogues:
+        return self._talks(log, self._talk)
+
     def _talks(self, log: Impressions, memory: Memory) -> Dialogues:
         """Dialogues as this policy reads them: without `dialogues` clicks alone, whoever showed
         them.
         """
         if self.dialogues:
-            return dialogues_of(log, memory, self.skips)
-        return dialogues_of(replace(log, bucket=np.full_like(log.bucket, BY_LOG)), memory, 0)
+            return dialogues_of(log, memory, self.skips, segments_of)
+        return dialogues_of(replace(log, bucket=np.full_like(log.bucket, BY_LOG)), memory)
 
     def _forget(self) -> None:
         super()._forget()
@@ -304,8 +300,15 @@ class GPTRec(Sequential):
         )
         exclude = np.zeros((len(wave.last), requests.exclude.shape[1]), np.int32)
         exclude[at] = requests.exclude
-        sizes = quotas(k, self.interests, self.later)
-        return recall(wave, vectors, exclude, requests.available, sizes)[at]
+        ordering = self._order() if width is None else None
+        few = k if ordering is None else self._few(requests)
+        if ordering is not None and not few:
+            return self._ordered(ordering, requests, k, wave.last, at, None)
+        sizes = quotas(few, self.interests, self.later * few // k)
+        slates = recall(wave, vectors, exclude, requests.available, sizes)
+        if ordering is None:
+            return slates[at]
+        return self._ordered(ordering, requests, k, wave.last, at, slates)
 
     def _passing_store(self, width: int) -> SessionStore:
         return SessionStore(width, width, 0, scratch=max(self.interests - 1, 0))

@@ -8,15 +8,15 @@ true next click is taken for the answer.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from gptrec.model import ORGANIC, OTHER_SKIPPED, SAID, SAID_CLICKED, SAID_SKIPPED, RecGPT
 from policies.base import BY_SELF
-from policies.log import Impressions
-from policies.neural.sequences import Batch, by_length, grown, windows
+from policies.neural.dialogues import Dialogues, window_tokens
+from policies.neural.sequences import Batch, by_length, windows
 
 
 def segments_of(clicked: np.ndarray, shown_by: np.ndarray) -> np.ndarray:
@@ -27,133 +27,7 @@ def segments_of(clicked: np.ndarray, shown_by: np.ndarray) -> np.ndarray:
     )
 
 
-def skip_rank(page: np.ndarray, clicked: np.ndarray) -> np.ndarray:
-    """Place of each skipped item among the skipped items of its page, from 0; rows of a page stand
-    together.
-    """
-    skipped = ~clicked
-    total = np.cumsum(skipped, axis=-1) - skipped
-    first = np.ones(page.shape, bool)
-    first[..., 1:] = page[..., 1:] != page[..., :-1]
-    # The running total at the page's first row; it never falls, so a running maximum carries it
-    # along.
-    return total - np.maximum.accumulate(np.where(first, total, 0), axis=-1)
-
-
 PLACEMENTS = ("random", "every", "last")
-
-
-@dataclass(frozen=True, slots=True)
-class Dialogues:
-    """Conversations of U users and what there is to learn from them.
-
-    Attributes:
-        users: (U,) ids. starts: (U + 1,) where each one's tokens begin.
-        items, segments: (M,) tokens, oldest first.
-        row: (P,) whose target. before: (P,) how many of its tokens came before the target's page.
-        targets: (P,) int32 clicked items. weights: (P,) float32.
-        skipped: (P, S) int32 skipped items of the same page, 0 where none.
-    """
-
-    users: np.ndarray
-    starts: np.ndarray
-    items: np.ndarray
-    segments: np.ndarray
-    row: np.ndarray
-    before: np.ndarray
-    targets: np.ndarray
-    weights: np.ndarray
-    skipped: np.ndarray
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """The last L tokens of every user, left-padded: items (U, L) int32 and segments (U, L) int8;
-    rows are user ids.
-    """
-
-    items: np.ndarray
-    segments: np.ndarray
-
-    @staticmethod
-    def empty(length: int) -> "Memory":
-        return Memory(np.zeros((0, length), np.int32), np.zeros((0, length), np.int8))
-
-    def after(self, dialogues: Dialogues) -> "Memory":
-        """The memory once these dialogues, which begin with what was remembered, have been had."""
-        if not len(dialogues.users):
-            return self
-        rows = int(dialogues.users.max()) + 1
-        items, segments = grown(self.items, rows), grown(self.segments, rows)
-        length = items.shape[1]
-        index = dialogues.starts[1:, None] - length + np.arange(length)
-        inside = index >= dialogues.starts[:-1, None]
-        items[dialogues.users] = np.where(inside, dialogues.items[np.maximum(index, 0)], 0)
-        segments[dialogues.users] = np.where(inside, dialogues.segments[np.maximum(index, 0)], 0)
-        return Memory(items, segments)
-
-
-def dialogues_of(log: Impressions, memory: Memory, skips: int) -> Dialogues:
-    """Turns a log into dialogues that go on from what is remembered. `log.bucket` says who showed
-    each item.
-
-    Args:
-        skips: of a page's skipped items, how many (the first ones) enter the context; all are hard
-            negatives.
-    """
-    log = log.by_user()
-    users, first_row = np.unique(log.user, return_index=True)
-    row = np.searchsorted(users, log.user)
-    new_page = np.ones(len(log), bool)
-    new_page[1:] = (log.user[1:] != log.user[:-1]) | (log.time[1:] != log.time[:-1])
-    page = np.cumsum(new_page) - 1
-    rank = skip_rank(page, log.clicked)
-    kept = log.clicked | (rank < skips)
-    memory = Memory(
-        *(
-            grown(part, int(users.max()) + 1 if len(users) else 0)
-            for part in (memory.items, memory.segments)
-        )
-    )
-    old = memory.items[users] > 0
-    n_old = old.sum(axis=1)
-    total = np.cumsum(kept)
-    before_user = (total - kept)[first_row] if len(users) else np.zeros(0, np.int64)
-    n_new = np.bincount(row[kept], minlength=len(users))
-    starts = np.concatenate([[0], np.cumsum(n_old + n_new)])
-    items = np.zeros(starts[-1], np.int32)
-    segments = np.zeros(starts[-1], np.int8)
-    r, c = np.nonzero(old)
-    place = starts[r] + np.cumsum(old, axis=1)[r, c] - 1
-    items[place], segments[place] = memory.items[users][r, c], memory.segments[users][r, c]
-    place = (starts[row] + n_old[row] + total - 1 - before_user[row])[kept]
-    items[place], segments[place] = log.item[kept], segments_of(log.clicked, log.bucket)[kept]
-    at_page: np.ndarray = (total - kept)[new_page][page]  # tokens of all users before the page
-    click = np.flatnonzero(log.clicked)
-    return Dialogues(
-        users,
-        starts,
-        items,
-        segments,
-        row=row[click],
-        before=(n_old[row] + at_page - before_user[row])[click],
-        targets=log.item[click],
-        weights=log.weight[click],
-        skipped=_skipped_of(page, log.item, log.clicked, rank)[page[click]],
-    )
-
-
-def _skipped_of(
-    page: np.ndarray, item: np.ndarray, clicked: np.ndarray, rank: np.ndarray, most: int = 8
-) -> np.ndarray:
-    """(pages, S) int32: the first skipped items of each page, 0 where there are fewer."""
-    n_pages = int(page[-1]) + 1 if len(page) else 0
-    usable = ~clicked & (rank < most)
-    out = np.zeros(
-        (n_pages, min(most, int(rank[usable].max()) + 1 if usable.any() else 0)), np.int32
-    )
-    out[page[usable], rank[usable]] = item[usable]
-    return out
 
 
 def turns(
@@ -178,14 +52,7 @@ def turns(
     row, begin, size, low, high = (part[useful] for part in (row, begin, size, low, high))
     for pick in by_length(size, batch_tokens, rng):
         width = int(size[pick].max())
-        index = (dialogues.starts[row[pick]] + begin[pick])[:, None] + np.arange(width)
-        inside = np.arange(width) < size[pick][:, None]
-        index = np.minimum(index, max(len(dialogues.items) - 1, 0))
-        items = np.full((len(pick), width + 1), n_items + 1, np.int32)
-        segments = np.zeros(items.shape, np.int8)
-        if width:
-            items[:, 1:] = np.where(inside, dialogues.items[index], 0)
-            segments[:, 1:] = np.where(inside, dialogues.segments[index], 0)
+        items, segments = window_tokens(dialogues, row[pick], begin[pick], size[pick], n_items)
         count = (high - low)[pick]
         whose = np.repeat(np.arange(len(pick)), count)
         target = order[

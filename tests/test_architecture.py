@@ -24,14 +24,16 @@ BASE = {
     "policies/log",
     "policies/base",
 }
+ANSWERS = BASE | {"policies/answers"}
 POLICIES = BASE | {
+    "policies/exploring",
     "policies/ranking",
     "policies/registry",
     "policies/testing",
     "policies/calls",
     "policies/sources",
 }
-NEURAL = BASE | {"policies/ranking", "policies/neural"}
+NEURAL = ANSWERS | {"policies/ranking", "policies/exploring", "policies/neural"}
 USERS = POLICIES | {
     "policies/baselines",
     "simulator/users",
@@ -60,9 +62,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "policies/base": BASE,
     "policies/ranking": BASE,
     "policies/sources": BASE - {"policies/base", "policies/loops"},
-    "policies/neural": BASE | {"policies/ranking", "policies/calls"},
+    "policies/answers": BASE,
+    "policies/exploring": BASE | {"policies/ranking"},
+    "policies/neural": ANSWERS | {"policies/ranking", "policies/calls"},
     "policies/baselines": NEURAL,
-    "policies/registry": BASE | {"policies/calls"},
+    "policies/registry": BASE | {"policies/calls", "policies/exploring"},
     "policies/testing": BASE,
     "policies/calls": BASE | {"policies/testing"},
     "gptrec/model": NEURAL,

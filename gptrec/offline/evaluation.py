@@ -173,7 +173,7 @@ def settings_per_model(file: Path | None, sets: Sequence[str]) -> PerModel:
         if key.startswith(trials.WITHOUT_EFFECT):
             raise InputError(
                 f"setting '{model}.{key}' has no effect here: --budget or --steps say how long to"
-                " train"
+                " train, and choices show no skips to learn answers from"
             )
         chosen.setdefault(model, {})[key] = value
     return chosen

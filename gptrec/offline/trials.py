@@ -28,7 +28,17 @@ FORMAT = "2"
 WARM_UP = 12  # timed steps per stage
 SAVE_EVERY = 30.0  # seconds between checkpoints
 # settings that only the simulator reads
-WITHOUT_EFFECT = ("epochs", "prompt_epochs", "validation_", "update_")
+# What trains or serves elsewhere: lengths are budgets here, and nothing was shown.
+WITHOUT_EFFECT = (
+    "epochs",
+    "prompt_epochs",
+    "validation_",
+    "update_",
+    "answers",
+    "objective",
+    "recalled",
+    "content",
+)
 VALIDATION_USERS = 5000
 MODELS = ("popularity", "itemknn", "bprmf", "gru4rec", "bert4rec", "sasrec", "gptrec")
 ABLATIONS: dict[str, dict[str, Any]] = {

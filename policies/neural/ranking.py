@@ -27,6 +27,24 @@ def best_allowed(scores: Tensor, exclude: np.ndarray, available: np.ndarray, k: 
     return items.gather(1, by_id).gather(1, by_score).numpy().astype(np.int32)
 
 
+def best_among(
+    items: np.ndarray, scores: Tensor, exclude: np.ndarray, available: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(B, k) int32 best of the candidates `items` (B, M) by `scores`, the lower id among equals;
+    and (B,) how many of them may be shown.
+    """
+    barred = ~available[items]
+    for column in range(exclude.shape[1]):
+        barred |= items == exclude[:, column, None]
+    scores.masked_fill_(torch.from_numpy(barred), -torch.inf)
+    # By score, then by id: the sort by id first, and the other one stable.
+    by_id = np.argsort(items, axis=1, kind="stable")
+    values = np.take_along_axis(scores.numpy(), by_id, 1)
+    best = np.argsort(-values, axis=1, kind="stable")[:, :k]
+    slates = np.take_along_axis(np.take_along_axis(items, by_id, 1), best, 1).astype(np.int32)
+    return slates, (~barred).sum(axis=1)
+
+
 def _first_best(scores: Tensor) -> Tensor:
     """(B,) the best column of each row, the first among equals: argmax, ten times as fast in wide
     rows.

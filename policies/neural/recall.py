@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from policies.common.errors import InputError
-from policies.neural.ranking import best_allowed
+from policies.neural.ranking import best_allowed, best_among
 
 PER_CELL = 256  # items, about
 LEARNED_FROM = 64  # vectors per centroid
@@ -72,17 +72,10 @@ def best_of(
     may be shown, of all items.
     """
     scores = torch.einsum("bd,bcd->bc", states, vectors[torch.from_numpy(items)])
-    barred = ~available[items]
-    for column in range(exclude.shape[1]):
-        barred |= items == exclude[:, column, None]
-    scores.masked_fill_(torch.from_numpy(barred), -torch.inf)
-    # By score, then by id: the sort by id first, and the other one stable.
-    by_id = np.argsort(items, axis=1, kind="stable")
-    values = np.take_along_axis(scores.numpy(), by_id, 1)
-    best = np.argsort(-values, axis=1, kind="stable")[:, :k]
-    slates = np.take_along_axis(np.take_along_axis(items, by_id, 1), best, 1).astype(np.int32)
-    short = np.flatnonzero((~barred).sum(axis=1) < k)
-    for row in short:  # one by one, so that a state gets the same bits in any batch
+    slates, there = best_among(items, scores, exclude, available, k)
+    for row in np.flatnonzero(
+        there < k
+    ):  # one by one, so that a state gets the same bits in any batch
         every = states[row : row + 1] @ vectors.T
         slates[row : row + 1] = best_allowed(every, exclude[row : row + 1], available, k)
     return slates

@@ -11,12 +11,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from policies.answers.exposures import lately as lately_of
+from policies.answers.levels import Content
+from policies.answers.model import AnswerModel, below
+from policies.answers.rows import rows_of
 from policies.base import Requests, Slates, bounded, plain_requests
 from policies.catalogue import Catalogue
-from policies.common.errors import InputError
+from policies.common.errors import InputError, suggestion
 from policies.draws import Draws
 from policies.log import Impressions
+from policies.neural.answering import (
+    OBJECTIVES,
+    Ordering,
+    Told,
+    first_of,
+    ordered,
+    unit_vectors,
+)
 from policies.neural.cooccurrence import ppmi_vectors
+from policies.neural.dialogues import (
+    Dialogues,
+    Memory,
+    contexts_before,
+    dialogues_of,
+    states_before,
+)
 from policies.neural.losses import LOSSES, Recipe
 from policies.neural.optimising import SPARSE
 from policies.neural.ranking import best_allowed, numpy_state, torch_state
@@ -30,8 +49,13 @@ from policies.neural.sequences import (
     remember,
     split_by_time,
 )
-from policies.neural.sessions import CHUNK
+from policies.neural.sessions import CHUNK, left_aligned
 from policies.neural.training import Stage, Trainer, ndcg_of, seeded
+
+NO_SKIPS = (
+    "the log shows no skips, so that no answers can be learned from it: slates are in the order of"
+    " what is clicked next, until pages of this policy have been answered."
+)
 
 
 @dataclass
@@ -75,8 +99,20 @@ class Sequential:
     batch_tokens: int = bounded(2048, ge=1, le=10_000_000)
     validation_share: float = bounded(0.1, ge=0, lt=1)  # the last part of the log's clicks, by time
     validation_users: int = bounded(1000, ge=0, le=10_000_000)
+    # order what is recalled by how likely it is answered, learned from skips as well as clicks;
+    # needs rows that were shown
+    answers: bool = False
+    objective: str = "click"  # the answer that is wanted: click, long_view, like
+    recalled: int = bounded(300, ge=0, le=10_000_000)  # items that are ordered; 0 = all
+    # items without rows start from their category, their length and choices before the log
+    content: bool = True
+    window: int = bounded(
+        100, ge=1, le=5000
+    )  # impressions before the session that the context is chosen from, where these are read
     history_of: Literal["impressions", "clicks"] = "clicks"
     history_length: int = field(init=False, default=0)
+    # what a person should know of the last training
+    says_: str = field(init=False, default="", repr=False)
     # validation NDCG@10, in order
     scores_: list[float] = field(init=False, default_factory=list, repr=False)
 
@@ -88,7 +124,16 @@ class Sequential:
         for name in ("layers", "chunk"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} {getattr(self, name)}: wanted at least 1")
-        self.history_length = self.length + self.room
+        if self.objective not in OBJECTIVES:
+            raise InputError(
+                f"objective '{self.objective}'{suggestion(self.objective, OBJECTIVES)}"
+            )
+        if self.answers:
+            self.history_of = "impressions"  # skips tire as well
+        clicks = self.history_of == "clicks"
+        self.history_length = (self.length if clicks else self.window) + self.room
+        self._answers: AnswerModel | None = None
+        self._ordering: Ordering | None = None
         self._net: Any = None
         self._memory = np.zeros((0, self.length), np.int32)
         self._popularity = np.zeros(0)
@@ -166,6 +211,7 @@ class Sequential:
         self.scores_ = self.trainer(
             self.stages(clicks), rng, validate, patience=self.patience
         ).run()
+        self._learn_answers(log, first_of(late), catalogue, rng)
         self._memory = remember(np.zeros((0, self.length), np.int32), log)
         self._forget()
 
@@ -173,7 +219,11 @@ class Sequential:
         """Fine-tunes on the users who clicked since, their remembered clicks included so that
         little is forgotten.
         """
+        if not len(log):
+            return
+        self._learn_answers(log, -np.inf, catalogue, rng)
         if not log.clicked.any():
+            self._forget()
             return
         clicks = joined(self._memory, log)
         self._count(log)
@@ -197,7 +247,42 @@ class Sequential:
 
     def _forget(self) -> None:
         """Drops what was computed with weights that have changed."""
-        self._vectors = self._index = None
+        self._vectors = self._index = self._ordering = None
+
+    # -- answers -----------------------------------------------------------------------------------
+
+    def _told(self, log: Impressions) -> Dialogues:
+        """A log as this policy reads it, after what it remembers."""
+        return dialogues_of(log, Memory(self._memory, np.zeros(self._memory.shape, np.int8)))
+
+    def _states(self, told: Dialogues, pages: np.ndarray) -> np.ndarray:
+        """(len(pages), D) states before these pages."""
+        return states_before(self.net, told, pages, self.n_items, self.length, self.room)
+
+    def _learn_answers(
+        self,
+        log: Impressions,
+        since: float,
+        catalogue: Catalogue,
+        rng: np.random.Generator,
+    ) -> None:
+        """Takes in rows, of which the network knows those before `since` alone; the first ones that
+        show answers begin the model.
+        """
+        if not self.answers or not log.shown.any() or log.clicked[log.shown].all():
+            self.says_ = NO_SKIPS if self.answers else ""
+            return
+        self.says_ = ""
+        log = log.by_user()
+        told = Told(rows_of(log, catalogue), self._told(log), self._states, unit_vectors(self.net))
+        if self._answers is None:
+            content = Content.of(
+                catalogue, np.bincount(log.item[~log.shown], minlength=catalogue.size + 1)
+            )
+            content = content if self.content else content.nothing()
+            self._answers = told.first(since, content, rng)
+        else:
+            told.more(self._answers, rng)
 
     # -- ranking -----------------------------------------------------------------------------------
 
@@ -218,6 +303,57 @@ class Sequential:
             width: forget sessions, and compute on so many columns of the history at most.
         """
         raise NotImplementedError
+
+    def _order(self) -> Ordering | None:
+        """How slates are ordered by answers; None = by what is clicked next."""
+        if self._answers is None or OBJECTIVES[self.objective] not in self._answers.levels:
+            return None
+        if self._ordering is None:
+            kind = OBJECTIVES[self.objective]
+            self._ordering = Ordering(self._answers, kind, self.net.item_vectors())
+        return self._ordering
+
+    def _ordered(
+        self,
+        ordering: Ordering,
+        requests: Requests,
+        k: int,
+        states: Tensor,
+        at: np.ndarray,
+        candidates: np.ndarray | None,
+    ) -> np.ndarray:
+        """(B, k) slates by answers.
+
+        Args:
+            states: (R, D) in chunks, of which the requests stand at `at`.
+            candidates: (R, M) what was recalled; None = all items.
+        """
+        size = len(states)
+        users = np.full(size, np.iinfo(np.int32).max, np.int64)
+        exclude = np.zeros((size, requests.exclude.shape[1]), np.int32)
+        users[at], exclude[at] = requests.users, requests.exclude
+        assert self._answers is not None
+        content = self._answers.content
+        lately = lately_of(requests, content.category, content.n_categories).placed(at, size)
+        slates = np.zeros((size, k), np.int32)
+        for begin in range(0, size, self.chunk):
+            here = slice(begin, begin + self.chunk)
+            slates[here] = ordered(
+                ordering,
+                states[here],
+                users[here],
+                lately.rows(here),
+                exclude[here],
+                requests.available,
+                k,
+                None if candidates is None else candidates[here],
+            )
+        return slates[at]
+
+    def _few(self, requests: Requests) -> int:
+        """How many items are recalled for the answers to order; 0 = all are ordered."""
+        most = int(requests.available.sum())
+        return self.recalled if self.recalled < most else 0
 
     def _best(
         self,
@@ -278,13 +414,21 @@ class Sequential:
         return slates
 
     def state(self) -> dict[str, np.ndarray]:
-        return {**numpy_state(self.net), "memory": self._memory, "popularity": self._popularity}
+        answers = {} if self._answers is None else self._answers.state()
+        return {
+            **numpy_state(self.net),
+            "memory": self._memory,
+            "popularity": self._popularity,
+            **{f"answers.{name}": value for name, value in answers.items()},
+        }
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         self._memory = np.array(state["memory"])
         self._popularity = np.array(state["popularity"])
         self._net = self._make(self.n_items, self._n_users_of(state)).eval()
         self._net.load_state_dict(torch_state(state))
+        answers = below(state, "answers.")
+        self._answers = AnswerModel.from_state(answers) if answers else None
         self._forget()
 
     def _n_users_of(self, state: dict[str, np.ndarray]) -> int:
@@ -317,17 +461,36 @@ class Recomputing(Sequential):
         every = width is not None
         chunk = self.chunk if width is None else CHUNK
         width = self.length if width is None else width
-        clicked = np.where(requests.feedback > 0, requests.items, 0)[:, -width:]
-        order = np.argsort(clicked == 0, axis=1, kind="stable")
-        contexts = np.zeros((-(-len(clicked) // chunk) * chunk, width), np.int64)
-        contexts[: len(clicked), : clicked.shape[1]] = np.take_along_axis(clicked, order, axis=1)
-        slates = np.zeros((len(clicked), k), np.int32)
-        for begin in range(0, len(clicked), chunk):
+        b = len(requests)
+        clicked = (requests.feedback > 0) & (requests.items > 0)
+        contexts = np.zeros((-(-b // chunk) * chunk, width), np.int64)
+        contexts[:b], _ = left_aligned(requests.items, requests.items, clicked, width)
+        exclude = np.zeros((len(contexts), requests.exclude.shape[1]), np.int64)
+        exclude[:b] = requests.exclude
+        ordering = None if every else self._order()
+        few = self._few(requests) if ordering is not None else k
+        slates, found = np.zeros((len(contexts), few), np.int32), []
+        for begin in range(0, len(contexts), chunk):
             here = slice(begin, begin + chunk)
-            states = self.net.scale(self._last_states(torch.from_numpy(contexts[here])))
-            exclude = np.zeros((chunk, requests.exclude.shape[1]), np.int64)
-            n = len(slates[here])
-            exclude[:n] = requests.exclude[here]
-            best = self._best(states, vectors, exclude, requests.available, k, every)
-            slates[here] = best[:n]
-        return slates
+            states = self._last_states(torch.from_numpy(contexts[here]))
+            found.append(states)
+            if few:
+                scaled = self.net.scale(states)
+                slates[here] = self._best(
+                    scaled, vectors, exclude[here], requests.available, few, every
+                )
+        if ordering is None:
+            return slates[:b]
+        return self._ordered(
+            ordering, requests, k, torch.cat(found), np.arange(b), slates if few else None
+        )
+
+    def _states(self, told: Dialogues, pages: np.ndarray) -> np.ndarray:
+        contexts = contexts_before(told, pages, self.length).astype(np.int64)
+        with torch.inference_mode():
+            parts = [
+                self._last_states(torch.from_numpy(contexts[begin : begin + CHUNK]))
+                for begin in range(0, len(contexts), CHUNK)
+            ]
+        states: np.ndarray = torch.cat(parts).numpy()
+        return states

@@ -337,6 +337,9 @@ def _finish(folder: RunFolder, clock: Clock) -> Callable[[str, Listed, list[dict
                 folder.manifest.setdefault("training", {})[said[0]["arm"]] = {
                     name: said[0][name] for name in ("seconds", "validation_ndcg10")
                 }
+                says = f"{said[0]['arm']}: {said[0]['says']}" if said[0].get("says") else ""
+                if says and says not in folder.manifest["notes"]:
+                    folder.manifest["notes"].append(says)
             machines = {*folder.manifest.get("machines", []), *(about["machine"] for about in said)}
             folder.manifest["machines"] = sorted(machines)
             folder.finish(stage, files)

@@ -12,11 +12,12 @@ from torch.nn import functional as F
 from gptrec.interests import quotas
 from gptrec.model import NEW_USER, ORGANIC, OTHER_SKIPPED, SAID, SAID_CLICKED, SAID_SKIPPED
 from gptrec.policy import GPTRec
-from gptrec.prompts import Memory, dialogues_of, segments_of, skip_rank, turns, with_generated
+from gptrec.prompts import segments_of, turns, with_generated
 from policies.base import BY_LOG, BY_OTHER, BY_SELF, Requests
 from policies.baselines.sasrec import SASRec
 from policies.draws import Draws, generator
 from policies.log import Impressions
+from policies.neural.dialogues import Memory, dialogues_of, skip_rank
 from policies.neural.sequences import Sequences, autoregressive
 from policies.testing import sample_requests, small_log
 
@@ -27,6 +28,7 @@ TINY: dict[str, Any] = {
     "length": 12,
     "window": 20,
     "room": 12,
+    "answers": False,  # interests alone; tests/policies/neural/test_answering.py has the others
 }
 
 
@@ -76,7 +78,9 @@ def test_skips_are_counted_within_their_page() -> None:
 
 
 def test_a_page_enters_after_its_loss() -> None:
-    talks = dialogues_of(pages(2, 4, clicked=[1, 2, 7]), Memory.empty(6), skips=1)
+    talks = dialogues_of(
+        pages(2, 4, clicked=[1, 2, 7]), Memory.empty(6), skips=1, segments_of=segments_of
+    )
     # Page 1: item 1 skipped, 2 and 3 clicked, 4 skipped; page 2: 5, 6, 7 skipped, 8 clicked.
     assert talks.items.tolist() == [1, 2, 3, 5, 8]
     assert talks.segments.tolist() == [
@@ -101,7 +105,7 @@ def test_causality_changing_a_pages_answers_leaves_its_inputs_alone() -> None:
     )
     inputs = []
     for one in (log, other):
-        talks = dialogues_of(one, Memory.empty(8), skips=2)
+        talks = dialogues_of(one, Memory.empty(8), skips=2, segments_of=segments_of)
         (batch,) = turns(talks, 40, 50, 1000, np.random.default_rng(0), 0)
         target_page = np.array([int((t - 1) // 4) for t in batch.targets])
         state = int(batch.where[target_page == 2][0])
@@ -115,7 +119,7 @@ def test_causality_changing_a_pages_answers_leaves_its_inputs_alone() -> None:
 def test_every_click_is_a_target_once_whatever_the_windows() -> None:
     rng = np.random.default_rng(0)
     log, _ = small_log()
-    talks = dialogues_of(log, Memory.empty(8), skips=2)
+    talks = dialogues_of(log, Memory.empty(8), skips=2, segments_of=segments_of)
     targets = np.concatenate([b.targets for b in turns(talks, 40, 9, 300, rng, 5)])
     assert np.array_equal(
         np.bincount(targets, minlength=41), np.bincount(log.item[log.clicked], minlength=41)
@@ -128,7 +132,16 @@ def test_a_clicks_weight_goes_with_it_into_dialogues_and_generated_prompts(train
     weighted = Impressions.of(
         **{name: getattr(log, name) for name in log.__slots__} | {"weight": log.item / 10.0}
     )
-    batches = list(turns(dialogues_of(weighted, Memory.empty(8), skips=2), 40, 9, 300, rng, 5))
+    batches = list(
+        turns(
+            dialogues_of(weighted, Memory.empty(8), skips=2, segments_of=segments_of),
+            40,
+            9,
+            300,
+            rng,
+            5,
+        )
+    )
     woven = [
         with_generated(trained.net, b, 0.5, rng)
         for b in autoregressive(Sequences.of(weighted), 40, 9, 300, rng)
