@@ -6,6 +6,7 @@
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from gptrec.offline.evaluation import (
     Evaluation,
     Session,
     evaluate,
+    foretell,
     settings_per_model,
     stored_session,
     tune,
@@ -30,6 +32,7 @@ EPILOG = """Examples:
   python -m gptrec.evaluate --data Beauty.txt --models gptrec --ablate user,prompts --budget 3m
   python -m gptrec.evaluate tune --data Beauty.txt --models sasrec,gptrec --out tuned
   python -m gptrec.evaluate --data Beauty.txt --models sasrec,gptrec --settings tuned/best.json
+  python -m gptrec.evaluate --protocol impressions --data kuairand:DIR --since 2022-05-01
 
 A budget in minutes becomes a number of steps once, from a timed warm-up; it is stored, so that a
 run that was interrupted goes on with --resume DIR to the same weights. Weights and the number of
@@ -107,17 +110,30 @@ def _run(given: argparse.Namespace, words: list[str], out: Path) -> None:
     else:
         refuse_existing(out, advice=f", or go on with --resume {out}")
         asked = Evaluation(**given_flags(Evaluation, given))
-        chosen = settings_per_model(asked.settings, given.set)
+        chosen = settings_per_model(asked.settings, given.set, asked.protocol == "impressions")
         _refuse_foreign(given.what, asked)
         torch.set_num_threads(max(1, torch.get_num_threads() // asked.jobs))
     session = Session(asked, chosen, words, out, quiet)
     out.mkdir(parents=True, exist_ok=True)
     with one_writer(out):
-        (tune if given.what == "tune" else evaluate)(session)
+        _command(given.what, asked)(session)
+
+
+def _command(what: str, asked: Evaluation) -> Callable[[Session], None]:
+    if asked.protocol == "impressions":
+        return foretell
+    return tune if what == "tune" else evaluate
 
 
 def _refuse_foreign(what: str, asked: Evaluation) -> None:
-    """Refuses what the other command alone reads."""
+    """Refuses what another command or protocol alone reads."""
+    shown = asked.protocol == "impressions"
+    if shown and what == "tune":
+        raise InputError("'tune' is for leave-one-out; leave --protocol out")
+    for name in ("budget", "steps", "ablate", "jobs") if shown else ("since", "held_out"):
+        if getattr(asked, name) != default_of(Evaluation, name):
+            flag = name.replace("_", "-")
+            raise InputError(f"--{flag} means nothing to --protocol {asked.protocol}; leave it out")
     for name in ("seeds", "ablate") if what == "tune" else ("trials",):
         if getattr(asked, name) != default_of(Evaluation, name):
             raise InputError(f"--{name} means nothing to '{what}'; leave it out")

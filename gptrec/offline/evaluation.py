@@ -18,17 +18,19 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from gptrec.offline import report, trials, tuning
+from gptrec.offline import impressions, report, trials, tuning
 from gptrec.offline.leave_one_out import LeaveOneOut, read
 from gptrec.offline.trials import ABLATIONS, MODELS, Task
 from gptrec.offline.workers import Data, in_a_fresh_process, run_all
 from policies.common.errors import InputError, suggestion
 from policies.common.files import reading, save_json
 from policies.common.settings import names, pairs_of, setting, settings
-from policies.registry import asks_for_truth, find, settings_of
+from policies.registry import asks_for_truth, find, make, settings_of
+from policies.sources.datasets import load_as
 from policies.sources.roles import Reading
 
 ABOUT = "evaluation.json"
+FORETELL = ("level", "ranker", "sasrec", "gptrec")  # by the protocol of impressions
 Names = Annotated[tuple[str, ...], BeforeValidator(names)]
 PerModel = dict[str, dict[str, Any]]  # model -> setting -> value
 
@@ -57,6 +59,17 @@ class Evaluation:
     budget: str = setting("2m", "training time per network and seed: 90s, 2m, 10m")
     steps: int | None = setting(
         None, "training steps per network instead of a budget of time", ge=1
+    )
+    protocol: Literal["leave-one-out", "impressions"] = setting(
+        "leave-one-out",
+        "impressions: which later rows are clicked (seen long, liked) when they are shown, by"
+        " models that foretell answers; trained as in the simulator",
+    )
+    since: str | None = setting(
+        None, "impressions: rows from this date on (UTC) are held out, such as 2022-05-01"
+    )
+    held_out: float = setting(
+        0.2, "impressions: share of the rows that is held out, the last ones", gt=0, lt=1
     )
     ablate: Names = setting(
         (), "also gptrec without: user, prompts, interests (with commas between)"
@@ -121,6 +134,42 @@ def evaluate(session: Session) -> None:
     print(f"results: {out}/results.md")
 
 
+def foretell(session: Session) -> None:
+    """The protocol of rows that were shown later; writes and prints the table."""
+    asked, out = session.asked, session.out
+    _check_data(asked)
+    chosen = asked.models if asked.models != MODELS else FORETELL
+    for model in chosen:
+        if not impressions.can_foretell(model):
+            raise InputError(
+                f"--protocol impressions: '{model}' says what to show, not how likely it is"
+                f" answered; models that do: {', '.join(FORETELL)}, and your own with a method"
+                " foretell(log, catalogue)"
+            )
+    models = [
+        (
+            model,
+            ({"answers": True} if trials.is_network(model) else {})
+            | session.settings.get(model, {}),
+        )
+        for model in chosen
+    ]
+    for model, given in models:
+        make(model, given)
+    assert asked.data is not None
+    data = load_as(*session.data)
+    _begin(session, data.name, data.fingerprint)
+    split = impressions.split_at(data, asked.since, asked.held_out)
+    say = Console(stderr=True, quiet=session.quiet)
+
+    def print_on(text: str) -> None:
+        say.print(text, style="dim", highlight=False)
+
+    results = impressions.evaluate(split, models, asked.seeds, out, print_on)
+    impressions.table(results).print()
+    print(f"results: {out}/results.md")
+
+
 def tune(session: Session) -> None:
     """Tries settings for every network and judges them on validation alone."""
     asked, out = session.asked, session.out
@@ -149,8 +198,14 @@ def tune(session: Session) -> None:
     print(f"every trial: {out}/tuning.jsonl; use the best with --settings {out}/best.json")
 
 
-def settings_per_model(file: Path | None, sets: Sequence[str]) -> PerModel:
-    """Of --settings, then --set."""
+def settings_per_model(
+    file: Path | None, sets: Sequence[str], impressions_too: bool = False
+) -> PerModel:
+    """Of --settings, then --set.
+
+    Args:
+        impressions_too: trained as in the simulator, so that all settings have their effect.
+    """
     chosen: PerModel = {}
     if file is not None:
         try:
@@ -170,7 +225,7 @@ def settings_per_model(file: Path | None, sets: Sequence[str]) -> PerModel:
         allowed = settings_of(find(model))
         if key not in allowed:
             raise InputError(f"model '{model}' has no setting '{key}'{suggestion(key, allowed)}")
-        if key.startswith(trials.WITHOUT_EFFECT):
+        if key.startswith(trials.WITHOUT_EFFECT) and not impressions_too:
             raise InputError(
                 f"setting '{model}.{key}' has no effect here: --budget or --steps say how long to"
                 " train, and choices show no skips to learn answers from"
@@ -263,30 +318,38 @@ def _planned(
 
 def _open(session: Session) -> LeaveOneOut:
     """Reads the data, and makes the folder or checks that it is of the same data."""
-    asked, out = session.asked, session.out
+    _check_data(session.asked)
+    split = read(*session.data)
+    content = split.train.items.tobytes() + split.valid.tobytes() + split.test.tobytes()
+    _begin(session, split.name, hashlib.sha256(content).hexdigest())
+    return split
+
+
+def _check_data(asked: Evaluation) -> None:
     if not asked.data:
         raise InputError(
             '--data is missing; give a .txt of "user item item ..." lines or any log of'
             " simulator.run"
         )
-    split = read(*session.data)
-    content = split.train.items.tobytes() + split.valid.tobytes() + split.test.tobytes()
-    digest = hashlib.sha256(content).hexdigest()
+
+
+def _begin(session: Session, name: str, digest: str) -> None:
+    """Writes down what is evaluated, or checks that it is the same data."""
+    out = session.out
     if not (out / ABOUT).exists():
         about = {
             "format": trials.FORMAT,
             "words": session.words,
             "settings": session.settings,
-            "data": split.name,
+            "data": name,
             "checksum": digest,
             "threads": torch.get_num_threads(),  # sums depend on them
         }
         save_json(out / ABOUT, about)
     elif stored_session(out)["checksum"] != digest:
         raise InputError(
-            f"'{asked.data}' has changed since '{out}' was begun; start a new evaluation"
+            f"'{session.asked.data}' has changed since '{out}' was begun; start a new evaluation"
         )
-    return split
 
 
 def _seconds(text: str) -> float:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import numpy as np
+from scipy.special import expit
 
 from policies.answers.levels import Content, Levels
 from policies.answers.model import LEAST_ANSWERS, below
@@ -76,6 +77,12 @@ class Level:
         ranked = self._ranked[requests.available[self._ranked]]
         slates = first_allowed(ranked, requests, slate_size)
         return Slates(slates, np.ones(slates.shape, np.float32))
+
+    def foretell(self, log: Impressions, catalogue: Catalogue) -> dict[str, np.ndarray]:
+        """Kind of answer -> (n,) probabilities for the n shown rows of a log by user."""
+        if self._levels is None:
+            return {}
+        return {OBJECTIVES[self.objective]: expit(self._levels.logit(rows_of(log, catalogue)))}
 
     def state(self) -> dict[str, np.ndarray]:
         arrays = {"chosen": self._chosen, "ranked": self._ranked}

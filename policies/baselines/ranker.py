@@ -128,6 +128,13 @@ class Ranker:
             :, 0
         ]
 
+    def foretell(self, log: Impressions, catalogue: Catalogue) -> dict[str, np.ndarray]:
+        """Kind of answer -> (n,) probabilities for the n shown rows of a log by user."""
+        if self._booster is None:
+            return {}
+        described = self._describe_rows(rows_of(log, catalogue), log)
+        return {"clicked": self._booster.predict(described, num_threads=1)}
+
     def _near(self, clicks: np.ndarray, items: np.ndarray) -> np.ndarray:
         """(B, M) float32 how near items (B, M) are to clicks (B, L), oldest first."""
         similar = self._knn._similar

@@ -62,15 +62,20 @@ class Told:
         rows, states = self._read(self.rows)
         model.update(rows, states, self.vectors, rng)
 
-    def _read(self, rows: Rows) -> tuple[Rows, np.ndarray]:
+    def foretold(self, model: AnswerModel) -> dict[str, np.ndarray]:
+        """Kind of answer -> (n,) probabilities of all rows."""
+        rows, states = self._read(self.rows, most=len(self.rows))
+        return {kind: model.probability(kind, rows, states, self.vectors) for kind in model.levels}
+
+    def _read(self, rows: Rows, most: int = MOST_PAGES) -> tuple[Rows, np.ndarray]:
         """These rows, their pages numbered anew from 0, and (P, D) unit states of the pages; of
         very many the latest.
         """
         pages, which = np.unique(rows.page, return_inverse=True)
-        if len(pages) > MOST_PAGES:
+        if len(pages) > most:
             when = np.zeros(len(pages))
             when[which] = rows.time
-            least = np.partition(when, -MOST_PAGES)[-MOST_PAGES]
+            least = np.partition(when, -most)[-most]
             rows = rows.kept(rows.time >= least)
             pages, which = np.unique(rows.page, return_inverse=True)
         if not len(pages):

@@ -284,6 +284,15 @@ class Sequential:
         else:
             told.more(self._answers, rng)
 
+    def foretell(self, log: Impressions, catalogue: Catalogue) -> dict[str, np.ndarray]:
+        """Kind of answer -> (n,) probabilities for the n shown rows of a log by user, each from
+        what was known before its page.
+        """
+        if self._answers is None:
+            return {}
+        told = Told(rows_of(log, catalogue), self._told(log), self._states, unit_vectors(self.net))
+        return told.foretold(self._answers)
+
     # -- ranking -----------------------------------------------------------------------------------
 
     def _item_vectors(self) -> Tensor:
