@@ -275,7 +275,7 @@ class Sequential:
         self.says_ = ""
         log = log.by_user()
         told = Told(rows_of(log, catalogue), self._told(log), self._states, unit_vectors(self.net))
-        if self._answers is None:
+        if self._answers is None or not self._answers.levels:
             content = Content.of(
                 catalogue, np.bincount(log.item[~log.shown], minlength=catalogue.size + 1)
             )

@@ -33,7 +33,7 @@ from policies.draws import generator
 from policies.log import Dataset, Impressions
 from policies.neural.next_items import best, gains, picked
 from policies.neural.sequences import Sequences
-from policies.registry import asks_for_truth, base_name, find, make
+from policies.registry import asks_for_truth, base_name, find, make, settings_of
 
 REAL, SIMULATED = "real", "simulated"
 WORLDS = (REAL, SIMULATED)
@@ -226,7 +226,9 @@ def learn(
     ids = np.arange(1, len(items["category"])).astype(str)
     kinds = items["category"][1:].astype(str)
     catalogue = Catalogue.of(ids, np.where(kinds == "0", "", kinds), items["duration"][1:])
-    policy = make(base_name(name))
+    # The next item is ranked by what is clicked next: answers would take time for nothing.
+    kind = find(base_name(name))
+    policy = make(base_name(name), {"answers": False} if "answers" in settings_of(kind) else {})
     given = _read(folder / f"{world}-{turn}.safetensors").log
 
     def work() -> dict[str, tuple[list[int], list[float]]]:
