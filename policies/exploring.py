@@ -64,6 +64,11 @@ def _first_distinct(
 SETTINGS = {"epsilon": (0.0, 0.0, 1.0), "updates": (-1, -1, 1_000_000)}  # default, least, most
 
 
+def without_arm(policy: Policy) -> Policy:
+    """The policy itself, of an arm that explores or ceases to learn."""
+    return policy._policy if isinstance(policy, Arm) else policy
+
+
 class Arm:
     """A policy of which some pages explore, or that ceases to learn.
 

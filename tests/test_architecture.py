@@ -87,7 +87,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     ),
     "simulator/population": FITTING,
     "simulator/experiment": FITTING
-    | {"simulator/doubt", "simulator/population"}
+    | {"policies/answers", "policies/neural", "simulator/doubt", "simulator/population"}
     | {f"analysis/{room}" for room in ANALYSIS[:-1]},
     "simulator/commands": (
         FITTING

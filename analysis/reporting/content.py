@@ -185,6 +185,10 @@ def _simulated(simulation: Simulation | None) -> Json:
         "deployed_days": simulation.deployed_days,
         "hardly_known": simulation.hardly_known,
         "sensitivity": _or_none(simulation.sensitivity),
+        "offline": {
+            "units": {"simulated": "primary metric per user", "lift": "relative"},
+            "rows": [asdict(row) for row in simulation.offline],
+        },
         "advantage": {
             "units": {"click_rate": "clicks per impression, rested users"},
             "rows": simulation.advantage,

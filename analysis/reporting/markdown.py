@@ -3,6 +3,7 @@
 from analysis.reporting import tables
 from analysis.reporting.content import Report
 from analysis.reporting.lights import alarms
+from analysis.reporting.offline import offline_sentence, offline_table
 from analysis.reporting.sentences import (
     advantage_sentence,
     explanations,
@@ -63,6 +64,11 @@ def markdown(report: Report) -> str:
         if simulation.sensitivity is not None:
             parts += ["## The number that decides", sensitivity_sentence(simulation.sensitivity)]
             parts.append(tables.sensitivity_table(simulation.sensitivity).markdown())
+        if simulation.offline:
+            label = report.judgement.test.primary.label
+            told = offline_sentence(simulation.offline, simulation.advantage)
+            table = offline_table(simulation.offline, label)
+            parts += ["## Offline beside online", in_markdown(told), table.markdown()]
         parts += ["## Where the users come from", *notes]
         if simulation.advantage:
             parts.append(advantage_sentence(simulation.advantage))

@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader
 from analysis.reporting import tables
 from analysis.reporting.content import Report
 from analysis.reporting.markdown import command_of, explained, main_table
+from analysis.reporting.offline import offline_sentence, offline_table
 from analysis.reporting.sentences import off_policy_sentence, sensitivity_sentence, who
 
 MACHINE = ("versions", "checksum", "training", "seconds", "peak_memory_mib", "pages")
@@ -49,6 +50,8 @@ def _tables(report: Report) -> dict[str, Any]:
         "table_segments": tables.segment_table(segments).html() if segments else "",
         **dict.fromkeys(("table_rounds", "table_items", "table_off_policy", "table_users"), ""),
         "table_advantage": "",
+        "table_offline": "",
+        "offline": "",
         "table_sensitivity": "",
     }
     if simulation is None:
@@ -57,6 +60,10 @@ def _tables(report: Report) -> dict[str, Any]:
     made["table_items"] = tables.item_table(simulation.top_items).html()
     if simulation.sensitivity is not None:
         made["table_sensitivity"] = tables.sensitivity_table(simulation.sensitivity).html()
+    if simulation.offline:
+        label = judgement.test.primary.label
+        made["table_offline"] = offline_table(simulation.offline, label).html()
+        made["offline"] = offline_sentence(simulation.offline, simulation.advantage)
     if simulation.advantage:
         made["table_advantage"] = tables.advantage_table(simulation.advantage).html()
     if simulation.users:

@@ -366,6 +366,18 @@ def advantage_sentence(rows: list[dict[str, Any]]) -> str:
     return f"{words}: once users tire of them, the best slates get {number(tired[0])}."
 
 
+def advantage_share(rows: list[dict[str, Any]]) -> float | None:
+    """Of the way from random slates to the best ones, what the items' levels alone go; None where
+    that is not known.
+    """
+    rates = {row["known"]: row["click_rate"] for row in rows if row.get("rested", True)}
+    if "item levels" not in rates:
+        return None
+    first, best = next(iter(rates.values())), list(rates.values())[-1]
+    share: float = (rates["item levels"] - first) / (best - first) if best > first else 0.0
+    return share
+
+
 def sensitivity_sentence(found: Sensitivity) -> str:
     """What was moved, and before whom."""
     return (

@@ -17,6 +17,7 @@ from analysis.reporting.figures import advantage_bars, forest, segment_forest
 from analysis.reporting.figures_by_round import lorenz_figure, round_figures
 from analysis.reporting.figures_over_time import over_time_figures
 from analysis.reporting.markdown import markdown
+from analysis.reporting.offline import offline_slopes
 from analysis.reporting.page import Figure, html
 from analysis.reporting.sentences import counted
 from analysis.results.results import judge_run, judge_test
@@ -42,6 +43,10 @@ def write(path: str | Path, partial: bool = False, metrics: Metrics | None = Non
             captions = _common_figures(report, folder)
             captions |= round_figures(report, folder)
             captions["lorenz"] = lorenz_figure(run, folder / "lorenz.png")
+            told = [] if report.simulation is None else report.simulation.offline
+            if sum(row.ndcg10 is not None for row in told) > 1:
+                arms = list(report.judgement.test.arms)
+                captions["offline"] = offline_slopes(told, arms, folder / "offline.png")
             if parts := run.manifest.get("advantage"):
                 captions["advantage"] = advantage_bars(parts, folder / "advantage.png")
             _write_files(report, captions, folder, run.path)

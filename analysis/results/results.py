@@ -21,6 +21,7 @@ from analysis.results.counterfactual import OffPolicyEstimates, off_policy_of
 from analysis.results.effects import Effect, judge
 from analysis.results.feedback_loop import RoundMetrics, by_round
 from analysis.results.monitoring import Daily, Monitored, OverTime, monitored, over_time
+from analysis.results.offline import Offline, offline_of
 from analysis.results.segments import SegmentRatio, Segments, by_segment, segment_ratios
 from analysis.results.sensitivity import Sensitivity
 from analysis.statistics.comparison import LEVEL, compare, value_of
@@ -191,6 +192,7 @@ class Simulation:
         advantage: `known` and `click_rate` of the best slates by what is known, from nothing to
             everything; none where the run does not tell.
         sensitivity: lifts with what was assumed moved; None where the run did not ask.
+        offline: contenders on the log that they were trained on; none where the run does not tell.
     """
 
     true_effects: list[TrueEffect]
@@ -203,6 +205,7 @@ class Simulation:
     hardly_known: dict[str, float] = field(default_factory=dict)
     advantage: list[dict[str, Any]] = field(default_factory=list)
     sensitivity: Sensitivity | None = None
+    offline: list[Offline] = field(default_factory=list)
 
 
 def judge_run(run: Run) -> tuple[Judgement, Simulation]:
@@ -214,8 +217,9 @@ def judge_run(run: Run) -> tuple[Judgement, Simulation]:
     tested = {
         arm.arm: arm.values["click_rate"] for arm in judgement.arms if "click_rate" in arm.values
     }
+    true_effects = _true_effects(test, truth)
     simulation = Simulation(
-        true_effects=_true_effects(test, truth),
+        true_effects=true_effects,
         rounds=_rounds(run, test),
         top_items=_top_items(test, run.items),
         users=run.parameters,
@@ -227,6 +231,7 @@ def judge_run(run: Run) -> tuple[Judgement, Simulation]:
         hardly_known=_hardly_known(test, run.items),
         advantage=run.manifest.get("advantage", []),
         sensitivity=Sensitivity.of(run.manifest.get("sensitivity")),
+        offline=_offline(run, judgement, true_effects),
     )
     return judgement, simulation
 
@@ -284,6 +289,17 @@ def judge_test(
         over_time=time,
         segments=by_segment(table, test),
         looked_at=looked_at,
+    )
+
+
+def _offline(run: Run, judgement: Judgement, truth: list[TrueEffect]) -> list[Offline]:
+    name = judgement.test.primary.name
+    return offline_of(
+        run.manifest.get("training", {}),
+        judgement.test.contenders,
+        {arm.arm: arm.values[name] for arm in judgement.arms if name in arm.values},
+        {effect.arm: effect.lift for effect in judgement.primary if effect.known},
+        {effect.arm: effect.true_lift for effect in truth if effect.metric == name},
     )
 
 

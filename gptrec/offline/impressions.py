@@ -17,6 +17,7 @@ import numpy as np
 from scipy.special import expit
 
 from policies.answers.levels import Content, Levels
+from policies.answers.measures import auc
 from policies.answers.rows import KINDS, Rows, rows_of
 from policies.calls import train
 from policies.common.errors import InputError
@@ -117,19 +118,6 @@ def _enough(answer: np.ndarray) -> bool:
 
 
 # -- measures --------------------------------------------------------------------------------------
-
-
-def auc(chance: np.ndarray, answer: np.ndarray, weight: np.ndarray) -> float:
-    """Probability that an answered row is put above another one, ties half; rows by weight."""
-    order = np.argsort(chance, kind="stable")
-    at, y, w = chance[order], answer[order] > 0, weight[order]
-    first = np.concatenate([[True], at[1:] != at[:-1]])
-    group = np.cumsum(first) - 1
-    no = np.bincount(group, np.where(y, 0.0, w))
-    yes = np.bincount(group, np.where(y, w, 0.0))
-    below = np.cumsum(no) - no
-    pairs = yes.sum() * no.sum()
-    return float((yes * (below + no / 2)).sum() / pairs) if pairs else float("nan")
 
 
 def ece(chance: np.ndarray, answer: np.ndarray) -> float:

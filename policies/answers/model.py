@@ -29,7 +29,8 @@ class AnswerModel:
     Attributes:
         levels, readings: kind of answer -> part. taste: of clicks.
         calibration: kind -> (shift, slope) of its logit.
-        rounds: how often it has learned.
+        foretold: kind -> AUC of the last rows, as they were foretold before they were learned from,
+            of users whom the reading of states did not know either. rounds: how often it learned.
     """
 
     content: Content
@@ -37,6 +38,7 @@ class AnswerModel:
     levels: dict[str, Levels] = field(default_factory=dict)
     readings: dict[str, Reading] = field(default_factory=dict)
     calibration: dict[str, tuple[float, float]] = field(default_factory=dict)
+    foretold: dict[str, float] = field(default_factory=dict)
     rounds: int = 0
 
     @staticmethod
@@ -86,7 +88,9 @@ class AnswerModel:
             before = levels.logit(rows) + taste
             reading = self.readings[kind]
             if min(answer.sum(), len(answer) - answer.sum()) >= LEAST_ANSWERS:
-                reading.update(rows.user, near, items, before, answer, rows.weight, rng)
+                self.foretold[kind] = reading.update(
+                    rows.user, near, items, before, answer, rows.weight, rng
+                )
                 slope = _slope(before + reading.logit(near, items), answer, rows.weight)
             else:
                 slope = self.calibration[kind][1]
@@ -119,6 +123,7 @@ class AnswerModel:
             arrays |= {f"{kind}.{n}": value for n, value in self.levels[kind].state().items()}
             arrays |= {f"{kind}.{n}": value for n, value in self.readings[kind].state().items()}
             arrays[f"{kind}.calibration"] = np.array(self.calibration[kind])
+            arrays[f"{kind}.foretold"] = np.array([self.foretold.get(kind, np.nan)])
         return arrays
 
     @staticmethod
@@ -132,6 +137,7 @@ class AnswerModel:
                 model.readings[kind] = Reading.from_state(part)
                 shift, slope = part["calibration"].tolist()
                 model.calibration[kind] = (shift, slope)
+                model.foretold[kind] = float(part["foretold"][0])
         model.rounds = int(state["rounds"][0])
         return model
 

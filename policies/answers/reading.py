@@ -14,6 +14,8 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from policies.answers.measures import auc
+
 NEAR_SD = 10.0  # of the slope of the cosine
 SIDE_SD = 2.0  # of a slope of a state's or an item's entry, of unit vectors
 # Items' own part or not, and the spread of an entry of W; each is tried where the one before helped
@@ -63,8 +65,9 @@ class Reading:
         answer: np.ndarray,
         weight: np.ndarray,
         rng: np.random.Generator,
-    ) -> None:
-        """Learns from n rows that neither the states' model nor the offset has seen.
+    ) -> float:
+        """Learns from n rows that neither the states' model nor the offset has seen; returns the
+        AUC of users left out, nan where there are too few.
 
         Args:
             user: (n,) whose. states, items: (n, D) unit vectors. offset: (n,) logits of everything
@@ -77,20 +80,23 @@ class Reading:
         people = np.unique(user)
         held = np.isin(user, people[rng.random(len(people)) < HELD_OUT])
         if held.all() or not held.any() or not 0 < answer[~held].mean() < 1:
-            return
+            return float("nan")
         told = _Told(states, items, offset + self._beyond(states, items), answer, weight)
         best, chosen, found = np.inf, MODELS[0], told.start(self.near)
+        left_out = float("nan")
         for model in MODELS:
             found = told.fitted(*model, weight * ~held, found, self.near)
             score = float(told.losses(found)[held] @ weight[held])
             if score >= best * (1 - LEAST_GAIN):
                 break
             best, chosen = score, model
+            left_out = auc(told.logit(found)[held], answer[held], weight[held])
         found = told.fitted(*chosen, weight, told.start(self.near), self.near)
         self.near = float(found[1])
         of_states, of_items, form = told.parts(found)
         self.of_states = self.of_states + of_states
         self.of_items, self.form = self.of_items + of_items, self.form + form
+        return left_out
 
     def _beyond(self, states: np.ndarray, items: np.ndarray) -> np.ndarray:
         """(n,) the logit without the cosine's part."""

@@ -2,7 +2,7 @@
 personalisation has to clear.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -23,11 +23,12 @@ OBJECTIVES = dict(zip(("click", "long_view", "like"), KINDS, strict=True))
 
 @dataclass
 class Level:
-    """Items by the level of an answer, by empirical Bayes (`policies.answers.levels`): what users,
-    slots and weariness explain is taken out, and an item with few rows is like its category, its
+    """Items by the level of an answer, by empirical Bayes (`policies.answers.levels`): what users
+    and slots explain is taken out, and an item with few rows is like its category, its
     length and how often it was chosen before the log.
 
-    Of a log that shows no skips items are ranked by how often they were chosen, until rows come.
+    Levels hold weariness as it comes: a category of which everybody tires is shown less. Of a log
+    that shows no skips items are ranked by how often they were chosen, until rows come.
     """
 
     objective: str = "click"  # the answer that is wanted: click, long_view, like
@@ -53,7 +54,7 @@ class Level:
     def update(self, log: Impressions, catalogue: Catalogue, rng: np.random.Generator) -> None:
         chosen = log.item[~log.shown]
         self._chosen = self._chosen + np.bincount(chosen, minlength=len(self._chosen))
-        rows = rows_of(log.by_user(), catalogue)
+        rows = _marginal(rows_of(log.by_user(), catalogue))
         self._learn(rows, rows.answers[OBJECTIVES[self.objective]], catalogue)
         self._rank(rng)
 
@@ -82,7 +83,11 @@ class Level:
         """Kind of answer -> (n,) probabilities for the n shown rows of a log by user."""
         if self._levels is None:
             return {}
-        return {OBJECTIVES[self.objective]: expit(self._levels.logit(rows_of(log, catalogue)))}
+        return {
+            OBJECTIVES[self.objective]: expit(
+                self._levels.logit(_marginal(rows_of(log, catalogue)))
+            )
+        }
 
     def state(self) -> dict[str, np.ndarray]:
         arrays = {"chosen": self._chosen, "ranked": self._ranked}
@@ -95,6 +100,11 @@ class Level:
         self._chosen, self._ranked = np.array(state["chosen"]), np.array(state["ranked"])
         levels = below(state, "levels.")
         self._levels = Levels.from_state(Content.from_state(levels), levels) if levels else None
+
+
+def _marginal(rows: Rows) -> Rows:
+    """Rows of which nobody asks what was shown before them."""
+    return replace(rows, seen=np.zeros_like(rows.seen))
 
 
 def best_first(values: np.ndarray) -> np.ndarray:

@@ -149,6 +149,11 @@ class Sequential:
         return self._net
 
     @property
+    def answers_(self) -> AnswerModel | None:
+        """What it has learned of answers; None before any rows were shown."""
+        return self._answers
+
+    @property
     def n_items(self) -> int:
         return len(self._popularity) - 1
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from policies.catalogue import Catalogue
+from policies.common.errors import InputError
 from policies.common.files import (
     Listed,
     check_listed,
@@ -140,6 +141,12 @@ def _read_log(path: Path, written: int) -> PolicyLog:
         categories=tuple(_words(arrays["catalogue.categories"]).tolist()),
         **{name: arrays[f"catalogue.{name}"] for name in CATALOGUE},
     )
+    lacking = [f.name for f in fields(Impressions) if f"log.{f.name}" not in arrays]
+    if lacking:
+        raise InputError(
+            f"'{path}' was written by another version (it lacks {', '.join(lacking)}); start the"
+            " run again in another folder"
+        )
     log = Impressions(**{f.name: arrays[f"log.{f.name}"] for f in fields(Impressions)})
     return PolicyLog(log, catalogue, int(arrays["n_users"][0]))
 

@@ -45,6 +45,7 @@ from simulator.experiment.inputs import (
     read_population,
     rows_of,
 )
+from simulator.experiment.offline import offline_figures
 from simulator.population.sampling import MOST_ROWS
 from simulator.settings import Experiment, from_dict
 from simulator.users import state as minds
@@ -141,7 +142,7 @@ def experiment_of(run: Path) -> Experiment:
     return from_dict(read_manifest(run / "manifest.json", AGAIN)["experiment"])
 
 
-LEFT_BY_TRAINING = ("files", "rows", "machine", "seconds", "validation_ndcg10", "says")
+LEFT_BY_TRAINING = ("files", "rows", "machine", "seconds", "validation_ndcg10", "offline", "says")
 LEFT_BY_SERVING = ("files", "state", "pages", "end", "parts", "machine", "seconds")
 
 
@@ -239,6 +240,9 @@ def _learned(
     except BaseException:
         forget_log()  # the policy may have written into it
         raise
+    seconds, offline = round(time.monotonic() - began, 2), None
+    if call == "fit" and not asks_for_truth(arm):
+        offline = offline_figures(arm, policy, settings, rows, given.catalogue, experiment.seed)
     learned = state_of(arm, policy)
     path = unit.about.with_suffix(".safetensors")
     files: Listed = {}
@@ -249,8 +253,9 @@ def _learned(
         "files": files,
         "rows": len(rows),
         "machine": machine(),
-        "seconds": round(time.monotonic() - began, 2),
+        "seconds": seconds,
         "validation_ndcg10": [round(x, 4) for x in getattr(policy, "scores_", [])],
+        "offline": offline,
         "says": str(getattr(policy, "says_", "")),
     }
     save_json(unit.about, about)
