@@ -81,31 +81,28 @@ class AnswerModel:
         """
         if not len(rows):
             return
-        near, items = states[rows.page], vectors[rows.item]
         for kind, levels in self.levels.items():
-            answer = rows.answers[kind]
+            answer, reading = rows.answers[kind], self.readings[kind]
             taste = self.taste.logit(rows) if kind == "clicked" else np.zeros(len(rows))
-            before = levels.logit(rows) + taste
-            reading = self.readings[kind]
-            if min(answer.sum(), len(answer) - answer.sum()) >= LEAST_ANSWERS:
-                self.foretold[kind] = reading.update(
-                    rows.user, near, items, before, answer, rows.weight, rng
-                )
-                slope = _slope(before + reading.logit(near, items), answer, rows.weight)
-            else:
-                slope = self.calibration[kind][1]
-            read = reading.logit(near, items)
+            before, slope = levels.logit(rows) + taste, self.calibration[kind][1]
+            enough = min(answer.sum(), len(answer) - answer.sum()) >= LEAST_ANSWERS
+            if enough:
+                self.foretold[kind] = reading.update(rows, states, vectors, before, answer, rng)
+            read = reading.of_rows(rows.page, rows.item, states, vectors)
+            if enough:
+                slope = _slope(before + read, answer, rows.weight)
             levels.update(rows, answer, read + taste)
+            total = levels.logit(rows) + read
             if kind == "clicked":
-                self.taste.update(rows, answer, levels.logit(rows) + read)
-            total = self.raw(kind, rows, states, vectors)
+                self.taste.update(rows, answer, total)
+                total = total + self.taste.logit(rows)
             self.calibration[kind] = (_shift(slope * total, answer, rows.weight), slope)
         self.rounds += 1
 
     def raw(self, kind: str, rows: Rows, states: np.ndarray, vectors: np.ndarray) -> np.ndarray:
         """(n,) logits before calibration."""
         total = self.levels[kind].logit(rows)
-        total = total + self.readings[kind].logit(states[rows.page], vectors[rows.item])
+        total = total + self.readings[kind].of_rows(rows.page, rows.item, states, vectors)
         return total + self.taste.logit(rows) if kind == "clicked" else total
 
     def probability(

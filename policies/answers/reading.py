@@ -15,6 +15,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from policies.answers.measures import auc
+from policies.answers.rows import Rows
 
 NEAR_SD = 10.0  # of the slope of the cosine
 SIDE_SD = 2.0  # of a slope of a state's or an item's entry, of unit vectors
@@ -25,6 +26,7 @@ STEPS = 30
 LEAST_GAIN = 1e-3  # of the loss of users left out
 MOST_ROWS = 50_000
 HELD_OUT = 0.25  # of the users
+BLOCK = 16_384  # rows whose vectors are held at once
 
 
 @dataclass
@@ -50,6 +52,17 @@ class Reading:
         told: np.ndarray = (self.read(states) * items).sum(axis=1) + states @ self.of_states
         return told
 
+    def of_rows(
+        self, page: np.ndarray, item: np.ndarray, states: np.ndarray, vectors: np.ndarray
+    ) -> np.ndarray:
+        """(n,) of items on pages, by the states of pages (P, D) and all item vectors (N + 1, D)."""
+        wanted, own = self.read(states).astype(np.float32), states @ self.of_states
+        total = np.empty(len(page))
+        for begin in range(0, len(page), BLOCK):
+            rows = slice(begin, begin + BLOCK)
+            total[rows] = np.einsum("nd,nd->n", wanted[page[rows]], vectors[item[rows]])
+        return np.asarray(total + own[page])
+
     def read(self, states: np.ndarray) -> np.ndarray:
         """(B, D) what states look for: its product with an item's vector is the logit of the item,
         up to what all items share.
@@ -58,25 +71,25 @@ class Reading:
 
     def update(
         self,
-        user: np.ndarray,
+        rows: Rows,
         states: np.ndarray,
-        items: np.ndarray,
+        vectors: np.ndarray,
         offset: np.ndarray,
         answer: np.ndarray,
-        weight: np.ndarray,
         rng: np.random.Generator,
     ) -> float:
         """Learns from n rows that neither the states' model nor the offset has seen; returns the
         AUC of users left out, nan where there are too few.
 
         Args:
-            user: (n,) whose. states, items: (n, D) unit vectors. offset: (n,) logits of everything
-                else but an intercept. answer, weight: (n,).
+            states: (P, D) unit vectors of pages. vectors: (N + 1, D) of items. offset: (n,) logits
+                of everything else but an intercept. answer: (n,).
         """
-        if len(user) > MOST_ROWS:
-            some = np.sort(rng.choice(len(user), MOST_ROWS, replace=False))
-            user, states, items = user[some], states[some], items[some]
-            offset, answer, weight = offset[some], answer[some], weight[some]
+        if len(rows) > MOST_ROWS:
+            some = np.sort(rng.choice(len(rows), MOST_ROWS, replace=False))
+            rows, offset, answer = rows.kept(some), offset[some], answer[some]
+        user, weight = rows.user, rows.weight
+        states, items = states[rows.page], vectors[rows.item]
         people = np.unique(user)
         held = np.isin(user, people[rng.random(len(people)) < HELD_OUT])
         if held.all() or not held.any() or not 0 < answer[~held].mean() < 1:

@@ -67,7 +67,7 @@ def test_the_slope_of_the_cosine_is_that_of_an_independent_regression() -> None:
     items, offset = vectors[rows.item], np.zeros(len(rows))
     cosine = (states * items).sum(axis=1)[:, None]
     answer = rows.answers["clicked"]
-    reading.update(rows.user, states, items, offset, answer, rows.weight, np.random.default_rng(5))
+    reading.update(rows, states, vectors, offset, answer, np.random.default_rng(5))
     independent = LogisticRegression(C=1e6).fit(cosine, answer).coef_[0, 0]
     told = (reading.logit(states, items) * cosine[:, 0]).sum() / (cosine**2).sum()
     assert told == pytest.approx(independent, abs=0.15)
@@ -76,10 +76,8 @@ def test_the_slope_of_the_cosine_is_that_of_an_independent_regression() -> None:
 def test_a_state_that_says_nothing_is_not_read() -> None:
     rows, _, states, vectors = made(20_000, 6, 0.0)
     reading = Reading.nothing(6)
-    reading.update(
-        rows.user, states, vectors[rows.item], np.zeros(len(rows)),
-        rows.answers["clicked"], rows.weight, np.random.default_rng(5),
-    )  # fmt: skip
+    answer = rows.answers["clicked"]
+    reading.update(rows, states, vectors, np.zeros(len(rows)), answer, np.random.default_rng(5))
     assert reading.logit(states, vectors[rows.item]).std() < 0.08
 
 
