@@ -32,7 +32,7 @@ SWEEPS, CLOSE = 40, 1e-3
 
 @dataclass(frozen=True)
 class Content:
-    """What is known of items and users without any row that was shown.
+    """What is known of items without any row that was shown.
 
     Attributes:
         items: (N + 1, G) float64, row 0 is no item. category: (N + 1,) int64.
@@ -138,24 +138,26 @@ class Levels:
         prior = {name: np.zeros_like(mean) if first else mean for name, mean in self.mean.items()}
         mean, slopes = {name: m.copy() for name, m in self.mean.items()}, self.slopes.copy()
         sure = self._prior_precision() if first else self.precision
-        parts = {name: mean[name][at[name]] for name in BLOCKS}
-        fixed = x @ slopes
+        logit = offset + x @ slopes
+        for name in BLOCKS:
+            logit += mean[name][at[name]]
         for sweep in range(SWEEPS):
             moved = 0.0
-            left, w = self._step(offset + fixed + sum(parts.values()), answer, rows.weight)
+            left, w = self._step(logit, answer, rows.weight)
             h = (x * w[:, None]).T @ x + self.information
             step = np.linalg.solve(h, x.T @ left - self.information @ (slopes - self.slopes))
-            slopes, fixed = slopes + step, fixed + x @ step
+            slopes = slopes + step
+            logit += x @ step
             moved = max(moved, float(np.abs(step).max()))
             for name in BLOCKS:
-                left, w = self._step(offset + fixed + sum(parts.values()), answer, rows.weight)
+                left, w = self._step(logit, answer, rows.weight)
                 n = len(mean[name])
                 h = np.bincount(at[name], w, minlength=n) + sure[name]
                 g = np.bincount(at[name], left, minlength=n) - sure[name] * (
                     mean[name] - prior[name]
                 )
                 mean[name] = mean[name] + g / h
-                parts[name] = mean[name][at[name]]
+                logit += (g / h)[at[name]]
                 moved = max(moved, float(np.abs(g / h).max()))
                 if first and sweep > 1:
                     there = np.bincount(at[name], minlength=n) > 0
@@ -165,7 +167,7 @@ class Levels:
                 sure = self._prior_precision()
             if moved < CLOSE:
                 break
-        chance = expit(offset + fixed + sum(parts.values()))
+        chance = expit(logit)
         certain = rows.weight * chance * (1 - chance)
         self.mean, self.slopes = mean, slopes
         self.precision = {
@@ -183,7 +185,10 @@ class Levels:
     ) -> tuple[np.ndarray, np.ndarray]:
         """What is left of the answers, and the curvature of the bound."""
         size = np.maximum(np.abs(logit), 1e-3)
-        return weight * (answer - expit(logit)), weight * np.tanh(size / 2) / (2 * size)
+        # tanh(size / 2) / (2 size), from the one exponential that both need
+        above = expit(size) - 0.5
+        chance = 0.5 + np.copysign(above, logit)
+        return weight * (answer - chance), weight * (above / size)
 
     def _x(self, rows: Rows) -> np.ndarray:
         """(n, 1 + G + EXPOSURES)."""
@@ -233,10 +238,6 @@ class Levels:
         """
         of_category = 1 / self.precision["category"][self.content.category]
         return np.asarray((1 / self.precision["item"] + of_category) ** 0.5)
-
-    @property
-    def intercept(self) -> float:
-        return float(self.slopes[0])
 
     @property
     def tiring(self) -> np.ndarray:
