@@ -61,22 +61,28 @@ class ItemKNN:
     def recommend(self, requests: Requests, slate_size: int, draws: Draws) -> Slates:
         if self._similar is None:
             raise RuntimeError("fit comes before recommend")
-        n, length = requests.items.shape
         clicked = (requests.feedback > 0) & (requests.items > 0)
-        weight = np.where(
-            clicked, np.float32(self.decay) ** np.arange(length - 1, -1, -1), 0
-        ).astype(np.float32)
-        user = np.repeat(np.arange(n), length)
-        recent = sparse.csr_matrix(
-            (weight.ravel(), (user, requests.items.ravel())), shape=(n, len(requests.available))
-        )
-        near = (recent @ self._similar).tocsr()
+        near = self.near(np.where(clicked, requests.items, 0))
         slates = (
             self._dense(near, requests, slate_size)
             if near.shape[1] <= DENSE
             else self._sparse(near, requests, slate_size)
         )
         return Slates(slates, np.ones(slates.shape, np.float32))
+
+    def near(self, clicks: np.ndarray) -> sparse.csr_matrix:
+        """(B, N + 1) float32: how near each item is to clicks (B, L), oldest first, 0 for none."""
+        if self._similar is None:
+            raise RuntimeError("fit comes before this")
+        n, length = clicks.shape
+        weight = np.where(
+            clicks > 0, np.float32(self.decay) ** np.arange(length - 1, -1, -1), 0
+        ).astype(np.float32)
+        user = np.repeat(np.arange(n), length)
+        recent = sparse.csr_matrix(
+            (weight.ravel(), (user, clicks.ravel())), shape=(n, self._similar.shape[0])
+        )
+        return (recent @ self._similar).tocsr()
 
     def _dense(self, near: sparse.csr_matrix, requests: Requests, k: int) -> np.ndarray:
         """(B, k): every item of a small catalogue has a score."""

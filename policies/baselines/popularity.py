@@ -47,6 +47,11 @@ class Popularity:
         self._counts = self._counts + clicks
         self._ranked = np.argsort(-self._counts, kind="stable").astype(np.int32)
 
+    @property
+    def counts(self) -> np.ndarray:
+        """(N + 1,) clicks of each item, as they weigh by now."""
+        return self._counts
+
     def recommend(self, requests: Requests, slate_size: int, draws: Draws) -> Slates:
         ranked = self._ranked[requests.available[self._ranked]]
         slates = first_allowed(ranked, requests, slate_size)

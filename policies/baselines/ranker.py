@@ -24,11 +24,25 @@ from policies.log import Impressions
 from policies.neural.sequences import remember
 from policies.ranking import mask_scores, top_k
 
+NO_RATES = (
+    "the log shows no skips, or hardly any answer: candidates come in the order of item-kNN, until"
+    " pages of this policy have been answered twice."
+)
 MOST_ROWS = 400_000  # that trees are grown from: of more, the latest
 FEATURES = (
-    "item level", "sd of it", "level by content", "user level", "taste", "neighbours", "clicks",
-    "category", "length", "category shown (1 h)", "category shown (6 h)", "item shown (6 h)",
-)  # fmt: skip
+    "item level",
+    "sd of it",
+    "level by content",
+    "user level",
+    "taste",
+    "neighbours",
+    "clicks",
+    "category",
+    "length",
+    "category shown (1 h)",
+    "category shown (6 h)",
+    "item shown (6 h)",
+)
 
 
 @dataclass
@@ -79,12 +93,17 @@ class Ranker:
         self._take_in(early, catalogue)
         self.update(log.rows(log.time >= half), catalogue, rng)
 
+    @property
+    def says_(self) -> str:
+        """What a person should know of the last training."""
+        return NO_RATES if self._booster is None else ""
+
     def update(self, log: Impressions, catalogue: Catalogue, rng: np.random.Generator) -> None:
         if not len(log):
             return
         if self._levels is not None and log.shown.any():
             by_user = log.by_user()
-            rows = rows_of(by_user, catalogue, MOST_ROWS)
+            rows = rows_of(by_user, catalogue, self.history_length, MOST_ROWS)
             described = self._describe_rows(rows, by_user)
             self._described = np.concatenate([self._described, described])[-MOST_ROWS:]
             answers = rows.answers["clicked"].astype(np.float32)
@@ -99,7 +118,7 @@ class Ranker:
         self._memory = remember(self._memory, log)
         chosen = log.item[~log.shown]
         self._chosen = self._chosen + np.bincount(chosen, minlength=len(self._chosen))
-        rows = rows_of(log.by_user(), catalogue)
+        rows = rows_of(log.by_user(), catalogue, self.history_length)
         answer = rows.answers["clicked"]
         if self._levels is not None:
             self._levels.update(rows, answer, self._tastes(rows.user, rows.item))
@@ -120,31 +139,19 @@ class Ranker:
 
     def _describe_rows(self, rows: Rows, log: Impressions) -> np.ndarray:
         """(n, F) of rows that the levels do not know; clicks are those before the log."""
-        known = rows.user < len(self._memory)
-        clicks = np.zeros((len(rows), self._memory.shape[1]), np.int32)
-        clicks[known] = self._memory[rows.user[known]]
-        near = self._near(clicks, rows.item[:, None])[:, 0]
-        return self._describe(rows.user, rows.item[:, None], near[:, None], rows.seen[:, None, :])[
-            :, 0
-        ]
+        people, who = np.unique(rows.user, return_inverse=True)
+        known = people < len(self._memory)
+        clicks = np.zeros((len(people), self._memory.shape[1]), np.int32)
+        clicks[known] = self._memory[people[known]]
+        near = np.asarray(self._knn.near(clicks)[who, rows.item]).reshape(-1, 1)
+        return self._describe(rows.user, rows.item[:, None], near, rows.seen[:, None, :])[:, 0]
 
     def foretell(self, log: Impressions, catalogue: Catalogue) -> dict[str, np.ndarray]:
         """Kind of answer -> (n,) probabilities for the n shown rows of a log by user."""
         if self._booster is None:
             return {}
-        described = self._describe_rows(rows_of(log, catalogue), log)
+        described = self._describe_rows(rows_of(log, catalogue, self.history_length), log)
         return {"clicked": self._booster.predict(described, num_threads=1)}
-
-    def _near(self, clicks: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """(B, M) float32 how near items (B, M) are to clicks (B, L), oldest first."""
-        similar = self._knn._similar
-        assert similar is not None
-        out = np.zeros(items.shape, np.float32)
-        for back in range(clicks.shape[1]):
-            of = np.broadcast_to(clicks[:, -1 - back, None], items.shape)
-            near = np.asarray(similar[of.ravel(), items.ravel()]).reshape(items.shape)
-            out += np.float32(self._knn.decay**back) * near
-        return out
 
     def _describe(
         self, users: np.ndarray, items: np.ndarray, near: np.ndarray, seen: np.ndarray
@@ -163,7 +170,7 @@ class Ranker:
             np.broadcast_to(levels.users(users)[:, None], items.shape),
             self._tastes(users, items),
             near,
-            np.log1p(self._popular._counts)[items],
+            np.log1p(self._popular.counts)[items],
             levels.content.category[items],
             self._length[items],
         ]
@@ -201,10 +208,13 @@ class Ranker:
     def recommend(self, requests: Requests, slate_size: int, draws: Draws) -> Slates:
         clicks = _clicks_of(requests, self._memory.shape[1])
         asked = replace(
-            requests, items=clicks, feedback=(clicks > 0).astype(np.float32),
-            said=np.zeros(clicks.shape, np.int8), ages=np.zeros(clicks.shape, np.float32),
+            requests,
+            items=clicks,
+            feedback=(clicks > 0).astype(np.float32),
+            said=np.zeros(clicks.shape, np.int8),
+            ages=np.zeros(clicks.shape, np.float32),
             turns=np.full(clicks.shape, -1, np.int16),
-        )  # fmt: skip
+        )
         if self._booster is None:
             return self._knn.recommend(asked, slate_size, draws)
         free = int(requests.available.sum()) - requests.exclude.shape[1]
@@ -229,7 +239,8 @@ class Ranker:
         category = content.category[items]
         seen = [np.take_along_axis(part, category, 1) for part in of_late.categories.swapaxes(0, 1)]
         seen.append(counts_of(items, of_late.items, of_late.counts, len(content.items)))
-        near = self._near(clicks, items)
+        user = np.repeat(np.arange(len(items)), items.shape[1])
+        near = np.asarray(self._knn.near(clicks)[user, items.ravel()]).reshape(items.shape)
         described = self._describe(
             requests.users.astype(np.int64), items, near, np.stack(seen, axis=-1)
         )
