@@ -22,6 +22,9 @@ def bounded(default: Any, **bounds: float) -> Any:
 
 
 BY_LOG, BY_SELF, BY_OTHER = 0, 1, 2
+# What may be wanted of users, and the column of a log that says whether it came.
+OBJECTIVES = {"click": "clicked", "long_view": "long_view", "like": "liked"}
+KINDS = tuple(OBJECTIVES.values())  # of answers that a policy may foretell
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,28 @@ class NeedsTruth(Protocol):
     """
 
     def see_truth(self, truth: Truth) -> None: ...
+
+
+@runtime_checkable
+class Foretells(Protocol):
+    """A policy that says how likely answers are, by having this method: for offline evaluation."""
+
+    def foretell(self, log: Impressions, catalogue: Catalogue) -> dict[str, np.ndarray]:
+        """Kind of answer, of `KINDS` -> (n,) probabilities for the n rows of a log by user, all of
+        them shown, each from what was known before its page.
+        """
+        ...
+
+
+@runtime_checkable
+class StatesChance(Protocol):
+    """A policy that draws its slates by itself, and says how likely any other one was, by having
+    this method: without it propensities are unknown once an arm explores.
+    """
+
+    def chance(self, requests: Requests, items: np.ndarray) -> np.ndarray:
+        """(B, K) the probability of these items (B, K) in their slots."""
+        ...
 
 
 @runtime_checkable

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from policies.base import Policy, Requests, Slates
+from policies.base import KINDS, Foretells, Policy, Requests, Slates
 from policies.catalogue import Catalogue
 from policies.common.errors import InputError, shown
 from policies.common.files import let_go
@@ -208,6 +208,36 @@ def train(
         changed = next((name for name in before if before[name] != after[name]), None)
         if changed is not None:
             raise PolicyError(f"it changed {changed} in place; work on a copy")
+
+
+def foretell(
+    arm: str, policy: Policy, log: Impressions, catalogue: Catalogue
+) -> dict[str, np.ndarray]:
+    """`foretell`, checked; nothing of a policy that has no such method.
+
+    Args:
+        log: by user, rows that were shown.
+    """
+    if not isinstance(policy, Foretells):
+        return {}
+    with calling(arm, "foretell"):
+        told = policy.foretell(read_only(log), read_only(catalogue))
+        if not isinstance(told, dict):
+            raise PolicyError(f"it gives {type(told).__name__}, wanted a dictionary of arrays")
+        for kind, chance in told.items():
+            if kind not in KINDS:
+                raise PolicyError(
+                    f"it gives '{shown(kind, 40)}', wanted some of {', '.join(KINDS)}"
+                )
+            values = np.asarray(chance)
+            if values.shape != (len(log),) or values.dtype.kind not in "bif":
+                raise PolicyError(
+                    f"'{kind}' has shape {values.shape} of {values.dtype}, wanted a probability for"
+                    f" each of {len(log)} rows"
+                )
+            if not ((values >= 0) & (values <= 1)).all():
+                raise PolicyError(f"'{kind}' holds what is no probability between 0 and 1")
+        return {kind: np.array(chance, np.float64) for kind, chance in told.items()}
 
 
 def _sums(log: Impressions, catalogue: Catalogue) -> dict[str, int]:

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from policies.base import Policy, Requests, Slates
+from policies.base import Policy, Requests, Slates, StatesChance
 from policies.catalogue import Catalogue
 from policies.draws import Draws
 from policies.log import Impressions
@@ -126,10 +126,8 @@ class Arm:
         """(B, K) how likely the policy itself shows these items in these slots; None = it does not
         say.
         """
-        ask = getattr(self._policy, "chance", None)
-        if callable(ask):
-            told: np.ndarray = ask(requests, shown)
-            return told
+        if isinstance(self._policy, StatesChance):
+            return self._policy.chance(requests, shown)
         if slates.propensity is None or not (slates.propensity == 1).all():
             return None  # what it states of its own page says nothing of another one
         return (shown == slates.items).astype(np.float64)

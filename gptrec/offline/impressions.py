@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from policies.answers.levels import Content, Levels
-from policies.answers.measures import auc
-from policies.answers.rows import KINDS, Rows, rows_of
-from policies.calls import train
+from policies.answers.measures import auc, shift_of
+from policies.answers.rows import Rows, rows_of
+from policies.base import KINDS, Foretells
+from policies.calls import foretell, train
 from policies.common.errors import InputError
 from policies.common.files import load_arrays, save_arrays, save_json, save_text
 from policies.common.tables import Table
@@ -86,20 +87,16 @@ def foretold(
     split: Split, model: str, settings: dict[str, Any], seed: int
 ) -> dict[str, np.ndarray]:
     """Kind -> (n,) probabilities of the answers to the rows held out."""
-    if model == LEVELS:
-        return _by_levels(split)
     policy = make(model, settings)
     train(model, "fit", policy, split.early, split.data.catalogue, generator("impressions", seed))
-    told: dict[str, np.ndarray] = policy.foretell(split.late, split.data.catalogue)  # type: ignore[attr-defined]
-    return told
+    return foretell(model, policy, split.late, split.data.catalogue)
 
 
 def _by_levels(split: Split) -> dict[str, np.ndarray]:
     """What users and items alone say."""
     rows = _without_exposures(rows_of(split.early.by_user(), split.data.catalogue))
-    held, content = _without_exposures(split.rows), Content.of(
-        split.data.catalogue, np.zeros(split.data.catalogue.size + 1)
-    ).nothing()  # fmt: skip
+    held, catalogue = _without_exposures(split.rows), split.data.catalogue
+    content = Content.of(catalogue, np.zeros(catalogue.size + 1)).nothing()
     told = {}
     for kind in KINDS:
         if _enough(rows.answers[kind]):
@@ -129,14 +126,8 @@ def ece(chance: np.ndarray, answer: np.ndarray) -> float:
 
 def shifted(chance: np.ndarray, answer: np.ndarray) -> np.ndarray:
     """The same after one shift of the level, so that as many answers are foretold as came."""
-    logit = np.log(np.clip(chance, 1e-9, 1 - 1e-9)) - np.log(np.clip(1 - chance, 1e-9, 1))
-    low, high = -20.0, 20.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (
-            (middle, high) if expit(logit + middle).mean() < answer.mean() else (low, middle)
-        )
-    moved: np.ndarray = expit(logit + low)
+    at = logit(np.clip(chance, 1e-9, 1 - 1e-9))
+    moved: np.ndarray = expit(at + shift_of(at, answer))
     return moved
 
 
@@ -178,15 +169,14 @@ def measured(
         for _ in range(DRAWS):
             weight = rng.poisson(1.0, len(people))[user].astype(np.float64)
             more.append(auc(chance, answer, weight) - auc(levels[kind], answer, weight))
-        ones = np.ones(len(answer))
         low, high = np.quantile(more, [0.025, 0.975])
         out.append(
             {
                 "answer": NAMES[kind],
                 "rows": len(answer),
                 "users": len(people),
-                "auc": auc(chance, answer, ones),
-                "beyond levels": auc(chance, answer, ones) - auc(levels[kind], answer, ones),
+                "auc": auc(chance, answer),
+                "beyond levels": auc(chance, answer) - auc(levels[kind], answer),
                 "low": float(low),
                 "high": float(high),
                 "log-loss": float(loss),
@@ -210,7 +200,7 @@ def _or_none(value: float) -> float | None:
 
 def can_foretell(model: str) -> bool:
     """Whether a model says how likely answers are, and not only what to show."""
-    return callable(getattr(find(model), "foretell", None))
+    return issubclass(find(model), Foretells)
 
 
 def evaluate(
@@ -263,7 +253,14 @@ def table(results: list[dict[str, Any]]) -> Table:
             )
         )
     head = (
-        "model", "answer", "seeds", "AUC", "AUC beyond levels (95 % over users)", "log-loss",
-        "ECE (by chance alone)", "ECE after one shift", "NDCG of pages",
-    )  # fmt: skip
+        "model",
+        "answer",
+        "seeds",
+        "AUC",
+        "AUC beyond levels (95 % over users)",
+        "log-loss",
+        "ECE (by chance alone)",
+        "ECE after one shift",
+        "NDCG of pages",
+    )
     return Table(head, lines, text=2)

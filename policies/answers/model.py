@@ -15,8 +15,10 @@ from scipy.special import expit
 
 from policies.answers.factors import Factors
 from policies.answers.levels import Content, Levels
+from policies.answers.measures import shift_of
 from policies.answers.reading import Reading
-from policies.answers.rows import KINDS, Rows
+from policies.answers.rows import Rows
+from policies.base import KINDS
 
 LEAST_ANSWERS = 30  # of a kind, either way: fewer teach nothing
 STEEPEST = 2.0  # slope of a calibration, or its inverse
@@ -30,7 +32,7 @@ class AnswerModel:
         levels, readings: kind of answer -> part. taste: of clicks.
         calibration: kind -> (shift, slope) of its logit.
         foretold: kind -> AUC of the last rows, as they were foretold before they were learned from,
-            of users whom the reading of states did not know either. rounds: how often it learned.
+            of users whom the reading of states did not know either.
     """
 
     content: Content
@@ -39,7 +41,6 @@ class AnswerModel:
     readings: dict[str, Reading] = field(default_factory=dict)
     calibration: dict[str, tuple[float, float]] = field(default_factory=dict)
     foretold: dict[str, float] = field(default_factory=dict)
-    rounds: int = 0
 
     @staticmethod
     def fit(
@@ -96,8 +97,7 @@ class AnswerModel:
             if kind == "clicked":
                 self.taste.update(rows, answer, total)
                 total = total + self.taste.logit(rows)
-            self.calibration[kind] = (_shift(slope * total, answer, rows.weight), slope)
-        self.rounds += 1
+            self.calibration[kind] = (shift_of(slope * total, answer, rows.weight), slope)
 
     def raw(self, kind: str, rows: Rows, states: np.ndarray, vectors: np.ndarray) -> np.ndarray:
         """(n,) logits before calibration."""
@@ -114,7 +114,7 @@ class AnswerModel:
         return chance
 
     def state(self) -> dict[str, np.ndarray]:
-        arrays = {**self.content.state(), "rounds": np.array([self.rounds])}
+        arrays = self.content.state()
         arrays |= {f"taste.{name}": value for name, value in self.taste.state().items()}
         for kind in self.levels:
             arrays |= {f"{kind}.{n}": value for n, value in self.levels[kind].state().items()}
@@ -135,25 +135,12 @@ class AnswerModel:
                 shift, slope = part["calibration"].tolist()
                 model.calibration[kind] = (shift, slope)
                 model.foretold[kind] = float(part["foretold"][0])
-        model.rounds = int(state["rounds"][0])
         return model
 
 
 def below(state: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     """The arrays whose names begin with this, without it."""
     return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-
-
-def _shift(logit: np.ndarray, answer: np.ndarray, weight: np.ndarray) -> float:
-    """What makes as many answers foretold as were given."""
-    shift = 0.0
-    for _ in range(30):
-        chance = expit(shift + logit)
-        step = weight @ (answer - chance) / max(weight @ (chance * (1 - chance)), 1e-9)
-        shift += float(np.clip(step, -1, 1))
-        if abs(step) < 1e-9:
-            break
-    return shift
 
 
 def _slope(logit: np.ndarray, answer: np.ndarray, weight: np.ndarray) -> float:

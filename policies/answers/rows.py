@@ -4,11 +4,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from policies.answers.exposures import exposures_of
+from policies.answers.exposures import WINDOW, exposures_of
+from policies.base import KINDS
 from policies.catalogue import Catalogue
 from policies.log import Impressions
 
-KINDS = ("clicked", "long_view", "liked")
 MOST_ROWS = 2_000_000  # that are learned from at once: of more, the latest
 
 
@@ -62,14 +62,17 @@ def pages_of(log: Impressions) -> np.ndarray:
     return numbers
 
 
-def rows_of(log: Impressions, catalogue: Catalogue, most: int = MOST_ROWS) -> Rows:
+def rows_of(
+    log: Impressions, catalogue: Catalogue, window: int = WINDOW, most: int = MOST_ROWS
+) -> Rows:
     """The rows that were shown, what came before them counted as exposures.
 
     Args:
         log: by user (`Impressions.by_user`), what was chosen without having been shown included.
+        window: of exposures, as in `exposures_of`.
         most: of more rows than that, the latest.
     """
-    seen = exposures_of(log, catalogue)
+    seen = exposures_of(log, catalogue, window)
     which = np.flatnonzero(log.shown)
     if len(which) > most:
         latest = np.argsort(log.time[which], kind="stable")[-most:]

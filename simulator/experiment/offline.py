@@ -6,7 +6,7 @@ import numpy as np
 
 from policies.answers.measures import auc
 from policies.base import Policy
-from policies.calls import train
+from policies.calls import foretell, train
 from policies.catalogue import Catalogue
 from policies.draws import generator
 from policies.exploring import SETTINGS as OF_ANY
@@ -59,21 +59,20 @@ def offline_figures(
         targets = after.items[after.starts[np.searchsorted(after.users, users)]]
         history = Sequences(users, *picked(before, np.searchsorted(before.users, users)))
         ndcg = ndcg_of(best(policy, catalogue.size, users, history, CUT), targets)
-    found = _auc(policy, network, late, catalogue)
+    found = _auc(arm, policy, network, late, catalogue)
     return {"ndcg10": ndcg, "users": len(users), "auc": found}
 
 
-def _auc(policy: Any, network: bool, late: Impressions, catalogue: Catalogue) -> float | None:
-    if network:  # as it foretold the late part before it learned from it
-        model = policy.answers_
+def _auc(
+    arm: str, policy: Policy, network: bool, late: Impressions, catalogue: Catalogue
+) -> float | None:
+    if network and isinstance(policy, Sequential):
+        model = policy.answers_  # as it foretold the late part before it learned from it
         found = np.nan if model is None else model.foretold.get("clicked", np.nan)
         return None if np.isnan(found) else float(found)
-    foretell = getattr(policy, "foretell", None)
     shown = late.rows(late.shown).by_user()
-    if not callable(foretell) or not len(shown):
-        return None
-    told = foretell(shown, catalogue).get("clicked")
+    told = foretell(arm, policy, shown, catalogue).get("clicked") if len(shown) else None
     if told is None:
         return None
-    found = auc(told, shown.clicked.astype(float), np.ones(len(shown)))
+    found = auc(told, shown.clicked.astype(float))
     return None if np.isnan(found) else float(found)

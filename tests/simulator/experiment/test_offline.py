@@ -1,14 +1,22 @@
 """Offline figures of a policy on the log that it learns from."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from policies.draws import generator
+from policies.base import Requests, Slates
+from policies.catalogue import Catalogue
+from policies.draws import Draws, generator
+from policies.log import Impressions
 from policies.neural.next_items import best
 from policies.neural.sequences import Sequences, split_by_time
 from policies.registry import make
 from policies.testing import small_log
 from simulator.experiment.offline import offline_figures
+from simulator.experiment.simulate import simulate
+from simulator.settings import Experiment
 
 SMALL = {"width": 16, "layers": 1, "heads": 2, "length": 12, "epochs": 1}
 
@@ -60,3 +68,48 @@ def test_an_arm_that_explores_has_the_figures_of_its_policy() -> None:
     assert figures[0] == figures[1]
     assert figures[0] is not None
     assert figures[0]["auc"] is not None
+
+
+class Half:
+    """Trains on no less than the whole log, which offline evaluation does not give it."""
+
+    history_length, history_of = 0, "clicks"
+
+    def __init__(self) -> None:
+        self.inner = make("popularity")
+
+    def fit(self, log: Impressions, catalogue: Catalogue, rng: np.random.Generator) -> None:
+        if log.time.max() < -43_200:  # half a day before the test
+            raise ValueError("too little")
+        self.inner.fit(log, catalogue, rng)
+
+    def update(self, log: Impressions, catalogue: Catalogue, rng: np.random.Generator) -> None:
+        self.inner.update(log, catalogue, rng)
+
+    def recommend(self, requests: Requests, slate_size: int, draws: Draws) -> Slates:
+        return self.inner.recommend(requests, slate_size, draws)
+
+    def state(self) -> dict[str, np.ndarray]:
+        return self.inner.state()
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        self.inner.restore(state)
+
+
+def test_what_a_test_does_not_ask_of_a_policy_ends_no_test(tmp_path: Path) -> None:
+    experiment = Experiment(
+        policies=(f"{__name__}:Half", "popularity"),
+        users=40,
+        days=1,
+        rounds=1,
+        warmup_days=0,
+        truth=False,
+        sensitivity=False,
+    )
+    result = simulate(experiment, out=str(tmp_path / "run"), workers=1)
+    manifest = json.loads((result.path / "manifest.json").read_text())
+    notes = [note for note in manifest["notes"] if "No offline figures" in note]
+    assert len(notes) == 1
+    assert "too little" in notes[0]
+    rows = {row["arm"]: row for row in result.results["offline"]["rows"]}
+    assert list(rows) == ["popularity"]
