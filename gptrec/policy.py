@@ -301,7 +301,7 @@ class GPTRec(Sequential):
         exclude = np.zeros((len(wave.last), requests.exclude.shape[1]), np.int32)
         exclude[at] = requests.exclude
         ordering = self._order() if width is None else None
-        few = k if ordering is None else self._few(requests)
+        few = k if ordering is None else self._few(requests, k)
         if ordering is not None and not few:
             return self._ordered(ordering, requests, k, wave.last, at, None)
         sizes = quotas(few, self.interests, self.later * few // k)

@@ -15,12 +15,15 @@ from policies.log import Impressions
 CATEGORY_HALF_LIVES = 3600.0 * np.array([1.0, 6.0])  # s: within a visit, and within a day
 ITEM_HALF_LIFE = 3600.0 * 6.0  # s
 EXPOSURES = len(CATEGORY_HALF_LIVES) + 1
-WINDOW = 148  # items shown before that count: what a history holds at serving
+WINDOW = 148  # items shown before that count, unless a policy reads other histories
 
 
-def exposures_of(log: Impressions, catalogue: Catalogue) -> np.ndarray:
+def exposures_of(log: Impressions, catalogue: Catalogue, window: int = WINDOW) -> np.ndarray:
     """(n, EXPOSURES) float32 decayed counts of each row of a log by user: the item's category by
     each half-life, then the item itself, before the page that the row stands on.
+
+    Args:
+        window: items shown before that count, as many as a history holds at serving.
     """
     from policies.answers.loops import exposures  # numba takes most of a second
 
@@ -32,7 +35,7 @@ def exposures_of(log: Impressions, catalogue: Catalogue) -> np.ndarray:
         len(catalogue.categories),
         CATEGORY_HALF_LIVES,
         ITEM_HALF_LIFE,
-        WINDOW,
+        window,
     )
 
 
@@ -65,8 +68,8 @@ class Lately:
 
 def lately(requests: Requests, category: np.ndarray, n_categories: int) -> Lately:
     """The exposures of these requests, whose histories are impressions."""
-    items = requests.items[:, -WINDOW:]
-    ages, b = requests.ages[:, -WINDOW:].astype(np.float64), len(requests)
+    items = requests.items
+    ages, b = requests.ages.astype(np.float64), len(requests)
     there = items > 0
     cell = np.arange(b)[:, None] * n_categories + category[items]
     by_category = np.zeros((b, len(CATEGORY_HALF_LIVES), n_categories), np.float32)

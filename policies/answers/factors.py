@@ -70,17 +70,33 @@ class Factors:
         for sweep in range(SWEEPS):
             known = 1 / item_told if self.met or sweep > 1 else np.zeros_like(item_told)
             user_told = half_step(
-                *by_user, rows.item, items, known, offset, answer, rows.weight,
-                users, self.users, of_users,
-            )  # fmt: skip
+                *by_user,
+                rows.item,
+                items,
+                known,
+                offset,
+                answer,
+                rows.weight,
+                users,
+                self.users,
+                of_users,
+            )
             if not self.met:
                 spread = float(np.mean(users[there] ** 2 + 1 / user_told[there])) ** 0.5
                 self.sd = max(spread, LEAST_SD)
                 of_users[:] = self.sd**-2
             item_told = half_step(
-                *by_item, rows.user, users, 1 / user_told, offset, answer, rows.weight,
-                items, prior, of_items,
-            )  # fmt: skip
+                *by_item,
+                rows.user,
+                users,
+                1 / user_told,
+                offset,
+                answer,
+                rows.weight,
+                items,
+                prior,
+                of_items,
+            )
         self.users, self.user_precision = users, user_told
         self.items, self.item_precision = items, item_told
         self.met = True

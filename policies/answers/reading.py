@@ -67,7 +67,12 @@ class Reading:
         """(B, D) what states look for: its product with an item's vector is the logit of the item,
         up to what all items share.
         """
-        return states @ (self.near * np.eye(len(self.form)) + self.form) + self.of_items
+        return states @ self.matrix + self.of_items
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """(D, D) W and the cosine's slope together."""
+        return self.near * np.eye(len(self.form)) + self.form
 
     def update(
         self,

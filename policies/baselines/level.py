@@ -10,15 +10,18 @@ from scipy.special import expit
 
 from policies.answers.levels import Content, Levels
 from policies.answers.model import LEAST_ANSWERS, below
-from policies.answers.rows import KINDS, Rows, rows_of
-from policies.base import Requests, Slates
+from policies.answers.rows import Rows, rows_of
+from policies.base import OBJECTIVES, Requests, Slates
 from policies.catalogue import Catalogue
 from policies.common.errors import InputError, suggestion
 from policies.draws import Draws
 from policies.log import Impressions
 from policies.ranking import first_allowed
 
-OBJECTIVES = dict(zip(("click", "long_view", "like"), KINDS, strict=True))
+NO_RATES = (
+    "the log shows no skips, or hardly any answer: items are ranked by how often they were chosen,"
+    " until pages of this policy have been answered."
+)
 
 
 @dataclass
@@ -57,6 +60,11 @@ class Level:
         rows = _marginal(rows_of(log.by_user(), catalogue))
         self._learn(rows, rows.answers[OBJECTIVES[self.objective]], catalogue)
         self._rank(rng)
+
+    @property
+    def says_(self) -> str:
+        """What a person should know of the last training."""
+        return NO_RATES if self._levels is None else ""
 
     def _learn(self, rows: Rows, answer: np.ndarray, catalogue: Catalogue) -> None:
         if self._levels is not None:

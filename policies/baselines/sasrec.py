@@ -112,7 +112,7 @@ class SASRec(Sequential):
         exclude = np.zeros((len(states), requests.exclude.shape[1]), np.int64)
         exclude[at] = requests.exclude
         ordering = self._order() if width is None else None
-        few = k if ordering is None else self._few(requests)
+        few = k if ordering is None else self._few(requests, k)
         best = np.zeros((len(states), few), np.int32)
         for here in wave.chunks() if few else []:
             best[here] = self._best(

@@ -18,7 +18,6 @@ from policies.neural.networks import ItemNet
 from policies.neural.ranking import best_allowed, best_among
 
 MOST_PAGES = 400_000  # whose states are held at once
-OBJECTIVES = {"click": "clicked", "long_view": "long_view", "like": "liked"}
 
 
 def unit_vectors(net: ItemNet) -> np.ndarray:
@@ -89,15 +88,14 @@ class Ordering:
     """Logits of an answer, up to what all items of a user share.
 
     Args:
-        kind: of answer, as `policies.answers.rows.KINDS`.
+        kind: of answer, of `policies.base.KINDS`.
         vectors: (N + 1, D) of the items.
     """
 
     def __init__(self, model: AnswerModel, kind: str, vectors: Tensor):
         levels, taste = model.levels[kind], model.taste
         reading = model.readings[kind]
-        form = reading.near * np.eye(len(reading.form)) + reading.form
-        self._form = torch.from_numpy(form.astype(np.float32))
+        self._form = torch.from_numpy(reading.matrix.astype(np.float32))
         self._taste = taste if kind == "clicked" else None
         parts = [F.normalize(vectors, dim=-1)]
         if self._taste is not None:
@@ -105,7 +103,6 @@ class Ordering:
         self._items = torch.cat(parts, dim=1).T.contiguous().T
         self._level = torch.from_numpy(levels.items.astype(np.float32))
         self._category = torch.from_numpy(levels.content.category)
-        self._n_categories = levels.content.n_categories
         self._of_items = torch.from_numpy(reading.of_items.astype(np.float32))
         self._tiring = levels.tiring.astype(np.float32)
 

@@ -15,13 +15,12 @@ from policies.answers.exposures import lately as lately_of
 from policies.answers.levels import Content
 from policies.answers.model import AnswerModel, below
 from policies.answers.rows import rows_of
-from policies.base import Requests, Slates, bounded, plain_requests
+from policies.base import OBJECTIVES, Requests, Slates, bounded, plain_requests
 from policies.catalogue import Catalogue
 from policies.common.errors import InputError, suggestion
 from policies.draws import Draws
 from policies.log import Impressions
 from policies.neural.answering import (
-    OBJECTIVES,
     Ordering,
     Told,
     first_of,
@@ -130,6 +129,10 @@ class Sequential:
             )
         if self.answers:
             self.history_of = "impressions"  # skips tire as well
+        else:
+            self._refuse("answers=true", "objective", "recalled", "content")
+        if self.history_of == "clicks":
+            self._refuse("answers=true", "window")
         clicks = self.history_of == "clicks"
         self.history_length = (self.length if clicks else self.window) + self.room
         self._answers: AnswerModel | None = None
@@ -140,6 +143,13 @@ class Sequential:
         # of the items as they are scored, while the weights stay
         self._vectors: Tensor | None = None
         self._index: Index | None = None
+
+    def _refuse(self, wanted: str, *names: str) -> None:
+        """Raises InputError at settings that would have no effect."""
+        for name in names:
+            value, usual = getattr(self, name), type(self).__dataclass_fields__[name].default
+            if value != usual:
+                raise InputError(f"{name}={value} has no effect without {wanted}")
 
     @property
     def net(self) -> Any:
@@ -264,6 +274,11 @@ class Sequential:
         """(len(pages), D) states before these pages."""
         return states_before(self.net, told, pages, self.n_items, self.length, self.room)
 
+    def _to_learn(self, log: Impressions, catalogue: Catalogue) -> Told:
+        """What a log by user tells of answers."""
+        rows = rows_of(log, catalogue, self.history_length)
+        return Told(rows, self._told(log), self._states, unit_vectors(self.net))
+
     def _learn_answers(
         self,
         log: Impressions,
@@ -279,7 +294,7 @@ class Sequential:
             return
         self.says_ = ""
         log = log.by_user()
-        told = Told(rows_of(log, catalogue), self._told(log), self._states, unit_vectors(self.net))
+        told = self._to_learn(log, catalogue)
         if self._answers is None or not self._answers.levels:
             content = Content.of(
                 catalogue, np.bincount(log.item[~log.shown], minlength=catalogue.size + 1)
@@ -288,6 +303,11 @@ class Sequential:
             self._answers = told.first(since, content, rng)
         else:
             told.more(self._answers, rng)
+        if OBJECTIVES[self.objective] not in self._answers.levels:
+            self.says_ = (
+                f"the log holds too few answers of the kind '{self.objective}': slates are in the"
+                " order of what is clicked next."
+            )
 
     def foretell(self, log: Impressions, catalogue: Catalogue) -> dict[str, np.ndarray]:
         """Kind of answer -> (n,) probabilities for the n shown rows of a log by user, each from
@@ -295,7 +315,7 @@ class Sequential:
         """
         if self._answers is None:
             return {}
-        told = Told(rows_of(log, catalogue), self._told(log), self._states, unit_vectors(self.net))
+        told = self._to_learn(log, catalogue)
         return told.foretold(self._answers)
 
     # -- ranking -----------------------------------------------------------------------------------
@@ -364,10 +384,10 @@ class Sequential:
             )
         return slates[at]
 
-    def _few(self, requests: Requests) -> int:
-        """How many items are recalled for the answers to order; 0 = all are ordered."""
-        most = int(requests.available.sum())
-        return self.recalled if self.recalled < most else 0
+    def _few(self, requests: Requests, k: int) -> int:
+        """How many items are recalled for the answers to order k of them; 0 = all are ordered."""
+        recalled = max(self.recalled, k) if self.recalled else 0
+        return recalled if recalled < int(requests.available.sum()) else 0
 
     def _best(
         self,
@@ -482,7 +502,7 @@ class Recomputing(Sequential):
         exclude = np.zeros((len(contexts), requests.exclude.shape[1]), np.int64)
         exclude[:b] = requests.exclude
         ordering = None if every else self._order()
-        few = self._few(requests) if ordering is not None else k
+        few = self._few(requests, k) if ordering is not None else k
         slates, found = np.zeros((len(contexts), few), np.int32), []
         for begin in range(0, len(contexts), chunk):
             here = slice(begin, begin + chunk)

@@ -22,9 +22,11 @@ def shown(n: int = 8000, seed: int = 1) -> tuple[Impressions, Catalogue]:
     low = rng.random(n) < 0.9
     item = np.where(low, rng.integers(1, N // 2 + 1, n), rng.integers(N // 2 + 1, N + 1, n))
     log = Impressions.of(
-        user=rng.integers(0, 100, n), item=item, time=np.sort(rng.random(n)) * 1e9,
+        user=rng.integers(0, 100, n),
+        item=item,
+        time=np.sort(rng.random(n)) * 1e9,
         clicked=rng.random(n) < item / 50,
-    )  # fmt: skip
+    )
     return log, Catalogue.of(np.arange(N).astype(str))
 
 
@@ -49,9 +51,12 @@ def test_level_ranks_by_rate_where_popularity_ranks_by_count() -> None:
 def test_level_takes_choices_for_no_showings() -> None:
     log, catalogue = shown()
     chosen = Impressions.of(
-        user=np.arange(500) % 100, item=np.repeat(1, 500), time=np.full(500, -1.0),
-        shown=np.zeros(500, bool), clicked=np.ones(500, bool),
-    )  # fmt: skip
+        user=np.arange(500) % 100,
+        item=np.repeat(1, 500),
+        time=np.full(500, -1.0),
+        shown=np.zeros(500, bool),
+        clicked=np.ones(500, bool),
+    )
     both = Impressions.concat([chosen, log])
     assert 1 not in page(fitted("level", both, catalogue)).items
     # Of choices alone it knows no rates: the most chosen come first, until rows are shown.
@@ -64,9 +69,12 @@ def test_level_takes_choices_for_no_showings() -> None:
 def test_level_of_long_views() -> None:
     log, catalogue = shown()
     watched = Impressions.of(
-        user=log.user, item=log.item, time=log.time, clicked=log.clicked,
+        user=log.user,
+        item=log.item,
+        time=log.time,
+        clicked=log.clicked,
         long_view=log.clicked & (log.item < 30),
-    )  # fmt: skip
+    )
     assert page(fitted("level", watched, catalogue, objective="long_view")).items.max() < 30
     with pytest.raises(InputError, match="did you mean 'long_view'"):
         make("level", {"objective": "long_veiw"})
@@ -109,9 +117,12 @@ def test_ranker_without_skips_is_item_knn_until_rows_come() -> None:
     log, catalogue = small_log()
     choices = log.rows(log.clicked)
     choices = Impressions.of(
-        user=choices.user, item=choices.item, time=choices.time, clicked=choices.clicked,
+        user=choices.user,
+        item=choices.item,
+        time=choices.time,
+        clicked=choices.clicked,
         shown=np.zeros(len(choices), bool),
-    )  # fmt: skip
+    )
     policy, knn = fitted("ranker", choices, catalogue), fitted("itemknn", choices, catalogue)
     np.testing.assert_array_equal(page(policy).items, page(knn).items)
     for seed in (1, 2):
@@ -172,15 +183,17 @@ def test_epsilon_is_the_share_of_random_pages() -> None:
     assert other.mean() == pytest.approx(0.25, abs=0.03)
     assert slates.propensity is not None
     np.testing.assert_allclose(slates.propensity[~other], 0.75 + 0.25 / N, rtol=1e-6)
-    np.testing.assert_allclose(slates.propensity[other & (slates.items != best).all(axis=1)],
-                               0.25 / N, rtol=1e-6)  # fmt: skip
+    np.testing.assert_allclose(
+        slates.propensity[other & (slates.items != best).all(axis=1)], 0.25 / N, rtol=1e-6
+    )
 
 
 def test_an_arm_that_ceases_to_learn() -> None:
     log, catalogue = shown()
     frozen, once, always = (fitted("level", log, catalogue, updates=n) for n in (0, 1, -1))
-    other = Impressions.of(user=log.user, item=N + 1 - log.item, time=log.time + 1e9,
-                           clicked=log.clicked)  # fmt: skip
+    other = Impressions.of(
+        user=log.user, item=N + 1 - log.item, time=log.time + 1e9, clicked=log.clicked
+    )
     before = page(frozen).items
     for turn in range(2):
         for policy in (frozen, once, always):

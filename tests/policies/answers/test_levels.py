@@ -91,8 +91,9 @@ def test_two_rounds_are_as_good_as_one() -> None:
     twice.fit(rows.kept(first), rows.answers["clicked"][first])
     late = rows.kept(~first)
     twice.update(late, late.answers["clicked"], np.zeros(len(late)))
-    np.testing.assert_allclose(twice.items - twice.items.mean(), once.items - once.items.mean(),
-                               atol=0.15)  # fmt: skip
+    np.testing.assert_allclose(
+        twice.items - twice.items.mean(), once.items - once.items.mean(), atol=0.15
+    )
     ratio = twice.precision["item"][1:] / once.precision["item"][1:]
     assert 0.8 < ratio.min() < ratio.max() < 1.25
 
@@ -105,9 +106,11 @@ def test_another_logs_level_moves_no_item() -> None:
     rng = np.random.default_rng(7)
     few, _ = world(30_000, 8, items=50)  # of 50 items alone
     low = Impressions.of(
-        user=few.user, item=few.item, time=few.time + 1e12,
+        user=few.user,
+        item=few.item,
+        time=few.time + 1e12,
         clicked=few.clicked & (rng.random(len(few)) < 0.4),
-    )  # fmt: skip
+    )
     rows = rows_of(low.by_user(), catalogue())
     levels.update(rows, rows.answers["clicked"], np.zeros(len(rows)))
     shown, others = levels.items[1:51] - before[1:51], levels.items[51:] - before[51:]
@@ -117,9 +120,12 @@ def test_another_logs_level_moves_no_item() -> None:
 def test_what_was_only_chosen_is_no_showing() -> None:
     log, effects = world(20_000, 9)
     clicks = Impressions.of(
-        user=log.user[:5000], item=log.item[:5000], time=log.time[:5000] - 1e13,
-        shown=np.zeros(5000, bool), clicked=np.ones(5000, bool),
-    )  # fmt: skip
+        user=log.user[:5000],
+        item=log.item[:5000],
+        time=log.time[:5000] - 1e13,
+        shown=np.zeros(5000, bool),
+        clicked=np.ones(5000, bool),
+    )
     both = Impressions.concat([clicks, log]).by_user()
     alone, _ = fitted(log, effects)
     mixed, rows = fitted(both, effects)
@@ -143,9 +149,13 @@ def test_exposures_to_learn_from_are_those_to_serve_by() -> None:
     user, page = np.repeat(np.arange(n), pages * k), np.tile(np.repeat(np.arange(pages), k), n)
     time = page * 400.0 + rng.random(n)[user] * 100
     log = Impressions.of(
-        user=user, item=rng.integers(1, N_ITEMS + 1, len(user)), time=time, page=page,
-        slot=np.tile(np.arange(k), n * pages), clicked=rng.random(len(user)) < 0.5,
-    ).by_user()  # fmt: skip
+        user=user,
+        item=rng.integers(1, N_ITEMS + 1, len(user)),
+        time=time,
+        page=page,
+        slot=np.tile(np.arange(k), n * pages),
+        clicked=rng.random(len(user)) < 0.5,
+    ).by_user()
     learned = exposures_of(log, catalogue())
     for u in range(n):
         mine = np.flatnonzero(log.user == u)
@@ -156,11 +166,18 @@ def test_exposures_to_learn_from_are_those_to_serve_by() -> None:
         held = past.rows(slice(len(past) - window, None))
         blank = np.zeros((1, window))
         requests = Requests(
-            np.array([u], np.int32), np.zeros(1, np.int32), np.zeros(1, np.int16), np.array([now]),
-            held.item[None], held.clicked[None].astype(np.float32), blank.astype(np.int8),
-            (now - held.time)[None].astype(np.float32), blank.astype(np.int16),
-            np.zeros((1, 0), np.int32), np.arange(N_ITEMS + 1) > 0,
-        )  # fmt: skip
+            np.array([u], np.int32),
+            np.zeros(1, np.int32),
+            np.zeros(1, np.int16),
+            np.array([now]),
+            held.item[None],
+            held.clicked[None].astype(np.float32),
+            blank.astype(np.int8),
+            (now - held.time)[None].astype(np.float32),
+            blank.astype(np.int16),
+            np.zeros((1, 0), np.int32),
+            np.arange(N_ITEMS + 1) > 0,
+        )
         category = catalogue().category.astype(np.int64)
         served = lately(requests, category, len(catalogue().categories))
         for row in last:
@@ -172,10 +189,13 @@ def test_exposures_to_learn_from_are_those_to_serve_by() -> None:
 
 def test_exposures_by_hand() -> None:
     log = Impressions.of(
-        user=np.array([0, 0, 0, 1]), item=np.array([1, 6, 1, 1]),
-        time=np.array([0.0, 3600.0, 7200.0, 7200.0]), clicked=np.ones(4, bool),
-    ).by_user()  # fmt: skip
+        user=np.array([0, 0, 0, 1]),
+        item=np.array([1, 6, 1, 1]),
+        time=np.array([0.0, 3600.0, 7200.0, 7200.0]),
+        clicked=np.ones(4, bool),
+    ).by_user()
     seen = exposures_of(log, catalogue())  # items 1 and 6 share a category
-    np.testing.assert_allclose(seen[2], [0.5 + 0.25, 2 ** (-1 / 6) + 2 ** (-1 / 3), 2 ** (-1 / 3)],
-                               rtol=1e-6)  # fmt: skip
+    np.testing.assert_allclose(
+        seen[2], [0.5 + 0.25, 2 ** (-1 / 6) + 2 ** (-1 / 3), 2 ** (-1 / 3)], rtol=1e-6
+    )
     assert (seen[[0, 3]] == 0).all()

@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 
 from policies.answers.factors import Factors
 from policies.answers.levels import Content
 from policies.answers.model import AnswerModel
 from policies.answers.reading import Reading
-from policies.answers.rows import KINDS, Rows
+from policies.answers.rows import Rows
+from policies.base import KINDS
 from policies.catalogue import Catalogue
 
 N_USERS, N_ITEMS, WIDTH = 200, 150, 4
@@ -34,9 +36,15 @@ def made(
     logit = -0.5 + true + near * (states * vectors[item]).sum(axis=1)
     answer = (rng.random(n) < expit(logit)).astype(np.float64)
     rows = Rows(
-        user, item, np.zeros(n, np.int64), np.zeros((n, 3), np.float32),
-        dict.fromkeys(KINDS, answer), np.arange(n) * 1.0, np.arange(n), np.ones(n),
-    )  # fmt: skip
+        user,
+        item,
+        np.zeros(n, np.int64),
+        np.zeros((n, 3), np.float32),
+        dict.fromkeys(KINDS, answer),
+        np.arange(n) * 1.0,
+        np.arange(n),
+        np.ones(n),
+    )
     return rows, true, states, vectors
 
 
@@ -125,10 +133,27 @@ def test_the_model_is_the_same_from_its_state() -> None:
         )
 
 
-def test_rows_are_foretold_before_they_are_learned_from() -> None:
-    """A state that knows the answers of old rows alone is not believed on new ones."""
+def test_states_are_believed_by_rows_that_their_model_has_not_seen() -> None:
+    """States that give away the answers of the early part, which their model was trained on, and
+    say nothing of the late one.
+    """
     rows, _, states, vectors = made(30_000, 14, 0.0)
-    model = modelled(rows, states, vectors)
-    fresh, _, nothing, _ = made(30_000, 15, 0.0)
-    model.update(fresh, nothing, vectors, np.random.default_rng(3))
+    late = np.random.default_rng(8).random(len(rows)) < 0.3
+    sign = np.where(rows.answers["clicked"] > 0, 1, -1)[:, None]
+    leaking = np.where(late[:, None], states, sign * vectors[rows.item]).astype(np.float32)
+    content = Content.of(catalogue(), np.zeros(N_ITEMS + 1))
+    early, rest = rows.kept(~late), rows.kept(late)
+    rng = np.random.default_rng(9)
+    model = AnswerModel.fit(early, rest, leaking, vectors, content, rng)
     assert abs(model.readings["clicked"].near) < 0.3
+    fooled = Reading.nothing(6)
+    fooled.update(rows, leaking, vectors, np.zeros(len(rows)), rows.answers["clicked"], rng)
+    assert fooled.near > 1
+
+
+def test_what_was_foretold_is_of_users_left_out() -> None:
+    rows, _, states, vectors = made(60_000, 16, 0.0, near=2.0)
+    told = modelled(rows, states, vectors).foretold["clicked"]
+    fresh, _, states, vectors = made(20_000, 17, 0.0, near=2.0)
+    cosine = (states * vectors[fresh.item]).sum(axis=1)
+    assert told == pytest.approx(roc_auc_score(fresh.answers["clicked"], cosine), abs=0.03)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from policies.base import Policy, Requests
+from policies.common.errors import InputError
 from policies.draws import Draws, generator
 from policies.log import Impressions
 from policies.registry import make
@@ -37,10 +38,13 @@ def blank(policy: Policy) -> Requests:
     requests = sample_requests(policy)
     none = np.zeros_like(requests.items)
     return replace(
-        requests, users=np.arange(60, dtype=np.int32), items=none,
-        feedback=none.astype(np.float32), exclude=requests.exclude[:, :0],
+        requests,
+        users=np.arange(60, dtype=np.int32),
+        items=none,
+        feedback=none.astype(np.float32),
+        exclude=requests.exclude[:, :0],
         available=np.arange(41) > 0,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -71,7 +75,10 @@ def test_a_log_of_choices_teaches_no_answers_until_rows_are_shown(name: str) -> 
     chosen = world.rows(world.clicked)
     chosen = replace(chosen, shown=np.zeros(len(chosen), bool))
     policy = fitted(name, chosen)
-    plain = make(name, {**settings(name), "answers": False})
+    alone = {**settings(name), "answers": False}
+    if name != "gptrec":
+        del alone["window"]  # of impressions, which it does not read
+    plain = make(name, alone)
     plain.fit(chosen, catalogue, generator("fit"))
     assert not any(key.startswith("answers.") for key in policy.state())
     requests = blank(policy)
@@ -111,9 +118,40 @@ def test_states_to_learn_from_are_those_to_serve_by(name: str) -> None:
         if (past.clicked.sum() + 2 * (~past.clicked).sum()) > policy.length:  # type: ignore[attr-defined]
             continue  # older entries may have left the window
         requests = replace(
-            blank(policy).rows(slice(0, 1)), users=np.array([user], np.int32), items=items,
-            feedback=feedback, ages=ages, said=np.zeros((1, length), np.int8),
+            blank(policy).rows(slice(0, 1)),
+            users=np.array([user], np.int32),
+            items=items,
+            feedback=feedback,
+            ages=ages,
+            said=np.zeros((1, length), np.int8),
             turns=np.full((1, length), -1, np.int16),
-        )  # fmt: skip
+        )
         wave, at = policy._advance(requests, 6, policy._store)  # type: ignore[attr-defined]
         np.testing.assert_allclose(wave.last[at[0]].detach().numpy(), learned[place], atol=2e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_larger_than_what_is_recalled(name: str) -> None:
+    policy = fitted(name, recalled=3)
+    requests = blank(policy)
+    assert served(policy, requests).shape == (60, 6)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"recalled": 50}, "recalled=50 has no effect without answers=true"),
+        ({"objective": "like"}, "objective=like has no effect"),
+        ({"window": 30}, "window=30 has no effect"),
+        ({"answers": True, "objective": "likes"}, "did you mean 'like'"),
+    ],
+)
+def test_a_setting_is_not_ignored(given: dict[str, object], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        make("sasrec", given)
+
+
+def test_an_objective_of_which_the_log_tells_nothing_is_said() -> None:
+    policy = fitted("sasrec", objective="like")
+    assert "too few answers of the kind 'like'" in policy.says_  # type: ignore[attr-defined]
+    assert not fitted("sasrec").says_  # type: ignore[attr-defined]
