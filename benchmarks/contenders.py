@@ -115,8 +115,10 @@ def main() -> None:
         seconds.append(json.loads((place / "run" / "manifest.json").read_text())["seconds"])
     rate = {arm: np.array(values) for arm, values in rates.items()}
     span = rate["oracle"] - rate["uniform"]
-    print(f"{given.log}, taste {given.taste:g}: {given.seeds} seeds, {given.users} users,"
-          f" {given.days:g} days, {given.rounds} rounds; {sum(seconds):.0f} s")  # fmt: skip
+    print(
+        f"{given.log}, taste {given.taste:g}: {given.seeds} seeds, {given.users} users,"
+        f" {given.days:g} days, {given.rounds} rounds; {sum(seconds):.0f} s"
+    )
     print("| arm | click rate | share of the way | clicks against level | against popularity |")
     print("|---|---|---|---|---|")
     for arm in sorted(rate, key=lambda arm: -rate[arm].mean()):

@@ -18,9 +18,7 @@ def offline_table(rows: list[Offline], metric: str) -> Table:
     Args:
         metric: the primary one, as it is called.
     """
-    head = (
-        "arm", "NDCG@10 offline", "AUC offline", f"{metric}, simulated", "lift", "true lift"
-    )  # fmt: skip
+    head = ("arm", "NDCG@10 offline", "AUC offline", f"{metric}, simulated", "lift", "true lift")
     body = [
         [
             row.arm,
