@@ -27,7 +27,7 @@ LEAST_SD = 0.02
 SLOPE_SD = 1.0  # of a slope before any row
 SUREST = 0.02  # standard deviation of a slope or a slot: other rows may be other pages
 ANEW_SD = 3.0  # of the intercept, which every log has for itself: its season, its selection
-SWEEPS, CLOSE = 40, 1e-3
+SWEEPS, CLOSE = 15, 1e-3
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,7 @@ class Levels:
             logit += mean[name][at[name]]
         for sweep in range(SWEEPS):
             moved = 0.0
+            self._exchange(mean, prior, sure)
             left, w = self._step(logit, answer, rows.weight)
             h = (x * w[:, None]).T @ x + self.information
             step = np.linalg.solve(h, x.T @ left - self.information @ (slopes - self.slopes))
@@ -175,6 +176,25 @@ class Levels:
             for name in BLOCKS
         }
         self.information = (x * certain[:, None]).T @ x + self.information
+
+    def _exchange(
+        self,
+        mean: dict[str, np.ndarray],
+        prior: dict[str, np.ndarray],
+        sure: dict[str, np.ndarray],
+    ) -> None:
+        """Moves what the items of a category have in common to the category, as far as the priors
+        want it: no logit changes, and steps block by block would take hundreds of sweeps for it.
+        """
+        c, n = self.content.category, self.content.n_categories
+        items, category = mean["item"], mean["category"]
+        weight = sure["item"].copy()
+        weight[0] = 0.0  # no item
+        pull = np.bincount(c, weight * (items - prior["item"]), minlength=n)
+        against = sure["category"] * (category - prior["category"])
+        common = (pull - against) / (np.bincount(c, weight, minlength=n) + sure["category"])
+        mean["category"], mean["item"] = category + common, items - common[c]
+        mean["item"][0] = 0.0
 
     def _prior_precision(self) -> dict[str, np.ndarray]:
         return {name: np.full(len(m), self.sd[name] ** -2) for name, m in self.mean.items()}

@@ -199,3 +199,19 @@ def test_exposures_by_hand() -> None:
         seen[2], [0.5 + 0.25, 2 ** (-1 / 6) + 2 ** (-1 / 3), 2 ** (-1 / 3)], rtol=1e-6
     )
     assert (seen[[0, 3]] == 0).all()
+
+
+def test_items_and_their_category_are_told_apart() -> None:
+    """What items of a category have in common is the category's, and so is its variance: steps of
+    one block after the other leave it with the items.
+    """
+    log, effects = world(60_000, 12)
+    levels, _ = fitted(log, effects)
+    own = levels.mean["item"][1:]
+    category = catalogue().category[1:]
+    common = np.array([own[category == c].mean() for c in range(1, CATEGORIES + 1)])
+    assert np.abs(common).max() < 0.05
+    true = effects["category"][1:]
+    told = levels.mean["category"][1:]
+    assert np.corrcoef(told, true)[0, 1] > 0.9
+    assert levels.sd["category"] == pytest.approx(true.std(), rel=0.5)
