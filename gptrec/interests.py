@@ -20,7 +20,12 @@ def quotas(slate_size: int, interests: int, later: int) -> list[int]:
 
 
 def recall(
-    wave: Wave, vectors: Tensor, exclude: np.ndarray, available: np.ndarray, sizes: list[int]
+    wave: Wave,
+    vectors: Tensor,
+    exclude: np.ndarray,
+    available: np.ndarray,
+    sizes: list[int],
+    ordered: bool = True,
 ) -> np.ndarray:
     """(rows of the wave, sum of sizes) int32: the recalls of all interests, merged without repeats.
 
@@ -28,6 +33,7 @@ def recall(
         vectors: (N + 1, D) as they are scored.
         exclude: (rows, W) items that a user may not be shown.
         sizes: items per interest, from `quotas`.
+        ordered: False = the best of each first, the others in no certain order.
     """
     rows = len(wave.last)
     slates = np.zeros((rows, sum(sizes)), np.int32)
@@ -37,7 +43,7 @@ def recall(
         done = 0
         for depth, size in enumerate(sizes):
             scores = wave.net.scale(state) @ vectors.T
-            best = best_allowed(scores, taken, available, size)
+            best = best_allowed(scores, taken, available, size, ordered)
             slates[here, done : done + size] = best
             done += size
             if depth + 1 < len(sizes):

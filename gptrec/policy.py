@@ -305,7 +305,7 @@ class GPTRec(Sequential):
         if ordering is not None and not few:
             return self._ordered(ordering, requests, k, wave.last, at, None)
         sizes = quotas(few, self.interests, self.later * few // k)
-        slates = recall(wave, vectors, exclude, requests.available, sizes)
+        slates = recall(wave, vectors, exclude, requests.available, sizes, ordering is None)
         if ordering is None:
             return slates[at]
         return self._ordered(ordering, requests, k, wave.last, at, slates)

@@ -17,6 +17,7 @@ from policies.neural.dialogues import Dialogues
 from policies.neural.networks import ItemNet
 from policies.neural.ranking import best_allowed, best_among
 
+DENSE = 50_000  # items up to which all have a place while some of them are ordered
 MOST_PAGES = 400_000  # whose states are held at once
 
 
@@ -143,6 +144,17 @@ class Ordering:
         return scores + torch.from_numpy(counts) * float(self._tiring[-1])
 
 
+def _best_of_few(
+    items: np.ndarray, scores: Tensor, exclude: np.ndarray, available: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `best_among`, faster: of so few items a place for each costs less than sorting some."""
+    every = torch.full((len(items), len(available)), -torch.inf)
+    every.scatter_(1, torch.from_numpy(items.astype(np.int64)), scores)
+    slates = best_allowed(every, exclude, available, k)
+    best = every.gather(1, torch.from_numpy(slates.astype(np.int64)))
+    return slates, torch.isfinite(best).sum(dim=1).numpy()
+
+
 def ordered(
     ordering: Ordering,
     states: Tensor,
@@ -162,7 +174,10 @@ def ordered(
     if candidates is None:
         return best_allowed(ordering.of_all(states, users, lately), exclude, available, k)
     scores = ordering.of(candidates, states, users, lately)
-    slates, there = best_among(candidates, scores, exclude, available, k)
+    if len(available) <= DENSE:
+        slates, there = _best_of_few(candidates, scores, exclude, available, k)
+    else:
+        slates, there = best_among(candidates, scores, exclude, available, k)
     for row in np.flatnonzero(there < k):  # one by one, so that it gets the same bits in any batch
         one = slice(row, row + 1)
         every = ordering.of_all(states[one], users[one], lately.rows(one))

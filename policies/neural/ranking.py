@@ -12,9 +12,14 @@ _PREFIX = "net."
 GROUP = 64  # columns whose peak is looked at first
 
 
-def best_allowed(scores: Tensor, exclude: np.ndarray, available: np.ndarray, k: int) -> np.ndarray:
+def best_allowed(
+    scores: Tensor, exclude: np.ndarray, available: np.ndarray, k: int, ordered: bool = True
+) -> np.ndarray:
     """(B, k) int32 best items that may be shown, best first; equal scores go to the lower id.
     Changes `scores`.
+
+    Args:
+        ordered: False = the best one first, the others in no certain order.
     """
     scores.index_fill_(1, torch.from_numpy(np.flatnonzero(~available)), -torch.inf)
     if exclude.shape[1]:
@@ -22,6 +27,8 @@ def best_allowed(scores: Tensor, exclude: np.ndarray, available: np.ndarray, k: 
     if k == 1:
         return _first_best(scores)[:, None].numpy().astype(np.int32)
     values, items = _top(scores, k)
+    if not ordered:
+        return items.numpy().astype(np.int32)
     by_id = torch.argsort(items, dim=1, stable=True)
     by_score = torch.argsort(values.gather(1, by_id), dim=1, descending=True, stable=True)
     return items.gather(1, by_id).gather(1, by_score).numpy().astype(np.int32)
