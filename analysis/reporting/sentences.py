@@ -318,7 +318,17 @@ def off_policy_sentence(estimates: OffPolicyEstimates) -> str:
         " tired they were, came of it. The contender's own column in the test, and the true one,"
         " are of users that it served itself."
     )
-    return f"{text} {few_rows(estimates)}".rstrip()
+    return " ".join(part for part in (text, few_rows(estimates), not_shown(estimates)) if part)
+
+
+def not_shown(estimates: OffPolicyEstimates) -> str:
+    """Where a contender would show what the logging arm never shows; "" where none does."""
+    if all(row.supported for row in estimates.rows):
+        return ""
+    return (
+        "Not shown: the share of a contender's slots that the logging arm never fills with the same"
+        " item; nothing in its log tells of them."
+    )
 
 
 def few_rows(estimates: OffPolicyEstimates) -> str:

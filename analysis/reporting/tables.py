@@ -3,7 +3,7 @@
 from typing import Any
 
 from analysis.metrics import Metrics
-from analysis.results.counterfactual import OffPolicyEstimates
+from analysis.results.counterfactual import OffPolicyEstimates, OffPolicyRow
 from analysis.results.effects import Effect
 from analysis.results.feedback_loop import RoundMetrics
 from analysis.results.monitoring import Monitored
@@ -227,7 +227,7 @@ def off_policy_table(estimates: OffPolicyEstimates) -> Table:
     head = ("contender", "log of", "IPS", "SNIPS", "direct", "doubly robust", "effective rows")
     body = []
     for row in estimates.rows:
-        cells = [_estimate(x, row.effective_n) for x in (row.ips, row.snips, row.dm, row.dr)]
+        cells = [_estimate(x, row) for x in (row.ips, row.snips, row.dm, row.dr)]
         rest = [number(float(round(row.effective_n))), number(row.tested), number(row.true)]
         body.append([row.arm, row.logger, *cells, *rest])
     return Table((*head, "in the test", "true"), body, text=2)
@@ -242,11 +242,13 @@ def short_off_policy_table(estimates: OffPolicyEstimates) -> Table:
 LEAST_ROWS = 30.0  # effective ones, below which an estimate is none
 
 
-def _estimate(x: Estimate | None, effective: float) -> str:
+def _estimate(x: Estimate | None, row: OffPolicyRow) -> str:
     if x is None:
         return NO_NUMBER
-    if effective < LEAST_ROWS:
-        return f"too few ({effective:.0f})"
+    if row.effective_n < LEAST_ROWS:
+        return f"too few ({row.effective_n:.0f})"
+    if not row.supported:
+        return f"not shown ({percent(1 - row.mean_weight, 0)})"
     return f"{number(x.value)} ({number(x.low)} to {number(x.high)})"
 
 

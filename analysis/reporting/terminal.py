@@ -5,7 +5,7 @@ from rich.console import Console
 from analysis.reporting import tables
 from analysis.reporting.content import Report
 from analysis.reporting.lights import alarms
-from analysis.reporting.sentences import few_rows, off_policy_sentence
+from analysis.reporting.sentences import few_rows, not_shown, off_policy_sentence
 from policies.common.errors import escaped
 
 
@@ -35,7 +35,7 @@ def show_results(report: Report, console: Console | None = None) -> None:
             " estimators):"
         )
         tables.short_off_policy_table(estimates).print(console, rule=True)
-        if few := few_rows(estimates):
+        for few in filter(None, (few_rows(estimates), not_shown(estimates))):
             say(few)
     elif estimates is not None:
         say(off_policy_sentence(estimates))

@@ -15,6 +15,9 @@ WOULD = "would "
 PRIOR = 20.0  # impressions with which an item's rate is drawn towards the mean
 
 
+LEAST_SUPPORT = 0.9  # mean weight: below it the rest is shown by nobody, and no row tells of it
+
+
 @dataclass(frozen=True)
 class OffPolicyRow:
     """A contender estimated from another arm's rows, in clicks per impression.
@@ -22,6 +25,7 @@ class OffPolicyRow:
     Attributes:
         ips, snips, dm, dr: value, low, high each; None where there is none.
         effective_n: rows by their weights (Kish). matched: share of the rows with any weight.
+        mean_weight: about 1 where the logging arm shows all that the contender would show.
         tested: the arm's own click rate in the test, true: in its world.
     """
 
@@ -34,8 +38,14 @@ class OffPolicyRow:
     dr: Estimate | None
     effective_n: float
     matched: float
+    mean_weight: float
     tested: float | None
     true: float | None
+
+    @property
+    def supported(self) -> bool:
+        """Whether the logging arm shows, however rarely, nearly all that the contender would."""
+        return self.mean_weight >= LEAST_SUPPORT
 
 
 @dataclass(frozen=True)
@@ -76,6 +86,7 @@ def off_policy_of(
                     *(estimate.ips, estimate.snips, estimate.dm, estimate.dr),
                     estimate.effective_n,
                     estimate.matched,
+                    estimate.mean_weight,
                     tested.get(arm),
                     true_rates.get(arm),
                 )

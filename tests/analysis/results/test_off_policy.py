@@ -10,6 +10,10 @@ import pytest
 from scipy import stats
 
 from analysis import off_policy, ope
+from analysis.reporting.sentences import off_policy_sentence
+from analysis.reporting.tables import off_policy_table
+from analysis.results.counterfactual import OffPolicyEstimates, OffPolicyRow
+from analysis.statistics.propensity import Estimate
 from simulator import simulate
 from tests.conftest import MakeExperiment
 
@@ -142,3 +146,24 @@ def test_off_policy_from_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[s
     frame.assign(p=[0.5, None, 0.2, 0.3]).to_csv(tmp_path / "log.csv", index=False)
     assert ope.main([*table, "reward=clicked,logging=p"]) == 2
     assert "1 of 4 rows have no propensity" in capsys.readouterr().err
+
+
+def test_what_the_logging_arm_never_shows_is_not_estimated() -> None:
+    """Rows that match say nothing of those that cannot: a quarter of the slots stood for all."""
+    some = Estimate(0.5, 0.01, 0.48, 0.52)
+    given: dict[str, Any] = {
+        "logger": "thompson",
+        "rows": 18_000,
+        "ips": some,
+        "snips": some,
+        "dm": some,
+    }
+    given |= {"dr": some, "matched": 0.2, "tested": 0.4, "true": 0.4}
+    shown = OffPolicyRow(arm="level", effective_n=6000.0, mean_weight=0.99, **given)
+    not_all = OffPolicyRow(arm="popularity", effective_n=1700.0, mean_weight=0.25, **given)
+    few = OffPolicyRow(arm="itemknn", effective_n=7.0, mean_weight=0.25, **given)
+    estimates = OffPolicyEstimates([shown, not_all, few], None)
+    cells = [row[3] for row in off_policy_table(estimates).rows]
+    assert cells == [".500 (.480 to .520)", "not shown (75.0 %)", "too few (7)"]
+    assert "never fills with the same item" in off_policy_sentence(estimates)
+    assert "never fills" not in off_policy_sentence(OffPolicyEstimates([shown], None))
