@@ -315,8 +315,8 @@ def off_policy_sentence(estimates: OffPolicyEstimates) -> str:
         "Clicks per impression that each contender would have had in the visits of an arm whose"
         " probabilities are known, estimated from that arm's rows alone (intervals by user). The"
         " visits are those of the logging arm: what users had seen and clicked before, and how"
-        " tired they were, came of it. The contender's own column in the test, and the true one,"
-        " are of users that it served itself."
+        " tired they were, came of it; the true figure of these visits stands beside. The last two"
+        " columns are of users that the contender served itself."
     )
     return " ".join(part for part in (text, few_rows(estimates), not_shown(estimates)) if part)
 

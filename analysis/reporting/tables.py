@@ -228,14 +228,14 @@ def off_policy_table(estimates: OffPolicyEstimates) -> Table:
     body = []
     for row in estimates.rows:
         cells = [_estimate(x, row) for x in (row.ips, row.snips, row.dm, row.dr)]
-        rest = [number(float(round(row.effective_n))), number(row.tested), number(row.true)]
-        body.append([row.arm, row.logger, *cells, *rest])
-    return Table((*head, "in the test", "true"), body, text=2)
+        rest = [number(x) for x in (row.true_here, row.tested, row.true)]
+        body.append([row.arm, row.logger, *cells, number(float(round(row.effective_n))), *rest])
+    return Table((*head, "true, these visits", "in the test", "true, own visits"), body, text=2)
 
 
 def short_off_policy_table(estimates: OffPolicyEstimates) -> Table:
     """The doubly robust estimate alone, in the width of a terminal."""
-    names = ("contender", "log of", "doubly robust", "effective rows", "in the test", "true")
+    names = ("contender", "log of", "doubly robust", "effective rows", "true, these visits")
     return off_policy_table(estimates).columns(*names)
 
 

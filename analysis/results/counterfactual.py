@@ -11,7 +11,7 @@ from analysis.data.rows import PartFile, Rows, part_files
 from analysis.data.run import Run
 from analysis.statistics.propensity import Estimate, OffPolicy, off_policy
 
-WOULD = "would "
+WOULD, WOULD_CLICK = "would ", "would click "
 PRIOR = 20.0  # impressions with which an item's rate is drawn towards the mean
 
 
@@ -26,6 +26,8 @@ class OffPolicyRow:
         ips, snips, dm, dr: value, low, high each; None where there is none.
         effective_n: rows by their weights (Kish). matched: share of the rows with any weight.
         mean_weight: about 1 where the logging arm shows all that the contender would show.
+        true_here: what the users of these visits would have clicked of the contender's slates,
+            which is what the estimates are of; None where the users do not tell.
         tested: the arm's own click rate in the test, true: in its world.
     """
 
@@ -39,6 +41,7 @@ class OffPolicyRow:
     effective_n: float
     matched: float
     mean_weight: float
+    true_here: float | None
     tested: float | None
     true: float | None
 
@@ -74,9 +77,8 @@ def off_policy_of(
         if not files:
             continue
         table = _table(tuple(files), run.until)
-        asked = [name.removeprefix(WOULD) for name in table.columns if name.startswith(WOULD)]
         rates = _reward_model(table)
-        for arm in (name for name in asked if name in run.manifest["contenders"]):
+        for arm in (arm for arm in run.manifest["contenders"] if WOULD + arm in table):
             estimate = _estimate(table, arm, rates)
             rows.append(
                 OffPolicyRow(
@@ -87,6 +89,7 @@ def off_policy_of(
                     estimate.effective_n,
                     estimate.matched,
                     estimate.mean_weight,
+                    _true_here(table, arm),
                     tested.get(arm),
                     true_rates.get(arm),
                 )
@@ -96,6 +99,12 @@ def off_policy_of(
         " uniform, to --policies"
     )
     return OffPolicyEstimates(rows, None if rows else missing)
+
+
+def _true_here(table: pd.DataFrame, arm: str) -> float | None:
+    """Mean true chance of a click on what the contender would have shown in these visits."""
+    chances = table.get(WOULD_CLICK + arm)
+    return None if chances is None or chances.isna().any() else float(chances.mean())
 
 
 def _table(files: tuple[PartFile, ...], until: float | None) -> pd.DataFrame:

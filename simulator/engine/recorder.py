@@ -16,6 +16,7 @@ from policies.log import COLUMNS, Impressions
 
 WARMUP = "warmup"
 WOULD = "would "  # columns of what another arm would have shown
+WOULD_CLICK = "would click "  # and of the true chance of a click on it
 _WRITTEN = [name for name in COLUMNS if name not in ("bucket", "round", "weight", "shown")]
 _FLUSH_ROWS = 1 << 20
 

@@ -19,10 +19,10 @@ from policies.calls import slates
 from policies.catalogue import Catalogue
 from policies.draws import Draws, key_of
 from simulator.engine.histories import Histories
-from simulator.engine.recorder import WARMUP, WOULD, Sink
+from simulator.engine.recorder import WARMUP, WOULD, WOULD_CLICK, Sink
 from simulator.settings import Experiment
 from simulator.users.choice_model import DAY
-from simulator.users.state import Feedback, State, Users
+from simulator.users.state import Feedback, OwnState, State, Users, arrays_of
 
 WAVE = 2048  # users served together, unless a policy says otherwise; never changes results
 
@@ -223,7 +223,8 @@ class World:
         return feedback
 
     def _counterfactual(self, arm: Arm, wave: Wave, shown: Slates) -> dict[str, np.ndarray]:
-        """Contender -> (B, K) the slates that it would have shown in this arm's place.
+        """Columns (B, K) of the slates that each contender would have shown in this arm's place,
+        and of the true chance of a click on them.
 
         By draws that are not this arm's; {} unless the sink wants them and this arm is a logger: it
         shows at random, with probabilities that it states, and without the truth.
@@ -233,12 +234,29 @@ class World:
         # A policy that shows one slate for sure says nothing of any other.
         if isinstance(arm.policy, NeedsTruth) or not (shown.propensity < 1).any():
             return {}
-        others = [other for other in self.arms if other is not arm]
-        return {
-            other.name: self._slates(other, wave, wave.draws.derived(f"would {other.name}")).items
-            for other in others
-            if other.name in self.experiment.contenders
-        }
+        columns = {}
+        for other in self.arms:
+            if other is arm or other.name not in self.experiment.contenders:
+                continue
+            would = self._slates(other, wave, wave.draws.derived(f"would {other.name}"))
+            columns[WOULD + other.name] = would.items
+            chance = self._chances(wave, would.items)
+            if chance is not None:
+                columns[WOULD_CLICK + other.name] = chance
+        return columns
+
+    def _chances(self, wave: Wave, items: np.ndarray) -> np.ndarray | None:
+        """(B, K) float32 the true chance of a click had these slates been shown; the users forget
+        them at once. None for users of somebody else, who may not be asked twice for nothing.
+        """
+        if isinstance(self.state, OwnState):
+            return None
+        users = wave.users
+        before = {name: array[users] for name, array in arrays_of(self.state).items()}
+        answers = self.model.respond(self.state, users, items, wave.pages, wave.now, wave.draws)
+        for name, array in arrays_of(self.state).items():
+            array[users] = before[name]
+        return answers.probability
 
     def _slates(self, arm: Arm, wave: Wave, draws: Draws) -> Slates:
         """What an arm shows on this page, checked."""
@@ -292,7 +310,7 @@ class World:
             "liked": feedback.liked,
             "hated": feedback.hated,
         }
-        page |= {WOULD + name: items for name, items in others.items()}
+        page |= others
         if self.sink.truth:
             page |= {"appeal": feedback.appeal, "probability": feedback.probability}
         self.sink.add(arm.bucket, arm.round if arm.code >= 0 else -1, page)

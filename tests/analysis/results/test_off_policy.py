@@ -18,7 +18,7 @@ from simulator import simulate
 from tests.conftest import MakeExperiment
 
 EXACT: dict[str, Any] = {"rel": 1e-6}
-FAST = ["--users", "120", "--days", "2", "--warmup-days", "1", "--set", "threads=1", "--quiet"]
+KEYS = ["time", "user", "session", "page", "slot"]
 
 
 def test_off_policy_by_hand() -> None:
@@ -109,12 +109,22 @@ def test_contenders_are_estimated_from_an_arm_with_known_propensities(
         assert 0 < row["effective_n"] < row["rows"]
         assert row["snips"]["low"] < row["snips"]["value"] < row["snips"]["high"]
         assert row["dr"]["low"] < row["dr"]["value"] < row["dr"]["high"]
-    shown = pd.concat(
-        pd.read_parquet(f)
-        for f in (tmp_path / "run" / "off_policy" / "bucket=uniform").rglob("*.parquet")
+    shown, truth = (
+        pd.concat(
+            pd.read_parquet(f)
+            for f in (tmp_path / "run" / folder / "bucket=uniform").rglob("*.parquet")
+        )
+        for folder in ("off_policy", "truth")
     )
     hits = (shown["item"] == shown["would popularity"]).sum()
     assert rows["popularity"]["matched"] == pytest.approx(hits / len(shown))
+    shown = shown.merge(truth, on=[*KEYS, "item"])
+    same = shown[(shown["item"] == shown["would popularity"]) & (shown["slot"] == 0)]
+    assert len(same) > 5
+    np.testing.assert_array_equal(same["would click popularity"], same["probability"])
+    for arm, row in rows.items():
+        assert row["true_here"] == pytest.approx(shown[f"would click {arm}"].mean())
+        assert abs(row["snips"]["value"] - row["true_here"]) < 4 * row["snips"]["standard_error"]
     assert "Off-policy cross-check" in (tmp_path / "run" / "report.html").read_text(
         encoding="utf-8"
     )
@@ -158,7 +168,7 @@ def test_what_the_logging_arm_never_shows_is_not_estimated() -> None:
         "snips": some,
         "dm": some,
     }
-    given |= {"dr": some, "matched": 0.2, "tested": 0.4, "true": 0.4}
+    given |= {"dr": some, "matched": 0.2, "tested": 0.4, "true": 0.4, "true_here": 0.4}
     shown = OffPolicyRow(arm="level", effective_n=6000.0, mean_weight=0.99, **given)
     not_all = OffPolicyRow(arm="popularity", effective_n=1700.0, mean_weight=0.25, **given)
     few = OffPolicyRow(arm="itemknn", effective_n=7.0, mean_weight=0.25, **given)
