@@ -81,7 +81,7 @@ def plain_requests(
     exclude: np.ndarray | None = None,
 ) -> Requests:
     """Requests on page 0 of session 0 for users whose last clicks are `contexts` (B, L),
-    left-padded.
+    left-padded, a day ago: nobody is tired of them.
     """
     b, length = contexts.shape
     return Requests(
@@ -92,7 +92,7 @@ def plain_requests(
         items=contexts.astype(np.int32),
         feedback=(contexts > 0).astype(np.float32),
         said=np.zeros((b, length), np.int8),
-        ages=np.zeros((b, length), np.float32),
+        ages=np.full((b, length), 86_400, np.float32),
         turns=np.full((b, length), -1, np.int16),
         exclude=np.zeros((b, 0), np.int32) if exclude is None else exclude,
         available=np.arange(n_items + 1) > 0,

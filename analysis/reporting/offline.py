@@ -18,12 +18,15 @@ def offline_table(rows: list[Offline], metric: str) -> Table:
     Args:
         metric: the primary one, as it is called.
     """
-    head = ("arm", "NDCG@10 offline", "AUC offline", f"{metric}, simulated", "lift", "true lift")
+    recalled = any(row.recalled is not None for row in rows)
+    offline = ("NDCG@10 offline", "AUC offline", *(("recalled",) if recalled else ()))
+    head = ("arm", *offline, f"{metric}, simulated", "lift", "true lift")
     body = [
         [
             row.arm,
             NO_NUMBER if row.ndcg10 is None else f"{row.ndcg10:.4f}",
             NO_NUMBER if row.auc is None else f"{row.auc:.3f}",
+            *([NO_NUMBER if row.recalled is None else percent(row.recalled, 0)] * recalled),
             number(row.simulated),
             NO_NUMBER if row.lift is None else signed(row.lift),
             NO_NUMBER if row.true_lift is None else signed(row.true_lift),
@@ -43,6 +46,11 @@ def offline_sentence(rows: list[Offline], advantage: list[dict[str, Any]]) -> st
         f" items for {counted(users, 'user')} before their first click of the last tenth (NDCG@10),"
         " and foretells, where it can, which rows that were shown then are clicked (AUC)."
     )
+    if any(row.recalled is not None for row in rows):
+        words += (
+            " Recalled: how much of the slates that answers would make of all items is among the"
+            " items that they are given to order."
+        )
     known = [row for row in rows if row.ndcg10 is not None]
     if len(known) < 2:
         return words

@@ -13,6 +13,8 @@ class Offline:
         ndcg10: of the next click of users of the log, all items ranked; None where it is not known.
             users: how many.
         auc: of clicks on what was shown, foretold; None where the policy says no probabilities.
+        recalled: share of the best slates by answers that stands among what the arm recalls; None
+            where answers order nothing, or all items.
         simulated: the primary metric of its arm. lift, true_lift: against the control; None where
             there is none.
     """
@@ -21,6 +23,7 @@ class Offline:
     ndcg10: float | None
     users: int
     auc: float | None
+    recalled: float | None
     simulated: float
     lift: float | None
     true_lift: float | None
@@ -43,6 +46,7 @@ def offline_of(
     for arm in arms:
         told = training.get(arm, {}).get("offline")
         if told is not None and arm in simulated:
-            figures = told["ndcg10"], int(told["users"]), told["auc"], simulated[arm]
-            rows.append(Offline(arm, *figures, lifts.get(arm), true_lifts.get(arm)))
+            figures = told["ndcg10"], int(told["users"]), told["auc"], told.get("recalled")
+            online = simulated[arm], lifts.get(arm), true_lifts.get(arm)
+            rows.append(Offline(arm, *figures, *online))
     return rows

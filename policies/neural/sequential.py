@@ -421,6 +421,22 @@ class Sequential:
             slates[rows] = self._slates(part, slate_size, self._vectors)
         return Slates(slates, np.ones(slates.shape, np.float32))
 
+    def recall_of_best(self, requests: Requests, k: int) -> float | None:
+        """Share of the k items of each request that answers put first among all which stand among
+        those recalled: what the order can show is capped by it. None where answers order nothing,
+        or everything.
+        """
+        if self._order() is None or not self._few(requests, k):
+            return None
+        draws = Draws(0, requests.users, requests.sessions)
+        shown = self.recommend(requests, k, draws).items
+        self.recalled, recalled = 0, self.recalled
+        best = self.recommend(requests, k, draws).items
+        self.recalled = recalled
+        self._forget()
+        # An item of the best k that is recalled is among the best k of what is recalled.
+        return float((best[:, :, None] == shown[:, None, :]).any(axis=2).mean())
+
     @torch.inference_mode()
     def top(
         self, users: np.ndarray, contexts: np.ndarray, k: int, exclude: Sequences | None = None

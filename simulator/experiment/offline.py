@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from policies.answers.measures import auc
-from policies.base import Policy
+from policies.base import Policy, plain_requests
 from policies.calls import foretell, train
 from policies.catalogue import Catalogue
 from policies.draws import generator
@@ -13,7 +13,7 @@ from policies.exploring import SETTINGS as OF_ANY
 from policies.exploring import without_arm
 from policies.log import Impressions
 from policies.neural.next_items import best, picked
-from policies.neural.sequences import Sequences, split_by_time
+from policies.neural.sequences import Sequences, last_items, split_by_time
 from policies.neural.sequential import Sequential
 from policies.neural.training import ndcg_of
 from policies.registry import base_name, make
@@ -30,11 +30,12 @@ def offline_figures(
     settings: dict[str, Any],
     log: Impressions,
     catalogue: Catalogue,
+    slate_size: int,
     seed: int,
 ) -> dict[str, Any] | None:
     """NDCG@10 of the first late click of up to MOST_USERS users, all items ranked and those
-    clicked before left out; and AUC of clicks on late rows that were shown, where the policy
-    foretells them.
+    clicked before left out; AUC of clicks on late rows that were shown, where the policy foretells
+    them; and where a network recalls what answers order, how much of their best slates is recalled.
 
     Networks keep a late part of the log for validation, and are asked as they are; others are
     trained once more without it.
@@ -54,13 +55,17 @@ def offline_figures(
     users = np.intersect1d(before.users, after.users)
     if len(users) > MOST_USERS:
         users = np.sort(generator("offline users", seed).choice(users, MOST_USERS, replace=False))
-    ndcg = None
+    ndcg = recalled = None
     if len(users):
         targets = after.items[after.starts[np.searchsorted(after.users, users)]]
         history = Sequences(users, *picked(before, np.searchsorted(before.users, users)))
         ndcg = ndcg_of(best(policy, catalogue.size, users, history, CUT), targets)
+        if isinstance(policy, Sequential):
+            contexts = last_items(history, users, policy.history_length)
+            requests = plain_requests(contexts, catalogue.size, users)
+            recalled = policy.recall_of_best(requests, slate_size)
     found = _auc(arm, policy, network, late, catalogue)
-    return {"ndcg10": ndcg, "users": len(users), "auc": found}
+    return {"ndcg10": ndcg, "users": len(users), "auc": found, "recalled": recalled}
 
 
 def _auc(

@@ -244,7 +244,9 @@ def _learned(
     says = str(getattr(policy, "says_", ""))
     if call == "fit" and not asks_for_truth(arm):
         try:
-            offline = offline_figures(arm, policy, settings, rows, given.catalogue, experiment.seed)
+            offline = offline_figures(
+                arm, policy, settings, rows, given.catalogue, experiment.slate_size, experiment.seed
+            )
         except PolicyFailure as failure:  # what a test does not ask of it ends no test
             says = f"{says} No offline figures: {failure}".strip()
     learned = state_of(arm, policy)

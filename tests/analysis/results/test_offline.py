@@ -13,7 +13,7 @@ from analysis.reporting.offline import (
 from analysis.results.offline import offline_of
 
 TRAINING = {
-    "sasrec": {"offline": {"ndcg10": 0.05, "users": 900, "auc": 0.7}},
+    "sasrec": {"offline": {"ndcg10": 0.05, "users": 900, "auc": 0.7, "recalled": 0.9}},
     "popularity": {"offline": {"ndcg10": 0.02, "users": 900, "auc": None}},
     "level": {"offline": {"ndcg10": 0.01, "users": 900, "auc": 0.66}},
     "uniform": {"offline": {"ndcg10": 0.001, "users": 900, "auc": None}},
@@ -57,7 +57,12 @@ def test_arms_of_which_a_run_does_not_tell_have_no_row(tmp_path: Path) -> None:
     assert [row.arm for row in found] == ["sasrec", "popularity", "level"]
     lines = offline_table(found, "clicks").markdown().splitlines()
     assert len(lines) == 5
-    assert lines[3].split("|")[3].strip() == "–"
+    assert [cell.strip() for cell in lines[2].split("|")[3:5]] == ["0.700", "90.0 %"]
+    assert [cell.strip() for cell in lines[3].split("|")[3:5]] == ["–", "–"]
+    assert "Recalled" in offline_sentence(found, [])
+    plain = found[1:]
+    assert "recalled" not in offline_table(plain, "clicks").head
+    assert "Recalled" not in offline_sentence(plain, [])
     offline_slopes(found, list(ARMS), tmp_path / "offline.png")
     assert (tmp_path / "offline.png").stat().st_size > 2000
 

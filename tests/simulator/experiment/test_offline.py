@@ -25,7 +25,7 @@ def test_a_policy_is_asked_for_clicks_that_it_has_not_seen() -> None:
     log, catalogue = small_log()
     policy = make("popularity")
     policy.fit(log, catalogue, generator("fit"))
-    told = offline_figures("popularity", policy, {}, log, catalogue, 1)
+    told = offline_figures("popularity", policy, {}, log, catalogue, 6, 1)
     early, late = split_by_time(log, 0.1)
     before, after = Sequences.of(early), Sequences.of(late)
     users = np.intersect1d(before.users, after.users)
@@ -49,7 +49,7 @@ def test_networks_are_asked_as_they_are_and_answers_as_they_were_foretold() -> N
         policy = make("sasrec", settings)
         policy.fit(log, catalogue, generator("fit"))
         before = {name: value.copy() for name, value in policy.state().items()}
-        told = offline_figures("sasrec", policy, settings, log, catalogue, 1)
+        told = offline_figures("sasrec", policy, settings, log, catalogue, 6, 1)
         assert told is not None
         assert (told["auc"] is not None) == answers
         if answers:
@@ -58,13 +58,28 @@ def test_networks_are_asked_as_they_are_and_answers_as_they_were_foretold() -> N
             np.testing.assert_array_equal(value, before[name])
 
 
+def test_how_much_of_the_best_slates_is_recalled() -> None:
+    """What is recalled is what is clicked next; of all items nothing has to be recalled."""
+    log, catalogue = small_log()
+    shares = []
+    for recalled in (3, 12, 0):
+        settings = {**SMALL, "answers": True, "recalled": recalled}
+        policy = make("sasrec", settings)
+        policy.fit(log, catalogue, generator("fit"))
+        told = offline_figures("sasrec", policy, settings, log, catalogue, 3, 1)
+        assert told is not None
+        shares.append(told["recalled"])
+    assert 0 <= shares[0] < shares[1] <= 1
+    assert shares[2] is None
+
+
 def test_an_arm_that_explores_has_the_figures_of_its_policy() -> None:
     log, catalogue = small_log()
     figures = []
     for settings in ({}, {"epsilon": 0.5}):
         policy = make("level", settings)
         policy.fit(log, catalogue, generator("fit"))
-        figures.append(offline_figures("level", policy, settings, log, catalogue, 1))
+        figures.append(offline_figures("level", policy, settings, log, catalogue, 6, 1))
     assert figures[0] == figures[1]
     assert figures[0] is not None
     assert figures[0]["auc"] is not None
