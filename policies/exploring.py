@@ -61,6 +61,7 @@ def _first_distinct(
     return slates, complete
 
 
+UPDATES = "arm.updates"  # in the state of an arm, beside its policy's own
 SETTINGS = {"epsilon": (0.0, 0.0, 1.0), "updates": (-1, -1, 1_000_000)}  # default, least, most
 
 
@@ -133,8 +134,8 @@ class Arm:
         return (shown == slates.items).astype(np.float64)
 
     def state(self) -> dict[str, np.ndarray]:
-        return {**self._policy.state(), "arm.updates": np.array([self._updates])}
+        return {**self._policy.state(), UPDATES: np.array([self._updates])}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
-        self._updates = int(state["arm.updates"][0])
-        self._policy.restore({k: v for k, v in state.items() if k != "arm.updates"})
+        self._updates = int(state[UPDATES][0])
+        self._policy.restore({k: v for k, v in state.items() if k != UPDATES})

@@ -335,7 +335,8 @@ def _finish(folder: RunFolder, clock: Clock) -> Callable[[str, Listed, list[dict
                 folder.manifest["pages"] = folder.manifest.get("pages", 0) + pages
             if stage.startswith("model "):
                 folder.manifest.setdefault("training", {})[said[0]["arm"]] = {
-                    name: said[0][name] for name in ("seconds", "validation_ndcg10", "offline")
+                    name: said[0][name]
+                    for name in ("seconds", "trained_as", "validation_ndcg10", "offline")
                 }
                 says = f"{said[0]['arm']}: {said[0]['says']}" if said[0].get("says") else ""
                 if says and says not in folder.manifest["notes"]:

@@ -7,7 +7,7 @@ import json
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -32,6 +32,7 @@ from policies.common.manifests import read_manifest
 from policies.common.processes import machine, trim
 from policies.draws import Draws, generator, key_of
 from policies.exploring import SETTINGS as OF_ANY
+from policies.exploring import UPDATES, without_arm
 from policies.registry import asks_for_truth, base_name, make
 from policies.testing import PolicyError
 from simulator.engine.histories import Histories, Ring
@@ -142,7 +143,9 @@ def experiment_of(run: Path) -> Experiment:
     return from_dict(read_manifest(run / "manifest.json", AGAIN)["experiment"])
 
 
-LEFT_BY_TRAINING = ("files", "rows", "machine", "seconds", "validation_ndcg10", "offline", "says")
+LEFT_BY_TRAINING = (
+    *("files", "rows", "machine", "seconds", "trained_as", "validation_ndcg10", "offline", "says"),
+)
 LEFT_BY_SERVING = ("files", "state", "pages", "end", "parts", "machine", "seconds")
 
 
@@ -183,6 +186,8 @@ def fit(unit: Training) -> dict[str, Any]:
     if (stored := done(unit.about, run, LEFT_BY_TRAINING)) is not None:
         return stored
     experiment, given = begun(run), read_log(run)
+    if (alike := _trained_alike(unit, experiment)) is not None:
+        return _as_trained(unit, experiment, alike)
     try:
         return _learned(unit, experiment, given, "fit", given.log, None)
     finally:
@@ -227,14 +232,12 @@ def _learned(
     state: dict[str, np.ndarray] | None,
 ) -> dict[str, Any]:
     """Trains and stores."""
-    run, arm, began = unit.place.run, unit.arm, time.monotonic()
+    arm, began = unit.arm, time.monotonic()
     settings = experiment.settings_for(arm)
     policy = make(base_name(arm), settings)
     if state is not None:
         restore(arm, policy, state)
-    # An arm that explores or is frozen begins with the very weights of one that is not.
-    kind = sorted((name, value) for name, value in settings.items() if name not in OF_ANY)
-    rng = generator("train", experiment.seed, base_name(arm), kind, unit.number)
+    rng = generator("train", experiment.seed, *_kind(experiment, arm), unit.number)
     try:
         train(arm, call, policy, rows, given.catalogue, rng)
     except BaseException:
@@ -249,21 +252,56 @@ def _learned(
             )
         except PolicyFailure as failure:  # what a test does not ask of it ends no test
             says = f"{says} No offline figures: {failure}".strip()
-    learned = state_of(arm, policy)
-    path = unit.about.with_suffix(".safetensors")
-    files: Listed = {}
-    if learned or not asks_for_truth(arm):  # the oracle has nothing to store
-        save_arrays(path, learned)
-        files = listed(run, path)
     about = {
-        "files": files,
+        "files": _stored(unit, policy),
         "rows": len(rows),
         "machine": machine(),
         "seconds": seconds,
+        "trained_as": arm,
         "validation_ndcg10": [round(x, 4) for x in getattr(policy, "scores_", [])],
         "offline": offline,
         "says": says,
     }
+    save_json(unit.about, about)
+    return about
+
+
+def _stored(unit: Training, policy: Policy) -> Listed:
+    """Writes what a policy has learned."""
+    learned, path = state_of(unit.arm, policy), unit.about.with_suffix(".safetensors")
+    if not learned and asks_for_truth(unit.arm):  # the oracle has nothing to store
+        return {}
+    save_arrays(path, learned)
+    return listed(unit.place.run, path)
+
+
+def _kind(experiment: Experiment, arm: str) -> tuple[str, list[tuple[str, Any]]]:
+    """What training depends on: an arm that explores or is frozen begins with the very weights of
+    one that is not.
+    """
+    settings = experiment.settings_for(arm)
+    return base_name(arm), sorted((k, value) for k, value in settings.items() if k not in OF_ANY)
+
+
+def _trained_alike(unit: Training, experiment: Experiment) -> Training | None:
+    """Another arm that has learned from the log what this one would learn."""
+    for arm in experiment.policies:
+        other = replace(unit, arm=arm)
+        alike = arm != unit.arm and _kind(experiment, arm) == _kind(experiment, unit.arm)
+        if alike and not asks_for_truth(arm) and other.about.exists():
+            return other
+    return None
+
+
+def _as_trained(unit: Training, experiment: Experiment, other: Training) -> dict[str, Any]:
+    """Stores what another arm has learned as this one's, too."""
+    began, run = time.monotonic(), unit.place.run
+    about = done(other.about, run, LEFT_BY_TRAINING)
+    assert about is not None
+    policy = make(base_name(unit.arm), experiment.settings_for(unit.arm))
+    state = load_arrays(other.about.with_suffix(".safetensors"))
+    restore(unit.arm, without_arm(policy), {k: v for k, v in state.items() if k != UPDATES})
+    about |= {"files": _stored(unit, policy), "seconds": round(time.monotonic() - began, 2)}
     save_json(unit.about, about)
     return about
 

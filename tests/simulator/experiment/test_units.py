@@ -25,7 +25,7 @@ from policies.common.executor import Workers
 from policies.common.files import load_arrays
 from policies.draws import Draws
 from simulator import simulate
-from simulator.experiment import schedule
+from simulator.experiment import schedule, units
 from simulator.experiment.units import Segment, serve
 from tests.conftest import MakeExperiment
 
@@ -139,6 +139,38 @@ def test_the_order_of_parts_changes_no_number(experiment: MakeExperiment, tmp_pa
     after = numbers(tmp_path / "other")
     for name in ("effects", "true_effects", "arms", "rounds", "off_policy", "monitor"):
         assert after[name] == before[name], name
+
+
+def test_arms_that_begin_alike_are_trained_once(
+    experiment: MakeExperiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An arm that explores, one that is frozen and one of equal settings take what another one has
+    learned; and it is what they would have learned.
+    """
+    small = {"width": 16, "layers": 1, "heads": 2, "length": 12, "epochs": 1}
+    e = experiment(
+        policies=("sasrec", "sasrec.2", "sasrec.3", "sasrec.4"),
+        policy_settings={
+            "sasrec": small,
+            "sasrec.2": {**small, "epsilon": 0.2},
+            "sasrec.3": {**small, "updates": 0},
+            "sasrec.4": {**small, "width": 8},
+        },
+    )
+    simulate(e, out=str(tmp_path / "once"))
+    monkeypatch.setattr(units, "_trained_alike", lambda unit, experiment: None)
+    simulate(e, out=str(tmp_path / "each"))
+    assert_same(tmp_path / "each", tmp_path / "once")
+    trained = {
+        place: json.loads((tmp_path / place / "manifest.json").read_text())["training"]
+        for place in ("once", "each")
+    }
+    told = {arm: about["trained_as"] for arm, about in trained["once"].items()}
+    alike = dict.fromkeys(e.policies, "sasrec") | {"sasrec.4": "sasrec.4"}
+    assert told == alike | {"popularity": "popularity"}  # the warm-up's
+    assert {about["trained_as"] for about in trained["each"].values()} == set(told)
+    for arm in e.policies:
+        assert trained["once"][arm]["offline"] == trained["each"][arm]["offline"]
 
 
 class Backwards(Popularity):
