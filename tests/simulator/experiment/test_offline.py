@@ -16,7 +16,7 @@ from policies.registry import make
 from policies.testing import small_log
 from simulator.experiment.offline import offline_figures
 from simulator.experiment.simulate import simulate
-from simulator.settings import Experiment
+from tests.conftest import MakeExperiment
 
 SMALL = {"width": 16, "layers": 1, "heads": 2, "length": 12, "epochs": 1}
 
@@ -94,7 +94,7 @@ class Half:
         self.inner = make("popularity")
 
     def fit(self, log: Impressions, catalogue: Catalogue, rng: np.random.Generator) -> None:
-        if log.time.max() < -43_200:  # half a day before the test
+        if log.time.max() < -7_200:  # two hours before the test
             raise ValueError("too little")
         self.inner.fit(log, catalogue, rng)
 
@@ -111,17 +111,11 @@ class Half:
         self.inner.restore(state)
 
 
-def test_what_a_test_does_not_ask_of_a_policy_ends_no_test(tmp_path: Path) -> None:
-    experiment = Experiment(
-        policies=(f"{__name__}:Half", "popularity"),
-        users=40,
-        days=1,
-        rounds=1,
-        warmup_days=0,
-        truth=False,
-        sensitivity=False,
-    )
-    result = simulate(experiment, out=str(tmp_path / "run"), workers=1)
+def test_what_a_test_does_not_ask_of_a_policy_ends_no_test(
+    experiment: MakeExperiment, tmp_path: Path
+) -> None:
+    e = experiment(policies=(f"{__name__}:Half", "popularity"), users=40, warmup_days=0)
+    result = simulate(e, out=str(tmp_path / "run"), workers=1)
     manifest = json.loads((result.path / "manifest.json").read_text())
     notes = [note for note in manifest["notes"] if "No offline figures" in note]
     assert len(notes) == 1
