@@ -11,30 +11,35 @@ they have more: whole worlds anew for every seed (draw of the fit, users, traini
         --set gptrec.5.dialogues=false --set gptrec.6.interests=1 --set gptrec.7.user_module=false
 
 In twin worlds every user meets every arm; arms retrain on their own rows. `--taste` adds taste that
-the log does not tell, of so many logits. The share of the way is (click rate - uniform) / (oracle -
-uniform). Intervals are Student's t over seeds. A run that is there is gone on with, or read.
+the log does not tell, of so many logits. With `--half` policies learn from one half of the pairs of
+users and items of the log, and users are fitted to the other. The share of the way is
+(click rate - uniform) / (oracle - uniform). Intervals are Student's t over seeds. A run that is
+there is gone on with, or read.
 """
 
 import argparse
-import dataclasses
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.stats import t
 
 from policies.common.executor import HERE
 from policies.common.settings import pairs_of
 from simulator.doubt.moved import with_hidden_taste
-from simulator.experiment.data import load_data
+from simulator.experiment.data import load_data, pair_draw
 from simulator.experiment.simulate import begin_or_resume
+from simulator.fitting.alternatives import KINDS
 from simulator.fitting.calibration import calibrate_shift
 from simulator.fitting.fit_users import fit
 from simulator.settings import Experiment
 from simulator.users.storage import about_users, save_users
 
 REFERENCES = ("uniform", "oracle")
+HALF = 0.5
 POLICIES = "gptrec,sasrec.2,ranker,level,thompson,sasrec,itemknn,popularity"
 SETS = ["sasrec.2.answers=true"]
 
@@ -57,6 +62,7 @@ def experiment_of(given: argparse.Namespace, seed: int, users: Path) -> Experime
         design="twin",
         sensitivity=False,
         users_from=str(users),
+        policy_share=HALF if given.half else None,
         policy_settings=arms,
     )
 
@@ -65,12 +71,17 @@ def save_users_of(given: argparse.Namespace, seed: int, out: Path) -> None:
     """Draw `seed` of the users that the log allows, with more taste where it is wanted."""
     plain = Experiment(log=given.log, seed=seed)
     data = load_data(plain)
-    fitted = fit(data, 0, plain.slate_size, lambda text: None)
+    if given.half:
+        log, history = (
+            part.rows(pair_draw(part, seed) >= HALF) for part in (data.log, data.history)
+        )
+        data = replace(data, log=log, history=history)
+    fitted = fit(data, 0, plain.slate_size, lambda text: None, given.user_model)
     model = fitted.model((7 * seed + 3) % len(fitted))
     if given.taste:
         model = with_hidden_taste(model, given.taste, seed)
     model = calibrate_shift(model, data, plain.slate_size, seed)
-    save_users(out, model, about_users(data, plain.slate_size))
+    save_users(out, model, about_users(load_data(plain), plain.slate_size))
 
 
 def interval(values: np.ndarray) -> str:
@@ -82,7 +93,7 @@ def interval(values: np.ndarray) -> str:
     return f"{mean:+.1f} % ({mean - half:+.1f} to {mean + half:+.1f})"
 
 
-def main() -> None:
+def the_command() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -92,50 +103,72 @@ def main() -> None:
     parser.add_argument(
         "--taste", type=float, default=0.0, help="logits that the log does not tell"
     )
+    parser.add_argument("--user-model", default="factors", choices=KINDS)
+    parser.add_argument("--half", action="store_true")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--users", type=int, default=500)
     parser.add_argument("--days", type=float, default=3.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, required=True)
-    given = parser.parse_args()
-    rates: dict[str, list[float]] = {}
-    clicks: dict[str, list[float]] = {}
+    return parser.parse_args()
+
+
+def main() -> None:
+    given = the_command()
+    users = f"{given.user_model}-taste-{given.taste:g}{'-half' if given.half else ''}"
+    arms: list[dict[str, Any]] = []
+    advantage: list[dict[str, Any]] = []
+    offline: list[dict[str, Any]] = []
     seconds = []
     for seed in range(given.first_seed, given.first_seed + given.seeds):
-        place = given.out / f"taste-{given.taste:g}" / f"seed-{seed}"
+        place = given.out / users / f"seed-{seed}"
         if not (place / "users").is_dir():
             place.mkdir(parents=True, exist_ok=True)
             save_users_of(given, seed, place / "users")
         experiment = experiment_of(given, seed, place / "users")
         report = begin_or_resume(experiment, place / "run", quiet=False, workers=HERE).report
-        for row in report.as_json()["arms"]["rows"]:
-            rates.setdefault(row["arm"], []).append(row["click_rate"])
-            clicks.setdefault(row["arm"], []).append(row["clicks"])
+        told = report.as_json()
+        arms += [{**row, "seed": seed} for row in told["arms"]["rows"]]
+        advantage += told["advantage"]["rows"] if told["advantage"] else []
+        offline += told["offline"]["rows"] if told["offline"] else []
         seconds.append(json.loads((place / "run" / "manifest.json").read_text())["seconds"])
-    rate = {arm: np.array(values) for arm, values in rates.items()}
-    span = rate["oracle"] - rate["uniform"]
     print(
-        f"{given.log}, taste {given.taste:g}: {given.seeds} seeds, {given.users} users,"
+        f"{given.log}, users {users}: {given.seeds} seeds, {given.users} users,"
         f" {given.days:g} days, {given.rounds} rounds; {sum(seconds):.0f} s"
     )
-    print("| arm | click rate | share of the way | clicks against level | against popularity |")
-    print("|---|---|---|---|---|")
-    for arm in sorted(rate, key=lambda arm: -rate[arm].mean()):
-        share = 100 * ((rate[arm] - rate["uniform"]) / span).mean()
-        against = [
-            interval(np.array(clicks[arm]) / np.array(clicks[other]) - 1)
-            if other in clicks and other != arm
-            else ""
-            for other in ("level", "popularity")
+    print(f"settings: {asdict(experiment)['policy_settings']}")
+    frame = pd.DataFrame(arms)
+    show_arms(frame.pivot(index="seed", columns="arm", values="click_rate"))
+    show_lifts(frame.pivot(index="seed", columns="arm", values="clicks"))
+    for title, rows, key, names in (
+        ("what is known", advantage, "known", ["click_rate"]),
+        ("offline", offline, "arm", ["ndcg10", "auc", "recalled"]),
+    ):
+        if rows:
+            means = pd.DataFrame(rows).groupby(key, sort=False)[names].mean()
+            print(f"\n{title}, mean over seeds\n{means.astype(float).round(4).to_string()}")
+
+
+def show_arms(rate: pd.DataFrame) -> None:
+    """Click rates and shares of the way, seeds by arms."""
+    share = rate.sub(rate["uniform"], axis=0).div(rate["oracle"] - rate["uniform"], axis=0)
+    print("\n| arm | clicks per impression | share of the way |\n|---|---|---|")
+    for arm in rate.mean().sort_values(ascending=False).index:
+        print(f"| {arm} | {rate[arm].mean():.4f} | {100 * share[arm].mean():.0f} % |")
+
+
+def show_lifts(clicks: pd.DataFrame) -> None:
+    """Clicks per user of each arm against each other one, seeds by arms; the best first."""
+    means = clicks.drop(columns=list(REFERENCES)).mean()
+    order = list(means.sort_values(ascending=False).index)
+    print(f"\n| clicks against | {' | '.join(order[1:])} |\n|{'---|' * len(order)}")
+    for i, arm in enumerate(order[:-1]):
+        lifts = [
+            interval((clicks[arm] / clicks[other] - 1).to_numpy()) if j > i else ""
+            for j, other in enumerate(order)
         ]
-        print(f"| {arm} | {rate[arm].mean():.4f} | {share:.0f} % | {' | '.join(against)} |")
-    first = next(iter(rate))
-    for other in rate:
-        if other not in (first, *REFERENCES):
-            lift = np.array(clicks[first]) / np.array(clicks[other]) - 1
-            print(f"{first} against {other}: {interval(lift)}")
-    print(f"settings: {dataclasses.asdict(experiment)['policy_settings']}")
+        print(f"| {arm} | {' | '.join(lifts[1:])} |")
 
 
 if __name__ == "__main__":

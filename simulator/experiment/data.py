@@ -151,7 +151,11 @@ def policy_share(experiment: Experiment, model: ChoiceModel | Strangers) -> floa
 
 
 def _thinned(log: Impressions, share: float, seed: int) -> Impressions:
-    if share >= 1:
-        return log
-    place = Draws(key_of("policy share", seed), log.user, log.item).uniform("pair", 1)[:, 0]
-    return log.rows(place < share)
+    return log if share >= 1 else log.rows(pair_draw(log, seed) < share)
+
+
+def pair_draw(log: Impressions, seed: int) -> np.ndarray:
+    """(n,) a uniform number for the user and item of each row: policies learn from pairs whose
+    number is below their share.
+    """
+    return Draws(key_of("policy share", seed), log.user, log.item).uniform("pair", 1)[:, 0]
