@@ -127,7 +127,8 @@ def main() -> None:
             place.mkdir(parents=True, exist_ok=True)
             save_users_of(given, seed, place / "users")
         experiment = experiment_of(given, seed, place / "users")
-        report = begin_or_resume(experiment, place / "run", quiet=False, workers=HERE).report
+        beside = sorted(given.out.glob("*/seed-*/run"))  # of the same log, before other users
+        report = begin_or_resume(experiment, place / "run", False, HERE, beside).report
         told = report.as_json()
         arms += [{**row, "seed": seed} for row in told["arms"]["rows"]]
         advantage += told["advantage"]["rows"] if told["advantage"] else []

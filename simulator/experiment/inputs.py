@@ -107,6 +107,12 @@ def read_log(run: Path) -> PolicyLog:
     return _read_log(path, _written(path))
 
 
+def log_checksum(run: Path) -> str:
+    """Of the file of the log."""
+    about = (run / "inputs" / LOG).with_suffix(".json")
+    return str(json.loads(about.read_text(encoding="utf-8"))[LOG]["sha256"])
+
+
 def rows_of(log: Impressions, which: np.ndarray) -> Impressions:
     """`log.rows(which)` of a log in a file: of a large one no more than a column is in memory."""
     columns = {}

@@ -41,7 +41,7 @@ class Plan:
             name, its files and what its units say. here: whether units are done in this process,
             and can tell the watcher on their way.
         log_there, users_there: whether the units' inputs are written. models: arm -> file of what
-            it learned from the log.
+            it learned from the log. beside: other runs, which may have learned the same.
     """
 
     run: Path
@@ -53,6 +53,7 @@ class Plan:
     log_there: bool = False
     users_there: bool = False
     models: dict[str, str] = field(default_factory=dict)
+    beside: tuple[Path, ...] = ()
 
     def segments(
         self, place: Place, of: Callable[[int], Segment]
@@ -157,7 +158,7 @@ def training(plan: Plan, arm: str, arms: tuple[str, ...]) -> Chain:
         arms: that share it.
     """
     plan.watcher.say(f"policies: {arm} learns from the log")
-    unit = Training(Place(plan.run, "log", (arm,)), arm, 0, 0.0, "", ())
+    unit = Training(Place(plan.run, "log", (arm,)), arm, 0, 0.0, "", (), plan.beside)
     (said,) = yield [Unit(f"training of {arm}", fit, (unit,))]
     plan.models |= dict.fromkeys(arms, _file(unit, said))
     plan.finished(f"model {arm}", said["files"], [{"arm": arm, **said}])

@@ -1,7 +1,7 @@
 """One experiment, top to bottom: fit the users, train the policies, run the worlds, judge."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -109,6 +109,7 @@ def simulate(
     quiet: bool = True,
     command: str | None = None,
     workers: Workers | int | None = None,
+    beside: Sequence[Path] = (),
 ) -> Result:
     """Runs an experiment, or goes on with an interrupted one, and writes its report.
 
@@ -123,6 +124,8 @@ def simulate(
         workers: processes, of one thread each; by default what GPTREC_WORKERS says, or one for each
             core. `Workers` also names an engine and in how many shards users are served; a resumed
             run has those that it began with.
+        beside: folders of other runs: what their arms have learned from the same log with the same
+            seed and settings is not learned again.
 
     Raises:
         InputError: a setting or the log cannot be used.
@@ -153,6 +156,7 @@ def simulate(
                     began,
                     hold,
                     _workers(workers, settings.threads),
+                    tuple(path.resolve() for path in beside),
                 )
                 try:
                     folder = with_threads(settings.threads, lambda: _run(work))
@@ -194,12 +198,16 @@ def _workers(given: Workers | int | None, threads: int) -> Workers:
 
 
 def begin_or_resume(
-    experiment: Experiment, folder: Path, quiet: bool, workers: Workers | int | None = None
+    experiment: Experiment,
+    folder: Path,
+    quiet: bool,
+    workers: Workers | int | None = None,
+    beside: Sequence[Path] = (),
 ) -> Result:
     """Runs an experiment in this folder, or goes on with the one that is there."""
     if (folder / "manifest.json").exists():
-        return simulate(resume=str(folder), quiet=quiet, workers=workers)
-    return simulate(experiment, out=str(folder), quiet=quiet, workers=workers)
+        return simulate(resume=str(folder), quiet=quiet, workers=workers, beside=beside)
+    return simulate(experiment, out=str(folder), quiet=quiet, workers=workers, beside=beside)
 
 
 def side_by_side(
@@ -209,20 +217,21 @@ def side_by_side(
     with; every one by one process.
     """
     names = [folder.name for _, folder in runs]
+    folders = tuple(folder.resolve() for _, folder in runs)
 
-    def here(experiment: Experiment, folder: Path) -> Report:
+    def here(experiment: Experiment, folder: Path, beside: tuple[Path, ...]) -> Report:
         say(f"{folder.name} ({names.index(folder.name) + 1} of {len(names)})")
-        return _report_of(experiment, folder)
+        return _report_of(experiment, folder, beside)
 
     with _workers(workers, max(e.threads for e, _ in runs)).executor() as by:
         if not by.here:
             say(f"{len(runs)} runs on {by.workers} processes, from {names[0]} on")
         work = here if by.here else _report_of
-        return at_once(by, [Unit(f.name, work, (e, f.resolve())) for e, f in runs])
+        return at_once(by, [Unit(f.name, work, (e, f.resolve(), folders)) for e, f in runs])
 
 
-def _report_of(experiment: Experiment, folder: Path) -> Report:
-    return begin_or_resume(experiment, folder, quiet=True, workers=HERE).report
+def _report_of(experiment: Experiment, folder: Path, beside: tuple[Path, ...]) -> Report:
+    return begin_or_resume(experiment, folder, quiet=True, workers=HERE, beside=beside).report
 
 
 def _check(experiment: Experiment, out: str | None) -> None:
@@ -258,6 +267,7 @@ def _run(work: "_Work") -> RunFolder:
         clock.go_on(folder.manifest.get("time", {}))
         shards, finished = folder.manifest["shards"], _finish(folder, clock)
         plan = Plan(folder.path.resolve(), experiment, shards, finished, progress, by.here)
+        plan.beside = work.beside
         # before the log goes to its file: rows of some users lie on every page of it
         theirs = is_stranger(experiment.user_model)
         fits = experiment.users_from is None and not theirs and not folder.done("users")
@@ -410,6 +420,7 @@ class _Work:
     began: float
     hold: Callable[[Path], None]
     workers: Workers
+    beside: tuple[Path, ...] = ()
     clock: Clock = field(default_factory=Clock)
 
     def folder(self, raw: Dataset, workers: int) -> RunFolder:

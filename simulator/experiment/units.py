@@ -3,11 +3,12 @@ synchronisation, retrain an arm. Files are their only memory, and a small JSON, 
 that one is done: whoever finds it there does nothing.
 """
 
+import hashlib
 import json
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -42,6 +43,7 @@ from simulator.experiment.inputs import (
     PolicyLog,
     Population,
     forget_log,
+    log_checksum,
     read_log,
     read_population,
     rows_of,
@@ -124,6 +126,7 @@ class Training:
     Attributes:
         cut: s, no row from then on is read. model: the file that it goes on from. sources: of the
             rows, JSON files of segments with the folder that their parts lie in.
+        beside: other runs, which may have learned the same from the same log.
     """
 
     place: Place
@@ -132,6 +135,7 @@ class Training:
     cut: float
     model: str
     sources: tuple[tuple[Path, Path], ...]
+    beside: tuple[Path, ...] = ()
 
     @property
     def about(self) -> Path:
@@ -144,7 +148,8 @@ def experiment_of(run: Path) -> Experiment:
 
 
 LEFT_BY_TRAINING = (
-    *("files", "rows", "machine", "seconds", "trained_as", "validation_ndcg10", "offline", "says"),
+    *("files", "rows", "machine", "seconds", "trained_as", "key"),
+    *("validation_ndcg10", "offline", "says"),
 )
 LEFT_BY_SERVING = ("files", "state", "pages", "end", "parts", "machine", "seconds")
 
@@ -187,7 +192,7 @@ def fit(unit: Training) -> dict[str, Any]:
         return stored
     experiment, given = begun(run), read_log(run)
     if (alike := _trained_alike(unit, experiment)) is not None:
-        return _as_trained(unit, experiment, alike)
+        return _as_trained(unit, experiment, *alike)
     try:
         return _learned(unit, experiment, given, "fit", given.log, None)
     finally:
@@ -258,6 +263,7 @@ def _learned(
         "machine": machine(),
         "seconds": seconds,
         "trained_as": arm,
+        "key": _key(experiment, unit) if call == "fit" else "",
         "validation_ndcg10": [round(x, 4) for x in getattr(policy, "scores_", [])],
         "offline": offline,
         "says": says,
@@ -283,23 +289,34 @@ def _kind(experiment: Experiment, arm: str) -> tuple[str, list[tuple[str, Any]]]
     return base_name(arm), sorted((k, value) for k, value in settings.items() if k not in OF_ANY)
 
 
-def _trained_alike(unit: Training, experiment: Experiment) -> Training | None:
-    """Another arm that has learned from the log what this one would learn."""
-    for arm in experiment.policies:
-        other = replace(unit, arm=arm)
-        alike = arm != unit.arm and _kind(experiment, arm) == _kind(experiment, unit.arm)
-        if alike and not asks_for_truth(arm) and other.about.exists():
-            return other
+def _key(experiment: Experiment, unit: Training) -> str:
+    """Of all that training on the log depends on, and what is said of it."""
+    name, settings = _kind(experiment, unit.arm)
+    own = unit.place.run if ":" in name else ""  # code of a user may change from run to run
+    parts = (experiment.seed, experiment.threads, experiment.slate_size, machine(), own)
+    text = repr((name, settings, *parts, log_checksum(unit.place.run)))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _trained_alike(unit: Training, experiment: Experiment) -> tuple[Path, Path] | None:
+    """A run and what one of its arms left that has learned from the log what this one would."""
+    if asks_for_truth(unit.arm):
+        return None
+    key, folder = _key(experiment, unit), unit.about.parent.relative_to(unit.place.run)
+    for run in (unit.place.run, *unit.beside):
+        for about in sorted((run / folder).glob("*.json")):
+            if about != unit.about and _read(about).get("key") == key:
+                return run, about
     return None
 
 
-def _as_trained(unit: Training, experiment: Experiment, other: Training) -> dict[str, Any]:
+def _as_trained(unit: Training, experiment: Experiment, run: Path, there: Path) -> dict[str, Any]:
     """Stores what another arm has learned as this one's, too."""
-    began, run = time.monotonic(), unit.place.run
-    about = done(other.about, run, LEFT_BY_TRAINING)
+    began = time.monotonic()
+    about = done(there, run, LEFT_BY_TRAINING)
     assert about is not None
     policy = make(base_name(unit.arm), experiment.settings_for(unit.arm))
-    state = load_arrays(other.about.with_suffix(".safetensors"))
+    state = load_arrays(there.with_suffix(".safetensors"))
     restore(unit.arm, without_arm(policy), {k: v for k, v in state.items() if k != UPDATES})
     about |= {"files": _stored(unit, policy), "seconds": round(time.monotonic() - began, 2)}
     save_json(unit.about, about)

@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -158,9 +159,23 @@ def test_arms_that_begin_alike_are_trained_once(
         },
     )
     simulate(e, out=str(tmp_path / "once"))
+    beside = [tmp_path / "once", tmp_path / "nowhere"]
+    fits: list[tuple[Any, ...]] = []
+    plain = units.train
+
+    def counted(*arguments: Any) -> None:
+        fits.append(arguments)
+        plain(*arguments)
+
+    monkeypatch.setattr(units, "train", counted)
+    simulate(e, out=str(tmp_path / "beside"), beside=beside)
+    assert "fit" not in {call for _, call, *_ in fits}
+    simulate(replace(e, seed=2), out=str(tmp_path / "seed"), beside=beside)
+    assert [arm for arm, call, *_ in fits if call == "fit"] == ["sasrec", "sasrec.4", "popularity"]
     monkeypatch.setattr(units, "_trained_alike", lambda unit, experiment: None)
     simulate(e, out=str(tmp_path / "each"))
     assert_same(tmp_path / "each", tmp_path / "once")
+    assert_same(tmp_path / "each", tmp_path / "beside")
     trained = {
         place: json.loads((tmp_path / place / "manifest.json").read_text())["training"]
         for place in ("once", "each")
