@@ -5,6 +5,7 @@ extend it.
 import dataclasses
 import math
 import operator
+from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, cast
 
@@ -36,8 +37,13 @@ _METHODS = ("fit", "update", "recommend", "state", "restore")
 
 def known() -> dict[str, str]:
     """Every name that can be asked for -> "module:Class"."""
-    extra = {point.name: point.value for point in entry_points(group="gptrec.policies")}
-    return {**extra, **BUILT_IN}
+    return {**_of_entry_points(), **BUILT_IN}
+
+
+@cache
+def _of_entry_points() -> dict[str, str]:
+    """Read once: it looks into every installed package."""
+    return {point.name: point.value for point in entry_points(group="gptrec.policies")}
 
 
 def base_name(arm: str) -> str:
