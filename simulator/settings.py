@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
@@ -22,11 +22,12 @@ from policies.registry import asks_for_truth, base_name, find, is_reference, set
 from simulator.buckets import Assignment, parse_weights
 from simulator.users.strangers import is_stranger
 
-ARM_SETTINGS = ("repeat",)  # settings of an arm that the engine keeps, not the policy
+# settings of an arm that the engine keeps, not the policy
+ARM_SETTINGS = ("repeat", "learn_from")
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(names)]
-LearnFrom = Literal["own", "all", "none"]
+LearnFrom = Literal["own", "all", "none", "open", "outside"]
 Text = Annotated[str, BeforeValidator(lambda value: value if value is None else str(value))]
 
 
@@ -177,7 +178,18 @@ class Experiment:
         "from 300 users on: move what the log does not tell to the ends of its range, one number at"
         " a time, and say which one the verdict hangs on",
     )
-    learn_from: LearnFrom = setting("own", "what an arm retrains on: own rows, all rows, none")
+    learn_from: LearnFrom = setting(
+        "own",
+        "what an arm retrains on: own rows, all rows, none; open: rows of the same users where its"
+        " policy never retrains, outside: where slates are uniformly random. --set ARM.learn_from"
+        " for one arm",
+    )
+    equal_rows: bool = setting(
+        False,
+        "in twin worlds: in each round all ways to learn of a policy get as many pages of each"
+        " user, the fewest of its own world, the frozen one and the random one",
+        flag=False,
+    )
     warmup_policy: Text = setting("popularity", "who serves before the test", flag=False)
     training_delay_hours: float = setting(
         2.0, "from reading the log to deploying the new model", flag=False, ge=0
@@ -304,6 +316,16 @@ class Experiment:
         except ValidationError:
             raise InputError(f"--set {arm}.repeat wants true or false, not '{value}'") from None
 
+    def learns_from(self, arm: str) -> str:
+        """Whose rows this arm retrains on."""
+        value = str(self._merged(arm).get("learn_from", self.learn_from))
+        if value not in get_args(LearnFrom):
+            raise InputError(
+                f"--set {arm}.learn_from wants one of {', '.join(get_args(LearnFrom))}, not"
+                f" '{value}'{suggestion(value, get_args(LearnFrom))}"
+            )
+        return value
+
     def _merged(self, arm: str) -> dict[str, Any]:
         return {
             **self.policy_settings.get(base_name(arm), {}),
@@ -335,6 +357,7 @@ def _check_arms(experiment: Experiment) -> None:
         )
     for arm in arms:
         experiment.repeats(arm)
+        experiment.learns_from(arm)
 
 
 USER_MODELS = ("factors", "shrunk", "neighbours", "trees", "matrix")
@@ -395,6 +418,14 @@ def _check_design(experiment: Experiment) -> None:
     if twin and experiment.weights is not None:
         raise InputError(
             "--weights is for --design split: in a twin run every user meets every arm"
+        )
+    if experiment.equal_rows and not twin:
+        raise InputError("equal_rows is for --design twin, where every way to learn has a world")
+    ways = {arm: experiment.learns_from(arm) for arm in experiment.policies}
+    if twin and "all" in ways.values() and "own" not in ways.values():
+        raise InputError(
+            "learn_from=all in twin worlds takes a share from each arm that learns from its own"
+            " rows, and there is none; name one, or use --design split"
         )
     if experiment.control is not None and experiment.control not in contenders:
         raise InputError(

@@ -11,11 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from policies.base import BY_LOG, BY_SELF
 from policies.common.executor import Chain, Unit
 from policies.common.files import Listed
 from policies.registry import base_name
 from simulator.engine.recorder import WARMUP
-from simulator.experiment.units import Place, Segment, Training, fit, retrain, serve
+from simulator.experiment.regimes import hidden_places, measured_by, taught_by, waits_for
+from simulator.experiment.units import Place, Segment, Source, Training, fit, retrain, serve
 from simulator.settings import Experiment
 from simulator.users.choice_model import DAY
 
@@ -73,7 +75,8 @@ class Plan:
 def chains_of_run(e: Experiment) -> int:
     """How many parts of it go on side by side, however many shards there are."""
     _, split, truth = places(Path(), e)
-    return len(split) if e.stop_early else len(split) + len(truth)
+    hidden = hidden_places(e, [*split, *truth])
+    return max(len(hidden), len(split) if e.stop_early else len(split) + len(truth))
 
 
 def places(run: Path, e: Experiment) -> tuple[Place | None, list[Place], list[Place]]:
@@ -101,6 +104,8 @@ class Schedule:
         self.plan, self.look, self.stopped = plan, look, stopped
         self.trained: dict[str, tuple[str, ...]] | None = by_training(plan.experiment)
         self.warm, self.split, self.truth = places(plan.run, plan.experiment)
+        self.hidden = hidden_places(plan.experiment, [*self.split, *self.truth])
+        self.done: set[Place] = set()
         self.begun = self.served = False
 
     def source(self) -> list[Chain]:
@@ -112,6 +117,9 @@ class Schedule:
         if plan.users_there and not self.begun and WARMUP in plan.models:
             chains.append(self._warmup())
             self.begun = True
+        for place in [p for p in self.hidden if self._ready(p)]:
+            self.hidden.remove(place)
+            chains.append(self._hidden(place))
         for waiting in (self.truth, self.split):
             if waiting is self.truth and self.look is not None and not self.served:
                 continue
@@ -121,7 +129,8 @@ class Schedule:
         return chains
 
     def _ready(self, place: Place) -> bool:
-        return self.warm is None and all(arm in self.plan.models for arm in place.arms)
+        there = all(arm in self.plan.models for arm in place.arms)
+        return self.warm is None and there and waits_for(self.plan.experiment, place) <= self.done
 
     def _warmup(self) -> Chain:
         assert self.warm is not None
@@ -133,7 +142,12 @@ class Schedule:
             self.plan.experiment.days if judged else min(self.plan.experiment.days, self.stopped())
         )
         yield from serving(self.plan, place, days, self.look if judged else None)
+        self.done.add(place)
         self.served = self.served or judged
+
+    def _hidden(self, place: Place) -> Chain:
+        yield from serving(self.plan, place, self.plan.experiment.days)
+        self.done.add(place)
 
 
 def by_training(e: Experiment) -> dict[str, tuple[str, ...]]:
@@ -141,7 +155,9 @@ def by_training(e: Experiment) -> dict[str, tuple[str, ...]]:
     policy among them.
     """
     of: dict[tuple[str, str], list[str]] = {}
-    for arm in (*e.policies, e.warmup_policy):
+    _, split, truth = places(Path(), e)
+    more = [arm for place in hidden_places(e, [*split, *truth]) for arm in place.arms]
+    for arm in dict.fromkeys((*e.policies, e.warmup_policy, *more)):
         key = base_name(arm), str(sorted(e.settings_for(arm).items()))
         of.setdefault(key, []).append(arm)
     shared = {arms[0]: arms for arms in of.values()}
@@ -158,7 +174,8 @@ def training(plan: Plan, arm: str, arms: tuple[str, ...]) -> Chain:
         arms: that share it.
     """
     plan.watcher.say(f"policies: {arm} learns from the log")
-    unit = Training(Place(plan.run, "log", (arm,)), arm, 0, 0.0, "", (), plan.beside)
+    place = Place(plan.run, "log", (arm,))
+    unit = Training(place, arm, 0, 0.0, "", (), beside=plan.beside)
     (said,) = yield [Unit(f"training of {arm}", fit, (unit,))]
     plan.models |= dict.fromkeys(arms, _file(unit, said))
     plan.finished(f"model {arm}", said["files"], [{"arm": arm, **said}])
@@ -212,14 +229,15 @@ def serving(
         if end >= days * DAY or (look is not None and end % DAY == 0 and look(round(end / DAY))):
             break
         cut = round(end / e.round_seconds)
-        if retrains(e) and end == cut * e.round_seconds:
+        if retrains(e) and not place.hidden and end == cut * e.round_seconds:
             plan.watcher.say(f"{place.name}: retraining for round {cut}")
-            units = [_retraining(plan, place, arm, cut, models[arm], number) for arm in place.arms]
+            learning = [arm for arm in place.arms if e.learns_from(arm) != "none"]
+            units = [_retraining(plan, place, arm, cut, models[arm], number) for arm in learning]
             learned = yield [
                 Unit(f"{place.name}: retraining of {unit.arm}", retrain, (unit,)) for unit in units
             ]
             files = {u.arm: _file(u, said) for u, said in zip(units, learned, strict=True)}
-            coming = (end + e.training_delay_hours * 3600, cut, files)
+            coming = (end + e.training_delay_hours * 3600, cut, {**models, **files})
             told = [{"arm": u.arm, **said} for u, said in zip(units, learned, strict=True)]
             plan.finished(f"models {place.name} {cut}", _files(learned), told)
         _drop_states(place, number - 1, plan.shards)
@@ -227,7 +245,7 @@ def serving(
 
 
 def retrains(e: Experiment) -> bool:
-    return e.rounds > 1 and e.learn_from != "none"
+    return e.rounds > 1 and any(e.learns_from(arm) != "none" for arm in e.policies)
 
 
 def _synchronisations(e: Experiment, days: float, looks: bool) -> list[float]:
@@ -248,17 +266,29 @@ def _retraining(plan: Plan, place: Place, arm: str, cut: int, model: str, segmen
     Args:
         cut: number of the round. segment: the last one before it.
     """
-    shards = range(plan.shards)
-    sources = [
-        (place.checkpoint(number, shard), plan.run / place.rows_below)
-        for number in range(segment + 1)
-        for shard in shards
-    ]
-    if cut == 1:
-        warm = Place(plan.run, WARMUP, (WARMUP,))
-        sources += [(warm.checkpoint(0, shard), plan.run) for shard in shards]
-    time = cut * plan.experiment.round_seconds
-    return Training(place, arm, cut, time, model, tuple(sources))
+    e, measured = plan.experiment, measured_by(plan.experiment, place, arm)
+
+    def source(there: Place, bucket: str, code: int) -> Source:
+        numbers = range(segment + 1) if there == place else range(1 if there.hidden else cut)
+        segments = [
+            (there.checkpoint(number, shard), plan.run / there.rows_below)
+            for number in numbers
+            for shard in range(plan.shards)
+        ]
+        return Source(bucket, code, tuple(segments), there.hidden)
+
+    sources = [source(*told) for told in taught_by(e, place, arm)]
+    warm = [source(Place(plan.run, WARMUP, (WARMUP,)), WARMUP, BY_LOG)] if cut == 1 else []
+    return Training(
+        place,
+        arm,
+        cut,
+        cut * e.round_seconds,
+        model,
+        tuple(sources),
+        tuple(source(there, bucket, BY_SELF) for there, bucket in measured),
+        tuple(warm),
+    )
 
 
 def _drop_states(place: Place, number: int, shards: int) -> None:

@@ -1,8 +1,8 @@
 """One experiment, top to bottom: fit the users, train the policies, run the worlds, judge."""
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -130,6 +130,41 @@ def simulate(
     Raises:
         InputError: a setting or the log cannot be used.
     """
+    with _worlds(experiment, out, resume, quiet, command, workers, beside) as (folder, progress):
+        progress.say("report")
+        judged = Clock()
+        with judged.of("judge"):
+            report = write(folder.path)
+        folder.manifest.setdefault("time", {})["judge"] = judged.table()["judge"]
+        folder.manifest["status"] = COMPLETE
+        folder.save()
+        progress.say(in_words(folder.manifest))
+    return Result(folder.path, report)
+
+
+def worlds(
+    experiment: Experiment, folder: Path, quiet: bool, workers: Workers | int | None = None
+) -> Path:
+    """What `simulate` simulates, in this folder, without a judgement; what is there is gone on
+    with.
+    """
+    there = (folder / "manifest.json").exists()
+    given = (None, None, str(folder)) if there else (experiment, str(folder), None)
+    with _worlds(given[0], given[1], given[2], quiet, None, workers, ()) as (run, _):
+        return run.path
+
+
+@contextmanager
+def _worlds(
+    experiment: Experiment | None,
+    out: str | None,
+    resume: str | None,
+    quiet: bool,
+    command: str | None,
+    workers: Workers | int | None,
+    beside: Sequence[Path],
+) -> Iterator[tuple[RunFolder, Progress]]:
+    """As `simulate`, up to the judgement; nobody else writes into the folder meanwhile."""
     began = time.monotonic()
     folder: RunFolder | None = None
     with ExitStack() as held:
@@ -163,15 +198,7 @@ def simulate(
                 except PolicyFailure as failure:
                     raise _with_a_trace(failure, places) from None
             folder.drop_scratch()
-            progress.say("report")
-            judged = Clock()
-            with judged.of("judge"):
-                report = write(folder.path)
-            folder.manifest.setdefault("time", {})["judge"] = judged.table()["judge"]
-            folder.manifest["status"] = COMPLETE
-            folder.save()
-            progress.say(in_words(folder.manifest))
-    return Result(folder.path, report)
+            yield folder, progress
 
 
 def _with_a_trace(failure: PolicyFailure, places: list[Path]) -> InputError:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from policies.base import BY_LOG, BY_OTHER, BY_SELF, Policy
+from policies.base import Policy
 from policies.calls import PolicyFailure, calling, restore, state_of, train
 from policies.common.files import (
     Listed,
@@ -34,6 +34,7 @@ from policies.common.processes import machine, trim
 from policies.draws import Draws, generator, key_of
 from policies.exploring import SETTINGS as OF_ANY
 from policies.exploring import UPDATES, without_arm
+from policies.log import Impressions
 from policies.registry import asks_for_truth, base_name, make
 from policies.testing import PolicyError
 from simulator.engine.histories import Histories, Ring
@@ -49,13 +50,15 @@ from simulator.experiment.inputs import (
     rows_of,
 )
 from simulator.experiment.offline import offline_figures
+from simulator.population.equal_rows import fewest, shared
 from simulator.population.sampling import MOST_ROWS
 from simulator.settings import Experiment, from_dict
 from simulator.users import state as minds
-from simulator.users.choice_model import DAY
+from simulator.users.choice_model import DAY, ChoiceModel
 
 W = TypeVar("W", bound=Callable[..., Any])
 AGAIN = "start the run again in another folder"
+FROZEN, OUTSIDE = "frozen-", "outside"  # worlds whose rows others learn from
 TOLD_EVERY = 1.0  # s between two notes of how far a unit is
 
 
@@ -64,8 +67,9 @@ class Place:
     """Where units of a kind belong: some arms of a world.
 
     Attributes:
-        run: the run directory. world: `warmup`, `split`, `global-ARM` or `twin-ARM`. arms: that
-            serve. whole: whether they are all arms of that world.
+        run: the run directory. world: `warmup`, `split`, `global-ARM` or `twin-ARM`; `frozen-ARM`
+            or `outside`, which are there for their rows alone. arms: that serve. whole: whether
+            they are all arms of that world.
     """
 
     run: Path
@@ -82,12 +86,22 @@ class Place:
     @property
     def rows_below(self) -> Path:
         """The folder that holds its impressions, below the run directory."""
+        if self.hidden:
+            return Path("sources") / self.world.replace(":", ".")
         if not self.world.startswith("global-"):
             return Path()
         return Path("truth_worlds") / self.arms[0].replace(":", ".")
 
+    @property
+    def hidden(self) -> bool:
+        """Whether it is there for its rows alone."""
+        return self.world.startswith(FROZEN) or self.world == OUTSIDE
+
     def checkpoint(self, number: int, shard: int) -> Path:
         return self.run / "checkpoint" / self.name / f"{number:03d}-{shard:04d}.json"
+
+    def taste(self, number: int, shard: int) -> Path:
+        return self.run / "taste" / self.name / f"{number:03d}-{shard:04d}.safetensors"
 
     def model(self, arm: str, number: int) -> Path:
         return self.run / "models" / self.name / f"{arm.replace(':', '.')}-round{number:02d}"
@@ -120,12 +134,29 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Source:
+    """Rows to learn from.
+
+    Attributes:
+        bucket: whose. code: who showed them, for the policy: BY_LOG, BY_SELF, BY_OTHER. segments:
+            JSON files of segments with the folder that their parts lie in. everybody: whether that
+            world serves all users, and not those of the arm's bucket alone.
+    """
+
+    bucket: str
+    code: int
+    segments: tuple[tuple[Path, Path], ...]
+    everybody: bool = False
+
+
+@dataclass(frozen=True)
 class Training:
     """An arm's policy, trained on the log (`number` 0) or on the rows since the last time.
 
     Attributes:
-        cut: s, no row from then on is read. model: the file that it goes on from. sources: of the
-            rows, JSON files of segments with the folder that their parts lie in.
+        cut: s, no row from then on is read. model: the file that it goes on from. sources: what it
+            learns from, with an equal share from each where `measured` is given: whose pages bound
+            how many of each user it learns from. log: rows from before the test.
         beside: other runs, which may have learned the same from the same log.
     """
 
@@ -134,7 +165,9 @@ class Training:
     number: int
     cut: float
     model: str
-    sources: tuple[tuple[Path, Path], ...]
+    sources: tuple[Source, ...]
+    measured: tuple[Source, ...] = ()
+    log: tuple[Source, ...] = ()
     beside: tuple[Path, ...] = ()
 
     @property
@@ -213,17 +246,26 @@ def retrain(unit: Training) -> dict[str, Any]:
         return stored
     experiment, given = begun(run), read_log(run)
     since = (unit.number - 1) * experiment.round_seconds if unit.number > 1 else -np.inf
-    readable = {arm: BY_SELF}
-    if experiment.learn_from == "all":
-        readable = {other: BY_SELF if other == arm else BY_OTHER for other in unit.place.arms}
-    if unit.number == 1:
-        readable[WARMUP] = BY_LOG
-    parts = [
-        (folder / "impressions", part)
-        for about, folder in unit.sources
-        for part in parts_of(_read(about))
-    ]
-    rows = read_rows(parts, readable, since, unit.cut)
+
+    def rows_of_source(source: Source) -> Impressions:
+        parts = [
+            (folder / "impressions", part)
+            for about, folder in source.segments
+            for part in parts_of(_read(about))
+        ]
+        rows = read_rows(parts, {source.bucket: source.code}, since, unit.cut)
+        if unit.place.world != "split" or not source.everybody:
+            return rows
+        everybody = read_population(run)
+        mine = everybody.ids[everybody.bucket == experiment.policies.index(arm)]
+        return rows.rows(np.isin(rows.user, mine))
+
+    taught = [rows_of_source(source) for source in unit.sources]
+    if unit.measured:
+        measured = [rows_of_source(source) for source in unit.measured]
+        n_users = 1 + max(int(rows.user.max(initial=0)) for rows in (*taught, *measured))
+        taught = shared(taught, fewest(measured, n_users), experiment.seed)
+    rows = Impressions.concat([*taught, *map(rows_of_source, unit.log)]).sorted()
     state = load_arrays(Path(unit.model)) if unit.model else {}
     return _learned(unit, experiment, given, "update", rows, state)
 
@@ -260,6 +302,7 @@ def _learned(
     about = {
         "files": _stored(unit, policy),
         "rows": len(rows),
+        "clicks": int(rows.clicked.sum()),
         "machine": machine(),
         "seconds": seconds,
         "trained_as": arm,
@@ -363,6 +406,7 @@ def serve(unit: Segment, tell: Tell | None = None) -> dict[str, Any]:
     files = {
         (unit.place.rows_below / name).as_posix(): entry for name, entry in recorder.files.items()
     }
+    files |= _store_taste(unit, experiment, world)
     about = {
         "files": files,
         "state": listed(run, state),
@@ -375,6 +419,21 @@ def serve(unit: Segment, tell: Tell | None = None) -> dict[str, Any]:
     save_json(unit.about, about)
     unit.about.with_suffix(".now").unlink(missing_ok=True)
     return about
+
+
+def _store_taste(unit: Segment, experiment: Experiment, world: World) -> Listed:
+    """Writes how far the segment's users have moved by its end, (n, C) logits; nothing where taste
+    stays, or nobody wants the truth.
+    """
+    wanted, users = experiment.record_truth and not unit.place.hidden, world.model
+    if not wanted or not isinstance(world.state, minds.UserState) or not world.state.drifted.size:
+        return {}
+    assert isinstance(users, ChoiceModel)
+    at = np.full(len(world.ids), unit.end)
+    moved = users.moved(world.state, np.arange(len(world.ids)), at)
+    path = unit.place.taste(unit.number, unit.shard)
+    save_arrays(path, {"user": world.ids, "moved": moved})
+    return listed(unit.place.run, path)
 
 
 def parts_of(stored: dict[str, Any]) -> list[Part]:
@@ -427,7 +486,7 @@ def _world(
         arms=arms,
         sink=Recorder(
             below / "impressions",
-            below / "truth" if experiment.record_truth else None,
+            below / "truth" if experiment.record_truth and not place.hidden else None,
             below / "off_policy" if off_policy else None,
             f"{unit.number:03d}-{unit.shard:04d}",
         ),
@@ -438,7 +497,8 @@ def _world(
 def arm_of(experiment: Experiment, name: str, policy: Policy, round_: int) -> Arm:
     if name == WARMUP:
         return Arm(WARMUP, -1, policy)
-    code = experiment.policies.index(name)
+    arms = experiment.policies
+    code = arms.index(name) if name in arms else len(arms)  # who serves for the rows alone
     return Arm(name, code, policy, round_, experiment.repeats(name))
 
 

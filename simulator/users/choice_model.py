@@ -339,6 +339,12 @@ class ChoiceModel:
         logit: np.ndarray = self[name] + self[f"{name}_appeal"] * appeal + levels
         return logit
 
+    def moved(self, state: UserState, users: np.ndarray, now: np.ndarray) -> np.ndarray:
+        """(B, C) float32 logits that taste for each category has moved by what users did."""
+        drifted = state.drifted_at(users, now, DAY * self["drift_half_life_d"])
+        logits: np.ndarray = np.float32(self["drift"]) * drifted
+        return logits
+
     def click_probability(self, state: UserState, users: np.ndarray, now: np.ndarray) -> np.ndarray:
         """(B, N + 1) float32 true click probability once examined, of every item now; 0 for
         padding.
@@ -351,8 +357,7 @@ class ChoiceModel:
         fatigue = state.satiation_at(users, now, 3600 * self["satiation_half_life_h"])
         fatigue *= np.float32(self["satiation"])
         if self.drifts:
-            drifted = state.drifted_at(users, now, DAY * self["drift_half_life_d"])
-            fatigue -= np.float32(self["drift"]) * drifted
+            fatigue -= self.moved(state, users, now)
         fatigue[:, 0] = 0
         for begin in range(0, len(users), block):
             here = users[begin : begin + block]

@@ -1,0 +1,192 @@
+"""Whose rows an arm learns from, and how many of them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from policies.base import BY_LOG, BY_OTHER, BY_SELF
+from policies.common.errors import InputError
+from policies.log import Impressions
+from simulator import simulate
+from simulator.experiment import units
+from simulator.population.equal_rows import Pages, cut, fewest, shared
+from tests.conftest import MakeExperiment
+
+REGIMES = ("itemknn", "itemknn.2", "itemknn.3", "itemknn.4", "itemknn.5", "popularity", "uniform")
+LEARNS: dict[str, Any] = {
+    "itemknn.2": {"updates": 0},
+    "itemknn.3": {"learn_from": "open"},
+    "itemknn.4": {"learn_from": "outside"},
+    "itemknn.5": {"learn_from": "all"},
+}
+
+
+def log_of(pages: dict[int, int], size: int = 3) -> Impressions:
+    """So many pages of these users."""
+    user = np.repeat(list(pages), [n * size for n in pages.values()])
+    number = np.concatenate([np.repeat(np.arange(n), size) for n in pages.values()])
+    return Impressions.of(
+        user=user,
+        page=number,
+        item=np.arange(len(user)) + 1,
+        time=number.astype(float),
+        clicked=np.zeros(len(user), bool),
+    ).sorted()
+
+
+def pages_of(log: Impressions) -> dict[int, int]:
+    counts = Pages.of(log, 0).counts(int(log.user.max(initial=0)) + 1)
+    return {int(user): int(counts[user]) for user in np.flatnonzero(counts)}
+
+
+def test_as_many_whole_pages_of_each_user() -> None:
+    one, two = log_of({0: 5, 1: 2, 3: 4}), log_of({0: 3, 1: 6})
+    least = fewest([one, two], 4)
+    assert least.tolist() == [3, 2, 0, 0]
+    for log in (one, two):
+        found = cut(log, least, 7)
+        assert pages_of(found) == {0: 3, 1: 2}
+        assert len(found) == 15
+    assert len(cut(one.rows(slice(0)), least, 7)) == 0
+    again = cut(one, least, 7)
+    np.testing.assert_array_equal(again.item, cut(one, least, 7).item)
+    drawn = {
+        tuple(cut(one, least, seed).page[cut(one, least, seed).user == 0]) for seed in range(9)
+    }
+    assert len(drawn) > 1
+
+
+def test_users_are_drawn_apart_from_each_other() -> None:
+    """Who else is in a log changes nobody's pages."""
+    few, many = log_of({2: 9}), log_of({0: 4, 2: 9, 5: 3})
+    least = np.full(6, 4)
+    alone, among = cut(few, least, 1), cut(many, least, 1)
+    np.testing.assert_array_equal(alone.page, among.page[among.user == 2])
+
+
+def test_shares_are_equal_and_add_up() -> None:
+    logs = [
+        log_of({0: 9, 1: 9, 2: 1, 3: 2}),
+        log_of({0: 9, 1: 9, 2: 9}),
+        log_of({0: 9, 1: 9, 2: 9}),
+    ]
+    parts = shared(logs, np.array([6, 7, 7, 8]), 3)
+    by_log = np.stack([Pages.of(part, 0).counts(4) for part in parts])
+    assert by_log.sum(axis=0).tolist() == [6, 7, 7, 2]
+    assert by_log[:, 0].tolist() == [2, 2, 2]
+    assert sorted(by_log[:, 1].tolist()) == [2, 2, 3]
+    assert by_log[0, 2] == 1
+    assert by_log[:, 3].tolist() == [2, 0, 0]
+    together = Impressions.concat(parts)
+    assert pages_of(together) == {0: 6, 1: 7, 2: 7, 3: 2}  # nobody's page is that of another world
+
+
+def taught(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str, int], Impressions]:
+    """What arms are given to learn from, by world, arm and round."""
+    seen: dict[tuple[str, str, int], Impressions] = {}
+    plain = units._learned
+
+    def watched(unit: Any, experiment: Any, given: Any, call: str, rows: Any, state: Any) -> Any:
+        if call == "update":
+            seen[unit.place.world, unit.arm, unit.number] = rows
+        return plain(unit, experiment, given, call, rows, state)
+
+    monkeypatch.setattr(units, "_learned", watched)
+    return seen
+
+
+def pairs(frame: pd.DataFrame) -> set[tuple[float, int, int]]:
+    return set(zip(frame["time"], frame["user"], frame["item"], strict=True))
+
+
+def rows(log: Impressions) -> set[tuple[float, int, int]]:
+    return set(zip(log.time, log.user, log.item, strict=True))
+
+
+def test_every_regime_learns_from_its_world(
+    experiment: MakeExperiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = taught(monkeypatch)
+    e = experiment(
+        policies=REGIMES,
+        policy_settings=LEARNS,
+        design="twin",
+        equal_rows=True,
+        rounds=3,
+        days=3.0,
+        users=60,
+    )
+    found = simulate(e, out=str(tmp_path / "run"))
+    shown = {arm: found.impressions(arm) for arm in REGIMES}
+    sources = {
+        "itemknn": ["itemknn"],
+        "itemknn.3": ["itemknn.2"],
+        "itemknn.4": ["uniform"],
+        "itemknn.5": ["itemknn", "popularity"],
+    }
+    for number in (1, 2):
+        pages = []
+        for arm, others in sources.items():
+            log = seen[f"twin-{arm}", arm, number]
+            log = log.rows(log.bucket != BY_LOG)
+            assert log.time.max() < number * 86400
+            assert rows(log) <= set().union(*(pairs(shown[other]) for other in others))
+            told = set(np.unique(log.bucket))
+            assert told == {"itemknn.4": {BY_OTHER}, "itemknn.5": {BY_SELF, BY_OTHER}}.get(
+                arm, {BY_SELF}
+            )
+            pages.append(pages_of(log))
+        assert pages[0] == pages[1] == pages[2] == pages[3]
+        assert sum(pages[0].values()) > 60
+        warm = [(seen[f"twin-{arm}", arm, number].bucket == BY_LOG).sum() for arm in sources]
+        assert len(set(warm)) == 1
+        assert (warm[0] > 0) == (number == 1)
+    alone = simulate(
+        experiment(
+            policies=("itemknn", "itemknn.2", "uniform"),
+            policy_settings={"itemknn.2": {"updates": 0}},
+            design="twin",
+            equal_rows=True,
+            rounds=3,
+            days=3.0,
+            users=60,
+        ),
+        out=str(tmp_path / "alone"),
+    )
+    for arm in ("itemknn", "itemknn.2"):
+        pd.testing.assert_frame_equal(alone.impressions(arm), shown[arm], check_exact=True)
+
+
+@pytest.mark.parametrize("way", ["open", "outside"])
+def test_arms_of_a_split_learn_from_worlds_beside_it(
+    experiment: MakeExperiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """What is learned is of the same users; in twin worlds it is the same rows of more of them."""
+    seen = taught(monkeypatch)
+    e = experiment(policies=("itemknn", "popularity"), learn_from=way, truth=True, users=90)
+    found = simulate(e, out=str(tmp_path / "split"))
+    for arm in e.policies:
+        users = set(found.impressions(arm)["user"])
+        log, everybody = (
+            given.rows(given.bucket != BY_LOG)
+            for given in (seen["split", arm, 1], seen[f"global-{arm}", arm, 1])
+        )
+        assert 0 < len(np.unique(log.user)) < len(np.unique(everybody.user))
+        assert set(log.user) <= users
+        assert rows(log) == rows(everybody.rows(np.isin(everybody.user, list(users))))
+    names = {path.name for path in (tmp_path / "split" / "sources").iterdir()}
+    assert names == ({"frozen-itemknn", "frozen-popularity"} if way == "open" else {"outside"})
+
+
+def test_ways_to_learn_that_make_no_sense_are_refused(experiment: MakeExperiment) -> None:
+    with pytest.raises(
+        InputError, match=r"learn_from wants one of own, all, .* not 'opne'; did you"
+    ):
+        experiment(policy_settings={"sasrec": {"learn_from": "opne"}}).check()
+    with pytest.raises(InputError, match="takes a share from each arm that learns from its own"):
+        experiment(design="twin", learn_from="all").check()
+    with pytest.raises(InputError, match="equal_rows is for --design twin"):
+        experiment(equal_rows=True).check()
