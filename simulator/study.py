@@ -6,6 +6,8 @@ python -m simulator.study power --policies gptrec,sasrec
 python -m simulator.study coverage --policies sasrec,popularity
 python -m simulator.study replicate --seeds 20     whole worlds again: the claim about the policy
 python -m simulator.study peeking --runs 20000     sequential tests on made-up data
+python -m simulator.study loop --policies sasrec,popularity
+                                                   what retraining on one's own feedback does
 """
 
 import argparse
@@ -17,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from analysis.loops import report as loops
 from analysis.studies.peeking import peek
 from analysis.studies.report import show_study, write
 from policies.common.errors import InputError
@@ -27,6 +30,7 @@ from policies.common.settings import add_flags
 from policies.common.terminal import guarded
 from simulator.commands import add_config_flags, add_quiet
 from simulator.experiment.studies import STUDIES
+from simulator.loop.study import loop
 from simulator.settings import LOG_FLAGS, Experiment, build, from_dict
 
 ABOUT = "settings.json"
@@ -57,9 +61,22 @@ HELP: dict[str, Any] = {
         "seeds",
         "worlds",
     ),
+    "loop": (
+        "what retraining on one's own feedback does, apart from time, more data and chance",
+        5,
+        "seeds",
+        "worlds",
+    ),
     "peeking": ("sequential tests on made-up data", 20_000, "runs", "made-up tests"),
 }
 SMALLER: dict[str, dict[str, Any]] = {
+    "loop": {
+        "policies": ("gptrec", "sasrec", "popularity"),
+        "users": 500,
+        "days": 8.0,
+        "warmup_days": 1.0,
+        "rounds": 8,
+    },
     "coverage": {"users": 200, "days": 2.0, "warmup_days": 1.0},
     "aa": {"days": 14.0, "policies": ("sasrec",)},
     "power": {"days": 14.0},
@@ -84,7 +101,15 @@ _MORE = {
     "coverage": ("control",),
     "replicate": ("control", "primary", "rounds", "weights", "learn_from"),
     "bias": ("control", "primary", "rounds", "weights"),
+    "loop": ("rounds",),
 }
+QUICK: dict[str, Any] = {
+    "policies": ("sasrec", "popularity"),
+    "users": 200,
+    "days": 4.0,
+    "rounds": 4,
+}
+QUICK_SEEDS = 2
 
 
 def parser() -> argparse.ArgumentParser:
@@ -105,6 +130,12 @@ def parser() -> argparse.ArgumentParser:
             )
             k.add_argument("--seed", type=int, default=0, help="of chance (default 0)")
             continue
+        if kind == "loop":
+            k.add_argument(
+                "--quick",
+                action="store_true",
+                help="200 users, 4 rounds of a day, 2 seeds, sasrec and popularity",
+            )
         add_worker_flags(k)
         k.add_argument("--resume", metavar="DIR", help="go on with an interrupted study")
         add_flags(k, Experiment, (*_TAKEN, *_MORE.get(kind, ())), SMALLER.get(kind))
@@ -143,13 +174,15 @@ def _study(
     if resume is not None:
         out, experiment, n = _reopened(kind, Path(resume), given, count)
     else:
-        n = HELP[kind][1] if count is None else count
-        if n < 2:
+        quick = given.pop("quick", False)
+        usual = QUICK_SEEDS if quick else HELP[kind][1]
+        n = usual if count is None else count
+        if n < (1 if kind == "loop" else 2):
             raise InputError(f"--{HELP[kind][2]} must be at least 2, not {n}")
         out = Path(
             given.pop("out") or Path("runs") / f"study-{kind}-{time.strftime('%Y%m%d-%H%M%S')}"
         )
-        experiment = None if kind == "peeking" else _settings(kind, given)
+        experiment = None if kind == "peeking" else _settings(kind, given, quick)
         if experiment is None and given["looks"] < 1:
             raise InputError(f"--looks must be at least 1, not {given['looks']}")
         refuse_existing(out, advice=f", or go on with --resume '{out}'")
@@ -162,6 +195,13 @@ def _study(
             },
         )
     with one_writer(out):
+        if kind == "loop":
+            assert experiment is not None
+            found = loop(experiment, n, out, quiet, workers)
+            loops.write(found, command, out)
+            loops.show(found)
+            print(f"page: {os.path.relpath(out / 'loop.html')}")
+            return
         study = (
             peek(n, given["looks"], given["seed"])
             if experiment is None
@@ -172,12 +212,13 @@ def _study(
     print(f"study: {os.path.relpath(out / 'study.md')}")
 
 
-def _settings(kind: str, given: dict[str, Any]) -> Experiment:
+def _settings(kind: str, given: dict[str, Any], quick: bool = False) -> Experiment:
     flags = {
         key: value for key, value in given.items() if key not in ("out", "config", "set", "looks")
     }
     flags = {
         **SMALLER.get(kind, {}),
+        **(QUICK if quick else {}),
         **{key: value for key, value in flags.items() if value is not None},
     }
     experiment = build(given.get("config"), flags, given.get("set", []))
@@ -195,7 +236,7 @@ def _reopened(
     """A study that was interrupted, with the settings that it began with."""
     if not (folder / ABOUT).is_file():
         raise InputError(f"--resume '{folder}': there is no study in it")
-    if count is not None or any(value for value in given.values()):
+    if (count is not None and kind != "loop") or any(value for value in given.values()):
         raise InputError("--resume goes on with the settings of the study; give no others with it")
     with reading(folder / ABOUT, "start the study again in another folder"):
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
@@ -203,7 +244,13 @@ def _reopened(
             raise InputError(
                 f"--resume '{folder}' holds a study of '{about['study']}', not of '{kind}'"
             )
-        return folder, from_dict(about["experiment"]), int(about["n"])
+        n = int(about["n"])
+        if count is not None:  # more seeds extend a study of loops
+            if count < n:
+                raise InputError(f"--seeds {count}: the study in '{folder}' has {n}; give more")
+            save_json(folder / ABOUT, {**about, "n": count})
+            n = count
+        return folder, from_dict(about["experiment"]), n
 
 
 if __name__ == "__main__":

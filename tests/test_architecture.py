@@ -51,6 +51,7 @@ ANALYSIS = (
     "results",
     "reporting",
     "studies",
+    "loops",
     "commands",
 )
 MAY_IMPORT: dict[str, set[str]] = {
@@ -89,9 +90,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "simulator/experiment": FITTING
     | {"policies/answers", "policies/neural", "simulator/doubt", "simulator/population"}
     | {f"analysis/{room}" for room in ANALYSIS[:-1]},
+    "simulator/loop": (
+        FITTING
+        | {"simulator/experiment", "simulator/population"}
+        | {f"analysis/{room}" for room in ANALYSIS[:-1]}
+    ),
     "simulator/commands": (
         FITTING
         | {"simulator/validation", "simulator/experiment", "simulator/population"}
+        | {"simulator/loop"}
         | {f"analysis/{room}" for room in ANALYSIS}
     ),
     **{

@@ -30,11 +30,18 @@ def overlap(pairs: pd.DataFrame, pages: pd.Series) -> float:
             repeats an item).
         pages: user -> pages.
     """
-    per_item = pairs.groupby("item")["shown"].sum().to_numpy(float)
-    own = float((pairs["shown"].to_numpy(float) ** 2).sum())
-    n_pairs = float(pages.sum()) ** 2 - float((pages.to_numpy(float) ** 2).sum())
-    size = float(pairs["shown"].sum()) / float(pages.sum())
-    return float(((per_item**2).sum() - own) / (n_pairs * size)) if n_pairs > 0 else float("nan")
+    item, shown = pairs["item"].to_numpy(), pairs["shown"].to_numpy(float)
+    return expected_overlap(item, shown, pages.to_numpy(float))
+
+
+def expected_overlap(item: np.ndarray, shown: np.ndarray, pages: np.ndarray) -> float:
+    """As `overlap`, of arrays: item and shown of each pair of user and item, pages of each user."""
+    per_item = np.bincount(item, shown)
+    n_pairs = pages.sum() ** 2 - (pages**2).sum()
+    size = shown.sum() / pages.sum()
+    if n_pairs <= 0:
+        return float("nan")
+    return float(((per_item**2).sum() - (shown**2).sum()) / (n_pairs * size))
 
 
 def entropy_within(pairs: pd.DataFrame, category: pd.Series) -> float:
@@ -42,12 +49,18 @@ def entropy_within(pairs: pd.DataFrame, category: pd.Series) -> float:
     frame = pd.DataFrame(
         {"user": pairs["user"], "category": pairs["item"].map(category), "shown": pairs["shown"]}
     )
-    counts = frame.groupby(["user", "category"])["shown"].sum()
-    total = counts.groupby("user").transform("sum")
-    share = counts / total
-    bits = (-share * np.log2(share)).groupby("user").sum()
-    enough = total.groupby("user").first() >= ENTROPY_LEAST
-    return float(bits[enough].mean()) if enough.any() else float("nan")
+    counts = frame.pivot_table(
+        index="user", columns="category", values="shown", aggfunc="sum", fill_value=0
+    ).to_numpy(float)
+    enough = counts.sum(axis=1) >= ENTROPY_LEAST
+    return float(category_bits(counts[enough]).mean()) if enough.any() else float("nan")
+
+
+def category_bits(counts: np.ndarray) -> np.ndarray:
+    """(B,) entropy in bits of counts (B, C); 0 of nothing."""
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    bits: np.ndarray = -np.where(share > 0, share * np.log2(np.maximum(share, 1e-300)), 0).sum(1)
+    return bits
 
 
 @dataclass(frozen=True)

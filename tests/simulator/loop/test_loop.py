@@ -1,0 +1,166 @@
+"""The study of loops from the command: same numbers whoever does it and however often it dies."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from analysis.loops.effects import REGIMES
+from policies.common.errors import InputError
+from policies.common.files import load_arrays
+from simulator import study
+from simulator.loop.arms import arms_of, of_seed
+from simulator.settings import Experiment
+from tests.conftest import MakeExperiment
+
+FLAGS = [
+    *("--policies", "itemknn,popularity", "--users", "60", "--rounds", "3", "--days", "3"),
+    *("--warmup-days", "1", "--set", "repeat_after=20", "--quiet"),
+    *("--set", "taste_dynamics=reinforced", "--set", "taste_strength=.1"),
+]
+
+
+@pytest.fixture(scope="module")
+def flags(small_log: Path, small_users: Path) -> list[str]:
+    return ["loop", *FLAGS, "--log", str(small_log), "--users-from", str(small_users)]
+
+
+@pytest.fixture(scope="module")
+def done(flags: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of two seeds."""
+    out = tmp_path_factory.mktemp("loop") / "study"
+    assert study.main([*flags, "--seeds", "2", "--out", str(out)]) == 0
+    return out
+
+
+def told(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "study.json").read_text())
+    return found
+
+
+def test_every_policy_in_every_regime_by_round(done: Path) -> None:
+    found = told(done)
+    means = {
+        (x["policy"], x["regime"], x["measure"], x["round"]): x["mean"] for x in found["means"]
+    }
+    for policy in ("itemknn", "popularity"):
+        for measure in ("utility", "gini", "overlap"):
+            first = {means[policy, regime, measure, 0] for regime in REGIMES}
+            assert len(first) == 1  # before anything is learned from feedback
+        assert means[policy, "frozen", "caused", 2] == 0
+        assert means[policy, "own", "drift", 2] > 0
+    assert means["itemknn", "own", "utility", 2] != means["itemknn", "frozen", "utility", 2]
+    low, high = (np.array(found["references"][name]) for name in ("uniform", "oracle"))
+    assert (low < high).all()
+    assert {len(x) for x in found["references"].values()} == {2}
+    assert {x["contrast"] for x in found["effects"]} == set(found["contrasts"])
+
+
+def test_the_page_and_the_text_say_it(done: Path) -> None:
+    page, text = ((done / name).read_text() for name in ("loop.html", "study.md"))
+    for part in (page, text):
+        assert "what a policy does by retraining on its own feedback" in part
+        assert "Primary, named beforehand" in part
+        assert "--policies itemknn,popularity" in part
+    assert page.count("data:image/png") >= 8
+    assert "<script" not in page
+
+
+def test_more_seeds_extend_a_study_and_equal_one_that_had_them_at_once(
+    done: Path, flags: list[str], tmp_path: Path
+) -> None:
+    one = tmp_path / "one"
+    assert study.main([*flags, "--seeds", "1", "--out", str(one)]) == 0
+    before = (one / "seed-000" / "manifest.json").read_bytes()
+    assert study.main(["loop", "--resume", str(one), "--seeds", "2", "--quiet"]) == 0
+    assert (one / "seed-000" / "manifest.json").read_bytes() == before
+    assert told(one) == told(done)
+    assert study.main(["loop", "--resume", str(one), "--seeds", "1", "--quiet"]) == 2
+
+
+def test_a_policy_added_changes_no_other_but_in_all(
+    done: Path, flags: list[str], tmp_path: Path
+) -> None:
+    alone = [*flags, "--policies", "itemknn", "--seeds", "1", "--out", str(tmp_path / "alone")]
+    assert study.main(alone) == 0
+    one, two = (
+        load_arrays(place / "seed-000" / "loop.safetensors") for place in (tmp_path / "alone", done)
+    )
+    for arm in ("itemknn", "itemknn.2", "itemknn.3", "itemknn.4"):  # own, frozen, open, outside
+        for measure in ("user {} utility", "user {} drift", "world {} gini", "exposure {}"):
+            np.testing.assert_array_equal(one[measure.format(arm)], two[measure.format(arm)])
+    assert not np.array_equal(one["exposure itemknn.5"], two["exposure itemknn.5"])
+
+
+def test_two_processes_and_a_study_that_was_killed_give_the_same(
+    done: Path, flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from simulator.loop import study as module
+
+    plain, runs = module.worlds, []
+
+    def stop(*arguments: Any) -> Any:
+        runs.append(arguments)
+        if len(runs) == 2:
+            raise KeyboardInterrupt
+        return plain(*arguments)
+
+    monkeypatch.setattr(module, "worlds", stop)
+    out = tmp_path / "killed"
+    flags = [*flags, "--seeds", "2", "--workers", "2", "--out", str(out)]
+    assert study.main(flags) == 130
+    monkeypatch.undo()
+    assert study.main(["loop", "--resume", str(out), "--quiet"]) == 0
+    assert told(out) == told(done)
+
+
+def test_regimes_have_arms_of_their_own(experiment: MakeExperiment) -> None:
+    e = experiment(
+        policies=("sasrec", "sasrec.2", "popularity"),
+        policy_settings={"sasrec.2": {"epsilon": 0.1}},
+    )
+    arms = arms_of(e)
+    assert len(set(arms.values())) == 15
+    run = of_seed(e, 4)
+    run.check()
+    assert run.settings_for(arms["sasrec.2", "open"])["epsilon"] == 0.1
+    assert run.learns_from(arms["sasrec.2", "open"]) == "open"
+    assert run.settings_for(arms["sasrec", "frozen"])["updates"] == 0
+    assert run.seed == 4
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"policies": ("uniform", "oracle")}, "wants policies that learn"),
+        ({"policies": ("random", "sasrec")}, "unknown"),
+        ({"policy_settings": {"sasrec": {"updates": 1}}}, "makes every way to learn"),
+        ({"rounds": 1}, "nothing is learned"),
+        ({"user_model": "tests.strangers:Mine"}, "what is true of users"),
+    ],
+)
+def test_what_has_no_loop_is_refused(
+    experiment: MakeExperiment, tmp_path: Path, settings: dict[str, Any], words: str
+) -> None:
+    from policies.common.executor import HERE
+    from simulator.loop.study import loop
+
+    with pytest.raises(InputError, match=words):
+        loop(experiment(**settings), 1, tmp_path, True, HERE)
+
+
+def test_quick_is_smaller(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen: list[tuple[Experiment, int]] = []
+
+    def watched(e: Experiment, n: int, *_: Any) -> None:
+        seen.append((e, n))
+        raise InputError("enough")
+
+    monkeypatch.setattr(study, "loop", watched)
+    for more in ([], ["--quick"], ["--quick", "--seeds", "3", "--users", "70"]):
+        out = str(tmp_path / f"study{len(seen)}")
+        assert study.main(["loop", *more, "--out", out]) == 2
+    assert [(e.users, e.rounds, n) for e, n in seen] == [(500, 8, 5), (200, 4, 2), (70, 4, 3)]
+    assert seen[0][0].policies == ("gptrec", "sasrec", "popularity")
