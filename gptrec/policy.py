@@ -188,7 +188,7 @@ class GPTRec(Sequential):
 
     def fit(self, log: Impressions, catalogue: Catalogue, rng: np.random.Generator) -> None:
         """Stage 1: predict the next click. Stage 2: the same model on prompts and dialogues."""
-        early, late = split_by_time(log, self.validation_share)
+        early, late = split_by_time(self._weighted(log), self.validation_share)
         clicks = Sequences.of(early)
         self.begin(clicks, catalogue.size, int(log.user.max()) + 1, rng)
         talks = self._talks(early, Memory.empty(self.length))
@@ -208,6 +208,7 @@ class GPTRec(Sequential):
         if not len(log):
             return
         self._learn_answers(log, -np.inf, catalogue, rng)
+        log = self._weighted(log)
         talks = self._talks(log, self._talk)
         # Without dialogues the old clicks are context for the new ones, as they are in dialogues
         # and for sasrec.

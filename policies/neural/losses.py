@@ -27,12 +27,16 @@ class Recipe:
         sampled: negatives shared by a batch; 0 = all items. Drawn by popularity, with the log-Q
             correction (Bengio and Senecal, 2008).
         decay: weight decay of AdamW.
+        popularity: share of the logarithm of an item's clicks that the softmax adds to its score
+            in training alone, so that scores need not hold it (logit adjustment, Menon et al.,
+            ICLR 2021).
     """
 
     loss: str = "softmax"
     temperature: float = 0.07
     sampled: int = 0
     decay: float = 0.01
+    popularity: float = 0.0
 
     def all_items(self, n_items: int) -> bool:
         """Whether a softmax runs over all of so many items."""
@@ -85,11 +89,16 @@ def loss_of(
     if recipe.loss == "bce":
         return (_binary(states, model, n_items, targets, skipped, rng) * weights).sum()
     unit = F.normalize(states, dim=-1)
+    offset = recipe.popularity * negatives.log_chance.to(device) if recipe.popularity else None
     if recipe.all_items(n_items) and not skipped.shape[1]:
         units = F.normalize(model.item_vectors(), dim=-1)
-        total: Tensor = FullSoftmax.apply(unit, units[1:], targets - 1, weights, recipe.temperature)
+        total: Tensor = FullSoftmax.apply(
+            *(unit, units[1:], targets - 1, weights, recipe.temperature),
+            None if offset is None else offset[1:],
+        )
         return total
-    return (_softmax(unit, model, targets, skipped, recipe, negatives, rng) * weights).sum()
+    losses = _softmax(unit, model, targets, skipped, recipe, negatives, offset, rng)
+    return (losses * weights).sum()
 
 
 class FullSoftmax(torch.autograd.Function):
@@ -108,11 +117,13 @@ class FullSoftmax(torch.autograd.Function):
         targets: Tensor,
         weights: Tensor,
         temperature: float,
+        offset: Tensor | None = None,
     ) -> Tensor:
         """Sum of weights * loss.
 
         Args:
             states: (P, D). vectors: (N, D). targets: (P,) rows of `vectors`. weights: (P,).
+            offset: (N,) added to the logits; None = nothing.
         """
         total = torch.zeros(
             (), device=states.device, dtype=torch.promote_types(states.dtype, torch.float32)
@@ -123,6 +134,8 @@ class FullSoftmax(torch.autograd.Function):
             part, target = states[here], targets[here, None]
             product = part @ vectors.T
             logits = product.to(torch.promote_types(product.dtype, torch.float32)) / temperature
+            if offset is not None:
+                logits += offset
             scale = torch.logsumexp(logits, dim=1, keepdim=True)
             total += ((scale - logits.gather(1, target))[:, 0] * weights[here]).sum()
             chance = logits.sub_(scale).exp_()
@@ -136,7 +149,7 @@ class FullSoftmax(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         of_states, of_vectors = ctx.saved_tensors
-        return grads[0] * of_states, grads[0] * of_vectors, None, None, None
+        return grads[0] * of_states, grads[0] * of_vectors, None, None, None, None
 
 
 def _softmax(
@@ -146,9 +159,16 @@ def _softmax(
     skipped: Tensor,
     recipe: Recipe,
     negatives: Negatives,
+    offset: Tensor | None,
     rng: np.random.Generator,
 ) -> Tensor:
-    """(P,) losses by unit `states` (P, D); of the items, no vectors but those in play are read."""
+    """(P,) losses by unit `states` (P, D); of the items, no vectors but those in play are read.
+
+    Args:
+        offset: (N + 1,) added to the items' logits; None = nothing.
+    """
+    if offset is None:
+        offset = torch.zeros(len(negatives.log_chance), device=targets.device)
     if not recipe.all_items(len(negatives.log_chance) - 1):
         drawn = negatives.draw(recipe.sampled, rng).to(targets.device)
         others = states @ F.normalize(model.vectors_of(drawn), dim=-1).T / recipe.temperature
@@ -156,17 +176,20 @@ def _softmax(
         others = others - (
             negatives.log_chance.to(targets.device)[drawn] + float(np.log(recipe.sampled))
         )
-        others = others.masked_fill(drawn[None, :] == targets[:, None], -torch.inf)
+        others = (others + offset[drawn]).masked_fill(
+            drawn[None, :] == targets[:, None], -torch.inf
+        )
         answers = F.normalize(model.vectors_of(targets), dim=-1)
         own = (states * answers).sum(-1, keepdim=True) / recipe.temperature
+        own = own + offset[targets, None]
         logits, answer = torch.cat([own, others], dim=1), torch.zeros_like(targets)
     else:
         units = F.normalize(model.item_vectors(), dim=-1)
-        logits, answer = states @ units[1:].T / recipe.temperature, targets - 1
+        logits, answer = states @ units[1:].T / recipe.temperature + offset[1:], targets - 1
     if skipped.shape[1]:
         # Each skipped item enters the denominator once more.
         passed = F.normalize(model.vectors_of(skipped), dim=-1)
-        hard = torch.einsum("pd,psd->ps", states, passed) / recipe.temperature
+        hard = torch.einsum("pd,psd->ps", states, passed) / recipe.temperature + offset[skipped]
         logits = torch.cat([logits, hard.masked_fill(skipped == 0, -torch.inf)], dim=1)
     return F.cross_entropy(logits, answer, reduction="none")
 

@@ -3,7 +3,7 @@ the network.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Literal
 
@@ -93,6 +93,11 @@ class Sequential:
     candidates: int = bounded(0, ge=0, le=10_000_000)
     cells: float = bounded(0.05, gt=0, le=1)  # share of that index that is looked at
     decay: float = bounded(0.01, ge=0, le=10)  # weight decay
+    # how much of items' popularity training takes off what they score; 1 = all of it
+    popularity_correction: float = bounded(0.0, ge=0, le=2)
+    # most that a click counts by the inverse of its propensity, where some pages explore; 0 = all
+    # clicks count alike
+    propensity_cap: float = bounded(0.0, ge=0, le=1_000_000)
     untied: bool = False  # what an item says as context departs from what it is as an answer
     start: bool = True  # item embeddings started from the co-occurrence of items
     batch_tokens: int = bounded(2048, ge=1, le=10_000_000)
@@ -118,6 +123,8 @@ class Sequential:
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
             raise InputError(f"loss '{self.loss}': wanted one of {', '.join(LOSSES)}")
+        if self.loss == "bce":
+            self._refuse("loss=softmax", "popularity_correction")
         if self.width % self.heads:
             raise InputError(f"width {self.width} is not a multiple of {self.heads} heads")
         for name in ("layers", "chunk"):
@@ -208,13 +215,15 @@ class Sequential:
     ) -> Trainer:
         """A trainer of this policy's network; `limits` are those of `Trainer`."""
         self._forget()
-        recipe = Recipe(self.loss, self.temperature, self.sampled, self.decay)
+        recipe = Recipe(
+            *(self.loss, self.temperature, self.sampled, self.decay, self.popularity_correction)
+        )
         if self.n_items > SPARSE and self.loss == "softmax" and not recipe.all_items(self.n_items):
             self.net.items.sparse = True
         return Trainer(self.net, stages, recipe, self._popularity, rng, validate, **limits)
 
     def fit(self, log: Impressions, catalogue: Catalogue, rng: np.random.Generator) -> None:
-        early, late = split_by_time(log, self.validation_share)
+        early, late = split_by_time(self._weighted(log), self.validation_share)
         clicks = Sequences.of(early)
         self.begin(clicks, catalogue.size, int(log.user.max()) + 1, rng)
         users, contexts, targets = next_clicks(early, late, self.length, self.validation_users, rng)
@@ -240,7 +249,7 @@ class Sequential:
         if not log.clicked.any():
             self._forget()
             return
-        clicks = joined(self._memory, log)
+        clicks = joined(self._memory, self._weighted(log))
         self._count(log)
         stage = Stage(
             "update",
@@ -254,6 +263,21 @@ class Sequential:
 
     def _update_steps(self) -> list[int] | None:
         return [self.update_steps] if self.update_steps > 0 else None
+
+    def _weighted(self, log: Impressions) -> Impressions:
+        """Clicks as targets of the network that count by the inverse of their propensity,
+        `propensity_cap` at most; where it is not known they count as before. On average a click
+        counts as much as before.
+
+        Source: Schnabel et al., ICML 2016, with clipped weights.
+        """
+        known = log.clicked & np.isfinite(log.propensity) & (log.propensity > 0)
+        if not self.propensity_cap or not known.any():
+            return log
+        weight = log.weight.astype(np.float64)
+        weight[known] *= np.minimum(1 / log.propensity[known], self.propensity_cap)
+        weight[log.clicked] *= log.weight[log.clicked].mean() / weight[log.clicked].mean()
+        return replace(log, weight=weight.astype(np.float32))
 
     def _count(self, log: Impressions) -> None:
         self._popularity = self._popularity + np.bincount(

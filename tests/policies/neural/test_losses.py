@@ -18,12 +18,51 @@ def test_softmax_in_chunks_and_its_gradients_are_those_of_cross_entropy(rows: in
     vectors = torch.randn(50, 8, dtype=torch.float64, generator=generator, requires_grad=True)
     targets = torch.randint(0, 50, (rows,), generator=generator)
     weights = torch.rand(rows, dtype=torch.float64, generator=generator)
-    plain = (F.cross_entropy(states @ vectors.T / 0.3, targets, reduction="none") * weights).sum()
-    chunked = FullSoftmax.apply(states, vectors, targets, weights, 0.3)
-    torch.testing.assert_close(chunked, plain)
-    wanted = torch.autograd.grad(3 * plain, (states, vectors))
-    for got, want in zip(torch.autograd.grad(3 * chunked, (states, vectors)), wanted, strict=True):
-        torch.testing.assert_close(got, want)
+    for offset in (torch.zeros(50, dtype=torch.float64), torch.randn(50, generator=generator)):
+        logits = states @ vectors.T / 0.3 + offset
+        plain = (F.cross_entropy(logits, targets, reduction="none") * weights).sum()
+        chunked = FullSoftmax.apply(states, vectors, targets, weights, 0.3, offset)
+        torch.testing.assert_close(chunked, plain)
+        wanted = torch.autograd.grad(3 * plain, (states, vectors))
+        got = torch.autograd.grad(3 * chunked, (states, vectors))
+        for one, other in zip(got, wanted, strict=True):
+            torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("sampled", [0, 150])
+@pytest.mark.parametrize("skips", [0, 3])
+def test_what_is_corrected_for_popularity_has_none_in_its_scores(sampled: int, skips: int) -> None:
+    """Clicks that follow popularity alone: without the correction scores follow it, with it not."""
+    rng = keyed("popularity")
+    popularity = np.concatenate([[0], np.repeat([200.0, 20.0], 100)])
+    items = np.zeros((64, 2), np.int32)
+    items[:, 0] = rng.integers(1, 201, 64)
+    gaps = []
+    for correction in (0.0, 1.0):
+        net = SASRecNet(200, 16, 1, 2, 2, 0.0, True)
+        optimiser = torch.optim.Adam(net.parameters(), 0.01)
+        recipe = Recipe(sampled=sampled, popularity=correction, temperature=0.3)
+        for _ in range(60):
+            targets = rng.choice(200, 128, p=popularity[1:] / popularity.sum()).astype(np.int32) + 1
+            batch = Batch(
+                np.arange(64),
+                items,
+                np.zeros_like(items, np.int8),
+                np.zeros(64, np.int64),
+                np.repeat(np.arange(64) * 2, 2),
+                targets,
+                np.ones(128, np.float32),
+                rng.integers(1, 201, (128, skips)).astype(np.int32),
+            )
+            optimiser.zero_grad()
+            loss_of(net, batch, recipe, Negatives(popularity), rng).backward()
+            optimiser.step()
+        with torch.no_grad():
+            states = F.normalize(net.states(batch)[::2], dim=-1)
+            scores = (states @ F.normalize(net.item_vectors(), dim=-1).T).mean(0)[1:]
+        gaps.append(float(scores[:100].mean() - scores[100:].mean()))
+    assert gaps[0] > 0.15
+    assert abs(gaps[1]) < gaps[0] / 3
 
 
 @pytest.mark.parametrize("skips", [0, 3])
