@@ -39,6 +39,15 @@ KINDS: dict[str, dict[str, Any]] = {
     "newcomers": {"new_users": 0.1, "new_items": 0.05, "gone_items": 0.05},
     "stop early": {"stop_early": True, "days": 3.0, "monitor": "pocock"},
     "oracle": {"policies": ("oracle", "itemknn", "popularity")},
+    "learn from a frozen world": {"policies": ("itemknn", "popularity"), "learn_from": "open"},
+    "as many rows": {
+        "policies": ("itemknn", "itemknn.2", "popularity"),
+        "policy_settings": {"itemknn.2": {"learn_from": "outside"}},
+        "design": "twin",
+        "equal_rows": True,
+        "taste_dynamics": "reinforced",
+        "taste_strength": 0.1,
+    },
 }
 
 
