@@ -20,7 +20,7 @@ WAYS: dict[str, dict[str, Any]] = {
 
 def arms_of(experiment: Experiment) -> dict[tuple[str, str], str]:
     """(policy, regime) -> arm: the policy's own name where it learns from itself, numbers that are
-    free for the other ways to learn.
+    free for the other ways to learn. A single policy has nobody to share with.
 
     Raises:
         InputError: nothing that could learn, or a setting that the study makes itself.
@@ -38,7 +38,7 @@ def arms_of(experiment: Experiment) -> dict[tuple[str, str], str]:
     for policy in policies:
         found[policy, "own"] = policy
         for regime in REGIMES:
-            if regime != "own":
+            if regime != "own" and (regime != "all" or len(policies) > 1):
                 found[policy, regime] = _free(base_name(policy), taken)
     return found
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.loops.effects import REGIMES, Measured
+from analysis.loops.effects import Measured
 from analysis.loops.measures import BY_NAME
 from analysis.loops.report import Loops
 from policies.common.errors import InputError
@@ -75,9 +75,8 @@ def put_together(
             for name in REFERENCES
         },
         {
-            (policy, regime): np.stack([x.learned[arms[policy, regime]] for x in found])
-            for policy in policies
-            for regime in REGIMES
+            (policy, regime): np.stack([x.learned[arm] for x in found])
+            for (policy, regime), arm in arms.items()
             if regime != "frozen"
         },
         _about(experiment),
