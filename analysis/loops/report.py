@@ -98,6 +98,8 @@ def _utility(loops: Loops) -> Table:
     body = []
     for policy in measured.policies:
         for regime in REGIMES:
+            if not measured.has(policy, regime, "utility"):
+                continue
             mean = measured.mean(policy, regime, "utility", last)
             ends = f"{number(mean.interval[0])} to {number(mean.interval[1])}"
             share = f"{100 * (mean.value - low) / (high - low):.0f} %" if high > low else "–"
