@@ -20,17 +20,25 @@ class _Part:
     Attributes:
         served: shard -> days. before: shard -> pages of ended segments. pages: of the present
             one.
-        printed: the last day that was told.
+        busy: s in which it was served, for it may wait for others in between. told: when somebody
+            last said how far it is; None while it waits. printed: the last day that was told.
     """
 
     start: float
     end: float
-    began: float = field(default_factory=time.monotonic)
     served: dict[int, float] = field(default_factory=dict)
     before: dict[int, int] = field(default_factory=dict)
     pages: dict[int, int] = field(default_factory=dict)
+    busy: float = 0.0
+    told: float | None = None
     printed: int = -1
     task: TaskID | None = None
+
+    def tell(self, ended: bool) -> None:
+        """Somebody says how far it is."""
+        now = time.monotonic()
+        self.busy += now - self.told if self.told is not None else 0.0
+        self.told = None if ended else now
 
 
 class Progress:
@@ -86,6 +94,7 @@ class Progress:
     def page(self, place: Place, shard: int, now: float, pages: int) -> None:
         """Users due before `now` are being served; `pages` were in this segment so far."""
         if not self.quiet and place in self._parts:
+            self._parts[place].tell(ended=False)
             self._parts[place].served[shard] = now / DAY
             self._parts[place].pages[shard] = pages
             self._show(place)
@@ -94,6 +103,7 @@ class Progress:
         """A segment has ended."""
         if not self.quiet and place in self._parts:
             part = self._parts[place]
+            part.tell(ended=True)
             part.before[shard] = part.before.get(shard, 0) + pages
             part.served[shard], part.pages[shard] = end / DAY, 0
             self._show(place)
@@ -117,17 +127,16 @@ class Progress:
         days = sum(part.served.values()) + part.start * (self._shards - len(part.served))
         done = days / self._shards - part.start
         pages = sum(part.before.values()) + sum(part.pages.values())
-        took = time.monotonic() - part.began
-        rate = pages / max(took, 1e-9)
+        rate = f"{pages / part.busy:,.0f} pages/s" if part.busy else f"{pages:,} pages"
         if self._bar is not None and part.task is not None:
-            note = f"day {done + part.start:.0f}, {pages:,} pages, {rate:,.0f}/s".replace(",", " ")
+            note = f"day {done + part.start:.0f}, {rate.replace(',', ' ')}"
             self._bar.update(part.task, completed=done, note=note)
         elif int(done) > part.printed:
             whole = part.end - part.start
-            left = took * (whole / done - 1) if done > 0 else 0.0
+            left = f", about {part.busy * max(whole / done - 1, 0):.0f} s of it left"
             print(
-                f"{place.name}: day {int(done)} of {whole:g}, {rate:.0f} pages/s, about"
-                f" {max(left, 0):.0f} s left",
+                f"{place.name}: day {int(done)} of {whole:g}, {rate.replace(',', ' ')}"
+                f"{left if part.busy else ''}",
                 file=sys.stderr,
                 flush=True,
             )
