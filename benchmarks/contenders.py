@@ -163,6 +163,8 @@ def show_lifts(clicks: pd.DataFrame) -> None:
     """Clicks per user of each arm against each other one, seeds by arms; the best first."""
     means = clicks.drop(columns=list(REFERENCES)).mean()
     order = list(means.sort_values(ascending=False).index)
+    if len(order) < 2:
+        return
     print(f"\n| clicks against | {' | '.join(order[1:])} |\n|{'---|' * len(order)}")
     for i, arm in enumerate(order[:-1]):
         lifts = [
