@@ -36,7 +36,6 @@ CLAIMS = (
     ("what is shown becomes more popular", "popularity_shown", "first", +1),
     ("exposure becomes more concentrated", "gini", "first", +1),
     ("users are narrowed", "entropy", "frozen", -1),
-    ("taste is moved", "caused", "frozen", +1),
 )
 
 

@@ -56,7 +56,8 @@ def main() -> None:
         for row in report.as_json()["off_policy"]["rows"]:
             pair = (row["logger"], row["arm"])
             pairs += [] if pair in pairs else [pair]
-            if row["effective_n"] < LEAST_ROWS or row["mean_weight"] < LEAST_SUPPORT:
+            upper = row["mean_weight"] + 3 * row["mean_weight_error"]
+            if row["effective_n"] < LEAST_ROWS or upper < LEAST_SUPPORT:
                 told[*pair, "refused"] += 1
             elif row["effective_n"] < MANY:
                 told[*pair, "few"] += 1

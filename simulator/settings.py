@@ -427,6 +427,11 @@ def _check_design(experiment: Experiment) -> None:
             "learn_from=all in twin worlds takes a share from each arm that learns from its own"
             " rows, and there is none; name one, or use --design split"
         )
+    if twin and "all" in ways.values() and not experiment.equal_rows:
+        raise InputError(
+            "learn_from=all in twin worlds takes equal shares: --set equal_rows=true (every world"
+            " has all users, and together they have several times the rows of one)"
+        )
     if experiment.control is not None and experiment.control not in contenders:
         raise InputError(
             f"--control '{experiment.control}' is not a contender"

@@ -26,7 +26,7 @@ from policies.common.errors import InputError
 from policies.common.executor import Workers, add_worker_flags, given_workers
 from policies.common.files import reading, save_json
 from policies.common.folders import one_writer, refuse_existing
-from policies.common.settings import add_flags
+from policies.common.settings import add_flags, read_toml
 from policies.common.terminal import guarded
 from simulator.commands import add_config_flags, add_quiet
 from simulator.experiment.studies import STUDIES
@@ -178,7 +178,8 @@ def _study(
         usual = QUICK_SEEDS if quick else HELP[kind][1]
         n = usual if count is None else count
         if n < (1 if kind == "loop" else 2):
-            raise InputError(f"--{HELP[kind][2]} must be at least 2, not {n}")
+            least = 1 if kind == "loop" else 2
+            raise InputError(f"--{HELP[kind][2]} must be at least {least}, not {n}")
         out = Path(
             given.pop("out") or Path("runs") / f"study-{kind}-{time.strftime('%Y%m%d-%H%M%S')}"
         )
@@ -216,9 +217,11 @@ def _settings(kind: str, given: dict[str, Any], quick: bool = False) -> Experime
     flags = {
         key: value for key, value in given.items() if key not in ("out", "config", "set", "looks")
     }
+    file = read_toml(given["config"]) if given.get("config") else {}
+    named = {key.replace("-", "_") for key in file}
+    usual = {**SMALLER.get(kind, {}), **(QUICK if quick else {})}
     flags = {
-        **SMALLER.get(kind, {}),
-        **(QUICK if quick else {}),
+        **{key: value for key, value in usual.items() if key not in named},
         **{key: value for key, value in flags.items() if value is not None},
     }
     experiment = build(given.get("config"), flags, given.get("set", []))

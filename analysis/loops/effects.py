@@ -29,7 +29,7 @@ class LoopEffect:
     Attributes:
         value, low, high: with a 95 % interval; of a single seed one over its users alone, and none
             of what has no users. adjusted: p-value by Holm over all policies' primary measures, of
-            the loop alone; None of what is exploratory.
+            the loop in the last round alone; None of what is exploratory.
         seeds. users: of all seeds together; 0 where the measure is of a world.
         saved: variance over users of independent worlds over that of paired ones; None without
             users.
@@ -139,8 +139,11 @@ def effects(measured: Measured, round_: int) -> list[LoopEffect]:
         for contrast, (one, other) in CONTRASTS.items()
         for measure in BY_NAME
         if measured.has(policy, one, measure) and measured.has(policy, other, measure)
+        # a distance from the frozen world, which is 0 there and above 0 everywhere else
+        if (measure, other) != ("caused", "frozen")
     ]
-    family = [i for i, x in enumerate(found) if is_primary(x)]
+    last = round_ == measured.rounds - 1
+    family = [i for i, x in enumerate(found) if is_primary(x) and last]
     adjusted = holm([found[i].pvalue for i in family]) if family else np.zeros(0)
     for i, p in zip(family, adjusted, strict=True):
         found[i] = _with(found[i], float(p))

@@ -124,6 +124,11 @@ def user_measures(served: Served, known: Known) -> dict[str, np.ndarray]:
     RecSys 2018: the divergence of what is shown from the categories of the user's own taste.
     """
     b = len(known.chance)
+    if not len(served.user):
+        nothing = np.full(b, np.nan)
+        moved = dict.fromkeys(("drift", "caused"), nothing) if served.moved.size else {}
+        names = ("utility", "click_rate", "pages", "entropy", "distance", "calibration")
+        return {**dict.fromkeys(names, nothing), "clicks": np.zeros(b), **moved}
     shown = np.bincount(served.user, minlength=b).astype(float)
     came = np.where(shown > 0, shown, np.nan)
     pages = np.bincount(served.user[first_rows(served.page)], minlength=b)
@@ -182,6 +187,8 @@ def world_measures(
     Chaney, Stewart and Engelhardt, RecSys 2018; exposure against merit, Singh and Joachims, KDD
     2018.
     """
+    if not len(served.user):
+        return dict.fromkeys((measure.name for measure in WORLD), float("nan"))
     n = known.chance.shape[1] - 1
     exposure = np.bincount(served.item, minlength=n + 1)[1:]
     best = np.argsort(-known.merit, kind="stable")[: max(round(GOOD * n), 1)]
@@ -242,8 +249,8 @@ def overlap_of(rows: Rows) -> tuple[int, float]:
 
 
 def minority(utility: np.ndarray, group: np.ndarray) -> float:
-    """Mean utility of the users in the smallest taste groups less that of those in the largest, a
-    third of the users each.
+    """Mean utility of the users in the smallest taste groups less that of those in the largest;
+    groups are taken until they hold a third of the users.
     """
     size = np.bincount(group)[group].astype(float)
     there = np.isfinite(utility)

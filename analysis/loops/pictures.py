@@ -98,8 +98,11 @@ def tastes(
     """A map of taste groups: where they begin and where each policy's loop has taken them.
 
     Args:
-        start: (G, C) shares of each group. moved: policy -> (G, C) logits at the end.
+        start: (G, C) shares of each group, NaN of one that has nobody. moved: policy -> (G, C)
+            logits at the end.
     """
+    there = np.isfinite(start).all(axis=1)
+    start, moved = start[there], {policy: x[there] for policy, x in moved.items()}
     if len(start) < 3:
         return ""
     centre = np.log(start + 1e-6)

@@ -62,11 +62,12 @@ def sentences(loops: Loops) -> list[str]:
 def tables(loops: Loops) -> list[tuple[str, Table]]:
     """With their titles; the first one is for the terminal, too."""
     found = effects(loops.measured, loops.measured.rounds - 1)
+    others = [x for x in found if not is_primary(x)]
     named = [
         ("The loop: own less open, last round; p by Holm", _effect_table(loop_of(found), True)),
-        ("Every effect in the last round (exploratory)", _effect_table(found, False)),
+        ("Every other effect in the last round (exploratory)", _effect_table(others, False)),
         ("Utility in the last round", _utility(loops)),
-        ("What was learned from, a round", _learned(loops)),
+        ("What was learned from, mean over rounds (the first with the warm-up)", _learned(loops)),
         ("Policies against each other, clicks per user", _live(live_tests(loops.measured))),
     ]
     return [(title, table) for title, table in named if table.rows]

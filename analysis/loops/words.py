@@ -121,12 +121,15 @@ def live_sentence(tests: list[LiveTest]) -> str:
         return "One policy: there is no live test to compare with."
     turned = [x for x in tests if x.turned]
     if not turned:
-        return (
-            "A test of the first round tells the sign that the last round has, wherever either is"
+        known = all(np.isfinite([*x.first, *x.last]).all() for x in tests)
+        words = (
+            "No test of the first round tells a sign, beyond chance, that the last round turns"
             " beyond chance: "
-            + "; ".join(f"{x.one} against {x.other} {_both(x)}" for x in tests)
-            + "."
+            if known
+            else "Clicks of the first round and of the last one (a single seed says nothing of"
+            " chance): "
         )
+        return words + "; ".join(f"{x.one} against {x.other} {_both(x)}" for x in tests) + "."
     return (
         "A test of the first round would have told the wrong sign: "
         + "; ".join(f"{x.one} against {x.other} {_both(x)}" for x in turned)

@@ -25,7 +25,8 @@ class OffPolicyRow:
     Attributes:
         ips, snips, dm, dr: value, low, high each; None where there is none.
         effective_n: rows by their weights (Kish). matched: share of the rows with any weight.
-        mean_weight: about 1 where the logging arm shows all that the contender would show.
+        mean_weight: about 1 where the logging arm shows all that the contender would show; with its
+            standard error.
         true_here: what the users of these visits would have clicked of the contender's slates,
             which is what the estimates are of; None where the users do not tell.
         tested: the arm's own click rate in the test, true: in its world.
@@ -41,14 +42,17 @@ class OffPolicyRow:
     effective_n: float
     matched: float
     mean_weight: float
+    mean_weight_error: float
     true_here: float | None
     tested: float | None
     true: float | None
 
     @property
     def supported(self) -> bool:
-        """Whether the logging arm shows, however rarely, nearly all that the contender would."""
-        return self.mean_weight >= LEAST_SUPPORT
+        """Whether the logging arm shows, however rarely, nearly all that the contender would, as
+        far as its rows can tell: with few of them the mean weight is far from 1 by chance.
+        """
+        return self.mean_weight + 3 * self.mean_weight_error >= LEAST_SUPPORT
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,7 @@ def off_policy_of(
                     estimate.effective_n,
                     estimate.matched,
                     estimate.mean_weight,
+                    estimate.mean_weight_error,
                     _true_here(table, arm),
                     tested.get(arm),
                     true_rates.get(arm),

@@ -33,7 +33,7 @@ class OffPolicy:
         effective_n: (sum of weights)^2 / sum of squared weights (Kish). largest_weight: of a row.
         matched: share of rows that the target could have shown.
         mean_weight: about 1 where the log shows all that the target would show; far below, it does
-            not.
+            not. mean_weight_error: its standard error.
     """
 
     ips: Estimate
@@ -44,6 +44,7 @@ class OffPolicy:
     largest_weight: float
     matched: float
     mean_weight: float
+    mean_weight_error: float
 
 
 def off_policy(
@@ -101,6 +102,7 @@ def off_policy(
         float(w.max()),
         float((q > 0).mean()),
         float(w.mean()),
+        _mean(w, groups, level).standard_error,
     )
 
 

@@ -266,8 +266,7 @@ class Sequential:
 
     def _weighted(self, log: Impressions) -> Impressions:
         """Clicks as targets of the network that count by the inverse of their propensity,
-        `propensity_cap` at most; where it is not known they count as before. On average a click
-        counts as much as before.
+        `propensity_cap` at most, and 1 on average; where it is not known they count as before.
 
         Source: Schnabel et al., ICML 2016, with clipped weights.
         """
@@ -275,8 +274,8 @@ class Sequential:
         if not self.propensity_cap or not known.any():
             return log
         weight = log.weight.astype(np.float64)
-        weight[known] *= np.minimum(1 / log.propensity[known], self.propensity_cap)
-        weight[log.clicked] *= log.weight[log.clicked].mean() / weight[log.clicked].mean()
+        by = np.minimum(1 / log.propensity[known].astype(np.float64), self.propensity_cap)
+        weight[known] *= by / by.mean()
         return replace(log, weight=weight.astype(np.float32))
 
     def _count(self, log: Impressions) -> None:

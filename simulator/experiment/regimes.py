@@ -23,14 +23,16 @@ UNIFORM = "uniform"
 
 
 def kind(e: Experiment, arm: str) -> tuple[str, str]:
-    """Policy and settings of an arm, but for what it learns from and how often."""
+    """Policy and settings of an arm, those of the engine included, but for what it learns from and
+    how often.
+    """
     own = {key: value for key, value in e.settings_for(arm).items() if key != "updates"}
-    return base_name(arm), str(sorted(own.items()))
+    return base_name(arm), str((sorted(own.items()), e.repeats(arm)))
 
 
 def updates(e: Experiment, arm: str) -> int:
     """How often it retrains at most; -1 = always."""
-    return int(e.settings_for(arm).get("updates", OF_ANY["updates"][0]))
+    return int(float(e.settings_for(arm).get("updates", OF_ANY["updates"][0])))
 
 
 def learns(e: Experiment, arm: str) -> bool:

@@ -85,7 +85,8 @@ def places(run: Path, e: Experiment) -> tuple[Place | None, list[Place], list[Pl
     if e.design == "twin":
         return warm, [Place(run, f"twin-{arm}", (arm,)) for arm in e.policies], []
     truth = [Place(run, f"global-{arm}", (arm,)) for arm in e.contenders] if e.truth else []
-    if e.learn_from == "all" or e.stop_early or e.off_policy or len(e.policies) == 1:
+    shared = any(e.learns_from(arm) == "all" for arm in e.policies)
+    if shared or e.stop_early or e.off_policy or len(e.policies) == 1:
         return warm, [Place(run, "split", e.policies)], truth
     return warm, [Place(run, "split", (arm,), whole=False) for arm in e.policies], truth
 
@@ -269,7 +270,7 @@ def _retraining(plan: Plan, place: Place, arm: str, cut: int, model: str, segmen
     e, measured = plan.experiment, measured_by(plan.experiment, place, arm)
 
     def source(there: Place, bucket: str, code: int) -> Source:
-        numbers = range(segment + 1) if there == place else range(1 if there.hidden else cut)
+        numbers = range(segment + 1) if there == place else range(cut)
         segments = [
             (there.checkpoint(number, shard), plan.run / there.rows_below)
             for number in numbers

@@ -35,7 +35,7 @@ from policies.draws import Draws, generator, key_of
 from policies.exploring import SETTINGS as OF_ANY
 from policies.exploring import UPDATES, without_arm
 from policies.log import Impressions
-from policies.registry import asks_for_truth, base_name, make
+from policies.registry import BUILT_IN, asks_for_truth, base_name, make
 from policies.testing import PolicyError
 from simulator.engine.histories import Histories, Ring
 from simulator.engine.recorder import WARMUP, Part, Recorder, read_rows
@@ -335,7 +335,7 @@ def _kind(experiment: Experiment, arm: str) -> tuple[str, list[tuple[str, Any]]]
 def _key(experiment: Experiment, unit: Training) -> str:
     """Of all that training on the log depends on, and what is said of it."""
     name, settings = _kind(experiment, unit.arm)
-    own = unit.place.run if ":" in name else ""  # code of a user may change from run to run
+    own = "" if name in BUILT_IN else unit.place.run  # code of a user may change from run to run
     parts = (experiment.seed, experiment.threads, experiment.slate_size, machine(), own)
     text = repr((name, settings, *parts, log_checksum(unit.place.run)))
     return hashlib.sha256(text.encode()).hexdigest()

@@ -30,8 +30,20 @@ def arms_of(experiment: Experiment) -> dict[tuple[str, str], str]:
         raise InputError("a study of loops wants policies that learn, such as sasrec,popularity")
     if (reference := next(filter(is_reference, policies), None)) is not None:
         raise InputError(f"'{reference}' learns nothing, so that it has no loop; leave it out")
+    if experiment.learn_from != "own":
+        raise InputError(
+            f"learn_from={experiment.learn_from}: the study itself makes every way to learn; leave"
+            " it out"
+        )
+    moving = ("new_users", "new_items", "gone_items")
+    if name := next((name for name in moving if getattr(experiment, name)), None):
+        raise InputError(
+            f"{name}: a study of loops follows the same users and items from round to round; leave"
+            " it out"
+        )
     for arm in policies:
-        given = experiment.policy_settings.get(arm, {})
+        settings = experiment.policy_settings
+        given = {**settings.get(base_name(arm), {}), **settings.get(arm, {})}
         if made := sorted({"updates", "learn_from"} & given.keys()):
             raise InputError(f"--set {arm}.{made[0]}: the study itself makes every way to learn")
     taken, found = set(experiment.policies), {}
@@ -65,5 +77,9 @@ def of_seed(experiment: Experiment, seed: int) -> Experiment:
         design="twin",
         equal_rows=True,
         sensitivity=False,
+        record_truth=True,
+        new_users=0.0,
+        new_items=0.0,
+        gone_items=0.0,
         seed=seed,
     )

@@ -23,8 +23,9 @@ class OfSeed:
     """
     Attributes:
         users: (arm, measure) -> (rounds, B). worlds: the same -> (rounds,). exposure: arm ->
-            (rounds, N) impressions of each item. taste: arm -> (rounds, G, C) mean logits moved of
-            each taste group; empty where taste stays. start: (G, C) shares of each group's taste.
+            (rounds, N) impressions of each item. taste: arm -> (rounds, C, C) mean logits moved of
+            each taste group (by its category, NaN of nobody); empty where taste stays. start:
+            (C, C) shares of each group's taste.
             learned: arm -> (rounds - 1, 2) rows and clicks that it learned from.
     """
 
@@ -85,7 +86,7 @@ def _measured(run: Path, experiment: Experiment, arms: dict[str, str]) -> OfSeed
         people.category,
         np.concatenate([[0.0], items.sort_values("item")["popularity_percentile"]]),
     )
-    groups = np.unique(known.group)
+    groups = [known.group == c for c in range(known.taste.shape[1])]
     moved = {arm: _moved(run, experiment, arm, ids) for arm in arms}
     users: dict[tuple[str, str], list[np.ndarray]] = {}
     worlds: dict[tuple[str, str], list[float]] = {}
@@ -110,13 +111,19 @@ def _measured(run: Path, experiment: Experiment, arms: dict[str, str]) -> OfSeed
         {key: np.array(values, float) for key, values in worlds.items()},
         exposures,
         {
-            arm: np.stack([[x[known.group == g].mean(axis=0) for g in groups] for x in there])
+            arm: np.stack([[_mean(x, mine) for mine in groups] for x in there])
             for arm, there in moved.items()
             if there.size
         },
-        np.stack([known.taste[known.group == g].mean(axis=0) for g in groups]),
+        np.stack([_mean(known.taste, mine) for mine in groups]),
         {arm: _learned(run, experiment, arm) for arm, frozen in arms.items() if arm != frozen},
     )
+
+
+def _mean(values: np.ndarray, mine: np.ndarray) -> np.ndarray:
+    """(C,) of these users; NaN of nobody."""
+    nobody = np.full(values.shape[1], np.nan)
+    return values[mine].mean(axis=0) if mine.any() else nobody
 
 
 def _learned(run: Path, experiment: Experiment, arm: str) -> np.ndarray:

@@ -61,15 +61,15 @@ def put_together(
                 )
     measured = Measured(policies, len(found), experiment.rounds, users, of_worlds)
     moved = {
-        policy: np.mean([x.taste[arms[policy, "own"]][-1] for x in found], axis=0)
+        policy: _mean([x.taste[arms[policy, "own"]][-1] for x in found])
         for policy in policies
-        if arms[policy, "own"] in found[0].taste and len({x.start.shape for x in found}) == 1
+        if arms[policy, "own"] in found[0].taste
     }
     return Loops(
         measured,
         {key: np.sum([x.exposure[arm] for x in found], axis=0) for key, arm in arms.items()},
         moved,
-        np.mean([x.start for x in found], axis=0) if moved else found[0].start,
+        _mean([x.start for x in found]),
         {
             name: np.stack([np.nanmean(x.users[name, "utility"], axis=1) for x in found])
             for name in REFERENCES
@@ -81,6 +81,15 @@ def put_together(
         },
         _about(experiment),
     )
+
+
+def _mean(seeds: list[np.ndarray]) -> np.ndarray:
+    """Over seeds, of those that have the group; NaN where none has."""
+    there = np.isfinite(seeds)
+    total = np.where(there, seeds, 0).sum(axis=0)
+    n = there.sum(axis=0)
+    mean: np.ndarray = np.where(n > 0, total / np.maximum(n, 1), np.nan)
+    return mean
 
 
 def _about(e: Experiment) -> dict[str, str]:

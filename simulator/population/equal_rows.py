@@ -9,6 +9,8 @@ import numpy as np
 from policies.draws import Draws, key_of
 from policies.log import Impressions
 
+APART = 1e-3  # s between the pages that a user is shown at once in several worlds
+
 
 @dataclass(frozen=True)
 class Pages:
@@ -70,8 +72,9 @@ def shared(logs: list[Impressions], pages: np.ndarray, seed: int) -> list[Impres
         more = np.minimum(left, there[log, users] - given[log, users])
         given[log, users] += more
         left = left - more
-    # A user's visits in several worlds are different visits, whatever their numbers.
+    # A user's visits in several worlds are different visits, whatever their numbers; and pages at
+    # the same moment are different pages.
     return [
-        replace(part, session=part.session * n + k)
+        replace(part, session=part.session * n + k, time=part.time + k * APART)
         for k, part in enumerate(cut(*x, seed) for x in zip(logs, given, strict=True))
     ]

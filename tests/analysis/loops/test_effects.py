@@ -46,6 +46,7 @@ def study(seed: int, loop: float, seeds: int = 5, of_seed: float = 0.0) -> Measu
 
 
 def test_a_loop_is_found_and_none_where_there_is_none() -> None:
+    assert all(x.adjusted is None for x in effects(study(1, 0.05), 0))
     found = effects(study(1, 0.05), ROUNDS - 1)
     by = {(x.policy, x.contrast, x.measure): x for x in found}
     assert len(by) == 2 * len(CONTRASTS) * 4
@@ -122,4 +123,5 @@ def test_a_short_test_that_tells_the_wrong_sign_is_named() -> None:
     assert test.turned
     assert test.long[0] < 0
     assert "would have told the wrong sign: sasrec against popularity" in live_sentence([test])
-    assert "tells the sign that the last round has" in live_sentence(live_tests(study(7, 0.0)))
+    assert "No test of the first round tells a sign" in live_sentence(live_tests(study(7, 0.0)))
+    assert "says nothing of chance" in live_sentence(live_tests(study(7, 0.0, seeds=1)))

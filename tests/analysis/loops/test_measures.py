@@ -66,6 +66,17 @@ def test_users_who_stayed_away_have_no_figures_but_no_clicks() -> None:
     assert np.isnan(found["entropy"]).all()  # six impressions say too little
 
 
+def test_a_round_in_which_nobody_came_has_no_figures() -> None:
+    at = known()
+    items = np.tile(np.arange(1, 7).reshape(1, 1, 6), (2, 1, 1))
+    full, none = served(items, at, 4), served(items[:0], at, 4)
+    assert user_measures(none, at).keys() == user_measures(full, at).keys()
+    assert np.isnan(user_measures(none, at)["utility"]).all()
+    told = world_measures(none, at, np.full(6, np.nan), np.zeros(20))
+    assert told.keys() == {measure.name for measure in WORLD}
+    assert np.isnan(list(told.values())).all()
+
+
 def test_what_was_shown_is_calibrated_where_it_has_the_users_own_shares() -> None:
     at = Known(np.tile([0, 0.5, 0.5, 0.25], (1, 1)), np.array([0, 1, 1, 2]), np.arange(4.0))
     assert at.taste[0] == pytest.approx([0, 0.8, 0.2])

@@ -168,11 +168,20 @@ def test_what_the_logging_arm_never_shows_is_not_estimated() -> None:
         "snips": some,
         "dm": some,
     }
-    given |= {"dr": some, "matched": 0.2, "tested": 0.4, "true": 0.4, "true_here": 0.4}
+    given |= {
+        "mean_weight_error": 0.05,
+        "dr": some,
+        "matched": 0.2,
+        "tested": 0.4,
+        "true": 0.4,
+        "true_here": 0.4,
+    }
     shown = OffPolicyRow(arm="level", effective_n=6000.0, mean_weight=0.99, **given)
     not_all = OffPolicyRow(arm="popularity", effective_n=1700.0, mean_weight=0.25, **given)
     few = OffPolicyRow(arm="itemknn", effective_n=7.0, mean_weight=0.25, **given)
     estimates = OffPolicyEstimates([shown, not_all, few], None)
+    by_chance = OffPolicyRow(arm="level", effective_n=60.0, mean_weight=0.8, **given)
+    assert by_chance.supported
     cells = [row[3] for row in off_policy_table(estimates).rows]
     assert cells == [".500 (.480 to .520)", "not shown (75.0 %)", "too few (7)"]
     assert "never fills with the same item" in off_policy_sentence(estimates)

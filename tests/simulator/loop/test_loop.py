@@ -139,6 +139,9 @@ def test_regimes_have_arms_of_their_own(experiment: MakeExperiment) -> None:
         ({"policies": ("random", "sasrec")}, "unknown"),
         ({"policy_settings": {"sasrec": {"updates": 1}}}, "makes every way to learn"),
         ({"rounds": 1}, "nothing is learned"),
+        ({"learn_from": "outside"}, "makes every way to learn"),
+        ({"policies": ("sasrec.2",), "policy_settings": {"sasrec": {"updates": 1}}}, "every way"),
+        ({"new_items": 0.05}, "same users and items"),
         ({"user_model": "tests.strangers:Mine"}, "what is true of users"),
     ],
 )
@@ -160,8 +163,12 @@ def test_quick_is_smaller(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
         raise InputError("enough")
 
     monkeypatch.setattr(study, "loop", watched)
-    for more in ([], ["--quick"], ["--quick", "--seeds", "3", "--users", "70"]):
+    (tmp_path / "own.toml").write_text("users = 80\nwarmup-days = 2\nrounds = 5\n")
+    file = ["--config", str(tmp_path / "own.toml")]
+    for more in ([], ["--quick"], ["--quick", "--seeds", "3", "--users", "70"], file):
         out = str(tmp_path / f"study{len(seen)}")
         assert study.main(["loop", *more, "--out", out]) == 2
-    assert [(e.users, e.rounds, n) for e, n in seen] == [(500, 8, 5), (200, 4, 2), (70, 4, 3)]
+    told = [(e.users, e.rounds, n) for e, n in seen]
+    assert told == [(500, 8, 5), (200, 4, 2), (70, 4, 3), (80, 5, 5)]
+    assert seen[3][0].warmup_days == 2
     assert seen[0][0].policies == ("gptrec", "sasrec", "popularity")
