@@ -30,7 +30,7 @@ from policies.common.settings import add_flags, read_toml
 from policies.common.terminal import guarded
 from simulator.commands import add_config_flags, add_quiet
 from simulator.experiment.studies import STUDIES
-from simulator.loop.study import loop
+from simulator.loop.study import check, loop
 from simulator.settings import LOG_FLAGS, Experiment, build, from_dict
 
 ABOUT = "settings.json"
@@ -184,6 +184,8 @@ def _study(
             given.pop("out") or Path("runs") / f"study-{kind}-{time.strftime('%Y%m%d-%H%M%S')}"
         )
         experiment = None if kind == "peeking" else _settings(kind, given, quick)
+        if kind == "loop" and experiment is not None:
+            check(experiment)
         if experiment is None and given["looks"] < 1:
             raise InputError(f"--looks must be at least 1, not {given['looks']}")
         refuse_existing(out, advice=f", or go on with --resume '{out}'")

@@ -18,9 +18,9 @@ from simulator.settings import Experiment
 from simulator.users.strangers import is_stranger
 
 
-def loop(experiment: Experiment, n: int, out: Path, quiet: bool, workers: Workers) -> Loops:
-    """n seeds, each in its folder; what is there is gone on with, or read."""
-    arms, say = arms_of(experiment), to_stderr(quiet)
+def check(experiment: Experiment) -> None:
+    """Raises InputError at what no study can be made of."""
+    arms_of(experiment)
     if is_stranger(experiment.user_model):
         raise InputError(
             "a study of loops measures what is true of users, which those of"
@@ -28,6 +28,13 @@ def loop(experiment: Experiment, n: int, out: Path, quiet: bool, workers: Worker
         )
     if experiment.rounds < 2:
         raise InputError("--rounds 1: nothing is learned from feedback; give 2 or more")
+    of_seed(experiment, experiment.seed)
+
+
+def loop(experiment: Experiment, n: int, out: Path, quiet: bool, workers: Workers) -> Loops:
+    """n seeds, each in its folder; what is there is gone on with, or read."""
+    check(experiment)
+    arms, say = arms_of(experiment), to_stderr(quiet)
     began, found = time.monotonic(), []
     for k in range(n):
         seed = experiment.seed + k

@@ -155,6 +155,13 @@ def test_what_has_no_loop_is_refused(
         loop(experiment(**settings), 1, tmp_path, True, HERE)
 
 
+def test_a_study_that_cannot_be_made_leaves_no_folder(tmp_path: Path) -> None:
+    out = tmp_path / "study"
+    assert study.main(["loop", "--policies", "uniform", "--out", str(out)]) == 2
+    assert study.main(["loop", "--rounds", "1", "--out", str(out)]) == 2
+    assert not out.exists()
+
+
 def test_quick_is_smaller(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen: list[tuple[Experiment, int]] = []
 
