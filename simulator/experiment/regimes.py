@@ -37,7 +37,12 @@ def updates(e: Experiment, arm: str) -> int:
 
 def learns(e: Experiment, arm: str) -> bool:
     """Whether it ever retrains."""
-    return e.learns_from(arm) != "none" and updates(e, arm) != 0 and not is_reference(arm)
+    return (
+        e.rounds > 1
+        and e.learns_from(arm) != "none"
+        and updates(e, arm) != 0
+        and not is_reference(arm)
+    )
 
 
 def frozen_place(run: Path, e: Experiment, arm: str) -> Place:

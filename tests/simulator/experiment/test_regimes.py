@@ -12,7 +12,8 @@ from policies.common.errors import InputError
 from policies.log import Impressions
 from simulator import simulate
 from simulator.experiment import units
-from simulator.experiment.regimes import taught_by
+from simulator.experiment.regimes import hidden_places, taught_by
+from simulator.experiment.schedule import places
 from simulator.population.equal_rows import Pages, cut, fewest, shared
 from tests.conftest import MakeExperiment
 
@@ -231,3 +232,12 @@ def test_regimes_are_told_apart_by_what_the_engine_keeps(experiment: MakeExperim
     )
     place = units.Place(Path(), "twin-itemknn.3", ("itemknn.3",))
     assert [arm for _, arm, _ in taught_by(e, place, "itemknn.3")] == ["itemknn.4"]
+
+
+def test_without_retraining_no_world_is_run_to_learn_from(experiment: MakeExperiment) -> None:
+    e = experiment(policies=("itemknn", "popularity"), learn_from="open", rounds=1)
+    _, split, truth = places(Path(), e)
+    assert hidden_places(e, [*split, *truth]) == []
+    more = experiment(policies=("itemknn", "popularity"), learn_from="open", rounds=2)
+    _, split, truth = places(Path(), more)
+    assert len(hidden_places(more, [*split, *truth])) == 2
