@@ -55,7 +55,8 @@ def measures_of(run: Path, experiment: Experiment, arms: dict[str, str], stored:
         }
 
     def pairs(kind: str) -> dict[tuple[str, str], np.ndarray]:
-        return {tuple(name.split(" ")): array for name, array in below(kind).items()}  # type: ignore[misc]
+        split = ((name.partition(" "), array) for name, array in below(kind).items())
+        return {(arm, measure): array for (arm, _, measure), array in split}
 
     return OfSeed(
         *(pairs("user"), pairs("world"), below("exposure"), below("taste")),
