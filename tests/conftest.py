@@ -94,6 +94,12 @@ def _quick() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _same_weights() -> None:
+    """Networks that a test makes itself start alike in every run, whatever ran before."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def small_world() -> tuple[Dataset, ChoiceModel]:
     """The log of a small built-in world and the truth behind it."""
