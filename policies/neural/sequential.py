@@ -5,7 +5,7 @@ the network.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -64,6 +64,11 @@ class Sequential:
 
     Subclasses give `_make` and, where they cache or read more than clicks, `_slates` and the rest.
     """
+
+    # settings that training on the log does not depend on
+    OF_UPDATES: ClassVar[frozenset[str]] = frozenset(
+        {"update_epochs", "update_batches", "update_steps", "update_rate"}
+    )
 
     width: int = bounded(64, ge=1, le=4096)
     layers: int = bounded(2, ge=1, le=100)

@@ -35,7 +35,7 @@ from policies.draws import Draws, generator, key_of
 from policies.exploring import SETTINGS as OF_ANY
 from policies.exploring import UPDATES, without_arm
 from policies.log import Impressions
-from policies.registry import BUILT_IN, asks_for_truth, base_name, make
+from policies.registry import BUILT_IN, asks_for_truth, base_name, find, make
 from policies.testing import PolicyError
 from simulator.engine.histories import Histories, Ring
 from simulator.engine.recorder import WARMUP, Part, Recorder, read_rows
@@ -50,7 +50,7 @@ from simulator.experiment.inputs import (
     rows_of,
 )
 from simulator.experiment.offline import offline_figures
-from simulator.population.equal_rows import fewest, shared
+from simulator.population.equal_rows import cut, fewest, shared, thinned
 from simulator.population.sampling import MOST_ROWS
 from simulator.settings import Experiment, from_dict
 from simulator.users import state as minds
@@ -156,7 +156,8 @@ class Training:
     Attributes:
         cut: s, no row from then on is read. model: the file that it goes on from. sources: what it
             learns from, with an equal share from each where `measured` is given: whose pages bound
-            how many of each user it learns from. log: rows from before the test.
+            how many of each user it learns from. log: rows from before the test. thinned: no more
+            clicks of a user than the last of `measured` has.
         beside: other runs, which may have learned the same from the same log.
     """
 
@@ -168,6 +169,7 @@ class Training:
     sources: tuple[Source, ...]
     measured: tuple[Source, ...] = ()
     log: tuple[Source, ...] = ()
+    thinned: bool = False
     beside: tuple[Path, ...] = ()
 
     @property
@@ -264,7 +266,12 @@ def retrain(unit: Training) -> dict[str, Any]:
     if unit.measured:
         measured = [rows_of_source(source) for source in unit.measured]
         n_users = 1 + max(int(rows.user.max(initial=0)) for rows in (*taught, *measured))
-        taught = shared(taught, fewest(measured, n_users), experiment.seed)
+        pages = fewest(measured, n_users)
+        taught = shared(taught, pages, experiment.seed)
+        if unit.thinned:
+            bound = cut(measured[-1], pages, experiment.seed)
+            clicks = np.bincount(bound.user[bound.clicked], minlength=n_users)
+            taught = [thinned(rows, clicks, experiment.seed) for rows in taught]
     rows = Impressions.concat([*taught, *map(rows_of_source, unit.log)]).sorted()
     state = load_arrays(Path(unit.model)) if unit.model else {}
     return _learned(unit, experiment, given, "update", rows, state)
@@ -325,11 +332,12 @@ def _stored(unit: Training, policy: Policy) -> Listed:
 
 
 def _kind(experiment: Experiment, arm: str) -> tuple[str, list[tuple[str, Any]]]:
-    """What training depends on: an arm that explores or is frozen begins with the very weights of
-    one that is not.
+    """What training depends on: an arm that explores, is frozen or learns otherwise from feedback
+    begins with the very weights of one that does not.
     """
-    settings = experiment.settings_for(arm)
-    return base_name(arm), sorted((k, value) for k, value in settings.items() if k not in OF_ANY)
+    name, settings = base_name(arm), experiment.settings_for(arm)
+    later = {*OF_ANY, *getattr(find(name), "OF_UPDATES", ())}
+    return name, sorted((k, value) for k, value in settings.items() if k not in later)
 
 
 def _key(experiment: Experiment, unit: Training) -> str:

@@ -159,12 +159,13 @@ def test_arms_that_begin_alike_are_trained_once(
     """
     small = {"width": 16, "layers": 1, "heads": 2, "length": 12, "epochs": 1}
     e = experiment(
-        policies=("sasrec", "sasrec.2", "sasrec.3", "sasrec.4"),
+        policies=("sasrec", "sasrec.2", "sasrec.3", "sasrec.4", "sasrec.5"),
         policy_settings={
             "sasrec": small,
             "sasrec.2": {**small, "epsilon": 0.2},
             "sasrec.3": {**small, "updates": 0},
             "sasrec.4": {**small, "width": 8},
+            "sasrec.5": {**small, "update_epochs": 0, "update_rate": 0.01},
         },
     )
     simulate(e, out=str(tmp_path / "once"))
