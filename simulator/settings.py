@@ -27,7 +27,7 @@ ARM_SETTINGS = ("repeat", "learn_from")
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(names)]
-LearnFrom = Literal["own", "all", "none", "open", "outside"]
+LearnFrom = Literal["own", "all", "none", "open", "outside", "thinned"]
 Text = Annotated[str, BeforeValidator(lambda value: value if value is None else str(value))]
 
 
@@ -181,8 +181,8 @@ class Experiment:
     learn_from: LearnFrom = setting(
         "own",
         "what an arm retrains on: own rows, all rows, none; open: rows of the same users where its"
-        " policy never retrains, outside: where slates are uniformly random. --set ARM.learn_from"
-        " for one arm",
+        " policy never retrains, outside: where slates are uniformly random, thinned: as open, but"
+        " no more clicks than outside (with equal_rows). --set ARM.learn_from for one arm",
     )
     equal_rows: bool = setting(
         False,
@@ -431,6 +431,11 @@ def _check_design(experiment: Experiment) -> None:
         raise InputError(
             "learn_from=all in twin worlds takes equal shares: --set equal_rows=true (every world"
             " has all users, and together they have several times the rows of one)"
+        )
+    if "thinned" in ways.values() and not experiment.equal_rows:
+        raise InputError(
+            "learn_from=thinned takes as many clicks as random slates of the same users bring:"
+            " --set equal_rows=true with --design twin"
         )
     if experiment.control is not None and experiment.control not in contenders:
         raise InputError(

@@ -12,11 +12,12 @@ from scipy import stats
 from analysis.loops.measures import BY_NAME, PRIMARY, USER
 from analysis.statistics.multiplicity import holm
 
-REGIMES = ("frozen", "own", "open", "outside", "all")
+REGIMES = ("frozen", "own", "open", "outside", "thinned", "all")
 CONTRASTS = {
     "more data": ("open", "frozen"),
     "the loop": ("own", "open"),
     "exploration": ("outside", "open"),
+    "exploration at equal clicks": ("outside", "thinned"),
     "sharing": ("all", "own"),
 }
 OF_USERS = {measure.name for measure in USER}

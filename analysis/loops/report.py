@@ -23,6 +23,7 @@ WAYS = {
     "own": "it learns from its own feedback",
     "open": "from the rows of the same users in the frozen world: more data, no loop",
     "outside": "likewise where slates are uniformly random",
+    "thinned": "those of open, no more clicks of a user than outside has",
     "all": "an equal share from each policy's own world",
 }
 
@@ -183,7 +184,8 @@ def _settings(loops: Loops) -> str:
     return (
         f"{loops.measured.seeds} seeds, {loops.measured.rounds} rounds, {told}. Ways to learn:"
         f" {ways}."
-        " In each round all of them learn from as many pages of the same users; the policy itself"
+        " In each round all of them (but thinned) learn from as many pages of the same users;"
+        " the policy itself"
         " serves the users whose measures are shown. Intervals are over users within seeds and over"
         " seeds; of a world's measures over seeds alone. Primary, named beforehand and corrected"
         f" together: {names}, own less open in the last round; everything else is exploratory."

@@ -5,6 +5,8 @@
              arms that learn from their own rows.
     open     the rows of the same users where the same policy never retrains: more data, no loop.
     outside  the rows of the same users where slates are uniformly random.
+    thinned  those of open, but no more clicks of a user than outside has: what random slates teach
+             at equal clicks.
     none     it learns nothing.
 
 In every regime the arm itself serves the users that are judged, and what they did before is theirs.
@@ -76,7 +78,7 @@ def taught_by(e: Experiment, place: Place, arm: str) -> list[tuple[Place, str, i
     The frozen policy's rows are told as the arm's own: own and open differ by the loop alone.
     """
     way = e.learns_from(arm) if learns(e, arm) else "own"
-    if way == "open":
+    if way in ("open", "thinned"):
         there = frozen_place(place.run, e, arm)
         return [(there, there.arms[0], BY_SELF)]
     if way == "outside":
@@ -94,7 +96,7 @@ def taught_by(e: Experiment, place: Place, arm: str) -> list[tuple[Place, str, i
 
 def measured_by(e: Experiment, place: Place, arm: str) -> list[tuple[Place, str]]:
     """With `equal_rows`: whose pages bound how many an arm learns from, the same for all regimes of
-    a policy: its own world's, the frozen one's, and those of random slates.
+    a policy: its own world's, the frozen one's, and, last, those of random slates.
     """
     if not e.equal_rows or not learns(e, arm):
         return []

@@ -289,6 +289,7 @@ def _retraining(plan: Plan, place: Place, arm: str, cut: int, model: str, segmen
         tuple(sources),
         tuple(source(there, bucket, BY_SELF) for there, bucket in measured),
         tuple(warm),
+        thinned=e.learns_from(arm) == "thinned",
     )
 
 

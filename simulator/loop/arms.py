@@ -14,6 +14,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "frozen": {"updates": 0},
     "open": {"learn_from": "open"},
     "outside": {"learn_from": "outside"},
+    "thinned": {"learn_from": "thinned"},
     "all": {"learn_from": "all"},
 }
 

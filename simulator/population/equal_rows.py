@@ -54,6 +54,24 @@ def cut(log: Impressions, pages: np.ndarray, seed: int) -> Impressions:
     return log.rows((found.turn < pages[found.user])[found.of_row])
 
 
+def thinned(log: Impressions, clicks: np.ndarray, seed: int) -> Impressions:
+    """Whole pages of each user by keyed draw, those of `cut` first, up to so many clicks, `clicks`
+    (users,): a page that goes beyond stays where that is nearer than to leave it out; where both
+    are as near, with every second user.
+    """
+    if not len(log):
+        return log
+    found = Pages.of(log, seed)
+    brought = np.bincount(found.of_row[log.clicked], minlength=len(found.user))
+    order = np.lexsort((found.turn, found.user))
+    total = np.cumsum(brought[order])
+    first = np.searchsorted(found.user[order], found.user[order])
+    before = (total - brought[order])[first]
+    middle = np.empty(len(order))
+    middle[order] = total - before - brought[order] / 2
+    return log.rows((middle <= clicks[found.user] - 0.25 * (found.user % 2))[found.of_row])
+
+
 def shared(logs: list[Impressions], pages: np.ndarray, seed: int) -> list[Impressions]:
     """So many pages of each user in all, `pages` (users,), an equal share from each log.
 

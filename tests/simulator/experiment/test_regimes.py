@@ -1,5 +1,6 @@
 """Whose rows an arm learns from, and how many of them."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,16 @@ from simulator import simulate
 from simulator.experiment import units
 from simulator.experiment.regimes import hidden_places, taught_by
 from simulator.experiment.schedule import places
-from simulator.population.equal_rows import Pages, cut, fewest, shared
+from simulator.population.equal_rows import Pages, cut, fewest, shared, thinned
 from tests.conftest import MakeExperiment
 
-REGIMES = ("itemknn", "itemknn.2", "itemknn.3", "itemknn.4", "itemknn.5", "popularity", "uniform")
+REGIMES = ("itemknn", *(f"itemknn.{i}" for i in range(2, 7)), "popularity", "uniform")
 LEARNS: dict[str, Any] = {
     "itemknn.2": {"updates": 0},
     "itemknn.3": {"learn_from": "open"},
     "itemknn.4": {"learn_from": "outside"},
     "itemknn.5": {"learn_from": "all"},
+    "itemknn.6": {"learn_from": "thinned"},
 }
 
 
@@ -88,6 +90,30 @@ def test_shares_are_equal_and_add_up() -> None:
     assert len(set(zip(together.user, together.time, strict=True))) == 22
 
 
+def test_no_more_clicks_of_each_user() -> None:
+    """Whole pages, as near to so many clicks as they go; nobody's by who else is there."""
+    log = log_of({0: 40, 1: 40, 2: 40, 4: 1})
+    rng = np.random.default_rng(5)
+    log = replace(log, clicked=rng.random(len(log)) < 0.4)
+    wanted = np.array([9, 0, 200, 3, 5])
+    found = thinned(log, wanted, 7)
+    clicks = np.bincount(found.user[found.clicked], minlength=5)
+    assert abs(clicks[0] - 9) <= 1
+    assert clicks[1] <= 1
+    assert clicks[2] == log.clicked[log.user == 2].sum()
+    assert len(found) % 3 == 0
+    # what `cut` takes first stays first
+    kept = set(found.page[found.user == 0])
+    assert kept == set(cut(log, np.array([len(kept), 0, 0, 0, 0]), 7).page)
+    alone = thinned(log.rows(log.user == 0), wanted, 7)
+    np.testing.assert_array_equal(alone.page, found.page[found.user == 0])
+    # over many users halves go either way
+    many = log_of(dict.fromkeys(range(300), 30))
+    many = replace(many, clicked=rng.random(len(many)) < 0.5)
+    total = thinned(many, np.full(300, 10), 1).clicked.sum()
+    assert abs(total / 3000 - 1) < 0.02
+
+
 def taught(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str, int], Impressions]:
     """What arms are given to learn from, by world, arm and round."""
     seen: dict[tuple[str, str, int], Impressions] = {}
@@ -130,9 +156,10 @@ def test_every_regime_learns_from_its_world(
         "itemknn.3": ["itemknn.2"],
         "itemknn.4": ["uniform"],
         "itemknn.5": ["itemknn", "popularity"],
+        "itemknn.6": ["itemknn.2"],
     }
     for number in (1, 2):
-        pages = []
+        pages, clicks = [], []
         for arm, others in sources.items():
             log = seen[f"twin-{arm}", arm, number]
             log = log.rows(log.bucket != BY_LOG)
@@ -147,7 +174,11 @@ def test_every_regime_learns_from_its_world(
                 arm, {BY_SELF}
             )
             pages.append(pages_of(log))
+            clicks.append(np.bincount(log.user[log.clicked], minlength=400))
         assert pages[0] == pages[1] == pages[2] == pages[3]
+        thin, every, random = clicks[4], clicks[1], clicks[2]
+        assert (np.abs(thin - np.minimum(every, random)) <= 2).all()
+        assert 0.8 < thin.sum() / random.sum() < 1.1
         assert sum(pages[0].values()) > 60
         warm = [(seen[f"twin-{arm}", arm, number].bucket == BY_LOG).sum() for arm in sources]
         assert len(set(warm)) == 1
@@ -201,6 +232,8 @@ def test_ways_to_learn_that_make_no_sense_are_refused(experiment: MakeExperiment
         experiment(design="twin", learn_from="all").check()
     with pytest.raises(InputError, match="takes equal shares: --set equal_rows=true"):
         experiment(design="twin", policy_settings={"sasrec": {"learn_from": "all"}}).check()
+    with pytest.raises(InputError, match="as many clicks as random slates"):
+        experiment(design="twin", learn_from="thinned").check()
     with pytest.raises(InputError, match="equal_rows is for --design twin"):
         experiment(equal_rows=True).check()
 

@@ -88,11 +88,11 @@ def test_a_policy_added_changes_no_other_but_in_all(
     one, two = (
         load_arrays(place / "seed-000" / "loop.safetensors") for place in (tmp_path / "alone", done)
     )
-    for arm in ("itemknn", "itemknn.2", "itemknn.3", "itemknn.4"):  # own, frozen, open, outside
+    for arm in ("itemknn", "itemknn.2", "itemknn.3", "itemknn.4", "itemknn.5"):
         for measure in ("user {} utility", "user {} drift", "world {} gini", "exposure {}"):
             np.testing.assert_array_equal(one[measure.format(arm)], two[measure.format(arm)])
-    assert "exposure itemknn.5" not in one  # nobody to share with
-    assert not np.array_equal(two["exposure itemknn"], two["exposure itemknn.5"])
+    assert "exposure itemknn.6" not in one  # nobody to share with
+    assert not np.array_equal(two["exposure itemknn"], two["exposure itemknn.6"])
 
 
 def test_two_processes_and_a_study_that_was_killed_give_the_same(
@@ -123,7 +123,7 @@ def test_regimes_have_arms_of_their_own(experiment: MakeExperiment) -> None:
         policy_settings={"sasrec.2": {"epsilon": 0.1}},
     )
     arms = arms_of(e)
-    assert len(set(arms.values())) == 15
+    assert len(set(arms.values())) == 18
     run = of_seed(e, 4)
     run.check()
     assert run.settings_for(arms["sasrec.2", "open"])["epsilon"] == 0.1
