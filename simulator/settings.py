@@ -453,6 +453,11 @@ def _check_policy_settings(experiment: Experiment) -> None:
         for key in given:
             if key not in allowed:
                 raise InputError(f"policy '{arm}' has no setting '{key}'{suggestion(key, allowed)}")
+        if "learn_from" in given and str(experiment._merged(arm).get("updates", -1)) == "0":
+            raise InputError(
+                f"--set {arm}.learn_from={given['learn_from']} beside updates=0: an arm that never"
+                " retrains learns from nobody's feedback; leave one of them out"
+            )
 
 
 def build(file: str | None, flags: dict[str, Any], sets: list[str]) -> Experiment:

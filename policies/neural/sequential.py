@@ -51,6 +51,10 @@ from policies.neural.sequences import (
 from policies.neural.sessions import CHUNK, left_aligned
 from policies.neural.training import Stage, Trainer, ndcg_of, seeded
 
+NO_PROPENSITY = (
+    "propensity_cap changes nothing where no two clicks differ in a known propensity, as in what"
+    " was learned from here: let some pages explore (epsilon), or log propensities."
+)
 NO_SKIPS = (
     "the log shows no skips, so that no answers can be learned from it: slates are in the order of"
     " what is clicked next, until pages of this policy have been answered."
@@ -120,8 +124,9 @@ class Sequential:
     )  # impressions before the session that the context is chosen from, where these are read
     history_of: Literal["impressions", "clicks"] = "clicks"
     history_length: int = field(init=False, default=0)
-    # what a person should know of the last training
-    says_: str = field(init=False, default="", repr=False)
+    # what a person should know of the last training: of answers, of propensities
+    _of_answers: str = field(init=False, default="", repr=False)
+    _of_propensities: str = field(init=False, default="", repr=False)
     # validation NDCG@10, in order
     scores_: list[float] = field(init=False, default_factory=list, repr=False)
 
@@ -276,12 +281,19 @@ class Sequential:
         Source: Schnabel et al., ICML 2016, with clipped weights.
         """
         known = log.clicked & np.isfinite(log.propensity) & (log.propensity > 0)
+        differ = known.any() and np.ptp(log.propensity[known]) > 0
+        self._of_propensities = "" if differ or not self.propensity_cap else NO_PROPENSITY
         if not self.propensity_cap or not known.any():
             return log
         weight = log.weight.astype(np.float64)
         by = np.minimum(1 / log.propensity[known].astype(np.float64), self.propensity_cap)
         weight[known] *= by / by.mean()
         return replace(log, weight=weight.astype(np.float32))
+
+    @property
+    def says_(self) -> str:
+        """What a person should know of the last training."""
+        return " ".join(filter(None, (self._of_answers, self._of_propensities)))
 
     def _count(self, log: Impressions) -> None:
         self._popularity = self._popularity + np.bincount(
@@ -318,9 +330,9 @@ class Sequential:
         show answers begin the model.
         """
         if not self.answers or not log.shown.any() or log.clicked[log.shown].all():
-            self.says_ = NO_SKIPS if self.answers else ""
+            self._of_answers = NO_SKIPS if self.answers else ""
             return
-        self.says_ = ""
+        self._of_answers = ""
         log = log.by_user()
         told = self._to_learn(log, catalogue)
         if self._answers is None or not self._answers.levels:
@@ -332,7 +344,7 @@ class Sequential:
         else:
             told.more(self._answers, rng)
         if OBJECTIVES[self.objective] not in self._answers.levels:
-            self.says_ = (
+            self._of_answers = (
                 f"the log holds too few answers of the kind '{self.objective}': slates are in the"
                 " order of what is clicked next."
             )

@@ -55,6 +55,21 @@ def test_networks_learn_otherwise_by_it_and_answers_do_not(name: str) -> None:
         np.testing.assert_array_equal(states[0][key], states[1][key])
 
 
+def test_a_cap_without_propensities_says_that_it_changes_nothing() -> None:
+    log, catalogue = small_log()
+    for settings, propensity, told in (
+        ({}, np.nan, False),
+        ({"propensity_cap": 10}, np.nan, True),
+        ({"propensity_cap": 10}, 1.0, True),
+        ({"propensity_cap": 10}, np.where(log.item % 2, 1.0, 0.02), False),
+    ):
+        policy = make("sasrec", {**SMALL, **settings})
+        given = np.broadcast_to(np.float32(propensity), len(log))
+        policy.fit(replace(log, propensity=given), catalogue, generator("fit"))
+        says = policy.says_  # type: ignore[attr-defined]
+        assert ("propensity_cap changes nothing" in says) == told
+
+
 def test_what_has_no_effect_is_refused() -> None:
     with pytest.raises(
         InputError, match=r"popularity_correction=0\.5 has no effect without loss=so"

@@ -232,6 +232,9 @@ def test_ways_to_learn_that_make_no_sense_are_refused(experiment: MakeExperiment
         experiment(design="twin", learn_from="all").check()
     with pytest.raises(InputError, match="takes equal shares: --set equal_rows=true"):
         experiment(design="twin", policy_settings={"sasrec": {"learn_from": "all"}}).check()
+    given = {"sasrec": {"updates": 0, "learn_from": "open"}}
+    with pytest.raises(InputError, match="never retrains learns from nobody"):
+        experiment(policy_settings=given).check()
     with pytest.raises(InputError, match="as many clicks as random slates"):
         experiment(design="twin", learn_from="thinned").check()
     with pytest.raises(InputError, match="equal_rows is for --design twin"):
