@@ -57,8 +57,13 @@ WORLD = (
     Measure("unseen_good", "good items not shown so far", "share of the best tenth"),
     Measure("minority", "utility of minorities", "true chance, small less large groups"),
 )
+NEW = (  # where items appear during the test (discovery.py)
+    Measure("new_reached", "new items found", "share that has had the exposure it deserves"),
+    Measure("new_wait", "wait of new items", "rounds until deserved exposure, so far"),
+    Measure("new_unseen", "good new items not shown so far", "share of those above the median"),
+)
 PRIMARY = ("utility", "gini", "overlap")  # corrected together; everything else is exploratory
-BY_NAME = {measure.name: measure for measure in (*USER, *WORLD)}
+BY_NAME = {measure.name: measure for measure in (*USER, *WORLD, *NEW)}
 
 
 @dataclass(frozen=True)
@@ -176,12 +181,13 @@ def first_rows(page: np.ndarray) -> np.ndarray:
 
 
 def world_measures(
-    served: Served, known: Known, utility: np.ndarray, before: np.ndarray
+    served: Served, known: Known, utility: np.ndarray, before: np.ndarray, there: np.ndarray
 ) -> dict[str, float]:
     """Name -> number.
 
     Args:
         utility: (B,) of the users. before: (N,) how often items were shown in earlier rounds.
+            there: (N,) whether an item is there by the end of the round; others count nowhere.
 
     Sources: concentration by Gini and coverage, Mansoury et al., CIKM 2020; overlap between users,
     Chaney, Stewart and Engelhardt, RecSys 2018; exposure against merit, Singh and Joachims, KDD
@@ -189,9 +195,9 @@ def world_measures(
     """
     if not len(served.user):
         return dict.fromkeys((measure.name for measure in WORLD), float("nan"))
-    n = known.chance.shape[1] - 1
-    exposure = np.bincount(served.item, minlength=n + 1)[1:]
-    best = np.argsort(-known.merit, kind="stable")[: max(round(GOOD * n), 1)]
+    exposure = np.bincount(served.item, minlength=len(there) + 1)[1:][there]
+    n, merit, before = int(there.sum()), known.merit[there], before[there]
+    best = np.argsort(-merit, kind="stable")[: max(round(GOOD * n), 1)]
     top = np.sort(exposure)[-max(round(TOP * n), 1) :].sum() / exposure.sum()
     popular = known.popularity[served.item]
     clicked = served.clicked > 0
@@ -213,7 +219,7 @@ def world_measures(
         if there.any()
         else np.nan,
         "overlap_clicked": overlap_of(rows.of(clicked))[1],
-        "merit": rank_correlation(exposure, known.merit),
+        "merit": rank_correlation(exposure, merit),
         "unseen_good": float(((before + exposure)[best] == 0).mean()),
         "minority": minority(utility, known.group),
     }

@@ -14,7 +14,7 @@ from analysis.reporting.figures import GREY, HUES, PALE, STYLE, WIDE, figure
 from analysis.results.feedback_loop import lorenz
 
 HUE = dict(zip(REGIMES, (GREY, HUES[1], HUES[0], HUES[2], HUES[4], HUES[3]), strict=True))
-DRAWN = ("utility", "gini", "overlap", "entropy", "popularity_shown", "caused")
+DRAWN = ("utility", "gini", "overlap", "entropy", "popularity_shown", "caused", "new_reached")
 
 
 def by_round(measured: Measured, measure: str, path: Path) -> str:

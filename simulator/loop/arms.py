@@ -36,11 +36,11 @@ def arms_of(experiment: Experiment) -> dict[tuple[str, str], str]:
             f"learn_from={experiment.learn_from}: the study itself makes every way to learn; leave"
             " it out"
         )
-    moving = ("new_users", "new_items", "gone_items")
+    moving = ("new_users", "gone_items")
     if name := next((name for name in moving if getattr(experiment, name)), None):
         raise InputError(
-            f"{name}: a study of loops follows the same users and items from round to round; leave"
-            " it out"
+            f"{name}: a study of loops follows the same users from round to round, and items that"
+            " stay (new ones may come: new_items); leave it out"
         )
     for arm in policies:
         settings = experiment.policy_settings
@@ -80,7 +80,7 @@ def of_seed(experiment: Experiment, seed: int) -> Experiment:
         sensitivity=False,
         record_truth=True,
         new_users=0.0,
-        new_items=0.0,
+        new_items=experiment.new_items or 0.0,
         gone_items=0.0,
         seed=seed,
     )

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from analysis.loops.discovery import discovery
 from analysis.loops.measures import Known, Served, user_measures, world_measures
 from policies.common.files import load_arrays, save_arrays
 from simulator.experiment.units import Place
+from simulator.population.newcomers import with_new_items
 from simulator.population.people import population
 from simulator.settings import Experiment
 from simulator.users.choice_model import ChoiceModel
@@ -76,6 +78,8 @@ def _arrays(found: OfSeed) -> dict[str, np.ndarray]:
 
 def _measured(run: Path, experiment: Experiment, arms: dict[str, str]) -> OfSeed:
     model = load_users(run / "users")
+    assert isinstance(model, ChoiceModel)
+    model, born = with_new_items(experiment, model)
     ids, people, _ = population(experiment, model)
     assert isinstance(people, ChoiceModel)
     place = pd.Series(np.arange(len(ids)), ids)
@@ -85,7 +89,7 @@ def _measured(run: Path, experiment: Experiment, arms: dict[str, str]) -> OfSeed
     known = Known(
         people.click_probability(state, everybody, np.zeros(len(ids))),
         people.category,
-        np.concatenate([[0.0], items.sort_values("item")["popularity_percentile"]]),
+        np.concatenate([[0.0], items.sort_values("item")["popularity_percentile"].fillna(0)]),
     )
     groups = [known.group == c for c in range(known.taste.shape[1])]
     moved = {arm: _moved(run, experiment, arm, ids) for arm in arms}
@@ -101,12 +105,15 @@ def _measured(run: Path, experiment: Experiment, arms: dict[str, str]) -> OfSeed
             of_users = user_measures(served, known)
             for name, values in of_users.items():
                 users.setdefault((arm, name), []).append(values)
-            before = exposure.sum(axis=0)
-            found = world_measures(served, known, of_users["utility"], before)
+            before, there = exposure.sum(axis=0), born < (round_ + 1) * experiment.round_seconds
+            found = world_measures(served, known, of_users["utility"], before, there)
             for name, value in found.items():
                 worlds.setdefault((arm, name), []).append(value)
             exposure[round_] = np.bincount(served.item, minlength=exposure.shape[1] + 1)[1:]
         exposures[arm] = exposure
+        if (born > 0).any():
+            new = discovery(exposure, known.merit, born, experiment.round_seconds)
+            worlds |= {(arm, name): list(values) for name, values in new.items()}
     return OfSeed(
         {key: np.stack(values) for key, values in users.items()},
         {key: np.array(values, float) for key, values in worlds.items()},

@@ -112,22 +112,45 @@ def turned_over(
     share = rates(experiment, model)
     if share["new_items"] == 0 and share["gone_items"] == 0:
         return data, model
-    n, span = data.catalogue.size, experiment.warmup_days + experiment.days
-    new = round(share["new_items"] * n * span)
-    line = np.arange(n + new)
-    u = Draws(key_of("items", experiment.seed), line, line * 0).uniform("lives", 3)
-    source = 1 + np.minimum((u[n:, 0] * n).astype(np.int64), n - 1)
-    born = (u[n:, 1] * span - experiment.warmup_days) * DAY
+    n = data.catalogue.size
+    source, born, u = _lives(experiment, n, share["new_items"])
     catalogue = _more(data.catalogue, source, born)
     if share["gone_items"] > 0:
         start = np.maximum(np.r_[np.full(n, -np.inf), born], -experiment.warmup_days * DAY)
-        end = start - np.log1p(-u[:, 2]) / share["gone_items"] * DAY
+        end = start - np.log1p(-u) / share["gone_items"] * DAY
         withdrawn = catalogue.withdrawn.copy()
         withdrawn[1:] = np.minimum(withdrawn[1:], end)
         catalogue = replace(catalogue, withdrawn=withdrawn)
     _check(experiment, catalogue)
     if isinstance(model, Strangers):
         return replace(data, catalogue=catalogue), model
+    return replace(data, catalogue=catalogue), _with_items(model, source)
+
+
+def with_new_items(experiment: Experiment, model: ChoiceModel) -> tuple[ChoiceModel, np.ndarray]:
+    """The same users in face of all items of a run, and (N,) s when items appear: -inf of those
+    from before.
+    """
+    source, born, _ = _lives(experiment, model.n_items, rates(experiment, model)["new_items"])
+    there = np.full(model.n_items, -np.inf)
+    return _with_items(model, source), np.concatenate([there, born])
+
+
+def _lives(
+    experiment: Experiment, n: int, share: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which of n items new ones are like (ids), when they appear [s], and (n + new,) draws from
+    0 to 1 for the ends of all lives.
+    """
+    span = experiment.warmup_days + experiment.days
+    line = np.arange(n + round(share * n * span))
+    u = Draws(key_of("items", experiment.seed), line, line * 0).uniform("lives", 3)
+    source = 1 + np.minimum((u[n:, 0] * n).astype(np.int64), n - 1)
+    return source, (u[n:, 1] * span - experiment.warmup_days) * DAY, u[:, 2]
+
+
+def _with_items(model: ChoiceModel, source: np.ndarray) -> ChoiceModel:
+    """With further items like those of `source`."""
     more: dict[str, Any] = {
         name: np.concatenate([a := getattr(model, name), a[source]]) for name in ITEM_ARRAYS
     }
@@ -136,7 +159,7 @@ def turned_over(
     table = model.table
     if table is not None:
         table = np.concatenate([table, table[:, source]], axis=1)
-    return replace(data, catalogue=catalogue), replace(model, table=table, **more)
+    return replace(model, table=table, **more)
 
 
 def _more(catalogue: Catalogue, source: np.ndarray, born: np.ndarray) -> Catalogue:

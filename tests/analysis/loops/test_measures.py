@@ -5,6 +5,7 @@ import pytest
 
 from analysis.loops.measures import (
     BY_NAME,
+    NEW,
     PRIMARY,
     USER,
     WORLD,
@@ -72,7 +73,7 @@ def test_a_round_in_which_nobody_came_has_no_figures() -> None:
     full, none = served(items, at, 4), served(items[:0], at, 4)
     assert user_measures(none, at).keys() == user_measures(full, at).keys()
     assert np.isnan(user_measures(none, at)["utility"]).all()
-    told = world_measures(none, at, np.full(6, np.nan), np.zeros(20))
+    told = world_measures(none, at, np.full(6, np.nan), np.zeros(20), np.ones(20, bool))
     assert told.keys() == {measure.name for measure in WORLD}
     assert np.isnan(list(told.values())).all()
 
@@ -100,9 +101,9 @@ def test_worlds_that_show_all_the_same_and_all_something_else() -> None:
     at = known(6, 24)
     alike = served(np.tile(np.arange(1, 5).reshape(1, 1, 4), (6, 2, 1)), at)
     apart = served(np.arange(1, 25).reshape(6, 1, 4), at)
-    nothing = np.zeros(24)
-    one = world_measures(alike, at, np.arange(6.0), nothing)
-    two = world_measures(apart, at, np.arange(6.0), nothing)
+    nothing, every = np.zeros(24), np.ones(24, bool)
+    one = world_measures(alike, at, np.arange(6.0), nothing, every)
+    two = world_measures(apart, at, np.arange(6.0), nothing, every)
     assert one["overlap"] == pytest.approx(1)
     assert one["overlap_alike"] == pytest.approx(1)
     assert two["overlap"] == 0
@@ -112,20 +113,25 @@ def test_worlds_that_show_all_the_same_and_all_something_else() -> None:
     assert two["gini"] == pytest.approx(0)
     assert two["unseen_good"] == 0
     assert one["popularity_shown"] == pytest.approx(at.popularity[1:5].mean())
-    later = world_measures(alike, at, np.arange(6.0), np.ones(24))
+    later = world_measures(alike, at, np.arange(6.0), np.ones(24), every)
     assert later["unseen_good"] == 0 <= one["unseen_good"]
     assert one.keys() == {measure.name for measure in WORLD}
     assert np.isnan(one["merit"])  # all items are as good as each other
+    few = np.arange(24) < 12  # the others are not there yet
+    assert world_measures(alike, at, np.arange(6.0), nothing, few)["coverage"] == pytest.approx(
+        1 / 3
+    )
 
 
 def test_exposure_follows_merit() -> None:
     chance = np.tile(np.linspace(0, 0.5, 13), (4, 1))
     at = Known(chance, np.minimum(np.arange(13), 1), np.arange(13.0))
     items = np.concatenate([np.full(n, n) for n in range(1, 13)])[-12 * 6 :].reshape(4, 3, 6)
-    told = world_measures(served(items, at), at, np.arange(4.0), np.zeros(12))
+    nothing, every = np.zeros(12), np.ones(12, bool)
+    told = world_measures(served(items, at), at, np.arange(4.0), nothing, every)
     assert told["merit"] > 0.9
     upside_down = Known(chance[:, [0, *range(12, 0, -1)]], at.category, at.popularity)
-    told = world_measures(served(items, upside_down), upside_down, np.arange(4.0), np.zeros(12))
+    told = world_measures(served(items, upside_down), upside_down, np.arange(4.0), nothing, every)
     assert told["merit"] < -0.9
     assert told["unseen_good"] == (1.0 if 1 not in items else 0.0)
 
@@ -158,5 +164,5 @@ def test_groups_follow_taste_and_categories_without_items_are_nobodys() -> None:
 
 
 def test_names_are_used_once() -> None:
-    assert len(BY_NAME) == len(USER) + len(WORLD)
+    assert len(BY_NAME) == len(USER) + len(WORLD) + len(NEW)
     assert set(PRIMARY) <= BY_NAME.keys()

@@ -117,6 +117,24 @@ def test_two_processes_and_a_study_that_was_killed_give_the_same(
     assert told(out) == told(done)
 
 
+def test_new_items_are_followed_until_they_are_found(
+    done: Path, flags: list[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "new"
+    flags = [*flags, "--policies", "itemknn", "--seeds", "1", "--set", "new_items=.05"]
+    assert study.main([*flags, "--out", str(out)]) == 0
+    measures = {x["measure"] for x in told(done)["means"]}
+    assert not measures & {"new_reached", "new_wait", "new_unseen"}
+    rows = [x for x in told(out)["means"] if x["measure"] == "new_reached"]
+    assert {x["regime"] for x in rows} == set(REGIMES) - {"all"}
+    late = [x["mean"] for x in rows if x["round"] == 2]
+    assert all(0 <= mean <= 1 for mean in late)
+    frozen = next(x["mean"] for x in rows if (x["regime"], x["round"]) == ("frozen", 2))
+    # a policy that never sees a new item clicked cannot put it forward
+    assert frozen == 0
+    assert "new items found" in (out / "study.md").read_text()
+
+
 def test_regimes_have_arms_of_their_own(experiment: MakeExperiment) -> None:
     e = experiment(
         policies=("sasrec", "sasrec.2", "popularity"),
@@ -141,7 +159,7 @@ def test_regimes_have_arms_of_their_own(experiment: MakeExperiment) -> None:
         ({"rounds": 1}, "nothing is learned"),
         ({"learn_from": "outside"}, "makes every way to learn"),
         ({"policies": ("sasrec.2",), "policy_settings": {"sasrec": {"updates": 1}}}, "every way"),
-        ({"new_items": 0.05}, "same users and items"),
+        ({"gone_items": 0.05}, "the same users from round to round"),
         ({"user_model": "tests.strangers:Mine"}, "what is true of users"),
     ],
 )
