@@ -36,6 +36,7 @@ CLAIMS = (
     ("what is shown becomes more popular", "popularity_shown", "first", +1),
     ("exposure becomes more concentrated", "gini", "first", +1),
     ("users are narrowed", "entropy", "frozen", -1),
+    ("users are narrowed by the loop", "entropy", "open", -1),
 )
 
 
@@ -87,18 +88,20 @@ def main() -> None:
     for policy in measured.policies[1:]:
         if not policy.startswith(f"{plain}."):
             continue
-        for measure, sign in (("overlap", -1), ("gini", -1), ("entropy", 1)):
-            moved = [
-                of_seeds(measured, name, "own", measure, last)
-                - of_seeds(measured, name, "frozen", measure, last)
-                for name in (policy, plain)
-            ]
-            test = stats.ttest_1samp(sign * (moved[0] - moved[1]), 0, alternative="greater")
-            print(
-                f"{policy} {experiment.settings_for(policy)} against {plain}: change of {measure}"
-                f" {number(float(moved[0].mean()))} beside {number(float(moved[1].mean()))},"
-                f" p {pvalue(float(test.pvalue))} one-sided that it is held back"
-            )
+        print(f"\n{policy} {experiment.settings_for(policy)} against {plain}, own less what")
+        print("| measure | own less | with | without | p, one-sided, that it is held back |")
+        print("|---|---|---|---|---|")
+        for measure, sign in (("overlap", -1), ("gini", -1), ("popularity_shown", -1)):
+            for against in ("frozen", "open"):
+                moved = [
+                    of_seeds(measured, name, "own", measure, last)
+                    - of_seeds(measured, name, against, measure, last)
+                    for name in (policy, plain)
+                ]
+                test = stats.ttest_1samp(sign * (moved[0] - moved[1]), 0, alternative="greater")
+                means = [number(float(x.mean())) for x in moved]
+                cells = (measure, against, *means, pvalue(float(test.pvalue)))
+                print(f"| {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

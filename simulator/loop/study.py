@@ -12,6 +12,7 @@ from policies.common.errors import InputError
 from policies.common.executor import Workers
 from policies.common.terminal import to_stderr
 from simulator.experiment.simulate import worlds
+from simulator.experiment.units import experiment_of
 from simulator.loop.arms import REFERENCES, arms_of, of_seed
 from simulator.loop.measured import OfSeed, measures_of
 from simulator.settings import Experiment
@@ -41,6 +42,7 @@ def loop(experiment: Experiment, n: int, out: Path, quiet: bool, workers: Worker
         folder = out / f"seed-{seed:03d}"
         say(f"seed {k + 1} of {n}: {len(arms) + len(REFERENCES)} worlds")
         here = of_seed(experiment, seed)
+        _check_begun(folder, here)
         run = worlds(here, folder, quiet, workers)
         frozen = {arm: arms[policy, "frozen"] for (policy, _), arm in arms.items()}
         frozen |= {name: name for name in REFERENCES}
@@ -49,6 +51,22 @@ def loop(experiment: Experiment, n: int, out: Path, quiet: bool, workers: Worker
         left = passed / (k + 1) * (n - k - 1)
         say(f"seed {k + 1} of {n} done, {passed:.0f} s; about {left:.0f} s left")
     return put_together(experiment, arms, found)
+
+
+def _check_begun(folder: Path, experiment: Experiment) -> None:
+    """Raises InputError where a seed was begun with other arms than this study has now."""
+    if not (folder / "manifest.json").exists():
+        return
+    begun = experiment_of(folder)
+    if set(begun.policies) != set(experiment.policies) or any(
+        begun.settings_for(arm) != experiment.settings_for(arm)
+        or begun.learns_from(arm) != experiment.learns_from(arm)
+        for arm in experiment.policies
+    ):
+        raise InputError(
+            f"'{folder}' was begun with other ways to learn (by another version, perhaps); make the"
+            " study in a new folder"
+        )
 
 
 def put_together(

@@ -11,6 +11,7 @@ from analysis.loops.effects import REGIMES
 from policies.common.errors import InputError
 from policies.common.files import load_arrays
 from simulator import study
+from simulator.loop import arms
 from simulator.loop.arms import arms_of, of_seed
 from simulator.settings import Experiment
 from tests.conftest import MakeExperiment
@@ -117,6 +118,19 @@ def test_two_processes_and_a_study_that_was_killed_give_the_same(
     assert told(out) == told(done)
 
 
+def test_a_study_of_another_version_is_not_gone_on_with(
+    flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """Its arms mean something else, and their figures would stand under wrong names."""
+    out = tmp_path / "old"
+    flags = [*flags, "--policies", "popularity", "--rounds", "2", "--days", "2", "--seeds", "1"]
+    assert study.main([*flags, "--out", str(out)]) == 0
+    (out / "seed-000" / "loop.safetensors").unlink()
+    monkeypatch.setitem(arms.WAYS, "open", {"learn_from": "outside"})
+    assert study.main(["loop", "--resume", str(out), "--seeds", "1", "--quiet"]) == 2
+    assert "begun with other ways to learn" in capsys.readouterr().err
+
+
 def test_new_items_are_followed_until_they_are_found(
     done: Path, flags: list[str], tmp_path: Path
 ) -> None:
@@ -140,13 +154,13 @@ def test_regimes_have_arms_of_their_own(experiment: MakeExperiment) -> None:
         policies=("sasrec", "sasrec.2", "popularity"),
         policy_settings={"sasrec.2": {"epsilon": 0.1}},
     )
-    arms = arms_of(e)
-    assert len(set(arms.values())) == 18
+    found = arms_of(e)
+    assert len(set(found.values())) == 18
     run = of_seed(e, 4)
     run.check()
-    assert run.settings_for(arms["sasrec.2", "open"])["epsilon"] == 0.1
-    assert run.learns_from(arms["sasrec.2", "open"]) == "open"
-    assert run.settings_for(arms["sasrec", "frozen"])["updates"] == 0
+    assert run.settings_for(found["sasrec.2", "open"])["epsilon"] == 0.1
+    assert run.learns_from(found["sasrec.2", "open"]) == "open"
+    assert run.settings_for(found["sasrec", "frozen"])["updates"] == 0
     assert run.seed == 4
 
 
