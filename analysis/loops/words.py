@@ -18,27 +18,41 @@ MORE = {
 def summary(effects: list[LoopEffect]) -> str:
     """Two sentences for somebody who reads nothing else: what the loop did to whom."""
     policies = list(dict.fromkeys(effect.policy for effect in effects))
-    said = [
-        f"{policy} {told}"
-        for policy in policies
-        if (told := _told([x for x in effects if x.policy == policy and is_primary(x)]))
-    ]
+    alike: dict[str, list[str]] = {}  # words -> policies
+    for policy in policies:
+        told = _told([x for x in effects if x.policy == policy and is_primary(x)])
+        alike.setdefault(told, []).append(policy)
+    others = alike.pop("", [])
+    said = [_of_all(names, told) for told, names in alike.items()]
     first = (
         "The loop: what a policy does by retraining on its own feedback, beyond what it learns from"
         " as many rows of the same users that it did not choose."
     )
     if not said:
         return f"{first} No effect of it on utility, concentration or likeness of pages is shown."
-    others = [policy for policy in policies if not any(s.startswith(f"{policy} ") for s in said)]
     rest = f" Of {', '.join(others)} no such effect is shown." if others else ""
     return f"{first} By it {'; '.join(said)}.{rest}"
+
+
+def _of_all(names: list[str], told: str) -> str:
+    """The same words of several policies, said once."""
+    first, *rest = names
+    if not rest:
+        return f"{first} {told}"
+    return f"{first} {told}, and so {'does' if len(rest) == 1 else 'do'} {_listed(rest)}"
+
+
+def _listed(words: list[str]) -> str:
+    """a, b and c."""
+    *before, last = words
+    return f"{', '.join(before)} and {last}" if before else last
 
 
 def _told(effects: list[LoopEffect]) -> str:
     """What is shown of a policy's primary measures after correction."""
     shown = [x for x in effects if x.adjusted is not None and x.adjusted < 0.05]
     words = [MORE[x.measure][0 if x.value > 0 else 1] for x in shown]
-    return " and ".join(words)
+    return _listed(words) if words else ""
 
 
 def paragraph(policy: str, effects: list[LoopEffect], rounds: int) -> str:

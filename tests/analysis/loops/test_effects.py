@@ -9,12 +9,14 @@ from scipy import stats
 from analysis.loops.effects import (
     CONTRASTS,
     REGIMES,
+    LoopEffect,
     Measured,
     effects,
     is_primary,
     mean_of_users,
     mean_of_worlds,
 )
+from analysis.loops.measures import PRIMARY
 from analysis.loops.words import live_sentence, live_tests, summary
 
 ROUNDS, USERS = 3, 200
@@ -61,7 +63,7 @@ def test_a_loop_is_found_and_none_where_there_is_none() -> None:
     assert by["sasrec", "the loop", "utility"].users == 5 * USERS
     assert by["sasrec", "more data", "utility"].adjusted is None
     text = summary(found)
-    assert "sasrec serves users better and concentrates exposure on fewer items" in text
+    assert "sasrec serves users better, concentrates exposure on fewer items" in text
     assert "Of popularity no such effect is shown" in text
     assert "No effect of it" in summary(effects(study(2, 0.0), ROUNDS - 1))
 
@@ -125,3 +127,15 @@ def test_a_short_test_that_tells_the_wrong_sign_is_named() -> None:
     assert "would have told the wrong sign: sasrec against popularity" in live_sentence([test])
     assert "No test of the first round tells a sign" in live_sentence(live_tests(study(7, 0.0)))
     assert "says nothing of chance" in live_sentence(live_tests(study(7, 0.0, seeds=1)))
+
+
+def test_policies_with_the_same_words_share_them() -> None:
+    found = [
+        LoopEffect(*(policy, "the loop", measure, 3, -0.1, -0.2, -0.05, 0.01, 0.01, 5, 9, None))
+        for policy in ("sasrec", "gptrec", "level")
+        for measure in PRIMARY
+    ]
+    assert summary(found).endswith(
+        "By it sasrec serves users worse, spreads exposure over more items and makes users' pages"
+        " less alike, and so do gptrec and level."
+    )
