@@ -9,6 +9,14 @@ they have more: whole worlds anew for every seed (draw of the fit, users, traini
         --policies gptrec,gptrec.2,gptrec.3,gptrec.4,gptrec.5,gptrec.6,gptrec.7 \
         --set gptrec.2.answers=false --set gptrec.3.content=false --set gptrec.4.prompt_share=0 \
         --set gptrec.5.dialogues=false --set gptrec.6.interests=1 --set gptrec.7.user_module=false
+    python benchmarks/contenders.py --log world: --out updates --seeds 1 --users 300 --policies \
+        gptrec,gptrec.2,gptrec.3,gptrec.4,gptrec.5,gptrec.6,gptrec.7,gptrec.8,gptrec.9,gptrec.10 \
+        --set gptrec.2.updates=0 --set gptrec.3.update_epochs=0 --set gptrec.4.update_steps=40 \
+        --set gptrec.5.dialogues=false --set gptrec.5.update_steps=40 \
+        --set gptrec.6.dialogues=false --set gptrec.6.update_epochs=0 \
+        --set gptrec.7.answers=false --set gptrec.7.update_steps=40 --set gptrec.8.answers=false \
+        --set gptrec.8.dialogues=false --set gptrec.8.update_steps=40 \
+        --set gptrec.9.update_loss=page --set gptrec.10.update_loss=page-only
 
 In twin worlds every user meets every arm; arms retrain on their own rows. `--taste` adds taste that
 the log does not tell, of so many logits. With `--half` policies learn from one half of the pairs of
@@ -120,6 +128,7 @@ def main() -> None:
     arms: list[dict[str, Any]] = []
     advantage: list[dict[str, Any]] = []
     offline: list[dict[str, Any]] = []
+    rounds: list[dict[str, Any]] = []
     seconds = []
     for seed in range(given.first_seed, given.first_seed + given.seeds):
         place = given.out / users / f"seed-{seed}"
@@ -132,6 +141,7 @@ def main() -> None:
         told = report.as_json()
         arms += [{**row, "seed": seed} for row in told["arms"]["rows"]]
         advantage += told["advantage"]["rows"] if told["advantage"] else []
+        rounds += told["rounds"]["loop"]
         offline += told["offline"]["rows"] if told["offline"] else []
         seconds.append(json.loads((place / "run" / "manifest.json").read_text())["seconds"])
     print(
@@ -142,6 +152,9 @@ def main() -> None:
     frame = pd.DataFrame(arms)
     show_arms(frame.pivot(index="seed", columns="arm", values="click_rate"))
     show_lifts(frame.pivot(index="seed", columns="arm", values="clicks"))
+    for name in ("click_rate", "coverage", "popularity_shown"):
+        by_round = pd.DataFrame(rounds).pivot_table(name, "arm", "round", sort=False)
+        print(f"\n{name} by round, mean over seeds\n{by_round.round(4).to_string()}")
     for title, rows, key, names in (
         ("what is known", advantage, "known", ["click_rate"]),
         ("offline", offline, "arm", ["ndcg10", "auc", "recalled"]),

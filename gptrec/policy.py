@@ -25,6 +25,7 @@ from policies.neural.sequential import Sequential
 from policies.neural.sessions import Entries, SessionStore, Wave
 from policies.neural.training import Stage, ndcg_of
 
+UPDATE_LOSSES = ("next", "page", "page-only")
 MOST_INTERESTS = 8  # positions kept for what is said ahead; more interests share the last one
 
 
@@ -33,6 +34,8 @@ class GPTRec(Sequential):
     """The GPT chat recommender (arXiv 2404.08675); docs/recgpt.md says where it departs from the
     paper.
     """
+
+    OF_UPDATES = Sequential.OF_UPDATES | {"update_loss"}
 
     room: int = bounded(
         48, ge=0, le=10_000
@@ -57,6 +60,9 @@ class GPTRec(Sequential):
     # what follows a prompt learns only answers that are not among the model's so many best before
     # it
     differ: int = bounded(0, ge=0, le=1_000_000)
+    # what an update learns from dialogues: which of all items is clicked next (next), which of its
+    # page's (page; clicks alone are learned beside it), or that and nothing beside it (page-only)
+    update_loss: Literal["next", "page", "page-only"] = "next"
     # read and fine-tune on what was shown and answered; False = clicks alone, as sasrec does
     dialogues: bool = True
     epochs: int = bounded(4, ge=0, le=100_000)
@@ -71,6 +77,15 @@ class GPTRec(Sequential):
         super().__post_init__()
         if self.candidates:
             raise InputError("gptrec scores all items: its interests share one list; candidates=0")
+        if self.update_loss not in UPDATE_LOSSES:
+            raise InputError(
+                f"update_loss '{self.update_loss}'{suggestion(self.update_loss, UPDATE_LOSSES)}"
+            )
+        if self.update_loss != "next" and (self.loss == "bce" or not self.dialogues):
+            raise InputError(
+                f"update_loss={self.update_loss} needs dialogues=true and loss=softmax: it compares"
+                " what was clicked with what was skipped beside it"
+            )
         if self.placement not in PLACEMENTS:
             raise InputError(
                 f"placement '{self.placement}'{suggestion(self.placement, PLACEMENTS)}"
@@ -148,13 +163,15 @@ class GPTRec(Sequential):
         the other alone.
         """
         half = None if most is None else -(-most // 2)
+        within = most is not None and self.update_loss != "next"
 
         def batches(rng: np.random.Generator) -> Iterator[Batch]:
             if self.dialogues and talks is not None:
                 reach = self.length + self.room
-                yield from islice(
-                    turns(talks, self.n_items, reach, self.batch_tokens, rng, self.room), half
-                )
+                told = turns(talks, self.n_items, reach, self.batch_tokens, rng, self.room)
+                yield from (replace(batch, within=within) for batch in islice(told, half))
+            if within and self.update_loss == "page-only":
+                return
             if self.prompt_share > 0 or not self.dialogues or talks is None:
                 yield from islice(self.batches(clicks, rng), half)
 

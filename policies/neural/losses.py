@@ -97,6 +97,8 @@ def loss_of(
             None if offset is None else offset[1:],
         )
         return total
+    if batch.within:
+        return (_of_page(unit, model, targets, skipped, recipe.temperature) * weights).sum()
     losses = _softmax(unit, model, targets, skipped, recipe, negatives, offset, rng)
     return (losses * weights).sum()
 
@@ -192,6 +194,19 @@ def _softmax(
         hard = torch.einsum("pd,psd->ps", states, passed) / recipe.temperature + offset[skipped]
         logits = torch.cat([logits, hard.masked_fill(skipped == 0, -torch.inf)], dim=1)
     return F.cross_entropy(logits, answer, reduction="none")
+
+
+def _of_page(
+    states: Tensor, model: Scores, targets: Tensor, skipped: Tensor, temperature: float
+) -> Tensor:
+    """(P,) losses of a choice among an item and the skipped ones of its page: which item is clicked
+    when it is shown, and nothing of which ones are shown often. 0 where none was skipped.
+    """
+    items = torch.cat([targets[:, None], skipped], dim=1)
+    vectors = F.normalize(model.vectors_of(items), dim=-1)
+    logits = torch.einsum("pd,psd->ps", states, vectors) / temperature
+    logits = logits.masked_fill(items == 0, -torch.inf)
+    return F.cross_entropy(logits, torch.zeros_like(targets), reduction="none")
 
 
 def _binary(

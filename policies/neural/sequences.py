@@ -56,6 +56,8 @@ class Batch:
         skipped: (P, S) int32 items of the target's page that were shown and ignored, 0 where none;
             S may be 0.
         shown: whether these are pages as they were shown; then several targets may share a state.
+        within: whether a target is told from the skipped items of its page alone, and not from all
+            items.
     """
 
     users: np.ndarray
@@ -67,6 +69,7 @@ class Batch:
     weights: np.ndarray
     skipped: np.ndarray
     shown: bool = False
+    within: bool = False
 
 
 def windows(

@@ -65,6 +65,55 @@ def test_what_is_corrected_for_popularity_has_none_in_its_scores(sampled: int, s
     assert abs(gaps[1]) < gaps[0] / 2
 
 
+def test_a_choice_within_a_page_tells_what_is_clicked_and_not_what_is_shown() -> None:
+    """Half of the items are shown ten times as often, a quarter is clicked more when shown."""
+    rng = keyed("within")
+    shown = np.repeat([10.0, 1.0], 100) / 1100
+    better = np.arange(200) % 4 == 0
+    gaps = []
+    for within in (False, True):
+        net = SASRecNet(200, 16, 1, 2, 2, 0.0, True)
+        optimiser = torch.optim.Adam(net.parameters(), 0.01)
+        for _ in range(150):
+            pages = np.argsort(-np.log(shown) - rng.gumbel(size=(128, 200)))[:, :6]
+            chosen = np.argmax(2.0 * better[pages] + rng.gumbel(size=pages.shape), axis=1)
+            rows = np.arange(128)
+            targets = pages[rows, chosen].astype(np.int32) + 1
+            rest = np.stack([np.delete(page, at) for page, at in zip(pages, chosen, strict=True)])
+            items = rng.integers(1, 201, (64, 2)).astype(np.int32)
+            batch = Batch(
+                np.arange(64),
+                items,
+                np.zeros_like(items, np.int8),
+                np.zeros(64, np.int64),
+                np.repeat(np.arange(64) * 2, 2),
+                targets,
+                np.ones(128, np.float32),
+                (rest + 1).astype(np.int32),
+                shown=True,
+                within=within,
+            )
+            optimiser.zero_grad()
+            recipe = Recipe(temperature=0.3)
+            loss_of(net, batch, recipe, Negatives(np.ones(201)), rng).backward()
+            optimiser.step()
+        with torch.no_grad():
+            states = F.normalize(net.states(batch)[::2], dim=-1)
+            scores = (states @ F.normalize(net.item_vectors(), dim=-1).T).mean(0)[1:].numpy()
+        often = np.arange(200) < 100
+        gaps.append(
+            (
+                scores[often].mean() - scores[~often].mean(),
+                scores[better].mean() - scores[~better].mean(),
+            )
+        )
+    (next_often, next_better), (page_often, page_better) = gaps
+    assert page_better > 0.1
+    assert next_better > 0.1
+    assert next_often > 0.3
+    assert abs(page_often) < next_often / 3
+
+
 @pytest.mark.parametrize("skips", [0, 3])
 @pytest.mark.parametrize("recipe", [Recipe(sampled=100), Recipe(), Recipe(loss="bce")])
 def test_gradients_are_the_same_bit_for_bit_with_several_threads(

@@ -75,3 +75,21 @@ def test_what_has_no_effect_is_refused() -> None:
         InputError, match=r"popularity_correction=0\.5 has no effect without loss=so"
     ):
         make("sasrec", {"loss": "bce", "popularity_correction": 0.5})
+
+
+def test_updates_may_choose_within_pages_alone() -> None:
+    log, catalogue = small_log()
+    states = []
+    for update_loss in ("next", "page", "page-only"):
+        policy = make("gptrec", {**SMALL, "update_loss": update_loss})
+        policy.fit(log, catalogue, generator("fit"))
+        policy.update(log, catalogue, generator("update"))
+        state = policy.state()
+        states.append(np.concatenate([state[k].ravel() for k in state if k.startswith("net.")]))
+    assert not np.array_equal(states[0], states[1])
+    assert not np.array_equal(states[1], states[2])
+    for settings in ({"dialogues": False}, {"loss": "bce", "answers": False}):
+        with pytest.raises(InputError, match="update_loss=page needs dialogues=true"):
+            make("gptrec", {**SMALL, "update_loss": "page", **settings})
+    with pytest.raises(InputError, match="did you mean 'page'"):
+        make("gptrec", {**SMALL, "update_loss": "pages"})
