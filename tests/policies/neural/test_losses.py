@@ -1,5 +1,7 @@
 """The losses against what they stand for."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -29,6 +31,20 @@ def test_softmax_in_chunks_and_its_gradients_are_those_of_cross_entropy(rows: in
             torch.testing.assert_close(one, other)
 
 
+def two_each(items: np.ndarray, targets: np.ndarray, skipped: np.ndarray) -> Batch:
+    """64 contexts of two tokens (64, 2), two of the 128 targets from the start of each."""
+    return Batch(
+        np.arange(64),
+        items,
+        np.zeros_like(items, np.int8),
+        np.zeros(64, np.int64),
+        np.repeat(np.arange(64) * 2, 2),
+        targets,
+        np.ones(128, np.float32),
+        skipped.astype(np.int32),
+    )
+
+
 @pytest.mark.parametrize("sampled", [0, 150])
 @pytest.mark.parametrize("skips", [0, 3])
 def test_what_is_corrected_for_popularity_has_none_in_its_scores(sampled: int, skips: int) -> None:
@@ -44,16 +60,7 @@ def test_what_is_corrected_for_popularity_has_none_in_its_scores(sampled: int, s
         recipe = Recipe(sampled=sampled, popularity=correction, temperature=0.3)
         for _ in range(60):
             targets = rng.choice(200, 128, p=popularity[1:] / popularity.sum()).astype(np.int32) + 1
-            batch = Batch(
-                np.arange(64),
-                items,
-                np.zeros_like(items, np.int8),
-                np.zeros(64, np.int64),
-                np.repeat(np.arange(64) * 2, 2),
-                targets,
-                np.ones(128, np.float32),
-                rng.integers(1, 201, (128, skips)).astype(np.int32),
-            )
+            batch = two_each(items, targets, rng.integers(1, 201, (128, skips)))
             optimiser.zero_grad()
             loss_of(net, batch, recipe, Negatives(popularity), rng).backward()
             optimiser.step()
@@ -81,18 +88,7 @@ def test_a_choice_within_a_page_tells_what_is_clicked_and_not_what_is_shown() ->
             targets = pages[rows, chosen].astype(np.int32) + 1
             rest = np.stack([np.delete(page, at) for page, at in zip(pages, chosen, strict=True)])
             items = rng.integers(1, 201, (64, 2)).astype(np.int32)
-            batch = Batch(
-                np.arange(64),
-                items,
-                np.zeros_like(items, np.int8),
-                np.zeros(64, np.int64),
-                np.repeat(np.arange(64) * 2, 2),
-                targets,
-                np.ones(128, np.float32),
-                (rest + 1).astype(np.int32),
-                shown=True,
-                within=within,
-            )
+            batch = replace(two_each(items, targets, rest + 1), shown=True, within=within)
             optimiser.zero_grad()
             recipe = Recipe(temperature=0.3)
             loss_of(net, batch, recipe, Negatives(np.ones(201)), rng).backward()
