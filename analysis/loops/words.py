@@ -105,6 +105,13 @@ class LiveTest:
             low * high > 0 for _, low, high in (self.first, self.last)
         )
 
+    @property
+    def faded(self) -> bool:
+        """Whether a test of the first round tells a difference beyond chance that is not shown over
+        all rounds.
+        """
+        return self.first[1] * self.first[2] > 0 and not self.long[1] * self.long[2] > 0
+
 
 def live_tests(measured: Measured) -> list[LiveTest]:
     """Every pair of policies."""
@@ -134,6 +141,9 @@ def live_sentence(tests: list[LiveTest]) -> str:
     if not tests:
         return "One policy: there is no live test to compare with."
     turned = [x for x in tests if x.turned]
+    faded = [x for x in tests if x.faded and not x.turned]
+    if faded:
+        return " ".join(filter(None, (_turned(turned), _faded(faded))))
     if not turned:
         known = all(np.isfinite([*x.first, *x.last]).all() for x in tests)
         words = (
@@ -144,10 +154,24 @@ def live_sentence(tests: list[LiveTest]) -> str:
             " chance): "
         )
         return words + "; ".join(f"{x.one} against {x.other} {_both(x)}" for x in tests) + "."
+    return _turned(turned)
+
+
+def _turned(tests: list[LiveTest]) -> str:
+    if not tests:
+        return ""
+    told = "; ".join(f"{x.one} against {x.other} {_both(x)}" for x in tests)
+    return f"A test of the first round would have told the wrong sign: {told}."
+
+
+def _faded(tests: list[LiveTest]) -> str:
+    told = "; ".join(
+        f"{x.one} against {x.other} {signed(x.first[0])} at first, {signed(x.long[0])} over all"
+        for x in tests
+    )
     return (
-        "A test of the first round would have told the wrong sign: "
-        + "; ".join(f"{x.one} against {x.other} {_both(x)}" for x in turned)
-        + "."
+        "A test of the first round would have told a difference that is not shown over all rounds:"
+        f" {told}."
     )
 
 

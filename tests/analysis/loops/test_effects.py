@@ -17,7 +17,7 @@ from analysis.loops.effects import (
     mean_of_worlds,
 )
 from analysis.loops.measures import PRIMARY
-from analysis.loops.words import live_sentence, live_tests, summary
+from analysis.loops.words import LiveTest, live_sentence, live_tests, summary
 
 ROUNDS, USERS = 3, 200
 
@@ -125,6 +125,14 @@ def test_a_short_test_that_tells_the_wrong_sign_is_named() -> None:
     assert test.turned
     assert test.long[0] < 0
     assert "would have told the wrong sign: sasrec against popularity" in live_sentence([test])
+    nothing = (0.01, -0.02, 0.04)
+    gone = LiveTest("sasrec", "popularity", (0.05, 0.02, 0.08), nothing, nothing)
+    assert gone.faded
+    assert not gone.turned
+    told = live_sentence([gone, test])
+    assert "wrong sign: sasrec against popularity" in told
+    assert "not shown over all rounds: sasrec against popularity +5.00 % at first" in told
+    assert not LiveTest("a", "b", nothing, nothing, nothing).faded
     assert "No test of the first round tells a sign" in live_sentence(live_tests(study(7, 0.0)))
     assert "says nothing of chance" in live_sentence(live_tests(study(7, 0.0, seeds=1)))
 
