@@ -19,6 +19,7 @@ Jiang et al., AIES 2019 (arXiv 1902.10730).
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -88,20 +89,30 @@ def main() -> None:
     for policy in measured.policies[1:]:
         if not policy.startswith(f"{plain}."):
             continue
-        print(f"\n{policy} {experiment.settings_for(policy)} against {plain}, own less what")
-        print("| measure | own less | with | without | p, one-sided, that it is held back |")
-        print("|---|---|---|---|---|")
-        for measure, sign in (("overlap", -1), ("gini", -1), ("popularity_shown", -1)):
-            for against in ("frozen", "open"):
-                moved = [
-                    of_seeds(measured, name, "own", measure, last)
-                    - of_seeds(measured, name, against, measure, last)
-                    for name in (policy, plain)
-                ]
-                test = stats.ttest_1samp(sign * (moved[0] - moved[1]), 0, alternative="greater")
-                means = [number(float(x.mean())) for x in moved]
-                cells = (measure, against, *means, pvalue(float(test.pvalue)))
-                print(f"| {' | '.join(cells)} |")
+        earlier = measured.policies[: measured.policies.index(policy)]
+        for base in earlier:
+            compare(measured, policy, base, experiment.settings_for(policy))
+
+
+def compare(measured: Measured, policy: str, base: str, settings: dict[str, Any]) -> None:
+    """What an intervention holds back. Random pages carry no loop, so that exploration thins every
+    measure of all pages: only arms that explore as much are compared fairly.
+    """
+    last = measured.rounds - 1
+    print(f"\n{policy} {settings} against {base}, own less what")
+    print("| measure | own less | with | without | p, one-sided, that it is held back |")
+    print("|---|---|---|---|---|")
+    for measure, sign in (("overlap", -1), ("gini", -1), ("popularity_shown", -1), ("entropy", 1)):
+        for against in ("frozen", "open"):
+            moved = [
+                of_seeds(measured, name, "own", measure, last)
+                - of_seeds(measured, name, against, measure, last)
+                for name in (policy, base)
+            ]
+            test = stats.ttest_1samp(sign * (moved[0] - moved[1]), 0, alternative="greater")
+            means = [number(float(x.mean())) for x in moved]
+            cells = (measure, against, *means, pvalue(float(test.pvalue)))
+            print(f"| {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

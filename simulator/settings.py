@@ -182,7 +182,7 @@ class Experiment:
         "own",
         "what an arm retrains on: own rows, all rows, none; open: rows of the same users where its"
         " policy never retrains, outside: where slates are uniformly random, thinned: as open, but"
-        " no more clicks than outside (with equal_rows). --set ARM.learn_from for one arm",
+        " about as many clicks as outside (with equal_rows). --set ARM.learn_from for one arm",
     )
     equal_rows: bool = setting(
         False,
@@ -444,6 +444,14 @@ def _check_design(experiment: Experiment) -> None:
         )
 
 
+def _never(updates: Any) -> bool:
+    """Whether so many updates are none at all; what is no number is refused elsewhere."""
+    try:
+        return int(float(updates)) == 0
+    except (TypeError, ValueError):
+        return False
+
+
 def _check_policy_settings(experiment: Experiment) -> None:
     arms = experiment.policies
     for arm, given in experiment.policy_settings.items():
@@ -453,7 +461,7 @@ def _check_policy_settings(experiment: Experiment) -> None:
         for key in given:
             if key not in allowed:
                 raise InputError(f"policy '{arm}' has no setting '{key}'{suggestion(key, allowed)}")
-        if "learn_from" in given and str(experiment._merged(arm).get("updates", -1)) == "0":
+        if "learn_from" in given and _never(experiment._merged(arm).get("updates", -1)):
             raise InputError(
                 f"--set {arm}.learn_from={given['learn_from']} beside updates=0: an arm that never"
                 " retrains learns from nobody's feedback; leave one of them out"

@@ -23,7 +23,7 @@ WAYS = {
     "own": "it learns from its own feedback",
     "open": "from the rows of the same users in the frozen world: more data, no loop",
     "outside": "likewise where slates are uniformly random",
-    "thinned": "those of open, no more clicks of a user than outside has",
+    "thinned": "those of open, about as many clicks of a user as outside has",
     "all": "an equal share from each policy's own world",
 }
 
@@ -127,7 +127,7 @@ def _live(tests: list[LiveTest]) -> Table:
                 f"{signed(value)} ({interval(low, high)})"
                 for value, low, high in (x.first, x.last, x.long)
             ),
-            "turns" if x.turned else "",
+            "turns" if x.turned else "not shown over all" if x.faded else "",
         ]
         for x in tests
     ]
@@ -235,7 +235,7 @@ def as_json(loops: Loops) -> dict[str, Any]:
             for round_ in range(measured.rounds)
             for mean in [measured.mean(policy, regime, measure, round_)]
         ],
-        "live": [asdict(x) | {"turned": x.turned} for x in live_tests(measured)],
+        "live": [asdict(x) | {"turned": x.turned, "faded": x.faded} for x in live_tests(measured)],
         "references": {name: x.tolist() for name, x in loops.references.items()},
         "sentences": sentences(loops),
     }

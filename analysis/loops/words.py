@@ -98,11 +98,13 @@ class LiveTest:
 
     @property
     def turned(self) -> bool:
-        """Whether a test of the first round tells the other sign than the last round has, both
-        beyond chance.
+        """Whether a test of the first round tells the other sign than the last round or all rounds
+        have, both beyond chance.
         """
-        return self.first[0] * self.last[0] < 0 and all(
-            low * high > 0 for _, low, high in (self.first, self.last)
+        return any(
+            self.first[0] * later[0] < 0
+            and all(low * high > 0 for _, low, high in (self.first, later))
+            for later in (self.last, self.long)
         )
 
     @property
@@ -176,4 +178,5 @@ def _faded(tests: list[LiveTest]) -> str:
 
 
 def _both(x: LiveTest) -> str:
-    return f"{signed(x.first[0])} at first, {signed(x.last[0])} at last"
+    told = f"{signed(x.first[0])} at first, {signed(x.last[0])} at last"
+    return f"{told}, {signed(x.long[0])} over all" if x.turned else told

@@ -89,6 +89,8 @@ def loss_of(
     if recipe.loss == "bce":
         return (_binary(states, model, n_items, targets, skipped, rng) * weights).sum()
     unit = F.normalize(states, dim=-1)
+    if batch.within:
+        return (_of_page(unit, model, targets, skipped, recipe.temperature) * weights).sum()
     offset = recipe.popularity * negatives.log_chance.to(device) if recipe.popularity else None
     if recipe.all_items(n_items) and not skipped.shape[1]:
         units = F.normalize(model.item_vectors(), dim=-1)
@@ -97,8 +99,6 @@ def loss_of(
             None if offset is None else offset[1:],
         )
         return total
-    if batch.within:
-        return (_of_page(unit, model, targets, skipped, recipe.temperature) * weights).sum()
     losses = _softmax(unit, model, targets, skipped, recipe, negatives, offset, rng)
     return (losses * weights).sum()
 

@@ -52,8 +52,8 @@ from policies.neural.sessions import CHUNK, left_aligned
 from policies.neural.training import Stage, Trainer, ndcg_of, seeded
 
 NO_PROPENSITY = (
-    "propensity_cap changes nothing where no two clicks differ in a known propensity, as in what"
-    " was learned from here: let some pages explore (epsilon), or log propensities."
+    "propensity_cap changes nothing in what is learned from the log, in which no two clicks differ"
+    " in a known propensity; it counts in updates where pages of the run explore (epsilon)."
 )
 NO_SKIPS = (
     "the log shows no skips, so that no answers can be learned from it: slates are in the order of"

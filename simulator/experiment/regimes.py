@@ -5,8 +5,8 @@
              arms that learn from their own rows.
     open     the rows of the same users where the same policy never retrains: more data, no loop.
     outside  the rows of the same users where slates are uniformly random.
-    thinned  those of open, but no more clicks of a user than outside has: what random slates teach
-             at equal clicks.
+    thinned  those of open, whole pages of each user up to about as many clicks as outside has: what
+             random slates teach at equal clicks (and fewer skips).
     none     it learns nothing.
 
 In every regime the arm itself serves the users that are judged, and what they did before is theirs.

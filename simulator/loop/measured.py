@@ -89,7 +89,7 @@ def _measured(run: Path, experiment: Experiment, arms: dict[str, str]) -> OfSeed
     known = Known(
         people.click_probability(state, everybody, np.zeros(len(ids))),
         people.category,
-        np.concatenate([[0.0], items.sort_values("item")["popularity_percentile"].fillna(0)]),
+        np.concatenate([[0.0], items.sort_values("item")["popularity_percentile"]]),
     )
     groups = [known.group == c for c in range(known.taste.shape[1])]
     moved = {arm: _moved(run, experiment, arm, ids) for arm in arms}
@@ -111,7 +111,7 @@ def _measured(run: Path, experiment: Experiment, arms: dict[str, str]) -> OfSeed
                 worlds.setdefault((arm, name), []).append(value)
             exposure[round_] = np.bincount(served.item, minlength=exposure.shape[1] + 1)[1:]
         exposures[arm] = exposure
-        if (born > 0).any():
+        if experiment.new_items:
             new = discovery(exposure, known.merit, born, experiment.round_seconds)
             worlds |= {(arm, name): list(values) for name, values in new.items()}
     return OfSeed(

@@ -69,7 +69,8 @@ def thinned(log: Impressions, clicks: np.ndarray, seed: int) -> Impressions:
     before = (total - brought[order])[first]
     middle = np.empty(len(order))
     middle[order] = total - before - brought[order] / 2
-    return log.rows((middle <= clicks[found.user] - 0.25 * (found.user % 2))[found.of_row])
+    tie = np.where(brought > 0, 0.25 * (found.user % 2), 0)
+    return log.rows((middle <= clicks[found.user] - tie)[found.of_row])
 
 
 def shared(logs: list[Impressions], pages: np.ndarray, seed: int) -> list[Impressions]:

@@ -132,6 +132,9 @@ def test_a_short_test_that_tells_the_wrong_sign_is_named() -> None:
     told = live_sentence([gone, test])
     assert "wrong sign: sasrec against popularity" in told
     assert "not shown over all rounds: sasrec against popularity +5.00 % at first" in told
+    late = LiveTest("a", "b", (0.05, 0.02, 0.08), nothing, (-0.03, -0.05, -0.01))
+    assert late.turned
+    assert "wrong sign: a against b +5.00 % at first" in live_sentence([late])
     assert not LiveTest("a", "b", nothing, nothing, nothing).faded
     assert "No test of the first round tells a sign" in live_sentence(live_tests(study(7, 0.0)))
     assert "says nothing of chance" in live_sentence(live_tests(study(7, 0.0, seeds=1)))

@@ -103,6 +103,10 @@ def test_a_choice_within_a_page_tells_what_is_clicked_and_not_what_is_shown() ->
                 scores[better].mean() - scores[~better].mean(),
             )
         )
+    nothing = replace(batch, skipped=np.zeros((128, 0), np.int32))  # else than what was clicked
+    for sampled in (0, 150):
+        recipe = Recipe(temperature=0.3, sampled=sampled)
+        assert loss_of(net, nothing, recipe, Negatives(np.ones(201)), rng) == 0
     (next_often, next_better), (page_often, page_better) = gaps
     assert page_better > 0.1
     assert next_better > 0.1

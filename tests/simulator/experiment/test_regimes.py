@@ -107,6 +107,9 @@ def test_no_more_clicks_of_each_user() -> None:
     assert kept == set(cut(log, np.array([len(kept), 0, 0, 0, 0]), 7).page)
     alone = thinned(log.rows(log.user == 0), wanted, 7)
     np.testing.assert_array_equal(alone.page, found.page[found.user == 0])
+    # pages without a click go beyond nothing, whoever's they are
+    none = log_of(dict.fromkeys(range(4), 5))
+    assert pages_of(thinned(none, np.zeros(4, int), 7)) == dict.fromkeys(range(4), 5)
     # over many users halves go either way
     many = log_of(dict.fromkeys(range(300), 30))
     many = replace(many, clicked=rng.random(len(many)) < 0.5)
