@@ -52,8 +52,8 @@ from policies.neural.sessions import CHUNK, left_aligned
 from policies.neural.training import Stage, Trainer, ndcg_of, seeded
 
 NO_PROPENSITY = (
-    "propensity_cap changes nothing in what is learned from the log, in which no two clicks differ"
-    " in a known propensity; it counts in updates where pages of the run explore (epsilon)."
+    "propensity_cap changes nothing in what is learned from the log: known propensities weigh all"
+    " its clicks alike; it counts in updates where pages of the run explore (epsilon)."
 )
 NO_SKIPS = (
     "the log shows no skips, so that no answers can be learned from it: slates are in the order of"
@@ -281,12 +281,12 @@ class Sequential:
         Source: Schnabel et al., ICML 2016, with clipped weights.
         """
         known = log.clicked & np.isfinite(log.propensity) & (log.propensity > 0)
-        differ = known.any() and np.ptp(log.propensity[known]) > 0
+        by = np.minimum(1 / log.propensity[known].astype(np.float64), self.propensity_cap)
+        differ = known.any() and np.ptp(by) > 0
         self._of_propensities = "" if differ or not self.propensity_cap else NO_PROPENSITY
-        if not self.propensity_cap or not known.any():
+        if not self.propensity_cap or not differ:
             return log
         weight = log.weight.astype(np.float64)
-        by = np.minimum(1 / log.propensity[known].astype(np.float64), self.propensity_cap)
         weight[known] *= by / by.mean()
         return replace(log, weight=weight.astype(np.float32))
 

@@ -61,6 +61,7 @@ def test_a_cap_without_propensities_says_that_it_changes_nothing() -> None:
         ({}, np.nan, False),
         ({"propensity_cap": 10}, np.nan, True),
         ({"propensity_cap": 10}, 1.0, True),
+        ({"propensity_cap": 10}, np.where(log.item % 2, 0.05, 0.02), True),  # both beyond the cap
         ({"propensity_cap": 10}, np.where(log.item % 2, 1.0, 0.02), False),
     ):
         policy = make("sasrec", {**SMALL, **settings})
