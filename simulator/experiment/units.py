@@ -333,10 +333,12 @@ def _stored(unit: Training, policy: Policy) -> Listed:
 
 def _kind(experiment: Experiment, arm: str) -> tuple[str, list[tuple[str, Any]]]:
     """What training depends on: an arm that explores, is frozen or learns otherwise from feedback
-    begins with the very weights of one that does not.
+    begins with the very weights of one that does not. What `fit` of a stranger's policy reads is
+    not known, even where it inherits from one of ours.
     """
     name, settings = base_name(arm), experiment.settings_for(arm)
-    later = {*OF_ANY, *getattr(find(name), "OF_UPDATES", ())}
+    ours = getattr(find(name), "OF_UPDATES", ()) if name in BUILT_IN else ()
+    later = {*OF_ANY, *ours}
     return name, sorted((k, value) for k, value in settings.items() if k not in later)
 
 

@@ -198,6 +198,15 @@ def test_arms_that_begin_alike_are_trained_once(
         assert trained["once"][arm]["offline"] == trained["each"][arm]["offline"]
 
 
+def test_what_a_strangers_training_reads_is_not_guessed(experiment: MakeExperiment) -> None:
+    """Its `fit` may read what ours reads in updates alone."""
+    ours, theirs = "sasrec", "policies.baselines.sasrec:SASRec"
+    settings = {"width": 16, "update_rate": 0.01}
+    e = experiment(policies=(ours, theirs), policy_settings={ours: settings, theirs: settings})
+    assert "update_rate" not in dict(units._kind(e, ours)[1])
+    assert dict(units._kind(e, theirs)[1]) == settings
+
+
 class Backwards(Popularity):
     """What is clicked least comes first."""
 
