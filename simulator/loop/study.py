@@ -54,18 +54,11 @@ def loop(experiment: Experiment, n: int, out: Path, quiet: bool, workers: Worker
 
 
 def _check_begun(folder: Path, experiment: Experiment) -> None:
-    """Raises InputError where a seed was begun with other arms than this study has now."""
-    if not (folder / "manifest.json").exists():
-        return
-    begun = experiment_of(folder)
-    if set(begun.policies) != set(experiment.policies) or any(
-        begun.settings_for(arm) != experiment.settings_for(arm)
-        or begun.learns_from(arm) != experiment.learns_from(arm)
-        for arm in experiment.policies
-    ):
+    """Raises InputError where a seed was begun with other settings than this study has now."""
+    if (folder / "manifest.json").exists() and experiment_of(folder) != experiment:
         raise InputError(
-            f"'{folder}' was begun with other ways to learn (by another version, perhaps); make the"
-            " study in a new folder"
+            f"'{folder}' was begun with other arms or settings (by another version, perhaps); make"
+            " the study in a new folder"
         )
 
 

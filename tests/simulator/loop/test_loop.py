@@ -128,7 +128,7 @@ def test_a_study_of_another_version_is_not_gone_on_with(
     (out / "seed-000" / "loop.safetensors").unlink()
     monkeypatch.setitem(arms.WAYS, "open", {"learn_from": "outside"})
     assert study.main(["loop", "--resume", str(out), "--seeds", "1", "--quiet"]) == 2
-    assert "begun with other ways to learn" in capsys.readouterr().err
+    assert "begun with other arms or settings" in capsys.readouterr().err
 
 
 def test_new_items_are_followed_until_they_are_found(
