@@ -106,6 +106,7 @@ _MORE = {
 QUICK: dict[str, Any] = {
     "policies": ("sasrec", "popularity"),
     "users": 200,
+    "fit_users": 1000,  # half of the built-in world's: fitting all would take most of the time
     "days": 4.0,
     "rounds": 4,
 }
@@ -134,7 +135,8 @@ def parser() -> argparse.ArgumentParser:
             k.add_argument(
                 "--quick",
                 action="store_true",
-                help="200 users, 4 rounds of a day, 2 seeds, sasrec and popularity",
+                help="200 users, fitted to 1000 of the log's, 4 rounds of a day, 2 seeds, sasrec"
+                " and popularity",
             )
         add_worker_flags(k)
         k.add_argument("--resume", metavar="DIR", help="go on with an interrupted study")
@@ -222,6 +224,8 @@ def _settings(kind: str, given: dict[str, Any], quick: bool = False) -> Experime
     file = read_toml(given["config"]) if given.get("config") else {}
     named = {key.replace("-", "_") for key in file}
     usual = {**SMALLER.get(kind, {}), **(QUICK if quick else {})}
+    if "users" in named or given.get("users") is not None:
+        usual.pop("fit_users", None)  # it might be too few for them
     flags = {
         **{key: value for key, value in usual.items() if key not in named},
         **{key: value for key, value in flags.items() if value is not None},

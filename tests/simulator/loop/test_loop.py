@@ -210,4 +210,5 @@ def test_quick_is_smaller(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     told = [(e.users, e.rounds, n) for e, n in seen]
     assert told == [(500, 8, 5), (200, 4, 2), (70, 4, 3), (80, 5, 5)]
     assert seen[3][0].warmup_days == 2
+    assert [e.fit_users for e, _ in seen] == [None, 1000, None, None]
     assert seen[0][0].policies == ("gptrec", "sasrec", "popularity")
