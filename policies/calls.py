@@ -181,7 +181,11 @@ def unchanged_chance(complaint: Callable[[], Exception]) -> Iterator[None]:
 def made(arm: str, make: Callable[[], Policy]) -> Policy:
     """A fresh policy whose settings the engine can work with."""
     with calling(arm, "its constructor"), own_chance(0):
-        policy = make()
+        try:
+            policy = make()
+        except InputError as error:  # it refuses its settings in words of its own
+            trace = traceback.format_exc()
+            raise PolicyFailure(f"policy '{shown(arm)}': {error}", trace) from None
         check_shape_of(policy)
     return policy
 

@@ -375,14 +375,21 @@ def _finish(folder: RunFolder, clock: Clock) -> Callable[[str, Listed, list[dict
                     name: said[0][name]
                     for name in ("seconds", "trained_as", "validation_ndcg10", "offline")
                 }
-                says = f"{said[0]['arm']}: {said[0]['says']}" if said[0].get("says") else ""
-                if says and says not in folder.manifest["notes"]:
-                    folder.manifest["notes"].append(says)
+            if stage.startswith(("model ", "models ")):
+                _note(folder.manifest["notes"], said)
             machines = {*folder.manifest.get("machines", []), *(about["machine"] for about in said)}
             folder.manifest["machines"] = sorted(machines)
             folder.finish(stage, files)
 
     return finished
+
+
+def _note(notes: list[str], said: list[dict[str, Any]]) -> None:
+    """Takes down what policies say of a training; of all the same, once."""
+    for about in said:
+        note = f"{about['arm']}: {about['says']}"
+        if about.get("says") and note not in notes:
+            notes.append(note)
 
 
 def _write_log(experiment: Experiment, raw: Dataset, plan: Plan, folder: RunFolder) -> Dataset:

@@ -111,6 +111,29 @@ class Half:
         self.inner.restore(state)
 
 
+class Telling(Half):
+    """Has a word to say of every update."""
+
+    says_ = ""
+
+    def fit(self, log: Impressions, catalogue: Catalogue, rng: np.random.Generator) -> None:
+        self.inner.fit(log, catalogue, rng)
+
+    def update(self, log: Impressions, catalogue: Catalogue, rng: np.random.Generator) -> None:
+        super().update(log, catalogue, rng)
+        self.says_ = "too few pages to learn from."
+
+
+def test_what_an_update_says_stands_once_in_the_notes(
+    experiment: MakeExperiment, tmp_path: Path
+) -> None:
+    e = experiment(policies=(f"{__name__}:Telling", "popularity"), users=40, rounds=3)
+    simulate(e, out=str(tmp_path / "run"), workers=1)
+    notes = json.loads((tmp_path / "run/manifest.json").read_text())["notes"]
+    told = f"{__name__}:Telling: too few pages to learn from."
+    assert [note for note in notes if "too few pages" in note] == [told]
+
+
 def test_what_a_test_does_not_ask_of_a_policy_ends_no_test(
     experiment: MakeExperiment, tmp_path: Path
 ) -> None:
