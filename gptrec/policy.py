@@ -26,6 +26,10 @@ from policies.neural.sessions import Entries, SessionStore, Wave
 from policies.neural.training import Stage, ndcg_of
 
 UPDATE_LOSSES = ("next", "page", "page-only")
+NO_CHOICES = (
+    "no page that it learned from had both clicks and skips, so that there was no choice to learn:"
+    " its network learned what is clicked next."
+)
 MOST_INTERESTS = 8  # positions kept for what is said ahead; more interests share the last one
 
 
@@ -60,9 +64,10 @@ class GPTRec(Sequential):
     # what follows a prompt learns only answers that are not among the model's so many best before
     # it
     differ: int = bounded(0, ge=0, le=1_000_000)
-    # what an update learns from dialogues: which of all items is clicked next (next), which of its
-    # page's (page; clicks alone are learned beside it), or that and nothing beside it (page-only)
-    update_loss: Literal["next", "page", "page-only"] = "next"
+    # what an update learns from dialogues: which item of its page is clicked (page-only), that and
+    # beside it which of all comes next (page), or that alone (next), which learns from what was
+    # shown often that it is clicked often
+    update_loss: Literal["next", "page", "page-only"] = "page-only"
     # read and fine-tune on what was shown and answered; False = clicks alone, as sasrec does
     dialogues: bool = True
     epochs: int = bounded(4, ge=0, le=100_000)
@@ -81,10 +86,10 @@ class GPTRec(Sequential):
             raise InputError(
                 f"update_loss '{self.update_loss}'{suggestion(self.update_loss, UPDATE_LOSSES)}"
             )
-        if self.update_loss != "next" and (self.loss == "bce" or not self.dialogues):
+        if self.update_loss == "page" and not self._reads_pages():
             raise InputError(
-                f"update_loss={self.update_loss} needs dialogues=true and loss=softmax: it compares"
-                " what was clicked with what was skipped beside it"
+                "update_loss=page needs dialogues=true and loss=softmax: it compares what was"
+                " clicked with what was skipped beside it"
             )
         if self.placement not in PLACEMENTS:
             raise InputError(
@@ -104,6 +109,13 @@ class GPTRec(Sequential):
                 raise InputError(f"{name} {getattr(self, name)}: wanted at least {least}")
         self._talk = Memory.empty(self.length)
         self._store = self._new_store()
+        self._of_pages = ""
+
+    def _reads_pages(self) -> bool:
+        """Whether an update may learn a choice within pages; otherwise it learns what is clicked
+        next.
+        """
+        return self.dialogues and self.loss == "softmax"
 
     def _new_store(self) -> SessionStore:
         return SessionStore(
@@ -158,12 +170,16 @@ class GPTRec(Sequential):
         epochs: int,
         share: float = 1.0,
         most: int | None = None,
+        within: bool = False,
     ) -> Stage:
         """Dialogues, then generated prompts, half of the batches each; what is switched off leaves
         the other alone.
+
+        Args:
+            most: batches of an epoch; None = all.
+            within: dialogues teach which item of a page is clicked, not which of all.
         """
         half = None if most is None else -(-most // 2)
-        within = most is not None and self.update_loss != "next"
 
         def batches(rng: np.random.Generator) -> Iterator[Batch]:
             if self.dialogues and talks is not None:
@@ -231,12 +247,23 @@ class GPTRec(Sequential):
         # and for sasrec.
         clicks = Sequences.of(log) if self.dialogues else joined(self._talk.items, log)
         self._count(log)
+        within = self._reads_pages() and self.update_loss != "next"
+        self._of_pages = NO_CHOICES if within and not talks.skipped.any() else ""
         stage = self._prompting(
-            clicks, talks, self.update_rate, self.update_epochs, most=self.update_batches
+            clicks,
+            talks,
+            self.update_rate,
+            self.update_epochs,
+            most=self.update_batches,
+            within=within and not self._of_pages,
         )
         self.trainer([stage], rng, steps=self._update_steps()).run()
         self._talk = self._talk.after(talks)
         self._forget()
+
+    @property
+    def says_(self) -> str:
+        return " ".join(filter(None, (super().says_, self._of_pages)))
 
     def _told(self, log: Impressions) -> Dialogues:
         return self._talks(log, self._talk)

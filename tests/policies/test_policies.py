@@ -216,7 +216,7 @@ def test_names_suggestions_and_arms() -> None:
         find("sasrek")
     with pytest.raises(InputError, match="did you mean 'width'"):
         make("sasrec", {"widht": 3})
-    with pytest.raises(InputError, match="^policy 'sasrec': loss 'hinge': wanted one of"):
+    with pytest.raises(InputError, match=r"^policy 'sasrec': loss 'hinge': wanted one of"):
         make("sasrec", {"loss": "hinge"})
     with pytest.raises(InputError, match="wants int"):
         make("sasrec", {"width": "wide"})

@@ -5,8 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from policies.catalogue import Catalogue
 from policies.common.errors import InputError
 from policies.draws import generator
+from policies.log import Impressions
 from policies.registry import make
 from policies.testing import small_log
 
@@ -78,8 +80,15 @@ def test_what_has_no_effect_is_refused() -> None:
         make("sasrec", {"loss": "bce", "popularity_correction": 0.5})
 
 
-def test_updates_may_choose_within_pages_alone() -> None:
+def in_pages() -> tuple[Impressions, Catalogue]:
+    """The small log with six items to a page."""
     log, catalogue = small_log()
+    first = np.arange(len(log)) // 6 * 6
+    return replace(log, user=log.user[first], time=log.time[first]), catalogue
+
+
+def test_updates_may_choose_within_pages_alone() -> None:
+    log, catalogue = in_pages()
     states = []
     for update_loss in ("next", "page", "page-only"):
         policy = make("gptrec", {**SMALL, "update_loss": update_loss})
@@ -94,3 +103,22 @@ def test_updates_may_choose_within_pages_alone() -> None:
             make("gptrec", {**SMALL, "update_loss": "page", **settings})
     with pytest.raises(InputError, match="did you mean 'page'"):
         make("gptrec", {**SMALL, "update_loss": "pages"})
+
+
+def test_without_skips_an_update_learns_what_is_clicked_next_and_says_so() -> None:
+    log, catalogue = in_pages()
+    clicks = log.rows(log.clicked)
+    weights = []
+    for update_loss in ("next", "page-only"):
+        policy = make("gptrec", {**SMALL, "update_loss": update_loss})
+        policy.fit(log, catalogue, generator("fit"))
+        policy.update(log, catalogue, generator("update"))
+        assert "no choice to learn" not in policy.says_  # type: ignore[attr-defined]
+        policy.update(clicks, catalogue, generator("update"))
+        told = "no choice to learn" in policy.says_  # type: ignore[attr-defined]
+        assert told == (update_loss == "page-only")
+        policy = make("gptrec", {**SMALL, "update_loss": update_loss})
+        policy.fit(log, catalogue, generator("fit"))
+        policy.update(clicks, catalogue, generator("update"))
+        weights.append(policy.state()["net.items.weight"])
+    np.testing.assert_array_equal(weights[0], weights[1])
