@@ -17,7 +17,7 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from simulator import Experiment, simulate
-from simulator.experiment.built_in import BuiltInParameters, built_in_log
+from simulator.built_in.world import BuiltInParameters, built_in_log
 
 
 def small_log(folder: Path) -> str:

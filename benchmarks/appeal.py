@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.stats import spearmanr
 
-from simulator.experiment.built_in import built_in_log
+from simulator.built_in.world import built_in_log
 from simulator.fitting.calibration import random_by_levels
 from simulator.fitting.fit_users import fit
 from simulator.fitting.posterior import RESIDUAL_WIDTH

@@ -13,8 +13,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from simulator.built_in.world import BuiltInParameters, built_in_log
 from simulator.chains.crossed_effects import Chains
-from simulator.experiment.built_in import BuiltInParameters, built_in_log
 from simulator.fitting.fit_users import fit
 
 SMALL = BuiltInParameters(users=240, items=120, categories=8, log_days=8.0)

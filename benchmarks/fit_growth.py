@@ -16,7 +16,7 @@ from multiprocessing import get_context
 
 import torch
 
-from simulator.experiment.built_in import BuiltInParameters, built_in_log
+from simulator.built_in.world import BuiltInParameters, built_in_log
 from simulator.fitting.fit_users import fit_users
 
 

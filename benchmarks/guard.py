@@ -26,7 +26,7 @@ from policies.base import Policy, Requests, Slates
 from policies.draws import Draws, generator
 from policies.registry import make
 from policies.testing import check_slates
-from simulator.experiment.built_in import BuiltInParameters
+from simulator.built_in.world import BuiltInParameters
 from simulator.users.choice_model import DAY
 
 PAIRS = 7

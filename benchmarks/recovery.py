@@ -28,7 +28,7 @@ from rich.progress import track
 from scipy.special import logit
 from scipy.stats import binom, spearmanr
 
-from simulator.experiment.built_in import BuiltInParameters, built_in_log
+from simulator.built_in.world import BuiltInParameters, built_in_log
 from simulator.fitting.fit_users import fit
 from simulator.users.choice_model import ChoiceModel
 

@@ -9,8 +9,8 @@ one counts how often each was taken for estimated, where none should be.
 import argparse
 from collections import Counter
 
+from simulator.built_in.world import BuiltInParameters, built_in_log
 from simulator.chains.crossed_effects import Chains
-from simulator.experiment.built_in import BuiltInParameters, built_in_log
 from simulator.fitting.arrivals import NAMES
 from simulator.fitting.fit_users import fit
 

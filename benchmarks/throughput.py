@@ -25,10 +25,10 @@ from policies.catalogue import Catalogue
 from policies.draws import Draws, generator, key_of
 from policies.log import Impressions
 from policies.registry import make
+from simulator.built_in.world import BuiltInParameters, true_users
 from simulator.engine.histories import Histories, Ring
 from simulator.engine.recorder import Recorder
 from simulator.engine.world import Arm, World
-from simulator.experiment.built_in import BuiltInParameters, true_users
 from simulator.settings import Experiment
 from simulator.users.choice_model import DAY
 from simulator.users.state import UserState

@@ -8,7 +8,7 @@ python -m simulator.run --users-from true_users --policies sasrec,popularity
 import argparse
 from pathlib import Path
 
-from simulator.experiment.built_in import built_in_log
+from simulator.built_in.world import built_in_log
 from simulator.experiment.data import load_data
 from simulator.settings import Experiment
 from simulator.users.storage import about_users, save_users

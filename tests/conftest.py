@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 from policies.log import Dataset
 from simulator import Experiment
+from simulator.built_in.world import BuiltInParameters, built_in_log
 from simulator.chains.crossed_effects import Chains
-from simulator.experiment.built_in import BuiltInParameters, built_in_log
 from simulator.experiment.data import load_data
 from simulator.fitting.fit_users import fit_users
 from simulator.users.choice_model import ChoiceModel

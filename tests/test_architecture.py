@@ -81,6 +81,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "simulator/settings": POLICIES | {"simulator/buckets", "simulator/users"},
     "simulator/engine": USERS,
     "simulator/chains": {"policies/common"},
+    "simulator/built_in": ENGINE | {"simulator/fitting"},
     "simulator/fitting": ENGINE | {"simulator/chains"},
     "simulator/doubt": FITTING,
     "simulator/validation": (
@@ -89,6 +90,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "simulator/population": FITTING,
     "simulator/experiment": FITTING
     | {"policies/answers", "policies/neural", "simulator/doubt", "simulator/population"}
+    | {"simulator/built_in"}
     | {f"analysis/{room}" for room in ANALYSIS[:-1]},
     "simulator/loop": (
         FITTING
@@ -98,7 +100,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "simulator/commands": (
         FITTING
         | {"simulator/validation", "simulator/experiment", "simulator/population"}
-        | {"simulator/loop"}
+        | {"simulator/loop", "simulator/built_in"}
         | {f"analysis/{room}" for room in ANALYSIS}
     ),
     **{
@@ -109,7 +111,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         for i, room in enumerate(ANALYSIS)
     },
 }
-COMMANDS = {"simulator": "run fit validate study commands", "analysis": "report power ope"}
+COMMANDS = {"simulator": "run fit validate study sample commands", "analysis": "report power ope"}
 
 
 def name_of(path: Path) -> str:

@@ -10,7 +10,7 @@ from policies.log import Dataset, Impressions
 from policies.sources.datasets import load_as
 from policies.sources.levels import LEVEL_NAMES, given_levels
 from policies.sources.roles import Reading
-from simulator.experiment.built_in import built_in_log
+from simulator.built_in.world import built_in_log
 from simulator.fitting.alternatives import MATRIX_SHARE
 from simulator.settings import Experiment
 from simulator.users.choice_model import DAY, ChoiceModel, is_matrix

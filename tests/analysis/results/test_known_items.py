@@ -12,8 +12,8 @@ from analysis.reporting.sentences import advantage_sentence
 from analysis.reporting.write import write
 from policies.common.tables import number, percent
 from simulator import simulate
+from simulator.built_in.world import BuiltInParameters, built_in_log, true_users
 from simulator.doubt.advantage import advantage
-from simulator.experiment.built_in import BuiltInParameters, built_in_log, true_users
 from tests.conftest import MakeExperiment
 
 

@@ -16,7 +16,7 @@ from analysis.statistics.comparison import compare
 from policies.log import Dataset
 from simulator import simulate
 from simulator.buckets import assign
-from simulator.experiment.built_in import BuiltInParameters, built_in_log, true_users
+from simulator.built_in.world import BuiltInParameters, built_in_log, true_users
 from simulator.fitting.fit_users import fit_users
 from simulator.users.choice_model import ChoiceModel
 from tests.conftest import SHORT, MakeExperiment

@@ -9,8 +9,8 @@ from scipy.special import expit, logit
 from policies.catalogue import Catalogue
 from policies.draws import Draws, generator
 from policies.log import Dataset, Impressions
+from simulator.built_in.world import BuiltInParameters, true_users
 from simulator.chains.crossed_effects import Chains
-from simulator.experiment.built_in import BuiltInParameters, true_users
 from simulator.fitting.choices.positive_only import COLUMNS, conditional_logit
 from simulator.fitting.closeness import Chosen, chosen_before, closeness, near_vectors
 from simulator.fitting.factors import Taste

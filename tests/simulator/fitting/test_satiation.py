@@ -12,7 +12,7 @@ from scipy.special import expit, logit
 
 from policies.draws import generator
 from policies.log import Dataset, Impressions
-from simulator.experiment.built_in import BuiltInParameters, built_in_log
+from simulator.built_in.world import BuiltInParameters, built_in_log
 from simulator.fitting.assumed import unidentified_parameters
 from simulator.fitting.fit_users import fit
 from simulator.fitting.satiation import examined, fit_satiation, repeats, satiation, shown_of

@@ -13,7 +13,7 @@ from policies.base import plain_requests
 from policies.draws import Draws
 from policies.ranking import mask_scores, top_k
 from simulator.buckets import HELD_OUT, assign, parse_weights
-from simulator.experiment.built_in import BuiltInParameters, true_users
+from simulator.built_in.world import BuiltInParameters, true_users
 from simulator.users.choice_model import DAY, Parameter
 
 MODEL, CATALOGUE = true_users(BuiltInParameters(users=300, items=60, categories=5))

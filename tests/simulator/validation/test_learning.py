@@ -10,8 +10,8 @@ import pytest
 
 from policies.draws import Draws, key_of
 from policies.log import Dataset, Impressions
+from simulator.built_in.world import BuiltInParameters, built_in_log
 from simulator.chains.crossed_effects import Chains
-from simulator.experiment.built_in import BuiltInParameters, built_in_log
 from simulator.fitting.choices.held_choices import SPACES, HeldChoices, Space, reliability
 from simulator.fitting.fit_users import fit
 from simulator.users.choice_model import ChoiceModel

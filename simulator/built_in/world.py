@@ -209,17 +209,27 @@ class LoggingPolicy:
         pass
 
 
-def built_in_log(seed: int = 0, p: BuiltInParameters | None = None) -> tuple[Dataset, ChoiceModel]:
-    """The world's log as a data set like any other, and the truth behind it (for tests and for
-    nobody else).
+def served(
+    p: BuiltInParameters,
+    seed: int,
+    truth: tuple[ChoiceModel, Catalogue],
+    arms: list[Arm],
+    bucket: np.ndarray,
+    first_day: float,
+    last_day: float,
+) -> Impressions:
+    """What these arms show all users of the world, and what is answered; the same draws for every
+    set of arms.
+
+    Args:
+        truth: what `true_users` gives. bucket: (users,) int16 code of each one's arm.
     """
-    p = p if p is not None else BuiltInParameters()
-    model, catalogue = true_users(p, seed)
+    model, catalogue = truth
     experiment = Experiment(
         policies=("uniform",), users=p.users, seed=key_of("world", seed), slate_size=p.slate_size
     )
     ids = np.arange(p.users, dtype=np.int32)
-    start = -p.log_days * DAY
+    start = first_day * DAY
     with tempfile.TemporaryDirectory() as folder:
         world = World(
             name="log",
@@ -227,16 +237,26 @@ def built_in_log(seed: int = 0, p: BuiltInParameters | None = None) -> tuple[Dat
             model=model,
             catalogue=catalogue,
             ids=ids,
-            bucket=np.full(p.users, -1, np.int16),
-            arms=[Arm(WARMUP, -1, LoggingPolicy(model, p, seed))],
+            bucket=bucket,
+            arms=arms,
             state=model.start(p.users, start),
             histories=Histories.of(p.users, 0, 0, experiment.repeat_after),
             due=model.first_visit(ids, start, Draws(key_of("world", seed, "first"), ids, ids * 0)),
             sessions=np.zeros(p.users, np.int32),
             sink=(recorder := Recorder(Path(folder))),
         )
-        world.run(start, 0.0)
-        log = recorder.rows({WARMUP: -1}, -np.inf, 0.0)
+        world.run(start, last_day * DAY)
+        return recorder.rows({arm.bucket: arm.code for arm in arms}, -np.inf, last_day * DAY)
+
+
+def built_in_log(seed: int = 0, p: BuiltInParameters | None = None) -> tuple[Dataset, ChoiceModel]:
+    """The world's log as a data set like any other, and the truth behind it (for tests and for
+    nobody else).
+    """
+    p = p if p is not None else BuiltInParameters()
+    model, catalogue = true_users(p, seed)
+    arm, nobody = Arm(WARMUP, -1, LoggingPolicy(model, p, seed)), np.full(p.users, -1, np.int16)
+    log = served(p, seed, (model, catalogue), [arm], nobody, -p.log_days, 0.0)
     data = Dataset(
         log=log,
         catalogue=catalogue,
