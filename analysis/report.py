@@ -12,9 +12,6 @@ from pathlib import Path
 
 from analysis.data.live_source import LiveLog
 from analysis.errors import AnalysisError
-from analysis.metrics import load_metrics
-from analysis.reporting.terminal import show_results
-from analysis.reporting.write import write, write_log
 from policies.common.errors import escaped
 from policies.common.folders import refuse_existing
 from policies.common.settings import add_flags, given_flags, names_of
@@ -66,6 +63,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _report(given: argparse.Namespace, command: str) -> None:
+    from analysis.metrics import load_metrics  # late: who asks for help does not wait for it
+    from analysis.reporting.terminal import show_results
+    from analysis.reporting.write import write, write_log
+
     log = given_flags(LiveLog, given)
     if (given.run is None) == ("impressions" not in log):
         raise AnalysisError("name either a run directory or a log with --impressions")

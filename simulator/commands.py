@@ -9,10 +9,7 @@ from typing import Any
 from policies.common.folders import new_folder
 from policies.common.settings import add_flags, default_of, given_flags
 from policies.common.terminal import guarded
-from policies.common.threads import with_threads
 from policies.log import Dataset
-from simulator.experiment.data import load_data, page_length
-from simulator.experiment.progress import Progress
 from simulator.settings import LOG_FLAGS, Experiment
 
 PrintResult = Callable[[], None]
@@ -80,6 +77,11 @@ def with_a_fit(given: argparse.Namespace, slate_size: int | None, work: Work) ->
     """
 
     def inside() -> None:
+        # Late: who asks for help does not wait for torch.
+        from policies.common.threads import with_threads
+        from simulator.experiment.data import load_data, page_length
+        from simulator.experiment.progress import Progress
+
         values: dict[str, Any] = {"repeat_after": 0, "users": 2, "slate_size": slate_size or 1}
         experiment = Experiment(**{**values, **given_flags(Experiment, given)})
         with new_folder(given.out) as out, Progress(given.quiet) as progress:

@@ -14,13 +14,7 @@ from policies.common.settings import default_of
 from policies.common.tables import Table
 from policies.log import Dataset
 from simulator.commands import PrintResult, add_fit_flags, with_a_fit
-from simulator.experiment.data import size_note
-from simulator.fitting.fit_users import chains_of, fit_users
-from simulator.population.sampling import fit_sample, sample_note
 from simulator.settings import Experiment
-from simulator.users.provenance import provenance
-from simulator.users.storage import about_users, save_users
-from simulator.users.strangers import is_stranger
 
 # -- the command -----------------------------------------------------------------------------------
 SLATE_SIZE: int = default_of(Experiment, "slate_size")
@@ -51,6 +45,13 @@ def main(arguments: list[str] | None = None) -> int:
     def work(
         experiment: Experiment, data: Dataset, out: Path, say: Callable[[str], None]
     ) -> PrintResult:
+        from simulator.experiment.data import size_note  # late: who asks for help does not wait
+        from simulator.fitting.fit_users import chains_of, fit_users
+        from simulator.population.sampling import fit_sample, sample_note
+        from simulator.users.provenance import provenance
+        from simulator.users.storage import about_users, save_users
+        from simulator.users.strangers import is_stranger
+
         if is_stranger(experiment.user_model):
             raise InputError(
                 f"--user-model {experiment.user_model}: users of somebody else are not fitted; give"

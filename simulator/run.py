@@ -17,10 +17,8 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from analysis.reporting.terminal import show_results
-from analysis.studies.over_users import OverUsers, show_summary
 from policies.common.errors import InputError
 from policies.common.executor import Workers, add_worker_flags, given_workers
 from policies.common.folders import refuse_existing
@@ -28,9 +26,10 @@ from policies.common.settings import add_flags, described, flagged
 from policies.common.tables import Table
 from policies.common.terminal import guarded
 from simulator.commands import add_config_flags, add_quiet
-from simulator.experiment.repetition import is_repetition, repeat, resume_repetition
-from simulator.experiment.simulate import simulate
 from simulator.settings import Experiment, build
+
+if TYPE_CHECKING:
+    from analysis.studies.over_users import OverUsers
 
 EPILOG = """Examples:
   python -m simulator.run --policies gptrec,sasrec
@@ -85,6 +84,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(given: dict[str, Any], command: str) -> None:
     """One experiment, or the same one before several kinds of users."""
+    # Late: who asks for help does not wait for torch.
+    from analysis.reporting.terminal import show_results
+    from simulator.experiment.repetition import is_repetition, resume_repetition
+    from simulator.experiment.simulate import simulate
+
     workers = given_workers(given)
     own = ("config", "set", "out", "resume", "quiet", "worlds", "settings")
     file, sets, out, resume, quiet, worlds, listing = (given.pop(name) for name in own)
@@ -127,6 +131,8 @@ def _repeat(
     workers: Workers,
 ) -> None:
     """`--worlds N` or `--user-model all`."""
+    from simulator.experiment.repetition import repeat
+
     every_model = given.get("user_model") == "all"
     if every_model and worlds is not None:
         raise InputError(
@@ -141,7 +147,9 @@ def _repeat(
     _show(repeat(experiment, worlds, folder, quiet, workers), folder)
 
 
-def _show(summary: OverUsers, folder: Path) -> None:
+def _show(summary: "OverUsers", folder: Path) -> None:
+    from analysis.studies.over_users import show_summary
+
     show_summary(summary)
     print(f"summary: {os.path.relpath(folder / 'summary.md')}")
 

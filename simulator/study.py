@@ -19,9 +19,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from analysis.loops import report as loops
-from analysis.studies.peeking import peek
-from analysis.studies.report import show_study, write
 from policies.common.errors import InputError
 from policies.common.executor import Workers, add_worker_flags, given_workers
 from policies.common.files import reading, save_json
@@ -29,8 +26,6 @@ from policies.common.folders import one_writer, refuse_existing
 from policies.common.settings import add_flags, read_toml
 from policies.common.terminal import guarded
 from simulator.commands import add_config_flags, add_quiet
-from simulator.experiment.studies import STUDIES
-from simulator.loop.study import check, loop
 from simulator.settings import LOG_FLAGS, Experiment, build, from_dict
 
 ABOUT = "settings.json"
@@ -171,6 +166,13 @@ def _study(
     workers: Workers,
     command: str,
 ) -> None:
+    # Late: who asks for help does not wait for torch.
+    from analysis.loops import report as loops
+    from analysis.studies.peeking import peek
+    from analysis.studies.report import show_study, write
+    from simulator.experiment.studies import STUDIES
+    from simulator.loop.study import check, loop
+
     resume = given.pop("resume", None)
     experiment: Experiment | None
     if resume is not None:

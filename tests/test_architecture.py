@@ -75,6 +75,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "gptrec/interests": NEURAL | {"gptrec/model"},
     "gptrec/policy": NEURAL | {"gptrec/model", "gptrec/prompts", "gptrec/interests"},
     "gptrec/offline": POLICIES | NEURAL | {f"analysis/{room}" for room in ANALYSIS[:-1]},
+    "gptrec/command": {"policies/common"},
+    "gptrec/doctor": {"policies/common"},
     "gptrec/evaluate": POLICIES | NEURAL | {"gptrec/offline"},
     "simulator/users": BASE | {"policies/calls", "policies/testing"},
     "simulator/buckets": {"policies/common", "policies/draws"},

@@ -24,6 +24,7 @@ from policies.common.files import load_arrays, save_arrays
 from policies.draws import Draws, generator
 from policies.log import Dataset
 from simulator.fitting.sessions import _watch
+from simulator.users import storage
 from simulator.users.choice_model import ChoiceModel
 from simulator.users.provenance import provenance
 from simulator.users.storage import about_users, load_users
@@ -84,7 +85,8 @@ def test_a_full_disk_and_an_interruption_leave_one_line_and_no_folder(
             (folder / "half").write_text("half") if folder.is_dir() else folder.write_text("half")
             raise error
 
-        monkeypatch.setattr(command_, "save_users" if command_ is fit else "save_json", fail)
+        saves = (storage, "save_users") if command_ is fit else (command_, "save_json")
+        monkeypatch.setattr(*saves, fail)
         assert command_.main(words) == status
         found = capsys.readouterr().err
         assert said in found

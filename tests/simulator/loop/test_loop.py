@@ -12,6 +12,7 @@ from policies.common.errors import InputError
 from policies.common.files import load_arrays
 from simulator import study
 from simulator.loop import arms
+from simulator.loop import study as loop_study
 from simulator.loop.arms import arms_of, of_seed
 from simulator.settings import Experiment
 from tests.conftest import MakeExperiment
@@ -201,7 +202,7 @@ def test_quick_is_smaller(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
         seen.append((e, n))
         raise InputError("enough")
 
-    monkeypatch.setattr(study, "loop", watched)
+    monkeypatch.setattr(loop_study, "loop", watched)
     (tmp_path / "own.toml").write_text("users = 80\nwarmup-days = 2\nrounds = 5\n")
     file = ["--config", str(tmp_path / "own.toml")]
     for more in ([], ["--quick"], ["--quick", "--seeds", "3", "--users", "70"], file):
