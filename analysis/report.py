@@ -12,9 +12,10 @@ from pathlib import Path
 
 from analysis.data.live_source import LiveLog
 from analysis.errors import AnalysisError
+from analysis.reporting.gates import add_gates, conclude, gates_of
 from policies.common.errors import escaped
 from policies.common.folders import refuse_existing
-from policies.common.settings import add_flags, given_flags, names_of
+from policies.common.settings import add_flags, given_flags, names, names_of
 from policies.common.terminal import guarded
 
 EPILOG = """Examples:
@@ -43,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="MODULE:OBJECT",
         help="metrics of your own, with commas between (see analysis/metrics.py)",
     )
+    add_gates(p)
     log = p.add_argument_group("the log of a real test")
     add_flags(log, LiveLog, names_of(LiveLog))
     log.add_argument(
@@ -52,17 +54,22 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit status: 0 done, 2 not done, in one line why, 130 interrupted."""
+    """Returns the exit status: 0 done, 2 not done, in one line why, 130 interrupted; with
+    conditions 3 where one failed and 4 where a light is red.
+    """
     words = sys.argv[1:] if arguments is None else arguments
     given = parser().parse_args(words)
-    return guarded(
-        lambda: _report(given, "python -m analysis.report " + shlex.join(words)),
-        interrupted="start again",
-        full="make room and start again",
-    )
+    concluded = [0]
+
+    def work() -> None:
+        concluded[0] = _report(given, "python -m analysis.report " + shlex.join(words))
+
+    status = guarded(work, interrupted="start again", full="make room and start again")
+    return status or concluded[0]
 
 
-def _report(given: argparse.Namespace, command: str) -> None:
+def _report(given: argparse.Namespace, command: str) -> int:
+    """Judges and writes; the status of the conditions."""
     from analysis.metrics import load_metrics  # late: who asks for help does not wait for it
     from analysis.reporting.terminal import show_results
     from analysis.reporting.write import write, write_log
@@ -73,6 +80,7 @@ def _report(given: argparse.Namespace, command: str) -> None:
     if given.partial and given.run is None:
         raise AnalysisError("--partial is for a run directory")
     metrics = load_metrics(given.metrics)
+    gates = gates_of(given.fail_if, given.require, [*metrics, *names(log.get("numbers", ()))])
     if given.run is None:
         out = given.out if given.out is not None else Path("ab-report")
         refuse_existing(out)
@@ -83,6 +91,7 @@ def _report(given: argparse.Namespace, command: str) -> None:
         report = write(out, given.partial, metrics)
     show_results(report)
     print(f"report: {escaped(str(out / 'report.html'))}")
+    return conclude(gates, report, out)
 
 
 def _refuse(names: list[str]) -> None:

@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.reporting.gates import Gate, add_gates, conclude, gates_of
 from policies.common.errors import InputError
 from policies.common.executor import Workers, add_worker_flags, given_workers
 from policies.common.folders import refuse_existing
@@ -65,26 +66,38 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--resume", metavar="RUN", help="go on with an interrupted run")
     p.add_argument("--settings", action="store_true", help="list all settings and stop")
+    add_gates(p)
     add_worker_flags(p)
     add_quiet(p)
     return p
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit status: 0 done, 2 not done, in one line why, 130 interrupted."""
+    """Returns the exit status: 0 done, 2 not done, in one line why, 130 interrupted; with
+    conditions 3 where one failed and 4 where a light is red.
+    """
     words = sys.argv[1:] if arguments is None else arguments
     given = vars(parser().parse_args(words))
     command = "python -m simulator.run " + shlex.join(words)
-    return guarded(
-        lambda: _run(given, command),
+    concluded = [0]
+
+    def work() -> None:
+        concluded[0] = _run(given, command)
+
+    status = guarded(
+        work,
         interrupted="the run directory named above holds what was done: go on with --resume DIR",
         full="make room and go on with --resume DIR, the run directory named above",
     )
+    return status or concluded[0]
 
 
-def _run(given: dict[str, Any], command: str) -> None:
-    """One experiment, or the same one before several kinds of users."""
+def _run(given: dict[str, Any], command: str) -> int:
+    """One experiment, or the same one before several kinds of users; the status of its
+    conditions.
+    """
     # Late: who asks for help does not wait for torch.
+    from analysis.metrics import load_metrics
     from analysis.reporting.terminal import show_results
     from simulator.experiment.repetition import is_repetition, resume_repetition
     from simulator.experiment.simulate import simulate
@@ -92,9 +105,11 @@ def _run(given: dict[str, Any], command: str) -> None:
     workers = given_workers(given)
     own = ("config", "set", "out", "resume", "quiet", "worlds", "settings")
     file, sets, out, resume, quiet, worlds, listing = (given.pop(name) for name in own)
+    fail_if, require = given.pop("fail_if"), given.pop("require")
     if listing:
         settings_table().print()
-        return
+        return 0
+    gates = gates_of(fail_if, require, load_metrics())
     if resume is not None:
         if sets or file or out or worlds is not None or any(x is not None for x in given.values()):
             raise InputError(
@@ -103,8 +118,9 @@ def _run(given: dict[str, Any], command: str) -> None:
         if workers.shards is not None:
             raise InputError("--resume goes on with the shards that the run began with")
         if is_repetition(resume):
+            _refuse_several(gates)
             _show(resume_repetition(Path(resume), quiet, workers), Path(resume))
-            return
+            return 0
     if "user_model=all" in sets:
         if given.get("user_model") not in (None, "all"):
             raise InputError(
@@ -113,12 +129,19 @@ def _run(given: dict[str, Any], command: str) -> None:
         sets.remove("user_model=all")
         given["user_model"] = "all"
     if worlds is not None or given.get("user_model") == "all":
+        _refuse_several(gates)
         _repeat(given, file, sets, worlds, out, quiet, workers)
-        return
+        return 0
     experiment = None if resume is not None else build(file, given, sets)
     result = simulate(experiment, out, resume, quiet, command, workers)
     show_results(result.report)
     print(f"report: {os.path.relpath(result.path / 'report.html')}")
+    return conclude(gates, result.report, result.path)
+
+
+def _refuse_several(gates: list[Gate]) -> None:
+    if gates:
+        raise InputError("--fail-if and --require are for one test, not for several worlds")
 
 
 def _repeat(
