@@ -16,7 +16,10 @@ they have more: whole worlds anew for every seed (draw of the fit, users, traini
         --set gptrec.6.dialogues=false --set gptrec.6.update_epochs=0 \
         --set gptrec.7.answers=false --set gptrec.7.update_steps=40 --set gptrec.8.answers=false \
         --set gptrec.8.dialogues=false --set gptrec.8.update_steps=40 \
-        --set gptrec.9.update_loss=page --set gptrec.10.update_loss=page-only
+        --set gptrec.9.update_loss=page --set gptrec.10.update_loss=next
+    python benchmarks/contenders.py --log world: --out losses --seeds 3 --users 300 --policies \
+        gptrec,gptrec.2,gptrec.3,gptrec.4,gptrec.5 --set gptrec.2.update_loss=page \
+        --set gptrec.3.update_loss=next --set gptrec.4.update_epochs=0 --set gptrec.5.updates=0
 
 In twin worlds every user meets every arm; arms retrain on their own rows. `--taste` adds taste that
 the log does not tell, of so many logits. With `--half` policies learn from one half of the pairs of

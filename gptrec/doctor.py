@@ -18,6 +18,7 @@ EXTRAS = {
     "ray": "runs on a cluster (--engine ray)",
     "recall": "an index that recalls candidates among very many items",
     "ranker": "the policy 'ranker'",
+    "gym": "users as environments of Gymnasium",
 }
 
 

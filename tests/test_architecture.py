@@ -84,6 +84,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "simulator/engine": USERS,
     "simulator/chains": {"policies/common"},
     "simulator/built_in": ENGINE | {"simulator/fitting"},
+    "simulator/gym": ENGINE | {"simulator/built_in"},
     "simulator/fitting": ENGINE | {"simulator/chains"},
     "simulator/doubt": FITTING,
     "simulator/validation": (
