@@ -15,6 +15,7 @@ COMMANDS = {
     "validate": ("simulator.validate", "are the users to be believed?"),
     "study": ("simulator.study", "feedback loops; and whether our own judgement is calibrated"),
     "report": ("analysis.report", "judge a run again, or the log of a live test"),
+    "chat": ("simulator.chat", "be the user: talk to a policy of a finished run"),
     "power": ("analysis.power", "how many users and days the next test needs"),
     "evaluate": ("gptrec.evaluate", "models offline: leave one out, or what is clicked when shown"),
     "doctor": ("gptrec.doctor", "what is installed, threads, device"),

@@ -18,7 +18,7 @@ from policies.base import BY_LOG, Requests, bounded, plain_requests
 from policies.catalogue import Catalogue
 from policies.common.errors import InputError, suggestion
 from policies.log import Impressions
-from policies.neural.answering import first_of
+from policies.neural.answering import first_of, unit_vectors
 from policies.neural.dialogues import Dialogues, Memory, dialogues_of, skip_rank
 from policies.neural.sequences import Batch, Sequences, joined, split_by_time
 from policies.neural.sequential import Sequential
@@ -354,6 +354,24 @@ class GPTRec(Sequential):
         if ordering is None:
             return slates[at]
         return self._ordered(ordering, requests, k, wave.last, at, slates)
+
+    @torch.inference_mode()
+    def interests_of(self, requests: Requests, k: int) -> np.ndarray:
+        """(B, J, k) int32 the best items of each interest, in its own order; none of them stands in
+        two.
+        """
+        wave, at = self._advance(requests, k, self._new_store())
+        exclude = np.zeros((len(wave.last), requests.exclude.shape[1]), np.int32)
+        exclude[at] = requests.exclude
+        sizes = [k] * self.interests
+        found = recall(wave, self._item_vectors(), exclude, requests.available, sizes)
+        return found[at].reshape(len(at), self.interests, k)
+
+    def nearness(self, items: np.ndarray, to: int) -> np.ndarray:
+        """Cosine of the vectors of these items, of any shape, with that of one item."""
+        units = unit_vectors(self.net)
+        near: np.ndarray = units[items] @ units[to]
+        return near
 
     def _passing_store(self, width: int) -> SessionStore:
         return SessionStore(width, width, 0, scratch=max(self.interests - 1, 0))

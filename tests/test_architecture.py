@@ -84,6 +84,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "simulator/engine": USERS,
     "simulator/chains": {"policies/common"},
     "simulator/built_in": ENGINE | {"simulator/fitting"},
+    "simulator/talking": ENGINE | {"simulator/experiment"},
     "simulator/gym": ENGINE | {"simulator/built_in"},
     "simulator/fitting": ENGINE | {"simulator/chains"},
     "simulator/doubt": FITTING,
@@ -103,7 +104,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "simulator/commands": (
         FITTING
         | {"simulator/validation", "simulator/experiment", "simulator/population"}
-        | {"simulator/loop", "simulator/built_in"}
+        | {"simulator/loop", "simulator/built_in", "simulator/talking"}
         | {f"analysis/{room}" for room in ANALYSIS}
     ),
     **{
@@ -114,7 +115,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         for i, room in enumerate(ANALYSIS)
     },
 }
-COMMANDS = {"simulator": "run fit validate study sample commands", "analysis": "report power ope"}
+COMMANDS = {
+    "simulator": "run fit validate study sample chat commands",
+    "analysis": "report power ope",
+}
 
 
 def name_of(path: Path) -> str:
