@@ -64,6 +64,16 @@ def handler_of(talk: Talk) -> type[BaseHTTPRequestHandler]:
     page = (files("simulator.talking") / "chat.html").read_bytes()
 
     class Handler(BaseHTTPRequestHandler):
+        def parse_request(self) -> bool:
+            """Refuses what was sent to another name: a site that calls itself this machine."""
+            if not super().parse_request():
+                return False
+            host = str(self.headers.get("Host", "")).rsplit(":", 1)[0]
+            if host not in (HERE, "localhost"):
+                self.send_error(403)
+                return False
+            return True
+
         def do_GET(self) -> None:
             if self.path == "/":
                 self._send(page, "text/html; charset=utf-8")

@@ -264,12 +264,17 @@ def server(stage: Stage) -> Iterator[HTTPServer]:
 
 
 def asked(
-    server: HTTPServer, path: str, body: object = None, kind: str = "application/json"
+    server: HTTPServer,
+    path: str,
+    body: object = None,
+    kind: str = "application/json",
+    host: str | None = None,
 ) -> Any:
+    named = {} if host is None else {"Host": host}
     request = urllib.request.Request(
         f"http://127.0.0.1:{server.server_port}{path}",
         None if body is None else json.dumps(body).encode(),
-        {"Content-Type": kind},
+        {"Content-Type": kind, **named},
     )
     with urllib.request.urlopen(request, timeout=30) as found:
         told = found.read()
@@ -296,6 +301,8 @@ def test_the_browser_gets_the_same_conversation(stage: Stage, server: HTTPServer
         asked(server, "/again", {}, kind="text/plain")  # what a form of another site may send
     with pytest.raises(urllib.error.HTTPError, match="404"):
         asked(server, "/elsewhere")
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        asked(server, "/page", host="somewhere.example")
 
 
 def test_a_page_is_answered_at_once(stage: Stage) -> None:
