@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test test-lowest check coverage bench clean
+.PHONY: run test test-lowest check coverage bench docs clean
 
 run: $(VENV)/.ready
 	$(BIN)/python -m simulator.run --policies gptrec,sasrec
@@ -34,6 +34,11 @@ check: $(VENV)/.ready
 bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/throughput.py
 
+# The documents as a site, in site/; every link is checked, and nothing is loaded from elsewhere.
+docs: $(VENV)/.ready
+	$(PIP) -e '.[docs]'
+	$(BIN)/mkdocs build --strict
+
 # torch goes first and alone: an unpinned torch pulls gigabytes of GPU packages.
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -42,4 +47,4 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-lowest *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) site .venv-lowest *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gptrec.command import COMMANDS, main
 from policies.testing import check_policy
 from simulator import Experiment
 from simulator.users.testing import check_user_model
@@ -36,7 +37,7 @@ def commands() -> list[list[str]]:
     lines = []
     for _, block in blocks(""):
         for line in block.replace("\\\n", " ").splitlines():
-            if line.startswith(".venv/bin/python "):
+            if line.startswith((".venv/bin/python ", ".venv/bin/gptrec ")):
                 lines.append(shlex.split(line, comments=True))
     return lines
 
@@ -45,8 +46,9 @@ def inline() -> list[list[str]]:
     """Every command line between backticks in the text."""
     lines = []
     for path in DOCUMENTS:
-        for match in re.finditer(r"`\.venv/bin/python ([^`]+)`", path.read_text(encoding="utf-8")):
-            lines.append([".venv/bin/python", *shlex.split(match.group(1).replace("\n", " "))])
+        text = path.read_text(encoding="utf-8")
+        for match in re.finditer(r"`(\.venv/bin/(?:python|gptrec)) ([^`]+)`", text):
+            lines.append([match[1], *shlex.split(match[2].replace("\n", " "))])
     return lines
 
 
@@ -62,6 +64,10 @@ def test_there_is_something_to_check() -> None:
 def test_a_command_of_the_documents_is_understood(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    if words[0].endswith("gptrec"):
+        if words[1] == "--help":
+            return
+        words = [words[0], "-m", COMMANDS[words[1]][0], *words[2:]]
     if words[1] == "-c":
         compile(words[2], "document", "exec")
     elif words[1].endswith(".py"):
@@ -110,3 +116,27 @@ def test_links_between_documents_lead_somewhere() -> None:
     for path in DOCUMENTS:
         for target in re.findall(r"\]\(([\w./-]+)\)", path.read_text(encoding="utf-8")):
             assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_every_page_stands_in_the_site_and_every_page_of_it_is_there() -> None:
+    listed = set(re.findall(r": ([\w]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M))
+    assert listed == {path.name for path in (ROOT / "docs").glob("*.md")}
+
+
+def test_the_readme_is_a_page() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) < 800
+
+
+def test_the_first_commands_of_the_readme_run_as_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    wanted = ("sample sample", "run --log sample/impressions.csv --policies itemknn")
+    lines = [" ".join(words[1:]) for words in commands()]
+    # the doubt about single numbers takes most of the time, and is tested elsewhere
+    quicker = ["--quiet", "--no-sensitivity"]
+    for begin in (*wanted, "report --impressions sample/ab.csv", "power --run first"):
+        line = next(line for line in lines if line.startswith(begin))
+        assert main([*line.split(), *(quicker if line.startswith("run") else [])]) == 0
+    verdict = (tmp_path / "first" / "report.md").read_text(encoding="utf-8")
+    assert "itemknn" in verdict
