@@ -19,6 +19,7 @@ from policies.common.settings import (
     settings,
 )
 from policies.registry import asks_for_truth, base_name, find, is_reference, settings_for
+from policies.sources.frames import hold, is_frame
 from simulator.buckets import Assignment, parse_weights
 from simulator.users.strangers import is_stranger
 
@@ -28,7 +29,31 @@ ARM_SETTINGS = ("repeat", "learn_from")
 
 Names = Annotated[tuple[str, ...], BeforeValidator(names)]
 LearnFrom = Literal["own", "all", "none", "open", "outside", "thinned"]
-Text = Annotated[str, BeforeValidator(lambda value: value if value is None else str(value))]
+
+
+def _text(value: Any) -> Any:
+    """As a flag has it: {"user": "uid"} is user=uid, [.5, .5] is 0.5,0.5."""
+    if isinstance(value, dict):
+        return ",".join(f"{_word(key)}={_word(part)}" for key, part in value.items())
+    if isinstance(value, list | tuple) or hasattr(value, "tolist"):
+        return ",".join(_word(part) for part in value)
+    return value if value is None else str(value)
+
+
+def _word(part: object) -> str:
+    word = str(part)
+    if "," in word or "=" in word:
+        raise ValueError(f"'{word}' holds a comma or an equals sign; rename it")
+    return word
+
+
+def _log(value: Any) -> Any:
+    """A path or a data frame as well."""
+    return hold(value) if is_frame(value) else _text(value)
+
+
+Text = Annotated[str, BeforeValidator(_text)]
+Log = Annotated[str, BeforeValidator(_log)]
 
 
 @settings
@@ -45,7 +70,7 @@ class Experiment:
         " sasrec, gptrec, module:Class; references uniform and oracle; two arms of one policy are"
         " written sasrec,sasrec.2",
     )
-    log: Text = setting(
+    log: Log = setting(
         "world:",
         "world: or world:SEED (built in), kuairand:DIR, movietweetings:DIR, movielens:DIR, or a"
         " .csv .tsv .inter .jsonl (also .gz) .parquet file, u.data, ratings.dat, or a .txt of lines"

@@ -5,8 +5,9 @@ this are touched.
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -40,18 +41,32 @@ def hue(arm: str, arms: Sequence[str]) -> str:
     return HUES[list(arms).index(arm) % len(HUES)]
 
 
+class Picture(Figure):
+    """A figure that a notebook shows, whatever backend there is."""
+
+    def _repr_png_(self) -> bytes:
+        written = BytesIO()
+        with matplotlib.rc_context(dict(STYLE)):
+            self.savefig(written, bbox_inches="tight")
+        return written.getvalue()
+
+
 @contextmanager
 def figure(
-    path: Path, size: tuple[float, float], tight: bool = False
+    path: Path | Callable[[Picture], None], size: tuple[float, float], tight: bool = False
 ) -> Iterator[tuple[Figure, Any]]:
     """A figure and its axes in our looks, saved as PNG when the context ends.
 
     Args:
+        path: of the PNG, or what takes the figure instead.
         size: width and height in inches. tight: no automatic layout.
     """
     with matplotlib.rc_context(dict(STYLE)):
-        made = Figure(figsize=size, layout=None if tight else "constrained")
+        made = Picture(figsize=size, layout=None if tight else "constrained")
         yield made, made.subplots()
+        if callable(path):
+            path(made)
+            return
         with warnings.catch_warnings():  # a name in letters that the font lacks is drawn as boxes
             warnings.filterwarnings(
                 "ignore", "Glyph .* missing from|constrained_layout not applied"

@@ -19,7 +19,7 @@ from simulator.engine.recorder import WARMUP
 from simulator.engine.world import Arm
 from simulator.users.choice_model import DAY, ChoiceModel
 
-SAMPLE = BuiltInParameters(users=500, items=300, categories=12, log_days=6.0)
+SAMPLE = BuiltInParameters(users=500, items=300, categories=12, log_days=7.0)
 TEST_DAYS = 7.0
 TEST_STARTS = 1_767_571_200  # s; Monday, 5 January 2026, UTC
 ARMS = ("A", "B")

@@ -1,6 +1,7 @@
 """The log of an experiment: checked against its settings, moved before the warm-up, thinned."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -8,6 +9,7 @@ from policies.common.errors import InputError
 from policies.draws import Draws, key_of
 from policies.log import Dataset, Impressions
 from policies.sources.datasets import load_as
+from policies.sources.frames import in_a_file
 from policies.sources.levels import LEVEL_NAMES, given_levels
 from policies.sources.roles import Reading
 from simulator.built_in.world import built_in_log
@@ -16,6 +18,7 @@ from simulator.settings import Experiment
 from simulator.users.choice_model import DAY, ChoiceModel, is_matrix
 from simulator.users.strangers import Strangers
 
+RUNS = "runs"  # where runs go unless somebody says so
 OF_FILES = ("columns", "click_threshold", "click_when", "time_unit", "watch_unit")
 
 
@@ -38,7 +41,8 @@ def load_data(experiment: Experiment) -> Dataset:
         data = replace(data, calibration={**data.calibration, **given_levels(levels)})
     else:
         reading = Reading(**{name: getattr(experiment, name) for name in OF_FILES})
-        data = load_as(experiment.log, reading, levels)
+        log = in_a_file(experiment.log, Path(RUNS))
+        data = load_as(log, reading, levels)
     available = int(data.catalogue.available(0.0).sum())
     if available < experiment.slate_size:
         raise InputError(

@@ -15,6 +15,7 @@ from analysis.data.run import open_run
 from analysis.errors import AnalysisError
 from analysis.metrics import load_metrics
 from analysis.reporting.content import Report
+from analysis.reporting.notebook import Plots, first_lines, first_screen
 from analysis.reporting.write import write
 from analysis.results.monitoring import all_crossed
 from policies.calls import PolicyFailure
@@ -34,9 +35,16 @@ from policies.common.processes import PeakMemory
 from policies.common.threads import with_threads
 from policies.log import Dataset
 from policies.registry import asks_for_truth
+from policies.sources.frames import in_a_file
 from simulator.doubt.advantage import advantage
 from simulator.experiment.clock import Clock, in_words
-from simulator.experiment.data import before_warmup, load_data, policy_share, size_note
+from simulator.experiment.data import (
+    RUNS,
+    before_warmup,
+    load_data,
+    policy_share,
+    size_note,
+)
 from simulator.experiment.inputs import read_log, write_log, write_population
 from simulator.experiment.progress import Progress
 from simulator.experiment.run_folder import RunFolder, tables
@@ -67,6 +75,17 @@ class Result:
 
     path: Path
     report: Report
+
+    def __repr__(self) -> str:
+        return "\n".join([f"Result in '{self.path}'", *first_lines(self.report)])
+
+    def _repr_html_(self) -> str:
+        return first_screen(self.report)
+
+    @property
+    def plot(self) -> Plots:
+        """`forest()`, `over_time()` and `loop()`: the report's figures."""
+        return Plots(self.report)
 
     @cached_property
     def results(self) -> dict[str, Any]:
@@ -180,6 +199,8 @@ def _worlds(
             folder, experiment = RunFolder.reopen(resume)
         settings = experiment if experiment is not None else Experiment()
         _check(settings, out)
+        beside_it = Path(RUNS) if out is None else Path(out).parent
+        settings = replace(settings, log=in_a_file(settings.log, beside_it))
         with Progress(quiet) as progress:
             if folder is None or folder.manifest["status"] not in WORLDS_DONE:
                 work = _Work(

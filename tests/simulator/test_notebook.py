@@ -1,0 +1,120 @@
+"""What a notebook does: a data frame as log, settings as Python has them, a result that shows
+itself.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import narwhals as nw
+import pandas as pd
+import pyarrow as pa
+import pytest
+from matplotlib.figure import Figure
+
+from policies.common.errors import InputError
+from policies.sources import frames
+from simulator import Experiment, Result, simulate
+from simulator.experiment.data import load_data
+from tests.conftest import MakeExperiment
+
+
+@pytest.fixture(scope="module")
+def frame(small_log: Path) -> pd.DataFrame:
+    return pd.read_parquet(small_log)
+
+
+@pytest.fixture(scope="module")
+def result(
+    frame: pd.DataFrame, experiment: MakeExperiment, tmp_path_factory: pytest.TempPathFactory
+) -> Result:
+    e = experiment(policies=("itemknn", "popularity"), users=80, rounds=2, log=frame)
+    out = tmp_path_factory.mktemp("notebook") / "run"
+    return simulate(e, out=str(out), workers=1)
+
+
+def test_a_frame_is_the_log_that_its_file_is(
+    result: Result, small_log: Path, experiment: MakeExperiment, tmp_path: Path
+) -> None:
+    e = experiment(policies=("itemknn", "popularity"), users=80, rounds=2, log=str(small_log))
+    same = simulate(e, out=str(tmp_path / "run"), workers=1)
+    pd.testing.assert_frame_equal(result.effects, same.effects)
+
+
+def test_a_run_of_a_frame_can_be_made_again_by_another_process(
+    result: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frames, "_held", {})
+    stored = json.loads((result.path / "manifest.json").read_text())["experiment"]
+    again = Experiment(**stored)
+    assert Path(again.log).is_file()
+    assert Path(again.log).parent == result.path.parent / "logs"
+    assert len(load_data(again).log) > 0
+
+
+def test_the_same_frame_is_the_same_log_in_any_library(frame: pd.DataFrame) -> None:
+    few = frame[["user", "item", "time", "click"]].head(50)
+    table = pa.Table.from_pandas(few, preserve_index=False)
+    named = Experiment(log=few).log
+    assert named.startswith("frame:")
+    assert named == Experiment(log=table).log
+    assert named == Experiment(log=few.set_axis(range(100, 150))).log  # the index is no column
+    assert named != Experiment(log=few.head(49)).log
+    assert nw.from_native(table, eager_only=True).shape == few.shape
+
+
+def test_a_frame_that_is_gone_or_cannot_be_read_is_one_line(
+    frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    e = Experiment(log=frame.head(10))
+    monkeypatch.setattr(frames, "_held", {})
+    with pytest.raises(InputError, match="the data frame is gone"):
+        simulate(e, out=str(tmp_path / "run"))
+    with pytest.raises(InputError, match="cannot be read"):
+        Experiment(log=pd.DataFrame({"user": [object()]}))
+
+
+def test_settings_may_be_given_as_python_has_them() -> None:
+    given: dict[str, Any] = {
+        "columns": {"user": "uid", "item": "iid", "time": "ts"},
+        "weights": [0.3, 0.4],
+        "calibrate": {"random_click_rate": 0.12},
+        "log": Path("events.csv"),
+    }
+    typed = Experiment(**given)
+    plain = Experiment(
+        columns="user=uid,item=iid,time=ts",
+        weights="0.3,0.4",
+        calibrate="random_click_rate=0.12",
+        log="events.csv",
+    )
+    assert typed == plain
+    with pytest.raises(InputError, match="holds a comma"):
+        Experiment(**{**given, "columns": {"user": "a,b"}})
+
+
+def test_a_result_shows_its_first_screen(result: Result) -> None:
+    text, page = repr(result), result._repr_html_()
+    assert str(result.path) in text
+    first = text.splitlines()[1]
+    assert first.startswith("Do not trust the figures below")  # so few users
+    assert first[:30] in page
+    assert "itemknn" in page
+    assert page.count("<img") == 1
+    assert "<table>" in page
+    assert "●" in page
+
+
+def test_figures_are_objects_and_no_backend_is_touched(result: Result) -> None:
+    before = matplotlib.rcParams["backend"]
+    forest: Any = result.plot.forest()
+    assert Figure in type(forest).__mro__
+    assert forest._repr_png_()[:4] == b"\x89PNG"
+    rounds = result.plot.loop()
+    assert {"round_click_rate", "round_gini"} <= set(rounds)
+    assert rounds._repr_html_().count("<img") == len(rounds)
+    assert all(isinstance(made, Figure) for made in result.plot.over_time().values())
+    assert matplotlib.rcParams["backend"] == before
+    assert not (Path(os.getcwd()) / "forest.png").exists()
