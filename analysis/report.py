@@ -23,6 +23,7 @@ EPILOG = """Examples:
   python -m analysis.report --impressions log.csv --columns user=uid,bucket=variant,time=ts,\
 click=clicked --control A
   python -m analysis.report --impressions parts/ --start 2026-05-01 --days 14 --segments country
+  python -m analysis.report --index runs
 Rows before --start are what users did untreated: they take variance off the estimate (CUPED) and
 give an A/A check."""
 
@@ -43,6 +44,12 @@ def parser() -> argparse.ArgumentParser:
         "--metrics",
         metavar="MODULE:OBJECT",
         help="metrics of your own, with commas between (see analysis/metrics.py)",
+    )
+    p.add_argument(
+        "--index",
+        type=Path,
+        metavar="DIR",
+        help="no judgement: a page DIR/index.html over the runs in DIR, side by side",
     )
     add_gates(p)
     log = p.add_argument_group("the log of a real test")
@@ -75,6 +82,8 @@ def _report(given: argparse.Namespace, command: str) -> int:
     from analysis.reporting.write import write, write_log
 
     log = given_flags(LiveLog, given)
+    if given.index is not None:
+        return _index(given.index, alone=given.run is None and not log and given.out is None)
     if (given.run is None) == ("impressions" not in log):
         raise AnalysisError("name either a run directory or a log with --impressions")
     if given.partial and given.run is None:
@@ -92,6 +101,19 @@ def _report(given: argparse.Namespace, command: str) -> int:
     show_results(report)
     print(f"report: {escaped(str(out / 'report.html'))}")
     return conclude(gates, report, out)
+
+
+def _index(folder: Path, alone: bool) -> int:
+    """The page over several runs."""
+    from analysis.reporting.gallery import write_gallery
+
+    if not alone:
+        raise AnalysisError("--index is for the reports of a folder; give nothing else with it")
+    path, damaged = write_gallery(folder)
+    if damaged:
+        print(f"warning: not read: {escaped(', '.join(damaged))}", file=sys.stderr)
+    print(f"page: {escaped(str(path))}")
+    return 0
 
 
 def _refuse(names: list[str]) -> None:

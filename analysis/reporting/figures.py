@@ -30,6 +30,7 @@ STYLE: Any = {
     "axes.titlelocation": "left",
     "figure.dpi": 110,
     "savefig.dpi": 160,
+    "svg.hashsalt": "gptrec",  # the same picture, the same bytes
     "legend.frameon": False,
     "text.parse_math": False,  # arms are called as people call them
 }
@@ -55,7 +56,8 @@ class Picture(Figure):
 def figure(
     path: Path | Callable[[Picture], None], size: tuple[float, float], tight: bool = False
 ) -> Iterator[tuple[Figure, Any]]:
-    """A figure and its axes in our looks, saved as PNG when the context ends.
+    """A figure and its axes in our looks, saved as PNG and, beside it, as SVG when the
+    context ends.
 
     Args:
         path: of the PNG, or what takes the figure instead.
@@ -72,6 +74,8 @@ def figure(
                 "ignore", "Glyph .* missing from|constrained_layout not applied"
             )
             made.savefig(path, bbox_inches="tight")
+            drawn = path.with_suffix(".svg")  # for pages: sharp however far it is zoomed
+            made.savefig(drawn, bbox_inches="tight", metadata={"Date": None})
 
 
 def draw_interval(axis: Any, y: float, row: Any, colour: str) -> None:

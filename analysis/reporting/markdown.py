@@ -1,6 +1,7 @@
 """The report as text, for a pull request."""
 
 from analysis.reporting import tables
+from analysis.reporting.advice import next_steps
 from analysis.reporting.content import Report
 from analysis.reporting.lights import alarms
 from analysis.reporting.offline import offline_sentence, offline_table
@@ -46,6 +47,8 @@ def markdown(report: Report) -> str:
             " have served all their users."
         )
     parts += [f"**{in_markdown(text)}**" for text in (*alarms(report.lights), *report.all_verdicts)]
+    if steps := next_steps(report):
+        parts.append("\n".join(["What to do next:", "", *(f"- {in_markdown(x)}" for x in steps)]))
     lights = (f"{x.name} ({x.colour}): {x.text}" for x in report.lights)
     parts.append("\n".join(f"- {in_markdown(text)}." for text in lights))
     remarks = [*(f"Warning: {text}" for text in report.warnings), *report.remarks]

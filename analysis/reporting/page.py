@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup
 
 from analysis.reporting import tables
+from analysis.reporting.advice import GLOSSARY, anchor, next_steps, with_code, with_links
 from analysis.reporting.content import Report
 from analysis.reporting.markdown import command_of, explained, main_table
 from analysis.reporting.offline import offline_sentence, offline_table
@@ -28,6 +30,8 @@ def html(report: Report, figures: dict[str, Figure]) -> str:
     # The template escapes everything but the tables, which are escaped cell by cell.
     folder = Path(__file__).parent
     environment = Environment(loader=FileSystemLoader(folder), autoescape=True)
+    environment.filters |= {"linked": lambda text: Markup(with_links(text))}
+    environment.filters |= {"coded": lambda text: Markup(with_code(text))}
     template = environment.get_template("report.html.jinja")
     return template.render(report=report, figures=figures, **_tables(report), **_words(report))
 
@@ -81,6 +85,8 @@ def _words(report: Report) -> dict[str, Any]:
     changed = ", ".join(f"{key} = {value}" for key, value in manifest.get("changed", {}).items())
     experiment = manifest["experiment"]
     return {
+        "steps": next_steps(report),
+        "glossary": [(anchor(term), term, text) for term, text in sorted(GLOSSARY.items())],
         "reading": explained(report),
         "who": who(judgement.segments) if judgement.effects else [],
         "off_policy": off_policy_sentence(estimates) if estimates is not None else "",

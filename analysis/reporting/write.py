@@ -109,9 +109,13 @@ def _figures(out: Path) -> Iterator[Path]:
 
 
 def as_figure(picture: Path, caption: str) -> Figure:
-    """A picture in a page."""
-    data = base64.b64encode(picture.read_bytes()).decode()
-    return Figure(caption, f"data:image/png;base64,{data}")
+    """A picture in a page.
+
+    Args:
+        picture: the PNG; the SVG beside it is what the page shows.
+    """
+    data = base64.b64encode(picture.with_suffix(".svg").read_bytes()).decode()
+    return Figure(caption, f"data:image/svg+xml;base64,{data}")
 
 
 def _write_files(report: Report, captions: dict[str, str], pictures: Path, out: Path) -> None:
