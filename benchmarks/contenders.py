@@ -6,17 +6,15 @@ they have more: whole worlds anew for every seed (draw of the fit, users, traini
     python benchmarks/contenders.py --log world: --out built \
         --policies gptrec,sasrec,level,popularity
     python benchmarks/contenders.py --log kuairand:DIR --out ablations --seeds 3 --users 300 \
-        --policies gptrec,gptrec.2,gptrec.3,gptrec.4,gptrec.5,gptrec.6,gptrec.7 \
+        --policies gptrec,gptrec.2,gptrec.3,gptrec.4,gptrec.5,gptrec.6,gptrec.7,gptrec.8,\
+gptrec.9,gptrec.10,gptrec.11,gptrec.12 \
         --set gptrec.2.answers=false --set gptrec.3.content=false --set gptrec.4.prompt_share=0 \
-        --set gptrec.5.dialogues=false --set gptrec.6.interests=1 --set gptrec.7.user_module=false
-    python benchmarks/contenders.py --log world: --out updates --seeds 1 --users 300 --policies \
-        gptrec,gptrec.2,gptrec.3,gptrec.4,gptrec.5,gptrec.6,gptrec.7,gptrec.8,gptrec.9,gptrec.10 \
-        --set gptrec.2.updates=0 --set gptrec.3.update_epochs=0 --set gptrec.4.update_steps=40 \
-        --set gptrec.5.dialogues=false --set gptrec.5.update_steps=40 \
-        --set gptrec.6.dialogues=false --set gptrec.6.update_epochs=0 \
-        --set gptrec.7.answers=false --set gptrec.7.update_steps=40 --set gptrec.8.answers=false \
-        --set gptrec.8.dialogues=false --set gptrec.8.update_steps=40 \
-        --set gptrec.9.update_loss=page --set gptrec.10.update_loss=next
+        --set gptrec.5.dialogues=false --set gptrec.6.interests=1 --set gptrec.7.user_module=false \
+        --set gptrec.8.updates=0 --set gptrec.9.update_steps=40 \
+        --set gptrec.10.dialogues=false --set gptrec.10.update_steps=40 \
+        --set gptrec.11.answers=false --set gptrec.11.update_steps=40 \
+        --set gptrec.12.answers=false --set gptrec.12.dialogues=false \
+        --set gptrec.12.update_steps=40
     python benchmarks/contenders.py --log world: --out losses --seeds 3 --users 300 --policies \
         gptrec,gptrec.2,gptrec.3,gptrec.4,gptrec.5 --set gptrec.2.update_loss=page \
         --set gptrec.3.update_loss=next --set gptrec.4.update_epochs=0 --set gptrec.5.updates=0
