@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from analysis.loops.effects import REGIMES, LoopEffect, Measured, is_primary
 from analysis.loops.measures import BY_NAME
 from analysis.loops.words import LiveTest
-from analysis.reporting.figures import GREY, HUES, PALE, STYLE, WIDE, figure
+from analysis.reporting.figures import GREY, HUES, PALE, STYLE, WIDE, figure, save
 from analysis.results.feedback_loop import lorenz
 
 HUE = dict(zip(REGIMES, (GREY, HUES[1], HUES[0], HUES[2], HUES[4], HUES[3]), strict=True))
@@ -38,7 +38,7 @@ def by_round(measured: Measured, measure: str, path: Path) -> str:
             axis.set_xlabel("round")
         axes[0].set_ylabel(BY_NAME[measure].label)
         made.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize=10)
-        made.savefig(path, bbox_inches="tight")
+        save(made, path)
     return (
         f"{BY_NAME[measure].label.capitalize()} ({BY_NAME[measure].unit}) by round. The loop is"
         " what lies between own and open."
@@ -88,7 +88,7 @@ def lorenz_curves(
             axis.set_xlabel("items, least shown first")
         axes[0].set_ylabel("share of impressions")
         made.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize=10)
-        made.savefig(path, bbox_inches="tight")
+        save(made, path)
     return "Lorenz curves of exposure: the lower, the fewer items take all."
 
 

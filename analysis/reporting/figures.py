@@ -69,13 +69,15 @@ def figure(
         if callable(path):
             path(made)
             return
-        with warnings.catch_warnings():  # a name in letters that the font lacks is drawn as boxes
-            warnings.filterwarnings(
-                "ignore", "Glyph .* missing from|constrained_layout not applied"
-            )
-            made.savefig(path, bbox_inches="tight")
-            drawn = path.with_suffix(".svg")  # for pages: sharp however far it is zoomed
-            made.savefig(drawn, bbox_inches="tight", metadata={"Date": None})
+        save(made, path)
+
+
+def save(made: Figure, path: Path) -> None:
+    """As PNG, and as SVG for pages, which is sharp however far it is zoomed; within `STYLE`."""
+    with warnings.catch_warnings():  # a name in letters that the font lacks is drawn as boxes
+        warnings.filterwarnings("ignore", "Glyph .* missing from|constrained_layout not applied")
+        made.savefig(path, bbox_inches="tight")
+        made.savefig(path.with_suffix(".svg"), bbox_inches="tight", metadata={"Date": None})
 
 
 def draw_interval(axis: Any, y: float, row: Any, colour: str) -> None:

@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.reporting.figures import GREY, HUES, PALE, STYLE, WIDE, figure
+from analysis.reporting.figures import GREY, HUES, PALE, STYLE, WIDE, figure, save
 from simulator.validation.fidelity import Fidelity
 from simulator.validation.learning import REAL, SIMULATED, Learning
 from simulator.validation.validation import Validation
@@ -70,5 +70,5 @@ def _calibration(fidelities: list[Fidelity], path: Path) -> str:
             axis.set(xlim=(0, top), ylim=(0, top), title=f.name)
             axis.set_xlabel("simulated rate", color=GREY)
             axis.set_ylabel("what happened", color=GREY)
-        made.savefig(path, dpi=120)
+        save(made, path)
     return "Answers by tenths of the simulated probability; on the line the users are right."

@@ -66,7 +66,7 @@ def test_the_page_and_the_text_say_it(done: Path) -> None:
         assert "what a policy does by retraining on its own feedback" in part
         assert "Primary, named beforehand" in part
         assert "--policies itemknn,popularity" in part
-    assert page.count("data:image/png") >= 8
+    assert page.count("data:image/svg") >= 8
     assert "<script" not in page
 
 
