@@ -83,7 +83,8 @@ def _report(given: argparse.Namespace, command: str) -> int:
 
     log = given_flags(LiveLog, given)
     if given.index is not None:
-        return _index(given.index, alone=given.run is None and not log and given.out is None)
+        more = (given.run, given.out, given.metrics, given.fail_if, given.require, given.partial)
+        return _index(given.index, alone=not log and not any(more))
     if (given.run is None) == ("impressions" not in log):
         raise AnalysisError("name either a run directory or a log with --impressions")
     if given.partial and given.run is None:

@@ -10,8 +10,8 @@ import re
 import sys
 from importlib.metadata import PackageNotFoundError, requires, version
 
+from policies.common.errors import InputError
 from policies.common.executor import cores
-from policies.common.tables import Table
 from policies.common.terminal import guarded
 
 EXTRAS = {
@@ -35,18 +35,37 @@ def main(arguments: list[str] | None = None) -> int:
 
     def work() -> None:
         found, missing[:] = packages()
-        Table(("what", "version", "for"), found, text=3).print()
-        Table(("machine", ""), machine(), text=2).print()
+        show(("what", "version", "wanted", "for"), found)
+        print()
+        show(("machine", ""), machine())
         if missing:
-            print(f"missing: {', '.join(missing)}; install with make test, or pip install -e .")
+            print(f"missing: {', '.join(missing)}; make test installs all that is needed")
 
     return guarded(work, interrupted="nothing was written", full="") or (2 if missing else 0)
 
 
-def packages() -> tuple[list[tuple[str, str, str]], list[str]]:
-    """Rows of what the toolkit requires, and the names of what is required and not there."""
-    rows, missing = [], []
-    for requirement in requires("gptrec") or []:
+def show(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """A table by the standard library alone: the rest may be missing."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    for row in (head, *rows):
+        print(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        )
+
+
+def packages() -> tuple[list[tuple[str, ...]], list[str]]:
+    """Rows of what the toolkit requires, and the names of what is required and not there.
+
+    Raises:
+        InputError: the toolkit itself is not installed.
+    """
+    rows: list[tuple[str, ...]] = []
+    missing = []
+    try:
+        required = requires("gptrec") or []
+    except PackageNotFoundError:
+        raise InputError("gptrec itself is not installed; make test does that") from None
+    for requirement in required:
         name = re.split(r"[<>=!~;\[ ]", requirement)[0]
         extra = re.search(r"extra == ['\"](\w+)['\"]", requirement)
         if extra is not None and extra.group(1) not in EXTRAS:
@@ -57,13 +76,14 @@ def packages() -> tuple[list[tuple[str, str, str]], list[str]]:
             there = "not installed"
             if extra is None:
                 missing.append(name)
-        rows.append((name, there, EXTRAS[extra.group(1)] if extra else "everything"))
+        wanted = requirement.partition(";")[0].removeprefix(name).strip()
+        rows.append((name, there, wanted, EXTRAS[extra.group(1)] if extra else "everything"))
     return rows, missing
 
 
-def machine() -> list[tuple[str, str]]:
+def machine() -> list[tuple[str, ...]]:
     """Rows of names and values."""
-    rows = [
+    rows: list[tuple[str, ...]] = [
         ("Python", platform.python_version()),
         ("system", f"{platform.system()} {platform.machine()}"),
         ("cores that may be used", str(cores())),

@@ -30,6 +30,10 @@ NO_CHOICES = (
     "no page that it learned from had both clicks and skips, so that there was no choice to learn:"
     " its network learned what is clicked next."
 )
+NO_PAGES = (
+    "updates learn what is clicked next: a choice within pages (update_loss) needs dialogues=true"
+    " and loss=softmax."
+)
 MOST_INTERESTS = 8  # positions kept for what is said ahead; more interests share the last one
 
 
@@ -248,7 +252,11 @@ class GPTRec(Sequential):
         clicks = Sequences.of(log) if self.dialogues else joined(self._talk.items, log)
         self._count(log)
         within = self._reads_pages() and self.update_loss != "next"
-        self._of_pages = NO_CHOICES if within and not talks.skipped.any() else ""
+        self._of_pages = ""
+        if self.update_loss != "next" and not self._reads_pages():
+            self._of_pages = NO_PAGES
+        elif within and not talks.skipped.any():
+            self._of_pages = NO_CHOICES if log.clicked.any() else ""
         stage = self._prompting(
             clicks,
             talks,

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 if sys.argv[:1] == ["-m"]:  # a command: what it is going to import has to be ours
     try:
         from policies.common import siblings
-    except ImportError:
+    except ImportError as error:
+        if (error.name or "policies").partition(".")[0] != "policies":
+            sys.exit(
+                f"error: '{error.name}' is not installed; make test installs all that is needed"
+            )
         sys.exit("error: another package 'policies' stands before that of this toolkit; rename it")
     siblings.check()
 

@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
         dest="user",
         metavar="USER",
         help="be this user of the log, with his history (default: somebody new, whom the policy"
-        " does not know)",
+        " does not know); a policy that retrained remembers his simulated days as well",
     )
     p.add_argument("--titles", type=Path, metavar="FILE", help="CSV with columns item and title")
     p.add_argument(
@@ -74,8 +74,10 @@ def _chat(given: argparse.Namespace) -> None:
         serve(stage, names, given.policy, given.user, given.port)
         return
     conversation = stage.begin(given.policy, given.user)
-    who = "somebody new" if given.user is None else f"'{given.user}'"
-    print(f"You talk to {conversation.arm}, who takes you for {who}.")
+    who = "who does not know you"
+    if given.user is not None:
+        who = f"who takes you for '{given.user}', and remembers what '{given.user}' did in the test"
+    print(f"You talk to {conversation.arm}, {who}.")
     _talk(conversation, names)
 
 

@@ -86,15 +86,25 @@ class SlateVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
     ):
         model = users_of(users)
         self._ids = np.arange(model.n_users) if user_ids is None else np.asarray(user_ids)
-        known = (self._ids >= 0) & (self._ids < model.n_users)
-        if not len(self._ids) or not known.all():
-            raise InputError(f"user_ids: wanted numbers of users from 0 to {model.n_users - 1}")
+        if not (
+            self._ids.ndim == 1
+            and self._ids.dtype.kind in "iu"
+            and len(self._ids)
+            and ((self._ids >= 0) & (self._ids < model.n_users)).all()
+        ):
+            raise InputError(
+                f"user_ids: wanted a list of whole numbers from 0 to {model.n_users - 1}"
+            )
+        if repeat_after < 0:
+            raise InputError(f"repeat_after={repeat_after}: wanted at least 0")
         self._model, self._reward = model.of_users(self._ids), reward
         self._k, self._pages_at_most, self._repeat_after = slate_size, max_pages, repeat_after
         n = model.n_items
         self._shelf = np.arange(n + 1) > 0
         if available is not None:
-            self._shelf &= np.asarray(available, bool)
+            if np.shape(available) != self._shelf.shape or np.asarray(available).dtype != bool:
+                raise InputError(f"available: wanted {n + 1} booleans, the first of padding")
+            self._shelf &= available
         if not 1 <= slate_size <= int(self._shelf.sum()) - repeat_after:
             raise InputError(
                 f"slate_size={slate_size} with repeat_after={repeat_after} needs"
@@ -143,7 +153,7 @@ class SlateVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
     ) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """One page for everybody."""
         everybody = np.arange(self.num_envs)
-        items, replaced = self._slates(np.asarray(actions, np.int64) + 1)
+        items, replaced = self._slates(self._checked(actions) + 1)
         draws = Draws(self._key, self._ids, self._session, self._page)
         feedback = self._model.respond(self._state, everybody, items, self._page, self._now, draws)
         self._histories.record(
@@ -159,6 +169,25 @@ class SlateVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
             info |= {"final_obs": self._seen(), "_final_obs": left | cut}
             self._come_back(done)
         return self._seen(), self._reward(feedback), left, cut, info
+
+    def _checked(self, actions: np.ndarray) -> np.ndarray:
+        """(n, K) int64: what an agent may say.
+
+        Raises:
+            InputError: of another shape or kind, or no items; or nothing was reset yet.
+        """
+        if not self._begun:
+            raise InputError("reset comes before step")
+        given, n = np.asarray(actions), len(self._shelf) - 1
+        shape = (self.num_envs, self._k)
+        if given.shape != shape or given.dtype.kind not in "iu":
+            raise InputError(
+                f"an action of shape {given.shape} and type {given.dtype}: wanted {shape} whole"
+                " numbers"
+            )
+        if not ((given >= 0) & (given < n)).all():
+            raise InputError(f"an action beyond 0 to {n - 1}: item a is action a - 1")
+        return given.astype(np.int64)
 
     # -- lives -------------------------------------------------------------------------------------
 
@@ -232,7 +261,7 @@ class SlateEnv(gymnasium.Env[Observation, np.ndarray]):
         return _only(seen), info
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        seen, reward, left, cut, info = self._one.step(np.asarray(action)[None])
+        seen, reward, left, cut, info = self._one.step(np.asarray(action)[None, ...])
         seen = info.get("final_obs", seen)
         more = {name: info[name][0] for name in ("shown", "clicked", "replaced")}
         return _only(seen), float(reward[0]), bool(left[0]), bool(cut[0]), more

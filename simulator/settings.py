@@ -35,13 +35,15 @@ def _text(value: Any) -> Any:
     """As a flag has it: {"user": "uid"} is user=uid, [.5, .5] is 0.5,0.5."""
     if isinstance(value, dict):
         return ",".join(f"{_word(key)}={_word(part)}" for key, part in value.items())
-    if isinstance(value, list | tuple) or hasattr(value, "tolist"):
+    if isinstance(value, list | tuple) or getattr(value, "ndim", 0) == 1:
         return ",".join(_word(part) for part in value)
     return value if value is None else str(value)
 
 
 def _word(part: object) -> str:
     word = str(part)
+    if part is None:
+        raise ValueError("a part of it is None; leave that part out")
     if "," in word or "=" in word:
         raise ValueError(f"'{word}' holds a comma or an equals sign; rename it")
     return word

@@ -85,10 +85,9 @@ def _of_users(report: Report) -> list[str]:
     if not experiment["log"].startswith("world:"):
         steps.append(f"Ask whether these users are like yours: `gptrec validate {log}`.")
     if experiment["user_model"] == "factors" and len(experiment["policies"]) > 1:
-        arms = ",".join(experiment["policies"])
         steps.append(
-            "See whether the order stands before other kinds of users:"
-            f" `gptrec run {log} --policies {shlex.quote(arms)} --user-model all`."
+            "See whether the order stands before other kinds of users: the same command with"
+            " `--user-model all`."
         )
     if experiment["rounds"] > 1:
         steps.append(
@@ -101,8 +100,16 @@ def _of_users(report: Report) -> list[str]:
 def _flags(experiment: dict[str, Any]) -> str:
     """Of the log, as a command has them."""
     words = ["--log", experiment["log"]]
-    if experiment.get("columns"):
-        words += ["--columns", experiment["columns"]]
+    for name in (
+        "columns",
+        "click_threshold",
+        "click_when",
+        "time_unit",
+        "watch_unit",
+        "calibrate",
+    ):
+        if experiment.get(name) is not None:
+            words += [f"--{name.replace('_', '-')}", str(experiment[name])]
     return shlex.join(words)
 
 

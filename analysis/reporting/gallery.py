@@ -16,6 +16,7 @@ from policies.common.files import save_text
 from policies.common.tables import Table, interval, signed
 
 INDEX = "index.html"
+OURS = "<title>Runs in "  # stands in every such page
 NOT_COMPARED = ("seed",)  # shown, though it says nothing of what was asked
 
 
@@ -65,8 +66,8 @@ def listed_in(folder: Path) -> tuple[list[Listed], list[str]]:
         try:
             told = json.loads(path.read_text(encoding="utf-8"))
             one = Listed(path.parent, told)
-            _ = one.red, one.verdicts, one.lifts, one.settings, told["title"]
-        except (ValueError, KeyError, TypeError):
+            _ = one.red, one.verdicts, one.settings.keys(), told["title"], lift_table([one])
+        except (ValueError, KeyError, TypeError, AttributeError):
             damaged.append(path.parent.name)
             continue
         found.append(one)
@@ -97,7 +98,8 @@ def lift_table(runs: list[Listed]) -> Table:
             signed(row["lift"]) if row.get("lift") is not None else "–",
             interval(row["low"], row["high"]) if row.get("low") is not None else "–",
             signed(row["true_lift"]) if row.get("true_lift") is not None else "–",
-            ", ".join(run.red) or "none",
+            ", ".join([*(["incomplete run"] if run.told.get("partial") else []), *run.red])
+            or "none",
         )
         for run in runs
         for row in run.lifts
@@ -128,6 +130,9 @@ def write_gallery(folder: Path) -> tuple[Path, list[str]]:
         AnalysisError: there is nothing to show.
     """
     runs, damaged = listed_in(folder)
+    path = folder / INDEX
+    if path.exists() and OURS not in path.read_text(encoding="utf-8", errors="replace"):
+        raise AnalysisError(f"'{path}' is a page of somebody else; move it away first")
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
     settings = settings_table(runs)
     page = environment.get_template("gallery.html.jinja").render(
@@ -138,6 +143,7 @@ def write_gallery(folder: Path) -> tuple[Path, list[str]]:
                 "link": f"{quote(run.path.name)}/report.html",
                 "title": run.told["title"],
                 "red": run.red,
+                "partial": bool(run.told.get("partial")),
                 "verdicts": run.verdicts,
             }
             for run in runs
@@ -146,5 +152,5 @@ def write_gallery(folder: Path) -> tuple[Path, list[str]]:
         settings=settings.html() if settings is not None else "",
         damaged=", ".join(map(escape, damaged)),
     )
-    save_text(folder / INDEX, page)
-    return folder / INDEX, damaged
+    save_text(path, page)
+    return path, damaged

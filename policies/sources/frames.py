@@ -37,7 +37,8 @@ def hold(frame: Any) -> str:
         written = BytesIO()
         pq.write_table(table.replace_schema_metadata(), written)
     except (TypeError, ValueError, KeyError, pa.ArrowException) as error:
-        raise InputError(f"log: a {type(frame).__name__} cannot be read ({error})") from None
+        why = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+        raise InputError(f"log: a {type(frame).__name__} cannot be read ({why})") from None
     content = written.getvalue()
     name = hashlib.blake2b(content, digest_size=8).hexdigest()
     _held[name] = content

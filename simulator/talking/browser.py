@@ -3,8 +3,9 @@ this machine alone.
 """
 
 import json
+import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from importlib.resources import files
 from typing import Any
 
@@ -37,8 +38,9 @@ class Talk:
 
     def again(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Another conversation, perhaps with another policy."""
-        self.arm = str(asked["arm"]) if asked.get("arm") else self.arm
-        self.conversation = self.stage.begin(self.arm, self.user)
+        arm = asked["arm"] if isinstance(asked.get("arm"), str) else self.arm
+        self.conversation = self.stage.begin(arm, self.user)
+        self.arm = arm
         return self.told()
 
     def answered(self, asked: dict[str, Any]) -> dict[str, Any]:
@@ -51,8 +53,9 @@ class Talk:
         if asked.get("page") != self.conversation.page + 1:
             raise InputError("that page is gone; load this one again")
         slots, more = asked.get("clicked", []), asked.get("more_like")
-        wanted = [*slots, *([] if more is None else [more])]
-        if not all(isinstance(slot, int) and 0 <= slot < k for slot in wanted):
+        wanted = [*(slots if isinstance(slots, list) else [None])]
+        wanted += [] if more is None else [more]
+        if not all(type(slot) is int and 0 <= slot < k for slot in wanted):
             raise InputError(f"slots are numbers from 0 to {k - 1}")
         typed = Typed(np.isin(np.arange(k), slots), more)
         self.conversation.answer(typed.clicked, typed.more_like)
@@ -62,8 +65,11 @@ class Talk:
 def handler_of(talk: Talk) -> type[BaseHTTPRequestHandler]:
     """Requests of the page: `GET /`, `GET /page`, `POST /answer`, `POST /again`."""
     page = (files("simulator.talking") / "chat.html").read_bytes()
+    lock = threading.Lock()  # one answer at a time; a connection that says nothing holds up none
 
     class Handler(BaseHTTPRequestHandler):
+        timeout = 30  # s
+
         def parse_request(self) -> bool:
             """Refuses what was sent to another name: a site that calls itself this machine."""
             if not super().parse_request():
@@ -84,14 +90,15 @@ def handler_of(talk: Talk) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             # Another site's page may post here as well, but not as JSON without asking first.
-            size = int(self.headers.get("Content-Length") or 0)
+            length = str(self.headers.get("Content-Length") or "")
+            size = int(length) if length.isascii() and length.isdigit() and len(length) < 9 else 0
             kind = self.headers.get("Content-Type", "")
             if kind != "application/json" or not 0 < size <= MOST_BYTES:
                 self.send_error(400)
                 return
             try:
                 asked = json.loads(self.rfile.read(size))
-            except ValueError:
+            except (ValueError, RecursionError):
                 asked = None
             steps = {"/answer": talk.answered, "/again": talk.again}
             if self.path not in steps or not isinstance(asked, dict):
@@ -101,7 +108,8 @@ def handler_of(talk: Talk) -> type[BaseHTTPRequestHandler]:
 
         def _told(self, work: Callable[[], dict[str, Any]]) -> None:
             try:
-                told, status = work(), 200
+                with lock:
+                    told, status = work(), 200
             except InputError as error:
                 told, status = {"error": str(error)}, 400
             self._send(json.dumps(told).encode(), "application/json", status)
@@ -129,7 +137,9 @@ def server_of(talk: Talk, port: int) -> HTTPServer:
     if not 0 <= port <= 65_535:
         raise InputError(f"--port {port}: wanted a number from 0 to 65535")
     try:
-        return HTTPServer((HERE, port), handler_of(talk))
+        server = ThreadingHTTPServer((HERE, port), handler_of(talk))
+        server.daemon_threads = True
+        return server
     except OSError as error:
         raise InputError(f"--port {port}: {error.strerror}; name another one") from None
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import pandas as pd
 
 from policies.base import BY_SELF, Policy, Requests
 from policies.calls import foretell, slates
@@ -98,20 +99,28 @@ class Conversation:
     def _more(self, slate: np.ndarray) -> np.ndarray:
         """The interest that is nearest to what more is wanted of, in place of the whole slate."""
         named = self.interests()
-        if self._like is None or named is None:
+        if self._like is None or not named:
             return slate
         inner = without_arm(self.policy)
         assert isinstance(inner, HasInterests)
-        nearness = inner.nearness(named, self._like).mean(axis=1)
-        nearest: np.ndarray = named[int(nearness.argmax())]
-        return nearest
+        nearness = [inner.nearness(items, self._like).mean() for items in named]
+        nearest = named[int(np.argmax(nearness))]
+        # Few items may be left to show: the slate fills the page.
+        rest = slate[~np.isin(slate, nearest)]
+        return np.concatenate([nearest, rest])[: self.slate_size]
 
-    def interests(self) -> np.ndarray | None:
-        """(J, K) int32 the best items of each interest; None where the policy has none."""
+    def interests(self) -> list[np.ndarray] | None:
+        """The best items of each interest, at most K, of those that may be shown; None where the
+        policy has no interests.
+        """
         inner = without_arm(self.policy)
         if not isinstance(inner, HasInterests):
             return None
-        return inner.interests_of(self.requests(), self.slate_size)[0]
+        requests = self.requests()
+        may = requests.available.copy()
+        may[requests.exclude] = False
+        found = inner.interests_of(requests, self.slate_size)[0]
+        return [items[may[items]] for items in found if may[items].any()]
 
     def expected(self) -> np.ndarray | None:
         """(K,) how likely the policy thinks each item of this page is clicked; None where it does
@@ -191,7 +200,8 @@ class Stage:
     """A finished run as a person finds it.
 
     Attributes:
-        arms: that may be talked to. ids: (N + 1,) the log's own ids of items.
+        arms: that may be talked to. log: of the time before the test. user_ids: the log's own.
+        nobody: an id that no user of the log or of the test has.
     """
 
     run: Path
@@ -200,10 +210,7 @@ class Stage:
     catalogue: Catalogue
     log: Impressions
     user_ids: np.ndarray
-
-    @property
-    def ids(self) -> np.ndarray:
-        return self.catalogue.ids
+    nobody: int
 
     def begin(self, arm: str | None = None, user: str | None = None) -> Conversation:
         """A conversation with the last model of an arm.
@@ -217,7 +224,7 @@ class Stage:
         arm = self.arms[0] if arm is None else arm
         if arm not in self.arms:
             raise InputError(f"the run has no policy '{arm}'{suggestion(arm, self.arms)}")
-        who = len(self.user_ids)
+        who = self.nobody
         if user is not None:
             found = np.flatnonzero(self.user_ids == user)
             if not len(found):
@@ -259,13 +266,20 @@ def open_stage(run: Path) -> Stage:
     manifest: dict[str, Any] = read_manifest(run / "manifest.json", AGAIN)
     experiment = from_dict(manifest["experiment"])
     raw = load_data(experiment)
+    if manifest.get("checksum", raw.fingerprint) != raw.fingerprint:
+        raise InputError(
+            f"the log '{experiment.log}' has changed since '{run}' was made: its items would be"
+            " called by wrong names; bring the old log back, or make the run again"
+        )
     share = 1.0 if experiment.policy_share is None else experiment.policy_share
     data = before_warmup(raw, experiment, share)
     arms = tuple(arm for arm in experiment.policies if _may_talk(run, arm))
     if not arms:
         raise InputError(f"'{run}' holds no model to talk to; {AGAIN}")
     log = Impressions.concat([data.history, data.log]) if len(data.history) else data.log
-    return Stage(run, experiment, arms, data.catalogue, log, raw.user_ids)
+    took_part = pd.read_parquet(run / "users.parquet", columns=["user"])["user"]
+    nobody = max(len(raw.user_ids), int(took_part.max()) + 1)
+    return Stage(run, experiment, arms, data.catalogue, log, raw.user_ids, nobody)
 
 
 def _may_talk(run: Path, arm: str) -> bool:

@@ -1,5 +1,6 @@
 """What a person types, and a page as he reads it."""
 
+import csv
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from policies.catalogue import Catalogue
 from policies.common.errors import InputError, escaped
@@ -53,7 +53,7 @@ def understood(text: str, k: int) -> Typed:
 
 
 def _slot(word: str, k: int) -> int:
-    if not word.isdigit() or not 1 <= int(word) <= k:
+    if not (word.isascii() and word.isdigit()) or not 1 <= int(word) <= k:
         raise InputError(f"'{word}' is no item of this page (1 to {k}); {HELP}")
     return int(word) - 1
 
@@ -63,6 +63,8 @@ class Names:
 
     def __init__(self, catalogue: Catalogue, titles: dict[str, str] | None = None):
         titles = titles or {}
+        if titles and not titles.keys() & set(map(str, catalogue.ids)):
+            raise InputError("--titles: none of its items is one of this run's log")
         self._names = [titles.get(str(item), str(item)) for item in catalogue.ids]
         self._categories = np.array(catalogue.categories)[catalogue.category]
 
@@ -83,13 +85,22 @@ def titles_of(path: Path) -> dict[str, str]:
         InputError: there is no such file, or it has no such columns.
     """
     try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file, strict=True)
+            missing = {"item", "title"} - set(rows.fieldnames or ())
+            if missing:
+                raise InputError(f"--titles '{path}': it lacks the column '{min(missing)}'")
+            found = {}
+            for row in rows:
+                if None in row or row["title"] is None:
+                    raise InputError(
+                        f"--titles '{path}', line {rows.line_num}: it has another number of columns"
+                        " than the first line; a title with a comma stands between quotes"
+                    )
+                found[row["item"]] = row["title"]
+            return found
+    except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"--titles '{path}': {error}") from None
-    missing = {"item", "title"} - set(frame.columns)
-    if missing:
-        raise InputError(f"--titles '{path}': it lacks the column '{min(missing)}'")
-    return dict(zip(frame["item"], frame["title"], strict=True))
 
 
 def page_of(conversation: Conversation, names: Names) -> dict[str, Any]:
@@ -103,7 +114,7 @@ def page_of(conversation: Conversation, names: Names) -> dict[str, Any]:
             {"name": names.of(item), "category": names.category(item), "expected": chance}
             for item, chance in zip(slate.tolist(), chances, strict=True)
         ],
-        "interests": [] if named is None else [names.joined(row[:NAMED]) for row in named.tolist()],
+        "interests": [names.joined(row[:NAMED].tolist()) for row in named or []],
     }
 
 

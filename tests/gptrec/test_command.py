@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,13 @@ def test_the_doctor_finds_what_is_there_and_says_what_is_not(
     monkeypatch.setattr(doctor, "requires", lambda name: ["torch>=2", "no-such-package>=1"])
     assert doctor.main([]) == 2
     assert "missing: no-such-package" in capsys.readouterr().out
+
+    def unknown(name: str) -> list[str]:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor, "requires", unknown)
+    assert doctor.main([]) == 2
+    assert "not installed" in capsys.readouterr().err
 
 
 def test_the_commands_are_modules() -> None:

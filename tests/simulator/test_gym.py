@@ -112,8 +112,32 @@ def test_a_visit_is_cut_at_its_longest_and_a_reward_may_be_ones_own(users: Choic
 
 
 @pytest.mark.parametrize(
+    "action",
+    [
+        np.arange(6)[None],
+        np.tile(np.arange(7), (3, 1)),
+        np.full((3, 6), 0.9),
+        np.tile(np.arange(6) - 8, (3, 1)),
+        np.full((3, 6), 10**6),
+        np.int64(3),
+    ],
+    ids=["users", "longer", "floats", "negative", "beyond", "scalar"],
+)
+def test_an_action_that_is_none_is_refused(users: ChoiceModel, action: np.ndarray) -> None:
+    env = SlateVectorEnv(users, IDS)
+    with pytest.raises(InputError, match="reset comes before step"):
+        env.step(action)
+    env.reset(seed=0)
+    with pytest.raises(InputError, match="an action"):
+        env.step(action)
+
+
+@pytest.mark.parametrize(
     "wrong",
-    [{"user_ids": [-1]}, {"user_ids": []}, {"slate_size": 0}, {"max_pages": 0}],
+    [
+        *({"user_ids": [-1]}, {"user_ids": []}, {"slate_size": 0}, {"max_pages": 0}),
+        *({"user_ids": [0.5]}, {"user_ids": 3}, {"repeat_after": -1}, {"available": np.ones(3)}),
+    ],
 )
 def test_what_cannot_be_is_refused(users: ChoiceModel, wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError):

@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib
 import narwhals as nw
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -91,6 +92,10 @@ def test_settings_may_be_given_as_python_has_them() -> None:
         log="events.csv",
     )
     assert typed == plain
+    word: Any = np.array(["events.csv"])[0]
+    assert Experiment(log=word).log == "events.csv"
+    with pytest.raises(InputError, match="is None"):
+        Experiment(**{**given, "columns": {"user": None}})
     with pytest.raises(InputError, match="holds a comma"):
         Experiment(**{**given, "columns": {"user": "a,b"}})
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from analysis.errors import AnalysisError
 from analysis.reporting.advice import GLOSSARY, anchor, next_steps, with_code, with_links
 from analysis.reporting.gallery import differing, listed_in, write_gallery
 from simulator import Result, simulate
@@ -81,6 +82,9 @@ def test_runs_stand_side_by_side(
         told = json.loads((result.path / "results.json").read_text())
         assert told["title"].split(":")[0] in page
     assert "broken" in page
+    path.write_text("<title>my own</title>")
+    with pytest.raises(AnalysisError, match="a page of somebody else"):
+        write_gallery(folder)
 
 
 def test_a_folder_without_runs_is_one_line(tmp_path: Path) -> None:
@@ -88,4 +92,5 @@ def test_a_folder_without_runs_is_one_line(tmp_path: Path) -> None:
 
     assert report.main(["--index", str(tmp_path)]) == 2
     assert report.main(["--index", str(tmp_path / "none")]) == 2
-    assert report.main(["--index", str(tmp_path), "--out", "x"]) == 2
+    for more in (["--out", "x"], ["--fail-if", "clicks < 0%"], ["--partial"], ["--metrics", "a:b"]):
+        assert report.main(["--index", str(tmp_path), *more]) == 2

@@ -3,11 +3,14 @@ would show.
 """
 
 import json
+import shutil
+import socket
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import HTTPServer
 from pathlib import Path
 from typing import Any
@@ -145,7 +148,7 @@ def test_what_is_typed_is_understood(text: str, clicked: list[int], more: int | 
     assert typed.more_like == more
 
 
-@pytest.mark.parametrize("text", ["5", "0", "1.5", "all", "more like 9", "-1"])
+@pytest.mark.parametrize("text", ["5", "0", "1.5", "all", "more like 9", "-1", "²"])
 def test_what_is_not_understood_is_said(text: str) -> None:
     with pytest.raises(InputError, match="no item of this page"):
         understood(text, 4)
@@ -191,13 +194,56 @@ def test_more_like_this_goes_to_the_nearest_interest(stage: Stage) -> None:
     assert named is not None
     liked = int(talk.said[-1][0][1])
     policy: Any = talk.policy
-    nearest = policy.nearness(named, liked).mean(axis=1).argmax()
+    nearest = np.argmax([policy.nearness(items, liked).mean() for items in named])
     np.testing.assert_array_equal(talk.slate(), named[nearest])
-    assert len(set(named.ravel())) == named.size
+    every = np.concatenate(named)
+    assert len(set(every)) == len(every)
     plain = stage.begin("popularity")
     assert plain.interests() is None
     plain.answer(np.zeros(plain.slate_size, bool), more_like=0)  # a click, and nothing more
     assert len(plain.slate()) == plain.slate_size
+
+
+def test_more_like_this_shows_nothing_that_may_not_be_shown(
+    small_world: tuple[Dataset, ChoiceModel],
+) -> None:
+    data, _ = small_world
+    few = data.log.rows(data.log.item <= 40)
+    shelf = data.catalogue.available(0.0)
+    shelf[41:] = False
+    policy = make("gptrec", SMALL)
+    policy.fit(few, data.catalogue, generator("fit"))
+    e = Experiment(policies=("gptrec",), users=10, slate_size=6, repeat_after=34)
+    withdrawn = np.where(shelf, np.inf, -np.inf)
+    catalogue = replace(data.catalogue, withdrawn=withdrawn)
+    talk = conversation_of(e, "gptrec", policy, catalogue, 3)
+    shown: list[int] = []
+    for _ in range(12):
+        slate = talk.slate().tolist()
+        assert len(set(slate)) == 6
+        assert max(slate) <= 40
+        assert not set(slate) & set(shown[-34:])
+        shown += slate
+        talk.answer(np.zeros(6, bool), more_like=0)
+
+
+def test_a_log_that_changed_is_not_called_by_wrong_names(
+    run: Path, small_log: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    manifest = tmp_path / "run" / "manifest.json"
+    frame = pd.read_parquet(small_log)
+    frame.iloc[1:].to_parquet(tmp_path / "other.parquet")
+    text = manifest.read_text().replace(str(small_log), str(tmp_path / "other.parquet"))
+    manifest.write_text(text)
+    with pytest.raises(InputError, match="has changed since"):
+        open_stage(tmp_path / "run")
+
+
+def test_somebody_new_is_known_to_nobody(run: Path, stage: Stage) -> None:
+    took_part = pd.read_parquet(run / "users.parquet")["user"]
+    assert stage.begin().user not in set(took_part)
+    assert stage.begin().user >= len(stage.user_ids)
 
 
 def test_what_it_expects_is_a_probability_before_the_answer(stage: Stage) -> None:
@@ -217,7 +263,7 @@ def test_the_terminal_asks_again_until_it_understands(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     item = str(stage.begin("gptrec").slate()[0])
-    name = str(stage.ids[int(item)])
+    name = str(stage.catalogue.ids[int(item)])
     titles = tmp_path / "titles.csv"
     pd.DataFrame({"item": [name], "title": ["A very good video"]}).to_csv(titles, index=False)
     typed = iter(["1 2", "99", "more like 1"])
@@ -251,6 +297,12 @@ def test_wrong_titles_and_runs_are_one_line(
         assert len(capsys.readouterr().err.splitlines()) == 1
     with pytest.raises(InputError, match="lacks the column 'title'"):
         titles_of(tmp_path / "bad.csv")
+    (tmp_path / "comma.csv").write_text("item,title\nv1,Hello, world\n")
+    with pytest.raises(InputError, match="line 2: it has another number of columns"):
+        titles_of(tmp_path / "comma.csv")
+    (tmp_path / "foreign.csv").write_text("item,title\nnobody,Hello\n")
+    assert chat.main([str(run), "--titles", str(tmp_path / "foreign.csv")]) == 2
+    assert "none of its items" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -294,11 +346,19 @@ def test_the_browser_gets_the_same_conversation(stage: Stage, server: HTTPServer
     assert page["page"] == 4
     other = asked(server, "/again", {"arm": "popularity"})
     assert (other["arm"], other["page"]) == ("popularity", 1)
-    for body in ({"page": 9}, {"page": 1, "clicked": [99]}, {"page": 1, "more_like": "x"}, [1]):
+    for body in (
+        *({"page": 9}, {"page": 1, "clicked": [99]}, {"page": 1, "more_like": "x"}, [1]),
+        *({"page": 1, "clicked": 5}, {"page": 1, "clicked": None}, {"page": 1, "more_like": False}),
+    ):
         with pytest.raises(urllib.error.HTTPError, match="400"):
             asked(server, "/answer", body)
     with pytest.raises(urllib.error.HTTPError, match="400"):
         asked(server, "/again", {}, kind="text/plain")  # what a form of another site may send
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        asked(server, "/again", {"arm": "nobody"})
+    assert asked(server, "/again", {})["arm"] == "popularity"  # the wrong one was not kept
+    with socket.create_connection(("127.0.0.1", server.server_port)):  # who says nothing
+        assert asked(server, "/page")["page"] == 1
     with pytest.raises(urllib.error.HTTPError, match="404"):
         asked(server, "/elsewhere")
     with pytest.raises(urllib.error.HTTPError, match="403"):
