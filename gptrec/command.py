@@ -17,6 +17,7 @@ COMMANDS = {
     "report": ("analysis.report", "judge a run again, or the log of a live test"),
     "chat": ("simulator.chat", "be the user: talk to a policy of a finished run"),
     "power": ("analysis.power", "how many users and days the next test needs"),
+    "export": ("analysis.export", "a run's impressions as RecBole or Open Bandit files"),
     "evaluate": ("gptrec.evaluate", "models offline: leave one out, or what is clicked when shown"),
     "doctor": ("gptrec.doctor", "what is installed, threads, device"),
 }

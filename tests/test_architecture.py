@@ -117,7 +117,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 COMMANDS = {
     "simulator": "run fit validate study sample chat commands",
-    "analysis": "report power ope",
+    "analysis": "report power ope export",
 }
 
 
