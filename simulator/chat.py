@@ -100,6 +100,8 @@ def _talk(conversation: "Conversation", names: "Names") -> None:
                 print(error)
                 continue
             break
+        if typed.more_like is not None and not conversation.interests():
+            print(f"({conversation.arm} has no interests: that is a click and no more)")
         conversation.answer(typed.clicked, typed.more_like)
 
 

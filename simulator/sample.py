@@ -56,7 +56,7 @@ def _write(folder: Path, seed: int) -> None:
         f"sample: {place}; its live test's true lift of clicks, B against A:"
         f" {100 * truth['true_lift_of_clicks']:+.2f} %"
     )
-    print(f"next: python -m simulator.run --log {place}/impressions.csv")
+    print(f"next: gptrec run --log {place}/impressions.csv --policies itemknn,popularity")
 
 
 if __name__ == "__main__":

@@ -135,8 +135,8 @@ def test_the_first_commands_of_the_readme_run_as_written(
     lines = [" ".join(words[1:]) for words in commands()]
     # the doubt about single numbers takes most of the time, and is tested elsewhere
     quicker = ["--quiet", "--no-sensitivity"]
-    for begin in (*wanted, "report --impressions sample/ab.csv", "power --run first"):
+    for begin in (*wanted, "report --impressions sample/ab.csv", "power --run runs/first"):
         line = next(line for line in lines if line.startswith(begin))
         assert main([*line.split(), *(quicker if line.startswith("run") else [])]) == 0
-    verdict = (tmp_path / "first" / "report.md").read_text(encoding="utf-8")
+    verdict = (tmp_path / "runs" / "first" / "report.md").read_text(encoding="utf-8")
     assert "itemknn" in verdict

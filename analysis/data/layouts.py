@@ -73,7 +73,7 @@ def open_bandit(run: Run, arm: str, folder: Path) -> int:
     stated = rows["propensity"].to_numpy(np.float64)
     if not (np.isfinite(stated) & (stated > 0)).all():
         raise AnalysisError(
-            f"'{arm}' states no propensities, which this layout lives by; take uniform, thompson, or"
+            f"'{arm}' states no propensities, and this layout needs them; take uniform, thompson or"
             " an arm with epsilon"
         )
     if (stated == 1).all():

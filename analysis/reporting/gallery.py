@@ -92,7 +92,7 @@ def lift_table(runs: list[Listed]) -> Table:
     """One row per run and contender."""
     rows = [
         (
-            run.path.name,
+            run.path.name + ("" if run.settings else " (live test)"),
             row["arm"],
             row["control"],
             signed(row["lift"]) if row.get("lift") is not None else "–",
