@@ -34,6 +34,9 @@ NO_PAGES = (
     "updates learn what is clicked next: a choice within pages (update_loss) needs dialogues=true"
     " and loss=softmax."
 )
+NOT_READ = (
+    "what is skipped is not read as context: the log shows no skips to learn its meaning from."
+)
 MOST_INTERESTS = 8  # positions kept for what is said ahead; more interests share the last one
 
 
@@ -48,7 +51,9 @@ class GPTRec(Sequential):
     room: int = bounded(
         48, ge=0, le=10_000
     )  # impressions that a session adds before the context is rebuilt
-    skips: int = bounded(2, ge=0, le=100)  # skipped items of a page that enter the context
+    # skipped items of a page that enter the context, where the log shows skips: otherwise the
+    # network has not learned what they mean
+    skips: int = bounded(2, ge=0, le=100)
     interests: int = bounded(2, ge=1, le=100)
     later: int = bounded(1, ge=0, le=100)  # items of the slate for each interest after the first
     user_dropout: float = bounded(0.3, ge=0, le=1)
@@ -113,6 +118,7 @@ class GPTRec(Sequential):
                 raise InputError(f"{name} {getattr(self, name)}: wanted at least {least}")
         self._talk = Memory.empty(self.length)
         self._store = self._new_store()
+        self._skips = self.skips
         self._of_pages = ""
 
     def _reads_pages(self) -> bool:
@@ -228,6 +234,7 @@ class GPTRec(Sequential):
         early, late = split_by_time(self._weighted(log), self.validation_share)
         clicks = Sequences.of(early)
         self.begin(clicks, catalogue.size, int(log.user.max()) + 1, rng)
+        self._skips = self.skips if (early.shown & ~early.clicked).any() else 0
         talks = self._talks(early, Memory.empty(self.length))
         pretraining = self.stages(clicks)[0]
         prompting = self._prompting(clicks, talks, self.prompt_rate, self.prompt_epochs)
@@ -271,7 +278,8 @@ class GPTRec(Sequential):
 
     @property
     def says_(self) -> str:
-        return " ".join(filter(None, (super().says_, self._of_pages)))
+        unread = NOT_READ if self.dialogues and self._skips < self.skips else ""
+        return " ".join(filter(None, (super().says_, unread, self._of_pages)))
 
     def _told(self, log: Impressions) -> Dialogues:
         return self._talks(log, self._talk)
@@ -281,7 +289,7 @@ class GPTRec(Sequential):
         them.
         """
         if self.dialogues:
-            return dialogues_of(log, memory, self.skips, segments_of)
+            return dialogues_of(log, memory, self._skips, segments_of)
         return dialogues_of(replace(log, bucket=np.full_like(log.bucket, BY_LOG)), memory)
 
     def _forget(self) -> None:
@@ -341,7 +349,7 @@ class GPTRec(Sequential):
         keep = there & clicked
         shown_by = np.full_like(requests.said, BY_LOG)
         if self.dialogues:
-            keep |= there & (skip_rank(page, clicked | ~there) < self.skips)
+            keep |= there & (skip_rank(page, clicked | ~there) < self._skips)
             shown_by = requests.said
         return Entries(requests.items, segments_of(clicked, shown_by), requests.turns, keep)
 
@@ -396,6 +404,7 @@ class GPTRec(Sequential):
     def state(self) -> dict[str, np.ndarray]:
         return {
             **super().state(),
+            "talk.skips": np.array([self._skips]),
             "talk.items": self._talk.items,
             "talk.segments": self._talk.segments,
         }
@@ -403,6 +412,7 @@ class GPTRec(Sequential):
     def restore(self, state: dict[str, np.ndarray]) -> None:
         super().restore(state)
         self._talk = Memory(np.array(state["talk.items"]), np.array(state["talk.segments"]))
+        self._skips = int(state["talk.skips"][0])
         self._store = self._new_store()
 
     def _n_users_of(self, state: dict[str, np.ndarray]) -> int:

@@ -2,6 +2,7 @@
 after the other.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -387,3 +388,28 @@ def test_quotas_fill_the_slate() -> None:
     assert quotas(6, 1, 1) == [6]
     assert quotas(2, 4, 1) == [1, 1]
     assert sum(quotas(5, 3, 3)) == 5
+
+
+def test_skips_are_read_only_where_the_log_has_taught_their_meaning() -> None:
+    log, catalogue = small_log()
+    first = np.arange(len(log)) // 6 * 6  # six items to a page
+    log = replace(log, user=log.user[first], time=log.time[first])
+    clicks = log.rows(log.clicked)
+    chosen = replace(clicks, shown=np.zeros(len(clicks), bool))
+    for given, read in ((log, True), (chosen, False)):
+        policy = GPTRec(**TINY, heads=2)
+        policy.fit(given, catalogue, generator("fit"))
+        assert ("is not read" in policy.says_) == (not read)
+        policy.update(log, catalogue, generator("update"))
+        again = GPTRec(**TINY, heads=2)
+        again.restore(policy.state())
+        requests = replace(
+            sample_requests(policy, n_users=8), said=np.full((8, policy.history_length), 1, np.int8)
+        )
+        skipped = replace(requests, items=np.where(requests.feedback > 0, requests.items, 0))
+        draws = Draws(1, requests.users, requests.sessions)
+        for one in (policy, again):
+            one.cache = False
+            shown = one.recommend(requests, 6, draws).items
+            without = one.recommend(skipped, 6, draws).items
+            assert np.array_equal(shown, without) != read
