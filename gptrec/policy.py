@@ -412,7 +412,8 @@ class GPTRec(Sequential):
     def restore(self, state: dict[str, np.ndarray]) -> None:
         super().restore(state)
         self._talk = Memory(np.array(state["talk.items"]), np.array(state["talk.segments"]))
-        self._skips = int(state["talk.skips"][0])
+        # what was trained before this was stored has read them
+        self._skips = int(state.get("talk.skips", np.array([self.skips]))[0])
         self._store = self._new_store()
 
     def _n_users_of(self, state: dict[str, np.ndarray]) -> int:

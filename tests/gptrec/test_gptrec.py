@@ -403,6 +403,10 @@ def test_skips_are_read_only_where_the_log_has_taught_their_meaning() -> None:
         policy.update(log, catalogue, generator("update"))
         again = GPTRec(**TINY, heads=2)
         again.restore(policy.state())
+        old = {name: array for name, array in policy.state().items() if name != "talk.skips"}
+        before = GPTRec(**TINY, heads=2)
+        before.restore(old)  # of a run that was begun before it was stored
+        assert before._skips == before.skips
         requests = replace(
             sample_requests(policy, n_users=8), said=np.full((8, policy.history_length), 1, np.int8)
         )
