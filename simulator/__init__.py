@@ -7,7 +7,8 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from simulator.experiment.simulate import Result, simulate
+    from simulator.experiment.result import Result
+    from simulator.experiment.simulate import simulate
     from simulator.settings import Experiment
 
 if sys.argv[:1] == ["-m"]:  # a command: what it is going to import has to be ours
@@ -23,7 +24,7 @@ if sys.argv[:1] == ["-m"]:  # a command: what it is going to import has to be ou
 
 _WHERE = {
     "Experiment": "simulator.settings",
-    "Result": "simulator.experiment.simulate",
+    "Result": "simulator.experiment.result",
     "simulate": "simulator.experiment.simulate",
 }
 __all__ = ["Experiment", "Result", "simulate"]

@@ -13,8 +13,7 @@ import pytest
 
 import simulator.experiment.schedule as schedule
 import simulator.experiment.simulate as running
-from simulator import simulate
-from simulator.experiment.simulate import Result
+from simulator import Result, simulate
 from tests.conftest import MakeExperiment
 
 BOTH = ("gptrec", "sasrec")
