@@ -69,7 +69,6 @@ def _chat(given: argparse.Namespace) -> None:
     titles = None if given.titles is None else titles_of(given.titles)
     stage = open_stage(given.run)
     names = Names(stage.catalogue, titles)
-    stage.begin(given.policy, given.user)  # what cannot be said is refused now
     if given.browser:
         serve(stage, names, given.policy, given.user, given.port)
         return

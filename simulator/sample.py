@@ -14,13 +14,18 @@ from policies.common.terminal import guarded
 from simulator.built_in.sample import write_sample
 
 EPILOG = """What is in it:
-  impressions.csv   what was shown, clicked and skipped      python -m simulator.run --log DIR/impressions.csv
-  ratings.csv       its clicks as ratings of 1 to 5          python -m simulator.run --log DIR/ratings.csv --click-threshold 3
-  pairs.txt         user and item of each click, in order    python -m simulator.run --log DIR/pairs.txt
+  impressions.csv   what was shown, clicked and skipped
+  ratings.csv       its clicks as ratings of 1 to 5
+  pairs.txt         user and item of each click, in order
   items.csv         a made-up title for every item
-  ab.csv            a live A/B test of a week                python -m analysis.report --impressions DIR/ab.csv --start 2026-01-05
-  assignments.csv   all users of that test, by variant       ... --assignments DIR/assignments.csv
-  truth.json        the true lift of that test"""  # noqa: E501
+  ab.csv            a live A/B test of a week, with three days before it
+  assignments.csv   all users of that test, by variant
+  truth.json        the true lift of that test
+
+Examples:
+  python -m simulator.run --log DIR/impressions.csv
+  python -m simulator.run --log DIR/ratings.csv --click-threshold 3
+  python -m analysis.report --impressions DIR/ab.csv --start 2026-01-05"""
 
 
 def parser() -> argparse.ArgumentParser:

@@ -83,7 +83,9 @@ def _of_users(report: Report) -> list[str]:
     experiment: dict[str, Any] = report.manifest["experiment"]
     log = _flags(experiment)
     if not experiment["log"].startswith("world:"):
-        steps.append(f"Ask whether these users are like yours: `gptrec validate {log}`.")
+        model = experiment["user_model"]
+        whose = "" if model == "factors" else f" --user-model {shlex.quote(model)}"
+        steps.append(f"Ask whether these users are like yours: `gptrec validate {log}{whose}`.")
     if experiment["user_model"] == "factors" and len(experiment["policies"]) > 1:
         steps.append(
             "See whether the order stands before other kinds of users: the same command with"

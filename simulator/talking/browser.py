@@ -62,49 +62,70 @@ class Talk:
         return self.told()
 
 
-def handler_of(talk: Talk) -> type[BaseHTTPRequestHandler]:
+class Local(BaseHTTPRequestHandler):
+    """Answers this machine alone, and drops who says nothing."""
+
+    timeout = 30  # s
+
+    def parse_request(self) -> bool:
+        """Refuses what was sent to another name: a site that calls itself this machine."""
+        if not super().parse_request():
+            return False
+        host = str(self.headers.get("Host", "")).rsplit(":", 1)[0]
+        if host not in (HERE, "localhost"):
+            self.send_error(403)
+            return False
+        return True
+
+    def asked(self) -> dict[str, Any] | None:
+        """The JSON object that was sent; None where it is none.
+
+        Another site's page may post here as well, but not as JSON without asking first.
+        """
+        length = str(self.headers.get("Content-Length") or "")
+        size = int(length) if length.isascii() and length.isdigit() and len(length) < 9 else 0
+        kind = self.headers.get("Content-Type", "")
+        if kind != "application/json" or not 0 < size <= MOST_BYTES:
+            return None
+        try:
+            found = json.loads(self.rfile.read(size))
+        except (ValueError, RecursionError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    def answer(self, body: bytes, kind: str, status: int = 200) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def handler_of(talk: Talk) -> type[Local]:
     """Requests of the page: `GET /`, `GET /page`, `POST /answer`, `POST /again`."""
     page = (files("simulator.talking") / "chat.html").read_bytes()
+    steps = {"/answer": talk.answered, "/again": talk.again}
     lock = threading.Lock()  # one answer at a time; a connection that says nothing holds up none
 
-    class Handler(BaseHTTPRequestHandler):
-        timeout = 30  # s
-
-        def parse_request(self) -> bool:
-            """Refuses what was sent to another name: a site that calls itself this machine."""
-            if not super().parse_request():
-                return False
-            host = str(self.headers.get("Host", "")).rsplit(":", 1)[0]
-            if host not in (HERE, "localhost"):
-                self.send_error(403)
-                return False
-            return True
-
+    class Handler(Local):
         def do_GET(self) -> None:
             if self.path == "/":
-                self._send(page, "text/html; charset=utf-8")
+                self.answer(page, "text/html; charset=utf-8")
             elif self.path == "/page":
                 self._told(talk.told)
             else:
                 self.send_error(404)
 
         def do_POST(self) -> None:
-            # Another site's page may post here as well, but not as JSON without asking first.
-            length = str(self.headers.get("Content-Length") or "")
-            size = int(length) if length.isascii() and length.isdigit() and len(length) < 9 else 0
-            kind = self.headers.get("Content-Type", "")
-            if kind != "application/json" or not 0 < size <= MOST_BYTES:
-                self.send_error(400)
+            step, asked = steps.get(self.path), self.asked()
+            if step is None or asked is None:
+                self.send_error(404 if step is None else 400)
                 return
-            try:
-                asked = json.loads(self.rfile.read(size))
-            except (ValueError, RecursionError):
-                asked = None
-            steps = {"/answer": talk.answered, "/again": talk.again}
-            if self.path not in steps or not isinstance(asked, dict):
-                self.send_error(404 if self.path not in steps else 400)
-                return
-            self._told(lambda: steps[self.path](asked))
+            self._told(lambda: step(asked))
 
         def _told(self, work: Callable[[], dict[str, Any]]) -> None:
             try:
@@ -112,18 +133,7 @@ def handler_of(talk: Talk) -> type[BaseHTTPRequestHandler]:
                     told, status = work(), 200
             except InputError as error:
                 told, status = {"error": str(error)}, 400
-            self._send(json.dumps(told).encode(), "application/json", status)
-
-        def _send(self, body: bytes, kind: str, status: int = 200) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.send_header("Cache-Control", "no-store")
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
+            self.answer(json.dumps(told).encode(), "application/json", status)
 
     return Handler
 
