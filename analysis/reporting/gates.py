@@ -94,13 +94,34 @@ def _gate(flag: str, text: str, known: list[str]) -> Gate:
 
 def outcomes_of(gates: list[Gate], report: "Report") -> list[Outcome]:
     """Of every gate for every contender; what the report does not know fails what is required."""
-    effects = report.judgement.effects
-    rows = [(e.metric, e.arm, e.low, e.high) for e in effects]
-    if not rows and report.simulation is not None:  # nobody was split: the truth has no interval
+    rows = _intervals(report)
+    if (
+        not report.judgement.effects and report.simulation is not None
+    ):  # nobody was split: the truth has no interval
         truth = report.simulation.true_effects
         rows = [(e.metric, e.arm, e.true_lift, e.true_lift) for e in truth]
     arms = report.judgement.test.treated
     return [_outcome(gate, arm, rows) for gate in gates for arm in arms]
+
+
+def _intervals(report: "Report") -> list[tuple[str, str, float, float]]:
+    """Metric, contender and interval of what may be concluded, as the verdict does: where looks are
+    allowed for, by the primary metric's interval that does; of the others nothing before the
+    planned end.
+    """
+    judgement = report.judgement
+    test, early = judgement.test, judgement.test.days < judgement.test.planned
+    rows = [(e.metric, e.arm, e.low, e.high) for e in judgement.effects]
+    if not early and not (judgement.looked_at and test.looked):
+        return rows
+    rows = [] if early else [row for row in rows if row[0] != test.primary.name]
+    if judgement.looked_at:
+        rows += [
+            (test.primary.name, looks.arm, looks.low, looks.high)
+            for looks in judgement.monitor
+            if looks.low is not None and looks.high is not None
+        ]
+    return rows
 
 
 def _outcome(gate: Gate, arm: str, rows: list[tuple[str, str, float, float]]) -> Outcome:
@@ -110,7 +131,7 @@ def _outcome(gate: Gate, arm: str, rows: list[tuple[str, str, float, float]]) ->
         (np.nan, np.nan),
     )
     if not np.isfinite([low, high]).all():
-        return Outcome(not gate.required, f"{name}: the lift is not known")
+        return Outcome(not gate.required, f"{name}: nothing can be concluded")
     sure = gate.holds(low, high)
     lift = signed(low) if low == high else interval(low, high)
     return Outcome(sure == gate.required, f"{name}: {'sure' if sure else 'not sure'} ({lift})")

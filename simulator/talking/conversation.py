@@ -42,9 +42,8 @@ class Conversation:
     """What has been said between a person and a policy.
 
     Attributes:
-        arm: its name. user: id of the person, beyond the log's users where nobody knows him.
-        repeat_after: impressions before an item may be shown again.
-        key: of the draws of policies that draw.
+        arm: the policy's name. user: id of the person, beyond the log's users where nobody knows him.
+        histories: his alone. key: of the draws of policies that draw.
         now: s since the start of the test. page: number of the page that is asked for.
         said: the pages so far, items (K,) and whether each was clicked.
     """
@@ -98,8 +97,7 @@ class Conversation:
 
     def _more(self, slate: np.ndarray) -> np.ndarray:
         """The interest that is nearest to what more is wanted of, in place of the whole slate."""
-        named = self.interests()
-        if self._like is None or not named:
+        if self._like is None or not (named := self.interests()):
             return slate
         inner = without_arm(self.policy)
         assert isinstance(inner, HasInterests)

@@ -1,11 +1,13 @@
 """Conditions of pipelines: by intervals, said in the Markdown, and told by the exit status."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from analysis.errors import AnalysisError
 from analysis.reporting.gates import gates_of
+from policies.common.tables import interval
 from simulator import run
 from tests.live_logs import judge_file, log
 
@@ -69,6 +71,28 @@ def test_the_status_and_the_markdown_say_what_became_of_them(
         told = (path.parent / "report" / "report.md").read_text(encoding="utf-8").split("\n\n")
         assert told[0].startswith("# ")
         assert line.split(":")[0] in told[1]
+
+
+def test_before_the_planned_end_a_condition_goes_by_the_interval_that_allows_for_looks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = {}
+    for name, days in {"end": [], "early": ["--days", "12"]}.items():
+        (tmp_path / name).mkdir()
+        path = tmp_path / name / "log.parquet"
+        log(days=6).to_parquet(path)
+        gates = ["--fail-if", "clicks > 20%", "--require", "click_rate > 20%"]
+        judge_file(path, "--control", "old", *days, *gates)
+        lines = capsys.readouterr().out.splitlines()
+        told[name] = [line for line in lines if line.startswith(("passed", "FAILED"))]
+        found = json.loads((path.parent / "report" / "results.json").read_text())
+        (looks,) = found["monitor"]
+        (plain,) = [row for row in found["effects"]["rows"] if row["metric"] == "clicks"]
+        used = looks if name == "early" else plain
+        assert interval(used["low"], used["high"]) in told[name][0]
+        assert looks["high"] - looks["low"] != plain["high"] - plain["low"]
+    assert "passed: require click_rate > 20%, new: sure" in told["end"][1]
+    assert told["early"][1] == ("FAILED: require click_rate > 20%, new: nothing can be concluded")
 
 
 def test_a_red_light_comes_before_all_conditions(
