@@ -42,7 +42,7 @@ class Conversation:
     """What has been said between a person and a policy.
 
     Attributes:
-        arm: the policy's name. user: id of the person, beyond the log's users where nobody knows him.
+        arm: the policy's name. user: id of the person, beyond all others where nobody knows him.
         histories: his alone. key: of the draws of policies that draw.
         now: s since the start of the test. page: number of the page that is asked for.
         said: the pages so far, items (K,) and whether each was clicked.
