@@ -95,9 +95,8 @@ def _gate(flag: str, text: str, known: list[str]) -> Gate:
 def outcomes_of(gates: list[Gate], report: "Report") -> list[Outcome]:
     """Of every gate for every contender; what the report does not know fails what is required."""
     rows = _intervals(report)
-    if (
-        not report.judgement.effects and report.simulation is not None
-    ):  # nobody was split: the truth has no interval
+    if not report.judgement.effects and report.simulation is not None:
+        # Nobody was split: the truth has no interval.
         truth = report.simulation.true_effects
         rows = [(e.metric, e.arm, e.true_lift, e.true_lift) for e in truth]
     arms = report.judgement.test.treated
