@@ -65,6 +65,8 @@ def listed_in(folder: Path) -> tuple[list[Listed], list[str]]:
     for path in sorted(folder.glob("*/results.json")):
         try:
             told = json.loads(path.read_text(encoding="utf-8"))
+            if isinstance(told, dict) and not told.keys() & {"verdicts", "lights"}:
+                continue  # of something else, models offline say
             one = Listed(path.parent, told)
             _ = one.red, one.verdicts, one.settings.keys(), told["title"], lift_table([one])
         except (ValueError, KeyError, TypeError, AttributeError):

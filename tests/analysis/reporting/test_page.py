@@ -71,6 +71,8 @@ def test_runs_stand_side_by_side(
         shutil.copytree(result.path, folder / result.path.name)
     (folder / "broken").mkdir()
     (folder / "broken" / "results.json").write_text("{")
+    (folder / "offline").mkdir()
+    (folder / "offline" / "results.json").write_text('{"models": []}')  # of another command
     runs, damaged = listed_in(folder)
     assert damaged == ["broken"]
     assert {run.path.name for run in runs} == {"one", "two"}
