@@ -29,6 +29,7 @@ there is gone on with, or read.
 import argparse
 import json
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ from simulator.experiment.simulate import begin_or_resume
 from simulator.fitting.alternatives import KINDS
 from simulator.fitting.calibration import calibrate_shift
 from simulator.fitting.fit_users import fit
+from simulator.fitting.posterior import Posterior
 from simulator.settings import Experiment
 from simulator.users.storage import about_users, save_users
 
@@ -85,12 +87,21 @@ def save_users_of(given: argparse.Namespace, seed: int, out: Path) -> None:
             part.rows(pair_draw(part, seed) >= HALF) for part in (data.log, data.history)
         )
         data = replace(data, log=log, history=history)
-    fitted = fit(data, 0, plain.slate_size, lambda text: None, given.user_model)
+        fitted = fit(data, 0, plain.slate_size, lambda text: None, given.user_model)
+    else:
+        fitted = fitted_to(given.log, given.user_model)
     model = fitted.model((7 * seed + 3) % len(fitted))
     if given.taste:
         model = with_hidden_taste(model, given.taste, seed)
     model = calibrate_shift(model, data, plain.slate_size, seed)
     save_users(out, model, about_users(load_data(plain), plain.slate_size))
+
+
+@cache
+def fitted_to(log: str, user_model: str) -> Posterior:
+    """What the log says of its users; every seed draws among what is plausible."""
+    plain = Experiment(log=log)
+    return fit(load_data(plain), 0, plain.slate_size, lambda text: None, user_model)
 
 
 def interval(values: np.ndarray) -> str:
