@@ -5,26 +5,13 @@
 import sys
 from importlib import import_module
 
+from gptrec.commands import COMMANDS
 from policies.common.errors import suggestion
 from policies.common.siblings import check
 
-COMMANDS = {
-    "sample": ("simulator.sample", "write a sample log to try everything on"),
-    "run": ("simulator.run", "rehearse an A/B test"),
-    "fit": ("simulator.fit", "fit users to a log once"),
-    "validate": ("simulator.validate", "are the users to be believed?"),
-    "study": ("simulator.study", "feedback loops; and whether our own judgement is calibrated"),
-    "report": ("analysis.report", "judge a run again, or the log of a live test"),
-    "chat": ("simulator.chat", "be the user: talk to a policy of a finished run"),
-    "power": ("analysis.power", "how many users and days the next test needs"),
-    "export": ("analysis.export", "a run's impressions as RecBole or Open Bandit files"),
-    "evaluate": ("gptrec.evaluate", "models offline: leave one out, or what is clicked when shown"),
-    "doctor": ("gptrec.doctor", "what is installed, threads, device"),
-}
-
 
 def usage() -> str:
-    lines = [f"  {name:<10}{text}" for name, (_, text) in COMMANDS.items()]
+    lines = [f"  {name:<12}{text}" for name, (_, text) in COMMANDS.items()]
     return "\n".join(
         [
             "usage: gptrec COMMAND ...",

@@ -9,22 +9,16 @@ import time
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from gptrec.offline.evaluation import (
-    Evaluation,
-    Session,
-    evaluate,
-    foretell,
-    settings_per_model,
-    stored_session,
-    tune,
-)
+from gptrec.offline.settings import Evaluation
 from policies.common.errors import InputError
 from policies.common.folders import one_writer, refuse_existing
 from policies.common.settings import add_flags, default_of, given_flags, names_of
 from policies.common.terminal import guarded
+
+if TYPE_CHECKING:
+    from gptrec.offline.evaluation import Session
 
 EPILOG = """Examples:
   python -m gptrec.evaluate --data Beauty.txt --models sasrec,gptrec --budget 2m
@@ -83,6 +77,8 @@ def main(arguments: list[str] | None = None) -> int:
     usual = Path("runs") / time.strftime("offline-%Y%m%d-%H%M%S")
     out = given.resume or given.out or usual
     go_on = f"go on with: python -m gptrec.evaluate --resume {out}"
+    import torch
+
     threads = torch.get_num_threads()
     try:
         return guarded(lambda: _run(given, list(words), out), interrupted=go_on, full=go_on)
@@ -95,6 +91,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(given: argparse.Namespace, words: list[str], out: Path) -> None:
     """A new evaluation or tuning, or one that was interrupted."""
+    import torch
+
+    from gptrec.offline.evaluation import Session, settings_per_model, stored_session
+
     quiet = given.quiet
     if given.resume is not None:
         usual = parser().parse_args(["--resume", str(out), *(["--quiet"] if quiet else [])])
@@ -119,7 +119,9 @@ def _run(given: argparse.Namespace, words: list[str], out: Path) -> None:
         _command(given.what, asked)(session)
 
 
-def _command(what: str, asked: Evaluation) -> Callable[[Session], None]:
+def _command(what: str, asked: Evaluation) -> "Callable[[Session], None]":
+    from gptrec.offline.evaluation import evaluate, foretell, tune
+
     if asked.protocol == "impressions":
         return foretell
     return tune if what == "tune" else evaluate

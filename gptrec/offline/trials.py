@@ -40,7 +40,6 @@ WITHOUT_EFFECT = (
     "content",
 )
 VALIDATION_USERS = 5000
-MODELS = ("popularity", "itemknn", "bprmf", "gru4rec", "bert4rec", "sasrec", "gptrec")
 ABLATIONS: dict[str, dict[str, Any]] = {
     "user": {"user_module": False},
     "prompts": {"prompt_share": 0.0},

@@ -9,6 +9,7 @@ from rich import progress as bars
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from simulator.experiment.notebook_bar import NotebookBar, in_notebook
 from simulator.experiment.units import Place
 from simulator.users.choice_model import DAY
 
@@ -42,12 +43,15 @@ class _Part:
 
 
 class Progress:
-    """A progress bar on a terminal, one line a world and a day elsewhere; silent when asked."""
+    """Bars on a terminal and in a notebook, elsewhere a line for each world and day; silent when
+    asked, and with None everywhere but in a notebook.
+    """
 
-    def __init__(self, quiet: bool = False):
-        self.quiet = quiet
+    def __init__(self, quiet: bool | None = False):
+        self.quiet = not in_notebook() if quiet is None else quiet
+        self._page = NotebookBar() if in_notebook() and not self.quiet else None
         self.console = Console(stderr=True)
-        self.live = self.console.is_terminal and not quiet
+        self.live = self.console.is_terminal and not self.quiet
         self._bar: bars.Progress | None = None
         self._parts: dict[Place, _Part] = {}
         self._shards = 1
@@ -81,6 +85,8 @@ class Progress:
             return
         if self._bar is not None:
             self._bar.console.print(text, style="dim", highlight=False)
+        elif self._page is not None:
+            self._page.say(text)
         else:
             print(text, file=sys.stderr, flush=True)
 
@@ -131,6 +137,10 @@ class Progress:
         if self._bar is not None and part.task is not None:
             note = f"day {done + part.start:.0f}, {rate.replace(',', ' ')}"
             self._bar.update(part.task, completed=done, note=note)
+        elif self._page is not None:
+            whole = part.end - part.start
+            note = f"day {done:.0f} of {whole:g}, {rate.replace(',', ' ')}"
+            self._page.show(place.name, done / whole, note)
         elif int(done) > part.printed:
             whole = part.end - part.start
             left = f", about {part.busy * max(whole / done - 1, 0):.0f} s of it left"

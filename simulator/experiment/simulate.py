@@ -70,7 +70,7 @@ def simulate(
     experiment: Experiment | None = None,
     out: str | None = None,
     resume: str | None = None,
-    quiet: bool = True,
+    quiet: bool | None = None,
     command: str | None = None,
     workers: Workers | int | None = None,
     beside: Sequence[Path] = (),
@@ -83,7 +83,7 @@ def simulate(
         experiment: the settings; ignored with `resume`, which has its own.
         out: the run directory; must not exist. By default runs/<time>-<policies>.
         resume: an interrupted run.
-        quiet: no progress on standard error.
+        quiet: no progress on standard error; by default progress is shown in notebooks alone.
         command: what to print under "reproduce"; by default this call.
         workers: processes, of one thread each; by default what GPTREC_WORKERS says, or one for each
             core. `Workers` also names an engine and in how many shards users are served; a resumed
@@ -123,7 +123,7 @@ def _worlds(
     experiment: Experiment | None,
     out: str | None,
     resume: str | None,
-    quiet: bool,
+    quiet: bool | None,
     command: str | None,
     workers: Workers | int | None,
     beside: Sequence[Path],

@@ -37,7 +37,6 @@ from policies.registry import asks_for_truth, base_name, find, make, settings_of
 
 REAL, SIMULATED = "real", "simulated"
 WORLDS = (REAL, SIMULATED)
-LEARNERS = ("popularity", "itemknn", "sasrec", "gptrec")
 CUT = 10
 MOST_TARGETS, FEWEST_TARGETS = 10_000, 100
 SURE = 1.96

@@ -42,7 +42,15 @@ def test_the_status_of_a_command_is_that_of_the_name(
 
 @pytest.mark.parametrize(
     "module",
-    ["simulator.run", "simulator.study", "simulator.fit", "simulator.sample", "analysis.report"],
+    [
+        "simulator.run",
+        "simulator.study",
+        "simulator.fit",
+        "simulator.validate",
+        "simulator.sample",
+        "analysis.report",
+        "gptrec.evaluate",
+    ],
 )
 def test_help_does_not_wait_for_what_work_needs(module: str) -> None:
     code = (
@@ -52,6 +60,18 @@ def test_help_does_not_wait_for_what_work_needs(module: str) -> None:
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     allowed = {"simulator.sample": {"pandas"}}.get(module, set())
     assert set(ran.stdout.split()) <= allowed
+
+
+def test_a_shell_is_told_every_command_and_its_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    asked = "COMP_WORDS=(gptrec power --md) COMP_CWORD=2; _shtab_gptrec; echo ${COMPREPLY[@]}"
+    ran = subprocess.run(
+        ["bash", "-c", f"{script}\n{asked}"], capture_output=True, text=True, check=True
+    )
+    assert "--mde" in ran.stdout.split()
+    listed = script.split("_shtab_gptrec_subparsers=(")[1].split(")")[0]
+    assert listed.split() == list(command.COMMANDS)
 
 
 def test_the_doctor_finds_what_is_there_and_says_what_is_not(

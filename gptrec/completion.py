@@ -1,0 +1,45 @@
+"""What a shell needs to complete `gptrec` with the tabulator.
+
+eval "$(gptrec completion bash)"        in ~/.bashrc; zsh and tcsh likewise
+"""
+
+import argparse
+import sys
+from importlib import import_module
+
+import shtab
+
+from gptrec.commands import COMMANDS
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="python -m gptrec.completion",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument("shell", choices=shtab.SUPPORTED_SHELLS)
+    return p
+
+
+def every_command() -> argparse.ArgumentParser:
+    """`gptrec` as one parser; where a command wants a value of its own, a file is offered."""
+    whole = argparse.ArgumentParser(prog="gptrec")
+    commands = whole.add_subparsers()
+    for name, (module, about) in COMMANDS.items():
+        its = parser() if module == __name__ else import_module(module).parser()
+        one = commands.add_parser(name, help=about, parents=[its], add_help=False)
+        for action in one._actions:
+            if action.choices is None and action.nargs != 0:
+                action.complete = shtab.FILE  # type: ignore[attr-defined]
+    return whole
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Prints the script."""
+    print(shtab.complete(every_command(), parser().parse_args(arguments).shell))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
