@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-from implicit.bpr import BayesianPersonalizedRanking
 from scipy import sparse
 
 from policies.base import Requests, Slates, bounded
 from policies.baselines.click_matrix import added, as_arrays, from_arrays, none_yet
 from policies.catalogue import Catalogue
+from policies.common.factorisation import BayesianPersonalizedRanking
 from policies.draws import Draws
 from policies.log import Impressions
 from policies.ranking import best_by

@@ -1,6 +1,9 @@
 """Data frames as logs: what a notebook holds becomes a file, so that a run can be gone on with."""
 
 import hashlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -43,6 +46,21 @@ def hold(frame: Any) -> str:
     name = hashlib.blake2b(content, digest_size=8).hexdigest()
     _held[name] = content
     return SCHEME + name
+
+
+@contextmanager
+def in_its_words(spec: str) -> Iterator[None]:
+    """What is refused of a frame is told in the words of Python: settings in place of flags, the
+    frame in place of its file.
+    """
+    try:
+        yield
+    except InputError as error:
+        if not spec.startswith(SCHEME):
+            raise
+        told = re.sub(r"--([a-z][a-z-]*)", lambda flag: flag[1].replace("-", "_"), str(error))
+        file = rf"'[^']*{re.escape(spec.removeprefix(SCHEME))}\.parquet'"
+        raise InputError(re.sub(file, "the data frame", told)) from None
 
 
 def in_a_file(spec: str, beside: Path) -> str:

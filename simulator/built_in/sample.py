@@ -46,7 +46,7 @@ WORDS = ("First", "Slow", "Secret", "Rainy", "Perfect", "Last", "Tiny", "Honest"
 
 
 def write_sample(folder: Path, seed: int = 0) -> dict[str, Any]:
-    """Writes the files into an existing folder; the same bytes for a seed. Returns what
+    """Writes the files into a folder; the same bytes for a seed. Returns what
     `truth.json` says.
     """
     p = SAMPLE
@@ -54,6 +54,7 @@ def write_sample(folder: Path, seed: int = 0) -> dict[str, Any]:
     catalogue = replace(catalogue, categories=("", *TOPICS))
     items = items_of(catalogue, seed)
     log = _log(p, seed, model, catalogue)  # ends when the test begins
+    folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "impressions.csv", impressions_of(log, items))
     _write(folder / "ratings.csv", ratings_of(log))
     clicked = log.rows(log.clicked)

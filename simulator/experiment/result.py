@@ -53,8 +53,11 @@ class Result:
 
     @property
     def rounds(self) -> pd.DataFrame:
-        """One row per arm and round: click rate, coverage, Gini, overlap, popularity, entropy."""
-        return pd.DataFrame(self.results["rounds"]["loop"])
+        """One row per arm and round: click rate, coverage, Gini, overlap, popularity, entropy. The
+        first round is 1, as in the report.
+        """
+        rows = pd.DataFrame(self.results["rounds"]["loop"])
+        return rows.assign(round=rows["round"] + 1)
 
     def impressions(self, arm: str) -> pd.DataFrame:
         """Every impression of an arm in the test, in the order of time, user, page and slot."""

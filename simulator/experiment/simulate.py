@@ -31,7 +31,7 @@ from policies.common.processes import PeakMemory
 from policies.common.threads import with_threads
 from policies.log import Dataset
 from policies.registry import asks_for_truth
-from policies.sources.frames import in_a_file
+from policies.sources.frames import in_a_file, in_its_words
 from simulator.doubt.advantage import advantage
 from simulator.experiment.clock import Clock, in_words
 from simulator.experiment.data import (
@@ -94,7 +94,11 @@ def simulate(
     Raises:
         InputError: a setting or the log cannot be used.
     """
-    with _worlds(experiment, out, resume, quiet, command, workers, beside) as (folder, progress):
+    spec = "" if experiment is None else experiment.log
+    with (
+        in_its_words(spec),
+        _worlds(experiment, out, resume, quiet, command, workers, beside) as (folder, progress),
+    ):
         progress.say("report")
         judged = Clock()
         with judged.of("judge"):

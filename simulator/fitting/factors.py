@@ -12,9 +12,9 @@ from functools import partial
 
 import numpy as np
 import scipy.sparse as sp
-from implicit.als import AlternatingLeastSquares
 from threadpoolctl import threadpool_limits
 
+from policies.common.factorisation import AlternatingLeastSquares
 from policies.common.threads import side_by_side
 from policies.log import Dataset
 from simulator.fitting.examination import pair_codes

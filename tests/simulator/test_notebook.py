@@ -123,3 +123,17 @@ def test_figures_are_objects_and_no_backend_is_touched(result: Result) -> None:
     assert all(isinstance(made, Figure) for made in result.plot.over_time().values())
     assert matplotlib.rcParams["backend"] == before
     assert not (Path(os.getcwd()) / "forest.png").exists()
+
+
+def test_what_is_refused_of_a_frame_is_told_in_the_words_of_python(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"who": ["a"], "what": ["x"], "when": [1.7e9]})
+    with pytest.raises(InputError) as refused:
+        simulate(Experiment(log=frame, users=2), out=str(tmp_path / "run"))
+    assert "the data frame needs a column for user" in str(refused.value)
+    assert "columns user=" in str(refused.value)
+    assert "--" not in str(refused.value)
+    assert ".parquet" not in str(refused.value)
+
+
+def test_rounds_are_counted_as_in_the_report(result: Result) -> None:
+    assert sorted(result.rounds["round"].unique()) == [1, 2]
