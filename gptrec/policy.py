@@ -54,14 +54,16 @@ class GPTRec(Sequential):
     # skipped items of a page that enter the context, where the log shows skips: otherwise the
     # network has not learned what they mean
     skips: int = bounded(2, ge=0, le=100)
-    interests: int = bounded(2, ge=1, le=100)
+    # further interests bring no clicks that could be told (docs/contenders.md), nor do generated
+    # prompts: neither is on by default
+    interests: int = bounded(1, ge=1, le=100)
     later: int = bounded(1, ge=0, le=100)  # items of the slate for each interest after the first
     user_dropout: float = bounded(0.3, ge=0, le=1)
     user_module: bool = True
     # where prompts are generated: random, every (item) or last ("n-1" of the paper)
     placement: str = "random"
     # positions that get a generated prompt with placement=random; 0 = none at all
-    prompt_share: float = bounded(0.25, ge=0, le=1)
+    prompt_share: float = bounded(0.0, ge=0, le=1)
     prompt_items: int = bounded(1, ge=1, le=100)  # items per generated prompt
     prompt_sampling: float = bounded(
         0.0, ge=0, le=1000
@@ -117,7 +119,7 @@ class GPTRec(Sequential):
             if getattr(self, name) < least:
                 raise InputError(f"{name} {getattr(self, name)}: wanted at least {least}")
         self._talk = Memory.empty(self.length)
-        self._store = self._new_store()
+        self._store = self._new_store(self.interests)
         self._skips = self.skips
         self._of_pages = ""
 
@@ -127,10 +129,8 @@ class GPTRec(Sequential):
         """
         return self.dialogues and self.loss == "softmax"
 
-    def _new_store(self) -> SessionStore:
-        return SessionStore(
-            self.length, self.window, self.room, max(self.interests - 1, 0), self.chunk
-        )
+    def _new_store(self, interests: int) -> SessionStore:
+        return SessionStore(self.length, self.window, self.room, max(interests - 1, 0), self.chunk)
 
     def _make(self, n_items: int, n_users: int) -> RecGPT:
         # Generated prompts lengthen a window of training as pages lengthen a session.
@@ -245,7 +245,7 @@ class GPTRec(Sequential):
         self._talk = Memory.empty(self.length)
         self._learn_answers(log, first_of(late), catalogue, rng)
         self._talk = self._talk.after(self._talks(log, self._talk))
-        self._store = self._new_store()
+        self._store = self._new_store(self.interests)
 
     def update(self, log: Impressions, catalogue: Catalogue, rng: np.random.Generator) -> None:
         """Fine-tunes on the dialogues since: what was shown, by whom, and what was answered."""
@@ -372,16 +372,16 @@ class GPTRec(Sequential):
         return self._ordered(ordering, requests, k, wave.last, at, slates)
 
     @torch.inference_mode()
-    def interests_of(self, requests: Requests, k: int) -> np.ndarray:
-        """(B, J, k) int32 the best items of each interest, in its own order; none of them stands in
-        two.
+    def interests_of(self, requests: Requests, k: int, interests: int) -> np.ndarray:
+        """(B, interests, k) int32 the best items of each interest, in its own order; none of them
+        stands in two. However many interests it serves, it can say so many.
         """
-        wave, at = self._advance(requests, k, self._new_store())
+        wave, at = self._advance(requests, k, self._new_store(interests))
         exclude = np.zeros((len(wave.last), requests.exclude.shape[1]), np.int32)
         exclude[at] = requests.exclude
-        sizes = [k] * self.interests
+        sizes = [k] * interests
         found = recall(wave, self._item_vectors(), exclude, requests.available, sizes)
-        return found[at].reshape(len(at), self.interests, k)
+        return found[at].reshape(len(at), interests, k)
 
     def nearness(self, items: np.ndarray, to: int) -> np.ndarray:
         """Cosine of the vectors of these items, of any shape, with that of one item."""
@@ -414,7 +414,7 @@ class GPTRec(Sequential):
         self._talk = Memory(np.array(state["talk.items"]), np.array(state["talk.segments"]))
         # what was trained before this was stored has read them
         self._skips = int(state.get("talk.skips", np.array([self.skips]))[0])
-        self._store = self._new_store()
+        self._store = self._new_store(self.interests)
 
     def _n_users_of(self, state: dict[str, np.ndarray]) -> int:
         return len(state["net.user.weight"]) - 1

@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     words = sys.argv[1:] if arguments is None else arguments
     given = parser().parse_args(words)
-    from simulator.validation.command import work_of
+    from simulator.validating import work_of
 
     return with_a_fit(given, None, work_of(given, words))
 

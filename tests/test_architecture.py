@@ -75,7 +75,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "gptrec/interests": NEURAL | {"gptrec/model"},
     "gptrec/policy": NEURAL | {"gptrec/model", "gptrec/prompts", "gptrec/interests"},
     "gptrec/offline": POLICIES | NEURAL | {f"analysis/{room}" for room in ANALYSIS[:-1]},
-    "gptrec/command": {"policies/common"},
+    "gptrec/commands": set(),
+    "gptrec/command": {"policies/common", "gptrec/commands"},
+    "gptrec/completion": {"gptrec/commands"},
     "gptrec/doctor": {"policies/common"},
     "gptrec/evaluate": POLICIES | NEURAL | {"gptrec/offline"},
     "simulator/users": BASE | {"policies/calls", "policies/testing"},
@@ -116,7 +118,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
 }
 COMMANDS = {
-    "simulator": "run fit validate study sample chat commands",
+    "simulator": "run fit validate validating study sample chat commands",
     "analysis": "report power ope export",
 }
 

@@ -26,17 +26,16 @@ def over_time_figures(report: Report, folder: Path) -> dict[str, str]:
     """The cumulative lift with the band that holds for all looks, and the effect of each day; name
     -> caption.
     """
-    captions: dict[str, str] = {}
     judgement, test = report.judgement, report.judgement.test
+    captions = _levels(report, folder)
     looks = [row for row in judgement.monitor if row.looks]
     over_control = f"{test.primary.label} over {test.control}"
     if looks:
-        days = report.simulation.deployed_days if report.simulation is not None else []
+        days = _deployed(report)
         with figure(folder / "time_cumulative.png", SMALL) as (_, axis):
             for row in looks:
                 _band(axis, row, hue(row.arm, test.arms))
-            for day in days:
-                axis.axvline(day, color="#999999", lw=0.8, ls="--")
+            _dashed(axis, days)
             _axes(axis, f"{over_control} so far [%]", len(looks) > 1)
             axis.set_title(_title(min(looks, key=lambda row: row.stopped or np.inf)))
         caption = (
@@ -62,6 +61,40 @@ def over_time_figures(report: Report, folder: Path) -> dict[str, str]:
             axis.set_title(_trend_title(plainest, trends[plainest]))
         captions[name] = caption
     return captions
+
+
+def _deployed(report: Report) -> list[float]:
+    """Days on which retrained models were deployed; a live log does not tell."""
+    return [] if report.simulation is None else list(report.simulation.deployed_days)
+
+
+def _dashed(axis: Any, days: list[float]) -> None:
+    for day in days:
+        axis.axvline(day, color="#999999", lw=0.8, ls="--")
+
+
+def _levels(report: Report, folder: Path) -> dict[str, str]:
+    """The primary metric itself, arm by arm and day by day: what a dashboard would show."""
+    test = report.judgement.test
+    time = [row for row in report.judgement.over_time if len(row.by_day.rows) > 1]
+    if not time:
+        return {}
+    first, days = time[0].by_day.rows, _deployed(report)
+    lines = {test.control: [(row.day, row.control) for row in first]}
+    lines |= {row.arm: [(day.day, day.treatment) for day in row.by_day.rows] for row in time}
+    with figure(folder / "time_levels.png", SMALL) as (_, axis):
+        for arm, points in lines.items():
+            axis.plot(*zip(*points), "o-", ms=4, color=hue(arm, test.arms), label=arm)
+        _dashed(axis, [day + 0.5 for day in days])  # between two days
+        if all(value >= 0 for points in lines.values() for _, value in points):
+            axis.set_ylim(bottom=0)
+        axis.set_xlabel("day")
+        axis.set_ylabel(f"{test.primary.label} on the day")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.legend(fontsize=9)
+        axis.set_title("Each arm by itself")
+    deployed = "; dashed lines: retrained models are deployed" if days else ""
+    return {"time_levels": f"Means over all users of the arm, day by day{deployed}."}
 
 
 def _band(axis: Any, row: Monitored, colour: str) -> None:

@@ -314,12 +314,14 @@ def look_bounds(
 # -- the effect over time --------------------------------------------------------------------------
 @dataclass(frozen=True)
 class DayEffect:
-    """The effect of one day by itself."""
+    """The effect of one day by itself; control, treatment: the metric's means on that day."""
 
     day: int
     lift: float
     low: float
     high: float
+    control: float
+    treatment: float
 
 
 @dataclass(frozen=True)
@@ -362,9 +364,10 @@ def trend(daily: Daily, metric: Metric, control: str, arm: str) -> Trend:
     own = daily.arms(control, arm)
     rows = []
     for day in range(own.days):
-        comparison = compare(own.on(day), metric, control, arm)
-        if np.isfinite(comparison.lift):
-            rows.append(DayEffect(day + 1, comparison.lift, comparison.low, comparison.high))
+        found = compare(own.on(day), metric, control, arm)
+        if np.isfinite(found.lift):
+            means = found.control_mean, found.treatment_mean
+            rows.append(DayEffect(day + 1, found.lift, found.low, found.high, *means))
     return Trend(rows, *_slope(own, metric, control, arm, [row.day - 1 for row in rows]))
 
 

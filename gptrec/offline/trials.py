@@ -67,7 +67,8 @@ OFFLINE: dict[str, dict[str, Any]] = {
     "gru4rec": COMMON,
     "bert4rec": COMMON,
     "sasrec": COMMON,
-    "gptrec": {**COMMON, "user_dropout": 0.9},
+    # The paper's model, prompts included; `--ablate prompts` is the one without.
+    "gptrec": {**COMMON, "user_dropout": 0.9, "prompt_share": 0.25},
 }
 
 

@@ -9,7 +9,7 @@ from rich import progress as bars
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from simulator.experiment.notebook_bar import NotebookBar, in_notebook
+from policies.common.notebook_bar import NotebookBar, in_notebook
 from simulator.experiment.units import Place
 from simulator.users.choice_model import DAY
 

@@ -22,14 +22,15 @@ from simulator.settings import Experiment, from_dict
 
 SECONDS = 30.0  # that a page takes, where nobody says
 SESSION = 0
+NAMED_INTERESTS = 3  # however many the policy serves
 
 
 @runtime_checkable
 class HasInterests(Protocol):
     """A policy that says several interests, by having this method."""
 
-    def interests_of(self, requests: Requests, k: int) -> np.ndarray:
-        """(B, J, k) int32 the best items of each interest."""
+    def interests_of(self, requests: Requests, k: int, interests: int) -> np.ndarray:
+        """(B, interests, k) int32 the best items of each interest."""
         ...
 
     def nearness(self, items: np.ndarray, to: int) -> np.ndarray:
@@ -117,7 +118,7 @@ class Conversation:
         requests = self.requests()
         may = requests.available.copy()
         may[requests.exclude] = False
-        found = inner.interests_of(requests, self.slate_size)[0]
+        found = inner.interests_of(requests, self.slate_size, NAMED_INTERESTS)[0]
         return [items[may[items]] for items in found if may[items].any()]
 
     def expected(self) -> np.ndarray | None:

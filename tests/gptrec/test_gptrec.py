@@ -25,6 +25,7 @@ from policies.testing import sample_requests, small_log
 TINY: dict[str, Any] = {
     "epochs": 1,
     "prompt_epochs": 1,
+    "prompt_share": 0.25,
     "width": 16,
     "length": 12,
     "window": 20,

@@ -23,6 +23,7 @@ from policies.common.errors import InputError
 from policies.common.files import load_arrays, save_arrays
 from policies.draws import Draws, generator
 from policies.log import Dataset
+from simulator import validating
 from simulator.fitting.sessions import _watch
 from simulator.users import storage
 from simulator.users.choice_model import ChoiceModel
@@ -85,7 +86,7 @@ def test_a_full_disk_and_an_interruption_leave_one_line_and_no_folder(
             (folder / "half").write_text("half") if folder.is_dir() else folder.write_text("half")
             raise error
 
-        saves = (storage, "save_users") if command_ is fit else (command_, "save_json")
+        saves = (storage, "save_users") if command_ is fit else (validating, "save_json")
         monkeypatch.setattr(*saves, fail)
         assert command_.main(words) == status
         found = capsys.readouterr().err

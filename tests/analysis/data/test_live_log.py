@@ -28,6 +28,7 @@ def test_a_csv_log_gets_the_same_report(csv: Path, capsys: pytest.CaptureFixture
     assert "simulat" not in page.lower().replace("python -m simulator.validate", "")
     assert {path.stem for path in (out / "figures").glob("*.png")} >= {
         "forest",
+        "time_levels",
         "time_cumulative",
         "time_daily",
         "time_exposure",
@@ -38,6 +39,11 @@ def test_a_csv_log_gets_the_same_report(csv: Path, capsys: pytest.CaptureFixture
     inside = frame[frame["ts"] >= "2026-05-03"]
     rate = inside.groupby("variant")["clicked"].mean()
     assert found["click_rate"]["control_mean"] == pytest.approx(rate["old"], rel=1e-9)
+    day = results["over_time"][0]["by_day"]["rows"][0]
+    first = inside[inside["ts"] < "2026-05-04"].groupby("variant")["clicked"].sum()
+    users = {arm: found["clicks"][f"n_{arm}"] for arm in ("control", "treatment")}
+    assert day["control"] == pytest.approx(first["old"] / users["control"], rel=1e-9)
+    assert day["treatment"] == pytest.approx(first["new"] / users["treatment"], rel=1e-9)
     assert found["clicks"]["low"] < 0.5 < found["clicks"]["high"]
     assert found["clicks"]["variance_saved"] > 0.1
     assert {row["segment"] for row in results["segments"]["rows"]} >= {"country", "activity"}

@@ -17,10 +17,10 @@ from policies.common.errors import InputError
 from policies.draws import generator
 from policies.log import Dataset
 from policies.sources.levels import MIDDLE_OF_RATIOS, generic_level
+from simulator import validating
 from simulator.experiment.data import page_length, size_note
 from simulator.settings import Experiment
 from simulator.users.choice_model import ChoiceModel
-from simulator.validation import command
 from simulator.validation.asked import Asked
 from simulator.validation.fidelity import Answers, _weighted_auc, expected_calibration_error, judge
 from simulator.validation.reporting.lights import lights
@@ -187,7 +187,7 @@ def test_validation_has_slates_of_the_logs_page_length(
     def stopped(data: Dataset, asked: Asked, *rest: object) -> None:
         raise InputError(f"slates of {asked.slate_size}")
 
-    monkeypatch.setattr(command, "validate", stopped)
+    monkeypatch.setattr(validating, "validate", stopped)
     for name, more, wanted in (
         # one row a user shows no sessions
         ("four", [], 4),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from simulator.experiment.notebook_bar import NotebookBar, in_notebook
+from policies.common.notebook_bar import NotebookBar, in_notebook
 from simulator.experiment.progress import Progress
 
 
