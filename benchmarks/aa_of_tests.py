@@ -1,7 +1,7 @@
 """A/A of every public test: how often it rejects, and how often its interval leaves out 0, where
 there is no effect.
 
-    python benchmarks/aa_of_tests.py --runs 10000          the table of docs/statistics.md
+    python benchmarks/aa_of_tests.py --runs 10000          the table of docs/calibration.md
     python benchmarks/aa_of_tests.py --runs 500 --n 50
 
 Both rates shall be at most .05 and three standard errors; below .035 a test is conservative.

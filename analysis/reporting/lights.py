@@ -69,7 +69,7 @@ def lights_of(
     return [*lights, _fidelity_light(numbers)] if numbers else lights
 
 
-LEAST_USERS = 50  # per arm: the smallest at which the A/A table of docs/statistics.md was made
+LEAST_USERS = 50  # per arm: the smallest at which the A/A table of docs/calibration.md was made
 LEAST_EVENTS = 20  # of the primary metric per arm
 LEAST_CLICKS = 100  # of the log that users are fitted to: fewer hardly tell a level
 

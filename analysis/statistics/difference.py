@@ -149,7 +149,7 @@ def relative_lift(
         method: `fieller` (Fieller 1954: the ratios that the test of the difference does not
             reject; unbounded where the control's mean is not clear of 0), `log` (delta method on
             the logarithm; what tea-tasting does) or `delta` (on the ratio itself). The last two
-            leave out 0 too often in small skewed samples, see docs/statistics.md.
+            leave out 0 too often in small skewed samples, see docs/calibration.md.
     """
     _known(method, LIFTS, "lift")
     a, b = Summary.of(control), Summary.of(treatment)
