@@ -36,6 +36,7 @@ def by_round(measured: Measured, measure: str, path: Path) -> str:
                     axis.fill_between(rounds, low, high, color=HUE[regime], alpha=0.12, lw=0)
             axis.set_title(policy)
             axis.set_xlabel("round")
+            axis.xaxis.get_major_locator().set_params(integer=True)
         axes[0].set_ylabel(BY_NAME[measure].label)
         made.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize=10)
         save(made, path)

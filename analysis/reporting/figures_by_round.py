@@ -24,6 +24,7 @@ class Panel:
     caption: str
     column: str
     dashed: str | None = None
+    error: str | None = None
 
 
 PANELS = (
@@ -31,8 +32,10 @@ PANELS = (
         "click_rate",
         "clicks per impression",
         "Click rate",
-        "Clicks over impressions, each round served by one model of each arm.",
+        "Clicks over impressions, each round served by one model of each arm; bars: 95 % intervals"
+        " over users.",
         "click_rate",
+        error="click_rate_error",
     ),
     Panel(
         "coverage",
@@ -96,7 +99,11 @@ def _draw(axis: Any, panel: Panel, loop: list[RoundMetrics], arms: list[str]) ->
     for arm in arms:
         rows = [row for row in loop if row.arm == arm]
         x, colour = [row.round + 1 for row in rows], hue(arm, arms)
-        axis.plot(x, [getattr(row, panel.column) for row in rows], "o-", color=colour, label=arm)
+        y = [getattr(row, panel.column) for row in rows]
+        axis.plot(x, y, "o-", color=colour, label=arm)
+        if panel.error is not None:
+            half = [1.96 * getattr(row, panel.error) for row in rows]
+            axis.errorbar(x, y, yerr=half, fmt="none", color=colour, capsize=3, alpha=0.6)
         if panel.dashed is not None:
             y = [getattr(row, panel.dashed) for row in rows]
             axis.plot(x, y, "s--", color=colour, mfc="white")

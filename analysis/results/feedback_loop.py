@@ -22,6 +22,15 @@ def gini(counts: np.ndarray) -> float:
     return float((2 * np.arange(1, n + 1) - n - 1) @ x / (n * total))
 
 
+def ratio_error(top: pd.Series, bottom: pd.Series) -> float:
+    """Standard error of sum(top) / sum(bottom) over users (delta method); NaN of fewer than two."""
+    x, y = top.to_numpy(float), bottom.to_numpy(float)
+    if len(x) < 2:
+        return float("nan")
+    left = x - x.sum() / y.sum() * y
+    return float(left.std(ddof=1) * len(x) ** 0.5 / y.sum())
+
+
 def overlap(pairs: pd.DataFrame, pages: pd.Series) -> float:
     """Expected share of a page's items that a random page of another user shows too.
 
@@ -65,12 +74,15 @@ def category_bits(counts: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class RoundMetrics:
-    """What an arm showed and got in one round; units in `ROUND_UNITS`."""
+    """What an arm showed and got in one round; units in `ROUND_UNITS`. click_rate_error: standard
+    error of the click rate over users, who are what was randomised.
+    """
 
     arm: str
     round: int
     impressions: int
     click_rate: float
+    click_rate_error: float
     clicks_per_page: float
     coverage: float
     gini: float
@@ -109,6 +121,7 @@ def by_round(
                 round=int(key[1]),
                 impressions=int(shown["shown"].sum()),
                 click_rate=float(users["clicks"].sum() / users["impressions"].sum()),
+                click_rate_error=ratio_error(users["clicks"], users["impressions"]),
                 clicks_per_page=float(users["clicks"].sum() / users["pages"].sum()),
                 coverage=float((counts > 0).mean()),
                 gini=gini(counts),
@@ -124,6 +137,7 @@ def by_round(
 ROUND_UNITS = {
     "impressions": "count",
     "click_rate": "clicks per impression",
+    "click_rate_error": "clicks per impression",
     "clicks_per_page": "clicks per page",
     "coverage": "share of the catalogue",
     "gini": "0 to 1",

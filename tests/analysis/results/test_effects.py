@@ -11,7 +11,7 @@ from analysis.data.rows import Rows
 from analysis.metrics import METRICS
 from analysis.reporting.sentences import simulation_remarks
 from analysis.results.effects import judge
-from analysis.results.feedback_loop import entropy_within, gini, lorenz, overlap
+from analysis.results.feedback_loop import entropy_within, gini, lorenz, overlap, ratio_error
 from analysis.statistics.comparison import compare
 
 
@@ -169,3 +169,20 @@ def test_a_rate_that_is_the_same_for_everybody_is_no_error() -> None:
         assert found.control_mean == pytest.approx(1 / 3)
         assert found.lift == pytest.approx(0.0, abs=1e-9)
         assert not found.pvalue < 0.001
+
+
+def test_the_error_of_a_click_rate_is_that_of_users_not_of_impressions() -> None:
+    rng = np.random.default_rng(1)
+    shown = pd.Series(rng.poisson(20, 800) + 1)
+    clicks = pd.Series(rng.binomial(shown, rng.beta(2, 5, 800)))  # users differ
+    # statsmodels: a rate of rows by least squares, errors clustered by user
+    user, clicked = np.repeat(np.arange(800), shown), []
+    for n, k in zip(shown, clicks):
+        clicked += [1.0] * k + [0.0] * (n - k)
+    fitted = sm.OLS(np.array(clicked), np.ones(len(clicked))).fit(
+        cov_type="cluster", cov_kwds={"groups": user, "use_correction": False}
+    )
+    assert ratio_error(clicks, shown) == pytest.approx(float(fitted.bse[0]), rel=2e-3)
+    by_row = (np.mean(clicked) * (1 - np.mean(clicked)) / len(clicked)) ** 0.5
+    assert ratio_error(clicks, shown) > 1.5 * by_row
+    assert np.isnan(ratio_error(clicks[:1], shown[:1]))
