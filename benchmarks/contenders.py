@@ -8,8 +8,8 @@ they have more: whole worlds anew for every seed (draw of the fit, users, traini
     python benchmarks/contenders.py --log kuairand:DIR --out ablations --seeds 3 --users 300 \
         --policies gptrec,gptrec.2,gptrec.3,gptrec.4,gptrec.5,gptrec.6,gptrec.7,gptrec.8,\
 gptrec.9,gptrec.10,gptrec.11,gptrec.12 \
-        --set gptrec.2.answers=false --set gptrec.3.content=false --set gptrec.4.prompt_share=0 \
-        --set gptrec.5.dialogues=false --set gptrec.6.interests=1 --set gptrec.7.user_module=false \
+        --set gptrec.2.answers=false --set gptrec.3.content=false --set gptrec.4.prompt_share=.25 \
+        --set gptrec.5.dialogues=false --set gptrec.6.interests=2 --set gptrec.7.user_module=false \
         --set gptrec.8.updates=0 --set gptrec.9.update_steps=40 \
         --set gptrec.10.dialogues=false --set gptrec.10.update_steps=40 \
         --set gptrec.11.answers=false --set gptrec.11.update_steps=40 \
