@@ -32,6 +32,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_page_markdown(markdown: str, **about: Any) -> str:
+    """Links to a notebook, which lead to its file elsewhere, lead to its page here."""
+    return markdown.replace(".ipynb)", ".md)")
+
+
 def executed(path: Path) -> tuple[str, dict[str, bytes]]:
     """The page of a notebook, and its pictures by name."""
     book = nbformat.read(path, 4)
