@@ -14,6 +14,7 @@ from analysis.statistics.difference import mean_difference
 from analysis.statistics.multiplicity import benjamini_hochberg, holm
 from analysis.statistics.summary import Joint
 from policies.common.errors import suggestion
+from policies.sources.roles import unread
 
 Columns = str | tuple[str, str]  # a total per user, or numerator and denominator
 FEW_USERS = 50  # of a level of a segment, below which it is left out
@@ -45,13 +46,14 @@ def judge(
         by Benjamini-Hochberg for all others; of segments by Benjamini-Hochberg over all of them.
 
     Raises:
-        AnalysisError: a column that is not there, values that are missing, one arm alone.
+        AnalysisError: a column that is not there, values that are missing, one arm alone, users who
+            stand in several rows.
     """
     named = _named(metrics)
     covariates = {name: _pair(value) for name, value in (before or {}).items()}
     _check(named, covariates)
     columns = [c for pair in (*named.values(), *covariates.values()) for c in pair]
-    frame = _frame(data, [bucket, *segments, *columns])
+    frame = _frame(data, bucket, [*segments, *columns])
     base = _control(frame, bucket, control)
     rows = _rows(frame, bucket, base, named, covariates, level, ("", ""))
     table = _corrected(pd.DataFrame(rows), next(iter(named)))
@@ -76,15 +78,25 @@ def judge(
     return pd.concat([table, parts], ignore_index=True)
 
 
-def _frame(data: Any, wanted: list[str]) -> Any:
-    """The frame as narwhals has it, with these columns whole."""
+def _frame(data: Any, bucket: str, others: list[str]) -> Any:
+    """The frame as narwhals has it, one row per user, with these columns whole."""
     try:
         frame = nw.from_native(data, eager_only=True)
     except TypeError:
         raise AnalysisError(
             f"wanted a frame of pandas, Polars or Arrow, not {type(data).__name__}"
         ) from None
-    for column in wanted:
+    if bucket not in frame.columns:
+        named = unread(frame.columns, {}, ("bucket",)).get("bucket")
+        near = suggestion(bucket, frame.columns) if named is None else f"; perhaps bucket='{named}'"
+        raise AnalysisError(f"there is no column '{bucket}' that says the arm{near}")
+    user = unread(frame.columns, {}, ("user",)).get("user")
+    if user is not None and frame[user].n_unique() < len(frame):
+        raise AnalysisError(
+            f"column '{user}' holds users in several rows; judge wants one row per user, with"
+            " totals: a user's rows are not independent"
+        )
+    for column in (bucket, *others):
         if column not in frame.columns:
             raise AnalysisError(f"there is no column '{column}'{suggestion(column, frame.columns)}")
         missing = int(frame[column].is_null().sum())

@@ -126,7 +126,7 @@ def _plan(asked: NextTest, out: Path | None) -> None:
             save_json(out / "power.json", content)
             curve(spreads, days, demand, out / "power.png")
     table.print()
-    if any(row.extrapolated for row in rows):
+    if any(row.extrapolated or getattr(row, "days_carried", False) for row in rows):
         print(EXTRAPOLATED)
 
 
@@ -182,6 +182,7 @@ def _plan_table(rows: list[PlanRow], labels: dict[str, str]) -> Table:
         users = number(float(row.users_per_arm)) + (" *" if row.extrapolated else "")
         line = [labels[row.metric], percent(row.effect), *_how(row), users]
         days = f"over {LONGEST}" if row.days_needed is None else str(row.days_needed)
+        days += " *" if row.days_carried else ""
         body.append([*line, *([days] if known else [])])
     return Table(head, body)
 

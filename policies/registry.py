@@ -73,7 +73,16 @@ def find(name: str) -> type:
     target = known().get(name, name)
     module_name, colon, class_name = target.partition(":")
     if not colon:
-        raise InputError(f"unknown policy '{name}'{suggestion(name, known())}")
+        raise InputError(
+            f"unknown policy '{shown(name)}'{suggestion(name, known())}; one of your own is"
+            " module:Class"
+        )
+    if "/" in module_name or module_name.endswith(".py"):
+        wanted = module_name.removesuffix(".py").strip("./").replace("/", ".")
+        raise InputError(
+            f"policy '{shown(name)}': wanted a module and no file: {shown(wanted)}:{class_name},"
+            " from the folder in which Python finds it"
+        )
     module = imported(f"policy '{shown(name)}'", module_name)
     policy_class = getattr(module, class_name, None)
     if not isinstance(policy_class, type):

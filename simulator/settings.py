@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 from functools import cached_property
+from os import PathLike
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
@@ -50,8 +51,13 @@ def _word(part: object) -> str:
 
 
 def _log(value: Any) -> Any:
-    """A path or a data frame as well."""
-    return hold(value) if is_frame(value) else _text(value)
+    """A path or a data frame."""
+    if is_frame(value):
+        return hold(value)
+    if value is not None and not isinstance(value, str | PathLike):
+        kind = type(value).__name__
+        raise ValueError(f"wanted a path or a data frame (pandas, Polars, Arrow), not a {kind}")
+    return _text(value)
 
 
 Text = Annotated[str, BeforeValidator(_text)]

@@ -57,12 +57,11 @@ def _to_be_sure(report: Report) -> list[str]:
     if not open_:
         return []
     row = min(open_, key=lambda row: row.detectable)
-    means = (
-        "gptrec power --run RUN" if report.simulation is not None else "gptrec power --table USERS"
-    )
+    source = "--table USERS" if report.simulation is None else "--run FOLDER"
+    means = f"gptrec power {source}"
     return [
         f"Run longer or with more users: this test could have seen a lift of"
-        f" {percent(row.detectable)} of {row.arm}. `{means} --mde 2%` says how much longer."
+        f" {percent(row.detectable)} of {row.arm}. `{means} --mde 2%` says how many users or days."
     ]
 
 
@@ -88,8 +87,8 @@ def _of_users(report: Report) -> list[str]:
         steps.append(f"Ask whether these users are like yours: `gptrec validate {log}{whose}`.")
     if experiment["user_model"] == "factors" and len(experiment["policies"]) > 1:
         steps.append(
-            "See whether the order stands before other kinds of users: the same command with"
-            " `--user-model all`."
+            "See whether the order stands before other kinds of users: the same once more with"
+            " `--user-model all` (in Python `user_model='all'`)."
         )
     if experiment["rounds"] > 1:
         steps.append(

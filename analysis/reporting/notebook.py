@@ -59,8 +59,9 @@ class Plots:
 
 
 def first_lines(report: Report) -> list[str]:
-    """Alarms and verdicts, as the page begins."""
-    return [*alarms(report.lights), *report.all_verdicts]
+    """Alarms and verdicts, as the page begins; why there is no verdict where there is none."""
+    verdicts = report.all_verdicts or [x for x in report.remarks if "nothing is compared" in x]
+    return [*alarms(report.lights), *verdicts]
 
 
 def first_screen(report: Report) -> str:

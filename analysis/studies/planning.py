@@ -163,6 +163,7 @@ class PlanRow:
     extrapolated: bool
     of_a_run: bool
     days_needed: int | None
+    days_carried: bool  # days_needed lies beyond the run
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,8 @@ def plan(
             users = int(np.ceil(size.n_control))
             needed = _days_needed(spread, effect, cuped, looks, arms, demand)
             about = (spread.metric, effect, cuped, looks, days, users, guess)
-            rows.append(PlanRow(*about, spread.users is not None, needed))
+            carried = needed is not None and needed > spread.days[-1]
+            rows.append(PlanRow(*about, spread.users is not None, needed, carried))
     return rows
 
 

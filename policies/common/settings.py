@@ -121,6 +121,10 @@ def names(value: Any) -> Any:
     parts = value.split(",") if isinstance(value, str) else value
     if not isinstance(parts, list | tuple):
         return parts
+    for part in parts:
+        if isinstance(part, type):
+            name = f"{part.__module__}:{part.__qualname__}"
+            raise ValueError(f"a class is named, so that other processes find it: '{name}'")
     return tuple(str(part).strip() for part in parts if str(part).strip())
 
 

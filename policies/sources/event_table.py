@@ -23,6 +23,7 @@ from policies.sources.roles import (
     event_column,
     listing,
     pairs,
+    unread,
 )
 from policies.sources.times import Times, times_of
 from policies.sources.values import EXACT, flat, release_unused, text
@@ -53,8 +54,11 @@ def from_table(path: Path, reading: Reading) -> Dataset:
             f"'{shown(path.name)}' needs a column for {', '.join(missing)}: --columns"
             f" user=...,item=...,time=...; the file has: {listing(there)}"
         )
-    if when is None and given is None and not {"click", "rating"} & set(chosen):
-        _refuse_an_unused_answer(table, chosen)
+    if when is None and not {"click", "rating"} & set(chosen):
+        if given is None:
+            _refuse_an_unused_answer(table, chosen)
+        else:
+            _refuse_an_unnamed_answer(path.name, there, chosen)
     sources = chosen if when is None else {**chosen, "event": when.column}
     roles, n, copy = _streamed(table, sources)
     columns = Columns(roles, sources, path, n)
@@ -92,6 +96,18 @@ TWO_ANSWERS = (
     {"y", "n"},
     {"t", "f"},
 )
+
+
+def _refuse_an_unnamed_answer(name: str, there: list[str], chosen: dict[str, str]) -> None:
+    """What is called a click, and that nobody named, is likely the clicks."""
+    left = unread(there, chosen, ("click", "rating"))
+    if left:
+        role, column = next(iter(left.items()))
+        raise InputError(
+            f"'{shown(name)}' has a column '{shown(column)}' that --columns does not name, so that"
+            f" every row would count as a click; add {role}={shown(column)}, or take the column"
+            " out of the file if every row is one"
+        )
 
 
 def _refuse_an_unused_answer(table: Table, chosen: dict[str, str]) -> None:

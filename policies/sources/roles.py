@@ -122,8 +122,9 @@ def choose(
 ) -> tuple[dict[str, str], list[str]]:
     """role -> column, and a sentence where usual names were recognised.
 
-    With `given` those columns alone: a column that nobody named plays no part. Without, columns
-    that are called like a role, else by one usual name of it.
+    With `given` those columns alone: a column that nobody named plays no part, and those that
+    would have had one by their names are told. Without, columns that are called like a role, else
+    by one usual name of it.
 
     Raises:
         InputError: a column that is not there, or two that could both be meant.
@@ -135,16 +136,15 @@ def choose(
                     f"there is no column '{shown(name)}' for {role} in {where}"
                     f"{_near(name, there)}the file has: {listing(there)}"
                 )
-        return dict(given), []
+        left = unread(there, given, roles)
+        named = ", ".join(f"{role}={shown(name)}" for role, name in left.items())
+        return dict(given), [f"Not read, as --columns does not name them: {named}."] if left else []
     chosen, found = {}, []
     for role in roles:
         if role in there:
             chosen[role] = role
             continue
-        plain = {name: _plain(name) for name in there}
-        usual = [n for n in there if plain[n] == role] or [
-            n for n in there if plain[n] in USUAL.get(role, ())
-        ]
+        usual = _called(role, there)
         if len(usual) > 1:
             raise InputError(
                 f"{where}: columns '{shown(usual[0])}' and '{shown(usual[1])}' could both be the"
@@ -154,6 +154,23 @@ def choose(
             chosen[role] = usual[0]
             found.append(f"{role}={shown(usual[0])}")
     return chosen, [f"Columns taken by their names: {', '.join(found)}."] if found else []
+
+
+def unread(there: list[str], chosen: dict[str, str], roles: Iterable[str]) -> dict[str, str]:
+    """role -> column of the roles that have none, where a column that has none is called so."""
+    free = [name for name in there if name not in chosen.values()]
+    found = {role: _called(role, free) for role in roles if role not in chosen}
+    return {role: names[0] for role, names in found.items() if names}
+
+
+def _called(role: str, there: list[str]) -> list[str]:
+    """The columns that are called like a role, else by a usual name of it."""
+    if role in there:
+        return [role]
+    plain = {name: _plain(name) for name in there}
+    return [n for n in there if plain[n] == role] or [
+        n for n in there if plain[n] in USUAL.get(role, ())
+    ]
 
 
 def event_column(there: Iterable[str], used: Iterable[str]) -> str | None:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from analysis.reporting.content import Report
 from analysis.reporting.notebook import Plots, first_lines, first_screen
+from policies.common.errors import InputError, suggestion
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,17 @@ class Result:
         return rows.assign(round=rows["round"] + 1)
 
     def impressions(self, arm: str) -> pd.DataFrame:
-        """Every impression of an arm in the test, in the order of time, user, page and slot."""
+        """Every impression of an arm in the test, in the order of time, user, page and slot.
+
+        Raises:
+            InputError: there is no such arm.
+        """
+        arms = sorted(
+            place.name.removeprefix("bucket=")
+            for place in (self.path / "impressions").glob("bucket=*")
+        )
+        if arm not in arms:
+            raise InputError(f"there is no arm '{arm}'{suggestion(arm, arms)}")
         files = sorted((self.path / "impressions" / f"bucket={arm}").rglob("*.parquet"))
         rows = pd.concat([pd.read_parquet(file) for file in files])
         return rows.sort_values(["time", "user", "page", "slot"], ignore_index=True)

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,14 @@ def simulate(
     Raises:
         InputError: a setting or the log cannot be used.
     """
+    if not isinstance(experiment, Experiment | None):
+        raise InputError(
+            f"simulate wants an Experiment, not a {type(experiment).__name__}:"
+            " simulate(Experiment(log=...))"
+        )
+    for name, value in (("out", out), ("resume", resume)):
+        if not isinstance(value, str | PathLike | None):
+            raise InputError(f"{name}: wanted a path, not a {type(value).__name__}")
     spec = "" if experiment is None else experiment.log
     with (
         in_its_words(spec),

@@ -99,6 +99,10 @@ def titles_of(path: Path) -> dict[str, str]:
                     )
                 found[row["item"]] = row["title"]
             return found
+    except InputError:
+        raise
+    except FileNotFoundError:
+        raise InputError(f"--titles '{path}': there is no such file") from None
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"--titles '{path}': {error}") from None
 

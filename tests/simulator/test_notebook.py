@@ -15,6 +15,9 @@ import pyarrow as pa
 import pytest
 from matplotlib.figure import Figure
 
+from analysis import judge
+from analysis.errors import AnalysisError
+from policies.baselines.popularity import Popularity
 from policies.common.errors import InputError
 from policies.sources import frames
 from simulator import Experiment, Result, simulate
@@ -137,3 +140,63 @@ def test_what_is_refused_of_a_frame_is_told_in_the_words_of_python(tmp_path: Pat
 
 def test_rounds_are_counted_as_in_the_report(result: Result) -> None:
     assert sorted(result.rounds["round"].unique()) == [1, 2]
+
+
+def test_a_column_that_columns_leaves_out_is_told_and_clicks_are_not_forgotten(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "log.csv"
+    rows = ["uid,item,ts,clicked,like,slot"]
+    rows += [f"u{k % 9},i{k % 60},{1.7e9 + 40 * k:.0f},{k % 2},0,0" for k in range(300)]
+    log.write_text("\n".join(rows) + "\n")
+    given: Any = {"user": "uid", "item": "item", "time": "ts"}
+    with pytest.raises(InputError, match="column 'clicked' that --columns does not name"):
+        load_data(Experiment(log=str(log), columns=given))
+    notes = load_data(Experiment(log=str(log), columns=given | {"click": "clicked"})).notes
+    assert "Not read, as --columns does not name them: slot=slot, like=like." in notes
+    every = load_data(Experiment(log=str(log)))
+    assert not any("Not read" in note for note in every.notes)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"log": {"user": ["a"]}}, "wanted a path or a data frame .* not a dict"),
+        ({"log": [1, 2, 3]}, "not a list"),
+        (
+            {"policies": (Popularity, "itemknn")},
+            "named, .*'policies.baselines.popularity:Popularity'",
+        ),
+        ({"policies": ("catmix",)}, "one of your own is module:Class"),
+        (
+            {"policies": ("mine/catmix.py:CatMix",)},
+            "wanted a module and no file: mine.catmix:CatMix",
+        ),
+    ],
+)
+def test_what_python_gives_wrongly_is_told_in_a_line(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said) as refused:
+        Experiment(**wrong)
+    assert len(str(refused.value)) < 400
+
+
+def test_simulate_wants_an_experiment_and_paths() -> None:
+    wrong: Any = "log.csv"
+    with pytest.raises(InputError, match="simulate wants an Experiment, not a str"):
+        simulate(wrong)
+    wrong = ["a"]
+    with pytest.raises(InputError, match="out: wanted a path, not a list"):
+        simulate(Experiment(), out=wrong)
+
+
+def test_an_arm_that_is_not_there_is_told(result: Result) -> None:
+    with pytest.raises(InputError, match=r"no arm 'itemkn'.*did you mean 'itemknn'"):
+        result.impressions("itemkn")
+
+
+def test_judge_wants_one_row_per_user_and_says_which_argument_names_the_arm() -> None:
+    rows = pd.DataFrame({"user": [1, 1, 2, 3], "variant": list("AABB"), "clicks": [1, 0, 1, 0]})
+    with pytest.raises(AnalysisError, match="perhaps bucket='variant'"):
+        judge(rows, ["clicks"])
+    with pytest.raises(AnalysisError, match="one row per user"):
+        judge(rows, ["clicks"], bucket="variant")
