@@ -101,6 +101,10 @@ def _talk(conversation: "Conversation", names: "Names") -> None:
             break
         if typed.more_like is not None and not conversation.interests():
             print(f"({conversation.arm} has no interests: that is a click and no more)")
+        slots = set(typed.clicked.nonzero()[0].tolist())
+        slots |= set() if typed.more_like is None else {typed.more_like}
+        named = ", ".join(str(slot + 1) for slot in sorted(slots))
+        print(f"(you clicked {named})" if named else "(you skipped all of them)")
         conversation.answer(typed.clicked, typed.more_like)
 
 

@@ -4,7 +4,6 @@ out.
 
 import json
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -77,6 +76,12 @@ def listed_in(folder: Path) -> tuple[list[Listed], list[str]]:
         raise AnalysisError(f"--index '{folder}': it holds no run with a report")
     found.sort(key=lambda run: (run.path / "results.json").stat().st_mtime, reverse=True)
     return found, damaged
+
+
+def unfinished_in(folder: Path) -> list[str]:
+    """The runs right below a folder that began and have no report."""
+    begun = (path.parent for path in sorted(folder.glob("*/manifest.json")))
+    return [path.name for path in begun if not (path / "results.json").exists()]
 
 
 def differing(runs: list[Listed]) -> list[str]:
@@ -152,7 +157,8 @@ def write_gallery(folder: Path) -> tuple[Path, list[str]]:
         ],
         lifts=lift_table(runs).html(),
         settings=settings.html() if settings is not None else "",
-        damaged=", ".join(map(escape, damaged)),
+        damaged=", ".join(damaged),
+        unfinished=", ".join(unfinished_in(folder)),
     )
     save_text(path, page)
     return path, damaged

@@ -202,11 +202,11 @@ def pair_table(rows: list[PairEffect]) -> Table:
 
 def quantile_table(rows: list[QuantileEffect]) -> Table:
     """Median and tails of the primary metric over users."""
-    head = ("users' quantile", "contender", "control", "contender's", "difference")
+    head = ("users' quantile", "contender", "its value", "control's value", "difference")
     body = []
     for row in rows:
         d = row.difference
-        line = [f"{100 * row.quantile:g} %", row.arm, number(d.control), number(d.treatment)]
+        line = [f"{100 * row.quantile:g} %", row.arm, number(d.treatment), number(d.control)]
         line += [number(d.difference), f"{number(d.low)} to {number(d.high)}", pvalue(d.pvalue)]
         body.append(line)
     return Table((*head, "95 % interval", "p"), body)

@@ -73,6 +73,8 @@ def test_runs_stand_side_by_side(
     (folder / "broken" / "results.json").write_text("{")
     (folder / "offline").mkdir()
     (folder / "offline" / "results.json").write_text('{"models": []}')  # of another command
+    (folder / "begun").mkdir()
+    (folder / "begun" / "manifest.json").write_text("{}")
     runs, damaged = listed_in(folder)
     assert damaged == ["broken"]
     assert {run.path.name for run in runs} == {"one", "two"}
@@ -84,6 +86,7 @@ def test_runs_stand_side_by_side(
         told = json.loads((result.path / "results.json").read_text())
         assert told["title"].split(":")[0] in page
     assert "broken" in page
+    assert "Begun and not finished, so without a report: begun." in page
     path.write_text("<title>my own</title>")
     with pytest.raises(AnalysisError, match="a page of somebody else"):
         write_gallery(folder)
