@@ -134,7 +134,7 @@ def test_the_first_commands_of_the_readme_run_as_written(
     wanted = ("sample sample", "run --log sample/impressions.csv --policies itemknn")
     lines = [" ".join(words[1:]) for words in commands()]
     # what takes most of the time is tested elsewhere
-    quicker = ["--quiet", "--no-sensitivity", "--draws", "20"]
+    quicker = ["--quiet", "--no-sensitivity", "--draws", "20", "--users", "500"]
     for begin in (*wanted, "report --impressions sample/ab.csv", "power --run runs/first"):
         line = next(line for line in lines if line.startswith(begin))
         assert main([*line.split(), *(quicker if line.startswith("run") else [])]) == 0
