@@ -90,12 +90,7 @@ def _frame(data: Any, bucket: str, others: list[str]) -> Any:
         named = unread(frame.columns, {}, ("bucket",)).get("bucket")
         near = suggestion(bucket, frame.columns) if named is None else f"; perhaps bucket='{named}'"
         raise AnalysisError(f"there is no column '{bucket}' that says the arm{near}")
-    user = unread(frame.columns, {}, ("user",)).get("user")
-    if user is not None and frame[user].n_unique() < len(frame):
-        raise AnalysisError(
-            f"column '{user}' holds users in several rows; judge wants one row per user, with"
-            " totals: a user's rows are not independent"
-        )
+    _refuse_rows_of_a_user(frame)
     for column in (bucket, *others):
         if column not in frame.columns:
             raise AnalysisError(f"there is no column '{column}'{suggestion(column, frame.columns)}")
@@ -105,6 +100,27 @@ def _frame(data: Any, bucket: str, others: list[str]) -> Any:
                 f"column '{column}' has {missing} missing values; fill or drop them"
             )
     return frame
+
+
+def _refuse_rows_of_a_user(frame: Any) -> None:
+    """Several rows of a user are not independent; ids that are lists, or missing, tell nothing."""
+    users = [name for name in frame.columns if unread([name], {}, ("user",))]
+    repeated = []
+    for name in users:
+        try:
+            ids = frame[name].drop_nulls()
+            repeats = ids.n_unique() < len(ids)
+        except TypeError:
+            continue
+        if not repeats:
+            return
+        repeated.append(name)
+    if repeated:
+        raise AnalysisError(
+            f"column '{repeated[0]}' holds users in several rows; judge wants one row per user,"
+            " with totals, as a user's rows are not independent; where it is not the users who were"
+            " randomised, leave that column out"
+        )
 
 
 def _control(frame: Any, bucket: str, given: Any) -> Any:

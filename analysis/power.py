@@ -126,7 +126,8 @@ def _plan(asked: NextTest, out: Path | None) -> None:
             save_json(out / "power.json", content)
             curve(spreads, days, demand, out / "power.png")
     table.print()
-    if any(row.extrapolated or getattr(row, "days_carried", False) for row in rows):
+    carried = any(isinstance(row, PlanRow) and row.days_carried for row in rows)
+    if carried or any(row.extrapolated for row in rows):
         print(EXTRAPOLATED)
 
 

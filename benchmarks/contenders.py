@@ -7,14 +7,16 @@ they have more: whole worlds anew for every seed (draw of the fit, users, traini
         --policies gptrec,sasrec,level,popularity
     python benchmarks/contenders.py --log kuairand:DIR --out ablations --seeds 3 --users 300 \
         --policies gptrec,gptrec.2,gptrec.3,gptrec.4,gptrec.5,gptrec.6,gptrec.7,gptrec.8,\
-gptrec.9,gptrec.10,gptrec.11,gptrec.12 \
-        --set gptrec.2.answers=false --set gptrec.3.content=false --set gptrec.4.prompt_share=.25 \
-        --set gptrec.5.dialogues=false --set gptrec.6.interests=2 --set gptrec.7.user_module=false \
+gptrec.9,gptrec.10,gptrec.11,gptrec.12,gptrec.13 \
+        --every gptrec.prompt_share=.25 --every gptrec.interests=2 \
+        --set gptrec.2.answers=false --set gptrec.3.content=false --set gptrec.4.prompt_share=0 \
+        --set gptrec.5.dialogues=false --set gptrec.6.interests=1 --set gptrec.7.user_module=false \
         --set gptrec.8.updates=0 --set gptrec.9.update_steps=40 \
         --set gptrec.10.dialogues=false --set gptrec.10.update_steps=40 \
         --set gptrec.11.answers=false --set gptrec.11.update_steps=40 \
         --set gptrec.12.answers=false --set gptrec.12.dialogues=false \
-        --set gptrec.12.update_steps=40
+        --set gptrec.12.update_steps=40 \
+        --set gptrec.13.prompt_share=0 --set gptrec.13.interests=1
     python benchmarks/contenders.py --log world: --out losses --seeds 3 --users 300 --policies \
         gptrec,gptrec.2,gptrec.3,gptrec.4,gptrec.5 --set gptrec.2.update_loss=page \
         --set gptrec.3.update_loss=next --set gptrec.4.update_epochs=0 --set gptrec.5.updates=0
@@ -39,6 +41,7 @@ from scipy.stats import t
 
 from policies.common.executor import HERE
 from policies.common.settings import pairs_of
+from policies.registry import base_name
 from simulator.doubt.moved import with_hidden_taste
 from simulator.experiment.data import load_data, pair_draw
 from simulator.experiment.simulate import begin_or_resume
@@ -63,6 +66,11 @@ def experiment_of(given: argparse.Namespace, seed: int, users: Path) -> Experime
         arm, _, key = name.rpartition(".")
         if arm in policies:
             arms.setdefault(arm, {})[key] = value
+    for name, value in pairs_of(given.every):
+        policy, _, key = name.rpartition(".")
+        for arm in policies:
+            if base_name(arm) == policy:
+                arms.setdefault(arm, {}).setdefault(key, value)
     return Experiment(
         policies=policies,
         log=given.log,
@@ -120,6 +128,13 @@ def the_command() -> argparse.Namespace:
     parser.add_argument("--log", default="world:")
     parser.add_argument("--policies", default=POLICIES)
     parser.add_argument("--set", action="append", default=[], metavar="ARM.KEY=VALUE")
+    parser.add_argument(
+        "--every",
+        action="append",
+        default=[],
+        metavar="POLICY.KEY=VALUE",
+        help="of every arm of a policy that does not say otherwise",
+    )
     parser.add_argument(
         "--taste", type=float, default=0.0, help="logits that the log does not tell"
     )

@@ -1,6 +1,8 @@
 """What a shell needs to complete `gptrec` with the tabulator.
 
-eval "$(gptrec completion bash)"        in ~/.bashrc; zsh and tcsh likewise
+eval "$(gptrec completion bash)"        in ~/.bashrc
+eval "$(gptrec completion zsh)"         in ~/.zshrc, after compinit
+gptrec completion tcsh > gptrec.tcsh    and source that file in ~/.tcshrc
 """
 
 import argparse
@@ -10,6 +12,9 @@ from importlib import import_module
 import shtab
 
 from gptrec.commands import COMMANDS
+from policies.common.terminal import guarded
+
+SHELLS = ("bash", "zsh", "tcsh")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -18,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("shell", choices=shtab.SUPPORTED_SHELLS)
+    p.add_argument("shell", choices=SHELLS)
     return p
 
 
@@ -36,9 +41,13 @@ def every_command() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Prints the script."""
-    print(shtab.complete(every_command(), parser().parse_args(arguments).shell))
-    return 0
+    """Prints the script; returns the exit status."""
+    shell = parser().parse_args(arguments).shell
+    return guarded(
+        lambda: print(shtab.complete(every_command(), shell)),
+        interrupted="start again",
+        full="make room and start again",
+    )
 
 
 if __name__ == "__main__":

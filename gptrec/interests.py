@@ -26,6 +26,7 @@ def recall(
     available: np.ndarray,
     sizes: list[int],
     ordered: bool = True,
+    segment: int = SAID,
 ) -> np.ndarray:
     """(rows of the wave, sum of sizes) int32: the recalls of all interests, merged without repeats.
 
@@ -34,6 +35,7 @@ def recall(
         exclude: (rows, W) items that a user may not be shown.
         sizes: items per interest, from `quotas`.
         ordered: False = the best of each first, the others in no certain order.
+        segment: of what is said ahead, one that the network was trained on.
     """
     rows = len(wave.last)
     slates = np.zeros((rows, sum(sizes)), np.int32)
@@ -48,6 +50,7 @@ def recall(
             done += size
             if depth + 1 < len(sizes):
                 taken = np.concatenate([taken, best], axis=1)
-                state = wave.peek(here, torch.from_numpy(best[:, 0].astype(np.int64)), SAID, depth)
+                said = torch.from_numpy(best[:, 0].astype(np.int64))
+                state = wave.peek(here, said, segment, depth)
     wave.forget(len(sizes) - 1)
     return slates

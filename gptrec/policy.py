@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gptrec.interests import quotas, recall
-from gptrec.model import RecGPT
+from gptrec.model import ORGANIC, SAID, RecGPT
 from gptrec.prompts import PLACEMENTS, segments_of, turns, with_generated
 from policies.base import BY_LOG, Requests, bounded, plain_requests
 from policies.catalogue import Catalogue
@@ -366,21 +366,32 @@ class GPTRec(Sequential):
         if ordering is not None and not few:
             return self._ordered(ordering, requests, k, wave.last, at, None)
         sizes = quotas(few, self.interests, self.later * few // k)
-        slates = recall(wave, vectors, exclude, requests.available, sizes, ordering is None)
+        slates = recall(
+            wave, vectors, exclude, requests.available, sizes, ordering is None, self._ahead()
+        )
         if ordering is None:
             return slates[at]
         return self._ordered(ordering, requests, k, wave.last, at, slates)
 
+    def _ahead(self) -> int:
+        """The segment of what is said ahead: prompts alone teach what `SAID` means; without them it
+        counts as clicked.
+        """
+        return SAID if self.prompt_share > 0 else ORGANIC
+
     @torch.inference_mode()
     def interests_of(self, requests: Requests, k: int, interests: int) -> np.ndarray:
         """(B, interests, k) int32 the best items of each interest, in its own order; none of them
-        stands in two. However many interests it serves, it can say so many.
+        stands in two, as long as there are enough that may be shown. However many interests it
+        serves, it can say so many.
         """
         wave, at = self._advance(requests, k, self._new_store(interests))
         exclude = np.zeros((len(wave.last), requests.exclude.shape[1]), np.int32)
         exclude[at] = requests.exclude
         sizes = [k] * interests
-        found = recall(wave, self._item_vectors(), exclude, requests.available, sizes)
+        found = recall(
+            wave, self._item_vectors(), exclude, requests.available, sizes, segment=self._ahead()
+        )
         return found[at].reshape(len(at), interests, k)
 
     def nearness(self, items: np.ndarray, to: int) -> np.ndarray:

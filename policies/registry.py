@@ -78,7 +78,9 @@ def find(name: str) -> type:
             " module:Class"
         )
     if "/" in module_name or module_name.endswith(".py"):
-        wanted = module_name.removesuffix(".py").strip("./").replace("/", ".")
+        wanted = module_name.removesuffix(".py").removeprefix("./").replace("/", ".")
+        if module_name.startswith(("/", "..")):  # from elsewhere: its folder is not known
+            wanted = wanted.rpartition(".")[2] or "my_module"
         raise InputError(
             f"policy '{shown(name)}': wanted a module and no file: {shown(wanted)}:{class_name},"
             " from the folder in which Python finds it"

@@ -77,7 +77,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "gptrec/offline": POLICIES | NEURAL | {f"analysis/{room}" for room in ANALYSIS[:-1]},
     "gptrec/commands": set(),
     "gptrec/command": {"policies/common", "gptrec/commands"},
-    "gptrec/completion": {"gptrec/commands"},
+    "gptrec/completion": {"policies/common", "gptrec/commands"},
     "gptrec/doctor": {"policies/common"},
     "gptrec/evaluate": POLICIES | NEURAL | {"gptrec/offline"},
     "simulator/users": BASE | {"policies/calls", "policies/testing"},

@@ -76,25 +76,30 @@ def _dashed(axis: Any, days: list[float]) -> None:
 def _levels(report: Report, folder: Path) -> dict[str, str]:
     """The primary metric itself, arm by arm and day by day: what a dashboard would show."""
     test = report.judgement.test
-    time = [row for row in report.judgement.over_time if len(row.by_day.rows) > 1]
+    time = [row for row in report.judgement.over_time if len(row.by_day.levels) > 1]
     if not time:
         return {}
-    first, days = time[0].by_day.rows, _deployed(report)
-    lines = {test.control: [(row.day, row.control) for row in first]}
-    lines |= {row.arm: [(day.day, day.treatment) for day in row.by_day.rows] for row in time}
+    first, days = time[0].by_day.levels, _deployed(report)
+    lines = {test.control: [(level.day, level.control) for level in first]}
+    lines |= {row.arm: [(x.day, x.treatment) for x in row.by_day.levels] for row in time}
+    values = np.array([value for points in lines.values() for _, value in points])
+    if not np.isfinite(values).any():
+        return {}
     with figure(folder / "time_levels.png", SMALL) as (_, axis):
         for arm, points in lines.items():
             axis.plot(*zip(*points), "o-", ms=4, color=hue(arm, test.arms), label=arm)
         _dashed(axis, [day + 0.5 for day in days])  # between two days
-        if all(value >= 0 for points in lines.values() for _, value in points):
+        if np.nanmin(values) >= 0:
             axis.set_ylim(bottom=0)
         axis.set_xlabel("day")
         axis.set_ylabel(f"{test.primary.label} on the day")
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.legend(fontsize=9)
         axis.set_title("Each arm by itself")
+    per_user = test.primary.linear and test.primary.denominator is None
+    what = f"The mean of {test.primary.label} over all users" if per_user else "The metric"
     deployed = "; dashed lines: retrained models are deployed" if days else ""
-    return {"time_levels": f"Means over all users of the arm, day by day{deployed}."}
+    return {"time_levels": f"{what} of each arm, day by day{deployed}."}
 
 
 def _band(axis: Any, row: Monitored, colour: str) -> None:

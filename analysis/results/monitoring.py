@@ -314,12 +314,19 @@ def look_bounds(
 # -- the effect over time --------------------------------------------------------------------------
 @dataclass(frozen=True)
 class DayEffect:
-    """The effect of one day by itself; control, treatment: the metric's means on that day."""
+    """The effect of one day by itself."""
 
     day: int
     lift: float
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class DayLevel:
+    """The metric of both arms on one day, whether there is a lift or not."""
+
+    day: int
     control: float
     treatment: float
 
@@ -331,6 +338,7 @@ class Trend:
     """
 
     rows: list[DayEffect]
+    levels: list[DayLevel]
     slope: float = float("nan")
     slope_low: float = float("nan")
     slope_high: float = float("nan")
@@ -362,13 +370,13 @@ def over_time(test: ABTest, daily: Daily, shown: np.ndarray) -> list[OverTime]:
 def trend(daily: Daily, metric: Metric, control: str, arm: str) -> Trend:
     """The effect of each day, and whether it changes."""
     own = daily.arms(control, arm)
-    rows = []
+    rows, levels = [], []
     for day in range(own.days):
         found = compare(own.on(day), metric, control, arm)
+        levels.append(DayLevel(day + 1, found.control_mean, found.treatment_mean))
         if np.isfinite(found.lift):
-            means = found.control_mean, found.treatment_mean
-            rows.append(DayEffect(day + 1, found.lift, found.low, found.high, *means))
-    return Trend(rows, *_slope(own, metric, control, arm, [row.day - 1 for row in rows]))
+            rows.append(DayEffect(day + 1, found.lift, found.low, found.high))
+    return Trend(rows, levels, *_slope(own, metric, control, arm, [row.day - 1 for row in rows]))
 
 
 def _slope(

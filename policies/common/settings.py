@@ -124,6 +124,11 @@ def names(value: Any) -> Any:
     for part in parts:
         if isinstance(part, type):
             name = f"{part.__module__}:{part.__qualname__}"
+            if part.__module__ == "__main__" or "<locals>" in name:
+                raise ValueError(
+                    f"a class is named, so that other processes find it: put {part.__name__} into a"
+                    f" file, my_module.py, and say 'my_module:{part.__name__}'"
+                )
             raise ValueError(f"a class is named, so that other processes find it: '{name}'")
     return tuple(str(part).strip() for part in parts if str(part).strip())
 

@@ -58,7 +58,7 @@ def from_table(path: Path, reading: Reading) -> Dataset:
         if given is None:
             _refuse_an_unused_answer(table, chosen)
         else:
-            _refuse_an_unnamed_answer(path.name, there, chosen)
+            _refuse_an_unnamed_answer(table, chosen)
     sources = chosen if when is None else {**chosen, "event": when.column}
     roles, n, copy = _streamed(table, sources)
     columns = Columns(roles, sources, path, n)
@@ -98,25 +98,25 @@ TWO_ANSWERS = (
 )
 
 
-def _refuse_an_unnamed_answer(name: str, there: list[str], chosen: dict[str, str]) -> None:
-    """What is called a click, and that nobody named, is likely the clicks."""
+def _refuse_an_unnamed_answer(table: Table, chosen: dict[str, str]) -> None:
+    """What is called like a click, and that nobody named, is likely the clicks."""
+    name, there = table.paths[0].name, table.names
     left = unread(there, chosen, ("click", "rating"))
     if left:
         role, column = next(iter(left.items()))
+        more = " and --click-threshold" if role == "rating" else ""
         raise InputError(
             f"'{shown(name)}' has a column '{shown(column)}' that --columns does not name, so that"
-            f" every row would count as a click; add {role}={shown(column)}, or take the column"
-            " out of the file if every row is one"
+            f" every row would count as a click; add {role}={shown(column)}{more}, or take the"
+            " column out if every row is one"
         )
+    _refuse_unused_words(table, chosen)
 
 
-def _refuse_an_unused_answer(table: Table, chosen: dict[str, str]) -> None:
-    """A column of noughts and ones, or of words for events, may be the clicks: without a word every
-    row would count as one.
-    """
-    name, names = table.paths[0].name, table.names
-    others = [column for column in names if column not in chosen.values()]
-    words = event_column(names, chosen.values())
+def _refuse_unused_words(table: Table, chosen: dict[str, str]) -> None:
+    """A column that tells by words what happened."""
+    name = table.paths[0].name
+    words = event_column(table.names, chosen.values())
     if words is not None:
         rows = table.read([words])
         found = text(rows[words], lambda row: f"'{name}', row {row + 1}", "event")
@@ -126,6 +126,15 @@ def _refuse_an_unused_answer(table: Table, chosen: dict[str, str]) -> None:
             f"'{shown(name)}' has no column 'click', but words in '{shown(words)}': {listed}; say"
             f" which are clicks: --click-when {shown(words)}=WORD,WORD"
         )
+
+
+def _refuse_an_unused_answer(table: Table, chosen: dict[str, str]) -> None:
+    """A column of noughts and ones, or of words for events, may be the clicks: without a word every
+    row would count as one.
+    """
+    name, names = table.paths[0].name, table.names
+    others = [column for column in names if column not in chosen.values()]
+    _refuse_unused_words(table, chosen)
     answers = []
     for column in others:
         rows = table.read([column])

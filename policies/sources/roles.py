@@ -189,4 +189,4 @@ def _near(name: str, there: list[str]) -> str:
 
 
 def _plain(name: str) -> str:
-    return "".join(c for c in name.lower() if c.isalnum())
+    return "".join(c for c in str(name).lower() if c.isalnum())

@@ -51,7 +51,7 @@ class Progress:
         self.quiet = not in_notebook() if quiet is None else quiet
         self._page = NotebookBar() if in_notebook() and not self.quiet else None
         self.console = Console(stderr=True)
-        self.live = self.console.is_terminal and not self.quiet
+        self.live = self.console.is_terminal and not self.quiet and self._page is None
         self._bar: bars.Progress | None = None
         self._parts: dict[Place, _Part] = {}
         self._shards = 1

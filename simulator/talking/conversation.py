@@ -118,8 +118,12 @@ class Conversation:
         requests = self.requests()
         may = requests.available.copy()
         may[requests.exclude] = False
-        found = inner.interests_of(requests, self.slate_size, NAMED_INTERESTS)[0]
-        return [items[may[items]] for items in found if may[items].any()]
+        named = []
+        for items in inner.interests_of(requests, self.slate_size, NAMED_INTERESTS)[0]:
+            if may[items].any():
+                named.append(items[may[items]])
+                may[items] = False  # few items may be left: none of them stands in two
+        return named
 
     def expected(self) -> np.ndarray | None:
         """(K,) how likely the policy thinks each item of this page is clicked; None where it does

@@ -418,3 +418,9 @@ def test_skips_are_read_only_where_the_log_has_taught_their_meaning() -> None:
             shown = one.recommend(requests, 6, draws).items
             without = one.recommend(skipped, 6, draws).items
             assert np.array_equal(shown, without) != read
+
+
+def test_what_is_said_ahead_has_a_segment_that_was_trained() -> None:
+    """Prompts alone teach what an unanswered item means: without them it counts as clicked."""
+    assert GPTRec(**TINY)._ahead() == SAID
+    assert GPTRec(**{**TINY, "prompt_share": 0.0})._ahead() == ORGANIC

@@ -154,6 +154,10 @@ def test_a_column_that_columns_leaves_out_is_told_and_clicks_are_not_forgotten(
         load_data(Experiment(log=str(log), columns=given))
     notes = load_data(Experiment(log=str(log), columns=given | {"click": "clicked"})).notes
     assert "Not read, as --columns does not name them: slot=slot, like=like." in notes
+    log.write_text(log.read_text().replace("clicked", "event"))
+    with pytest.raises(InputError, match="words in 'event'"):
+        load_data(Experiment(log=str(log), columns=given))
+    log.write_text(log.read_text().replace("event", "clicked"))
     every = load_data(Experiment(log=str(log)))
     assert not any("Not read" in note for note in every.notes)
 
@@ -172,6 +176,8 @@ def test_a_column_that_columns_leaves_out_is_told_and_clicks_are_not_forgotten(
             {"policies": ("mine/catmix.py:CatMix",)},
             "wanted a module and no file: mine.catmix:CatMix",
         ),
+        ({"policies": ("/home/me/catmix.py:CatMix",)}, "no file: catmix:CatMix"),
+        ({"policies": (type("Mine", (), {"__module__": "__main__"}),)}, "say 'my_module:Mine'"),
     ],
 )
 def test_what_python_gives_wrongly_is_told_in_a_line(wrong: dict[str, Any], said: str) -> None:
@@ -200,3 +206,10 @@ def test_judge_wants_one_row_per_user_and_says_which_argument_names_the_arm() ->
         judge(rows, ["clicks"])
     with pytest.raises(AnalysisError, match="one row per user"):
         judge(rows, ["clicks"], bucket="variant")
+    # a user is known by another column: accounts may have several
+    known = rows.assign(account_id=rows["user"], user=list("abcd"), **{"0": 1}).rename(
+        columns={"0": 0}
+    )
+    assert len(judge(known, ["clicks"], bucket="variant")) == 1
+    odd = rows.assign(user=[[1], [2], [3], None])
+    assert len(judge(odd, ["clicks"], bucket="variant")) == 1

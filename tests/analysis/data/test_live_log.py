@@ -39,7 +39,7 @@ def test_a_csv_log_gets_the_same_report(csv: Path, capsys: pytest.CaptureFixture
     inside = frame[frame["ts"] >= "2026-05-03"]
     rate = inside.groupby("variant")["clicked"].mean()
     assert found["click_rate"]["control_mean"] == pytest.approx(rate["old"], rel=1e-9)
-    day = results["over_time"][0]["by_day"]["rows"][0]
+    day = results["over_time"][0]["by_day"]["levels"][0]
     first = inside[inside["ts"] < "2026-05-04"].groupby("variant")["clicked"].sum()
     users = {arm: found["clicks"][f"n_{arm}"] for arm in ("control", "treatment")}
     assert day["control"] == pytest.approx(first["old"] / users["control"], rel=1e-9)
@@ -387,3 +387,18 @@ def test_segments_may_be_called_like_totals(tmp_path: Path) -> None:
     )
     rows = json.loads((tmp_path / "report" / "results.json").read_text())["segments"]["rows"]
     assert {row["segment"] for row in rows} >= {"clicks", "users", "sessions", "activity"}
+
+
+def test_a_day_without_a_lift_keeps_its_levels(tmp_path: Path) -> None:
+    frame = log()
+    frame["revenue"] = frame["clicked"] * 1.0
+    day = pd.to_datetime(frame["ts"]).dt.strftime("%Y-%m-%d")
+    frame.loc[(frame["variant"] == "old") & (day == "2026-05-04"), "revenue"] = 0.0
+    frame.to_csv(tmp_path / "log.csv", index=False)
+    words = ["--control", "old", "--numbers", "revenue", "--primary", "revenue"]
+    assert judge_file(tmp_path / "log.csv", *words) == 0
+    found = json.loads((tmp_path / "report" / "results.json").read_text())["over_time"][0]["by_day"]
+    days = [level["day"] for level in found["levels"]]
+    assert days == list(range(1, len(days) + 1))
+    assert [row["day"] for row in found["rows"]] == [day for day in days if day != 2]
+    assert found["levels"][1]["control"] == 0.0 < found["levels"][1]["treatment"]

@@ -45,7 +45,6 @@ def test_progress_is_shown_by_default_in_a_notebook(drawn: list[str]) -> None:
     assert len(drawn) == 1
 
 
-@pytest.mark.usefixtures("drawn")
 def test_a_bar_ends_full_and_is_drawn_again_in_place(drawn: list[str]) -> None:
     bar = NotebookBar()
     bar.show("live", 0.1, "day 0")
