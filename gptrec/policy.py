@@ -198,7 +198,8 @@ class GPTRec(Sequential):
                 yield from (replace(batch, within=within) for batch in islice(told, half))
             if within and self.update_loss == "page-only":
                 return
-            if self.prompt_share > 0 or not self.dialogues or talks is None:
+            # `page` is what comes next as well, with prompts or without
+            if within or self.prompt_share > 0 or not self.dialogues or talks is None:
                 yield from islice(self.batches(clicks, rng), half)
 
         return Stage(
