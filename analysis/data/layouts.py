@@ -11,20 +11,30 @@ import pandas as pd
 
 from analysis.data.run import Run
 from analysis.errors import AnalysisError
+from policies.common.errors import suggestion
 
 CAMPAIGN = "all"
 
 
-def impressions_of(run: Run, arms: list[str]) -> pd.DataFrame:
-    """Every impression of these arms in the test, in the order of time, user, page and slot, with
-    the log's own ids as `user_id` and `item_id`.
+def rows_of(run: Path, arms: list[str]) -> pd.DataFrame:
+    """Every impression of these arms in the test, in the order of time, user, page and slot.
+
+    Raises:
+        AnalysisError: the folder of the run holds none of them.
     """
-    folders = [run.path / "impressions" / f"bucket={arm}" for arm in arms]
+    folders = [run / "impressions" / f"bucket={arm}" for arm in arms]
     files = sorted(file for folder in folders for file in folder.rglob("*.parquet"))
     if not files:
-        raise AnalysisError(f"'{run.path}' holds no impressions of {', '.join(arms)}")
+        there = [place.name.removeprefix("bucket=") for place in folders[0].parent.glob("bucket=*")]
+        near = suggestion(arms[0], there)
+        raise AnalysisError(f"'{run}' holds no impressions of {', '.join(arms)}{near}")
     rows = pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
-    rows = rows.sort_values(["time", "user", "page", "slot"], ignore_index=True)
+    return rows.sort_values(["time", "user", "page", "slot"], ignore_index=True)
+
+
+def impressions_of(run: Run, arms: list[str]) -> pd.DataFrame:
+    """As `rows_of`, with the log's own ids as `user_id` and `item_id`."""
+    rows = rows_of(run.path, arms)
     rows["user_id"] = rows["user"].map(run.users.set_index("user")["user_id"])
     rows["item_id"] = rows["item"].map(run.items.set_index("item")["item_id"])
     return rows

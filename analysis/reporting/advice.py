@@ -11,6 +11,16 @@ from analysis.reporting.content import Report
 from policies.common.tables import percent
 
 MOST = 4  # sentences
+# The settings that say how a log is read; the simulator's own list is held to it by a test.
+OF_THE_LOG = (
+    "log",
+    "columns",
+    "click_threshold",
+    "click_when",
+    "time_unit",
+    "watch_unit",
+    "calibrate",
+)
 # Words of the report -> what they mean. Longer ones first, so that they are found first.
 GLOSSARY = {
     "true effect": "The difference between worlds in which everybody gets one arm, with the same"
@@ -100,15 +110,8 @@ def _of_users(report: Report) -> list[str]:
 
 def _flags(experiment: dict[str, Any]) -> str:
     """Of the log, as a command has them."""
-    words = ["--log", experiment["log"]]
-    for name in (
-        "columns",
-        "click_threshold",
-        "click_when",
-        "time_unit",
-        "watch_unit",
-        "calibrate",
-    ):
+    words = []
+    for name in OF_THE_LOG:
         if experiment.get(name) is not None:
             words += [f"--{name.replace('_', '-')}", str(experiment[name])]
     return shlex.join(words)

@@ -11,6 +11,7 @@ from analysis.reporting.figures_by_round import round_figures
 from analysis.reporting.figures_over_time import over_time_figures
 from analysis.reporting.lights import alarms
 from analysis.reporting.markdown import main_table
+from analysis.reporting.sentences import not_compared
 
 
 class Pictures(dict[str, Picture]):
@@ -60,8 +61,8 @@ class Plots:
 
 def first_lines(report: Report) -> list[str]:
     """Alarms and verdicts, as the page begins; why there is no verdict where there is none."""
-    verdicts = report.all_verdicts or [x for x in report.remarks if "nothing is compared" in x]
-    return [*alarms(report.lights), *verdicts]
+    alone = not_compared(report.judgement.test) if report.simulation is not None else []
+    return [*alarms(report.lights), *(report.all_verdicts or alone)]
 
 
 def first_screen(report: Report) -> str:

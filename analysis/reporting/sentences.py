@@ -253,13 +253,18 @@ def simulation_remarks(users: dict[str, Any], test: ABTest) -> list[str]:
     ]
     if made_up:
         remarks.append(f"the log tells nothing of {', '.join(made_up)}: here they are assumed")
-    if len(test.contenders) < 2:
-        alone = test.contenders[0] if test.contenders else "no arm"
-        remarks.append(
-            f"nothing is compared: {alone} alone is a contender, uniform and oracle are"
-            " references; --policies wants two contenders for a verdict"
-        )
-    return remarks
+    return remarks + not_compared(test)
+
+
+def not_compared(test: ABTest) -> list[str]:
+    """Why a simulated run has no verdict; empty where it has one."""
+    if len(test.contenders) >= 2:
+        return []
+    alone = test.contenders[0] if test.contenders else "no arm"
+    return [
+        f"nothing is compared: {alone} alone is a contender, uniform and oracle are"
+        " references; --policies wants two contenders for a verdict"
+    ]
 
 
 def interaction_sentence(test: InteractionTest) -> str:

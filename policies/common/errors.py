@@ -31,12 +31,12 @@ def escaped(text: str) -> str:
     )
 
 
-def suggestion(given: str, known: Iterable[str]) -> str:
+def suggestion(given: object, known: Iterable[object]) -> str:
     """`"; did you mean 'sasrec'?"` where one of `known` is near `given`, else what there is to
-    choose from.
+    choose from. Columns of a frame may be called by numbers.
     """
-    names = sorted(map(escaped, known))
-    near = difflib.get_close_matches(given, names, n=1, cutoff=0.6)
+    names = sorted(escaped(str(name)) for name in known)
+    near = difflib.get_close_matches(str(given), names, n=1, cutoff=0.6)
     if near:
         return f"; did you mean '{near[0]}'?"
     return f"; there are: {shown(', '.join(names), 300)}"

@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 
 LEAST = 0.2  # s between two drawings
-SAID = 3  # lines of text that stay in sight
+LINES = 3  # lines of text that stay in sight
 
 
 def in_notebook() -> bool:
@@ -27,7 +27,7 @@ class NotebookBar:
         self._drawn = 0.0
 
     def say(self, text: str) -> None:
-        self._said = [*self._said, text][-SAID:]
+        self._said = [*self._said, text][-LINES:]
         self._draw()
 
     def show(self, name: str, done: float, note: str) -> None:

@@ -104,7 +104,7 @@ def _refuse_an_unnamed_answer(table: Table, chosen: dict[str, str]) -> None:
     left = unread(there, chosen, ("click", "rating"))
     if left:
         role, column = next(iter(left.items()))
-        more = " and --click-threshold" if role == "rating" else ""
+        more = " and --click-threshold (0 = every row)" if role == "rating" else ""
         raise InputError(
             f"'{shown(name)}' has a column '{shown(column)}' that --columns does not name, so that"
             f" every row would count as a click; add {role}={shown(column)}{more}, or take the"

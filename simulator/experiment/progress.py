@@ -130,6 +130,8 @@ class Progress:
 
     def _show(self, place: Place) -> None:
         part = self._parts[place]
+        if part.end <= part.start:  # no warm-up, say
+            return
         days = sum(part.served.values()) + part.start * (self._shards - len(part.served))
         done = days / self._shards - part.start
         pages = sum(part.before.values()) + sum(part.pages.values())
@@ -143,7 +145,8 @@ class Progress:
             self._page.show(place.name, done / whole, note)
         elif int(done) > part.printed:
             whole = part.end - part.start
-            left = f", about {part.busy * max(whole / done - 1, 0):.0f} s of it left"
+            ahead = part.busy * max(whole / done - 1, 0) if done > 0 else 0.0
+            left = f", about {ahead:.0f} s of it left" if done > 0 else ""
             print(
                 f"{place.name}: day {int(done)} of {whole:g}, {rate.replace(',', ' ')}"
                 f"{left if part.busy else ''}",

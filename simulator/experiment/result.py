@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.data.layouts import rows_of
 from analysis.reporting.content import Report
 from analysis.reporting.notebook import Plots, first_lines, first_screen
-from policies.common.errors import InputError, suggestion
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,6 @@ class Result:
         """Every impression of an arm in the test, in the order of time, user, page and slot.
 
         Raises:
-            InputError: there is no such arm.
+            AnalysisError: there is no such arm.
         """
-        arms = sorted(
-            place.name.removeprefix("bucket=")
-            for place in (self.path / "impressions").glob("bucket=*")
-        )
-        if arm not in arms:
-            raise InputError(f"there is no arm '{arm}'{suggestion(arm, arms)}")
-        files = sorted((self.path / "impressions" / f"bucket={arm}").rglob("*.parquet"))
-        rows = pd.concat([pd.read_parquet(file) for file in files])
-        return rows.sort_values(["time", "user", "page", "slot"], ignore_index=True)
+        return rows_of(self.path, [arm])

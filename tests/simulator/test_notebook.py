@@ -196,7 +196,7 @@ def test_simulate_wants_an_experiment_and_paths() -> None:
 
 
 def test_an_arm_that_is_not_there_is_told(result: Result) -> None:
-    with pytest.raises(InputError, match=r"no arm 'itemkn'.*did you mean 'itemknn'"):
+    with pytest.raises(AnalysisError, match=r"no impressions of itemkn; did you mean 'itemknn'"):
         result.impressions("itemkn")
 
 
@@ -211,5 +211,7 @@ def test_judge_wants_one_row_per_user_and_says_which_argument_names_the_arm() ->
         columns={"0": 0}
     )
     assert len(judge(known, ["clicks"], bucket="variant")) == 1
+    with pytest.raises(AnalysisError, match="no column 'clikcs'; did you mean 'clicks'"):
+        judge(known, ["clikcs"], bucket="variant")
     odd = rows.assign(user=[[1], [2], [3], None])
     assert len(judge(odd, ["clicks"], bucket="variant")) == 1

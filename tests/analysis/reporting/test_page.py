@@ -8,9 +8,17 @@ from pathlib import Path
 import pytest
 
 from analysis.errors import AnalysisError
-from analysis.reporting.advice import GLOSSARY, anchor, next_steps, with_code, with_links
+from analysis.reporting.advice import (
+    GLOSSARY,
+    OF_THE_LOG,
+    anchor,
+    next_steps,
+    with_code,
+    with_links,
+)
 from analysis.reporting.gallery import differing, listed_in, write_gallery
 from simulator import Result, simulate
+from simulator.settings import LOG_FLAGS
 from tests.conftest import MakeExperiment
 from tests.live_logs import judge_file, log
 
@@ -99,3 +107,7 @@ def test_a_folder_without_runs_is_one_line(tmp_path: Path) -> None:
     assert report.main(["--index", str(tmp_path / "none")]) == 2
     for more in (["--out", "x"], ["--fail-if", "clicks < 0%"], ["--partial"], ["--metrics", "a:b"]):
         assert report.main(["--index", str(tmp_path), *more]) == 2
+
+
+def test_a_log_is_named_with_all_that_says_how_it_is_read() -> None:
+    assert set(OF_THE_LOG) == set(LOG_FLAGS)

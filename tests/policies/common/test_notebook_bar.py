@@ -53,3 +53,16 @@ def test_a_bar_ends_full_and_is_drawn_again_in_place(drawn: list[str]) -> None:
     bar.show("live", 1.0, "day 3")
     assert 'value="1.000"' in drawn[-1]
     assert "day 3" in drawn[-1]
+
+
+@pytest.mark.parametrize("notebook", [False, True])
+def test_a_part_of_no_length_is_not_divided_by(notebook: bool, drawn: list[str]) -> None:
+    progress = Progress(False)
+    if not notebook:
+        progress._page = None
+    place: Any = type("Place", (), {"name": "warm-up"})()
+    progress.expect(place, 0.0, 0.0, 1)
+    progress.ended(place, 0, 0.0, 0)
+    progress.expect(place, 0.0, 86_400.0, 1)
+    progress.page(place, 0, 0.0, 0)  # before anybody was served
+    progress.ended(place, 0, 86_400.0, 9)
