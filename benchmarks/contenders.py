@@ -41,6 +41,7 @@ from scipy.stats import t
 
 from policies.common.executor import HERE
 from policies.common.settings import pairs_of
+from policies.log import Dataset
 from policies.registry import base_name
 from simulator.doubt.moved import with_hidden_taste
 from simulator.experiment.data import load_data, pair_draw
@@ -49,6 +50,7 @@ from simulator.fitting.alternatives import KINDS
 from simulator.fitting.calibration import calibrate_shift
 from simulator.fitting.fit_users import fit
 from simulator.fitting.posterior import Posterior
+from simulator.population.sampling import FitSample, fit_sample
 from simulator.settings import Experiment
 from simulator.users.storage import about_users, save_users
 
@@ -88,28 +90,38 @@ def experiment_of(given: argparse.Namespace, seed: int, users: Path) -> Experime
 
 def save_users_of(given: argparse.Namespace, seed: int, out: Path) -> None:
     """Draw `seed` of the users that the log allows, with more taste where it is wanted."""
-    plain = Experiment(log=given.log, seed=seed)
+    plain = plain_run(given.log, given.user_model)
     data = load_data(plain)
     if given.half:
         log, history = (
             part.rows(pair_draw(part, seed) >= HALF) for part in (data.log, data.history)
         )
-        data = replace(data, log=log, history=history)
-        fitted = fit(data, 0, plain.slate_size, lambda text: None, given.user_model)
+        some, fitted = fitted_to(replace(data, log=log, history=history), plain)
     else:
-        fitted = fitted_to(given.log, given.user_model)
+        some, fitted = fitted_to_log(given.log, given.user_model)
     model = fitted.model((7 * seed + 3) % len(fitted))
     if given.taste:
         model = with_hidden_taste(model, given.taste, seed)
-    model = calibrate_shift(model, data, plain.slate_size, seed)
-    save_users(out, model, about_users(load_data(plain), plain.slate_size))
+    model = calibrate_shift(model, some.data, plain.slate_size, seed)
+    save_users(out, some.of_log(model), about_users(data, plain.slate_size))
+
+
+def plain_run(log: str, user_model: str) -> Experiment:
+    """What users are fitted for; their number, and who they are, is the same for all seeds."""
+    return Experiment(log=log, user_model=user_model)
+
+
+def fitted_to(data: Dataset, plain: Experiment) -> tuple[FitSample, Posterior]:
+    """What a log says of its users, or of as many as the user model has room for."""
+    some = fit_sample(data, plain)
+    return some, fit(some.data, 0, plain.slate_size, lambda text: None, plain.user_model)
 
 
 @cache
-def fitted_to(log: str, user_model: str) -> Posterior:
-    """What the log says of its users; every seed draws among what is plausible."""
-    plain = Experiment(log=log)
-    return fit(load_data(plain), 0, plain.slate_size, lambda text: None, user_model)
+def fitted_to_log(log: str, user_model: str) -> tuple[FitSample, Posterior]:
+    """The same of all of it, once: every seed draws among what is plausible."""
+    plain = plain_run(log, user_model)
+    return fitted_to(load_data(plain), plain)
 
 
 def interval(values: np.ndarray) -> str:
