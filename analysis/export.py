@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from analysis.errors import AnalysisError
+from policies.common.arguments import Parser
 from policies.common.errors import escaped, suggestion
 from policies.common.terminal import guarded
 
@@ -21,7 +22,7 @@ EPILOG = """Layouts:
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
+    p = Parser(
         prog="python -m analysis.export",
         description="Write the impressions of a run in a layout that other toolkits read.",
         epilog=EPILOG,

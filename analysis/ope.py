@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import BeforeValidator
 
 from analysis.errors import AnalysisError
-from analysis.statistics.propensity import off_policy
+from policies.common.arguments import Parser
 from policies.common.errors import shown
 from policies.common.settings import add_flags, given_flags, mapping, names_of, setting, settings
 from policies.common.terminal import guarded
@@ -42,7 +42,7 @@ class LoggedTable:
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
+    p = Parser(
         prog="python -m analysis.ope",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -65,6 +65,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _estimate(asked: LoggedTable) -> None:
+    from analysis.statistics.propensity import off_policy  # late: who asks for help does not wait
+
     estimate = off_policy(**_columns(asked.table, asked.columns))
     if estimate.effective_n < LEAST_ROWS:
         raise AnalysisError(

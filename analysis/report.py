@@ -13,6 +13,7 @@ from pathlib import Path
 from analysis.data.live_source import LiveLog
 from analysis.errors import AnalysisError
 from analysis.reporting.gates import add_gates, conclude, gates_of
+from policies.common.arguments import Parser
 from policies.common.errors import escaped
 from policies.common.folders import refuse_existing
 from policies.common.settings import add_flags, given_flags, names, names_of
@@ -29,7 +30,7 @@ give an A/A check."""
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
+    p = Parser(
         prog="python -m analysis.report",
         description="Judge an experiment: a simulated run, or the log of a real A/B test with one"
         " row per impression.",

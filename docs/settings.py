@@ -4,7 +4,7 @@ from pathlib import Path
 
 from analysis.data.live_source import LiveLog
 from analysis.ope import LoggedTable
-from analysis.power import NextTest
+from analysis.studies.next_test import NextTest
 from gptrec.offline.settings import Evaluation
 from policies.common.settings import described
 from policies.common.tables import Table

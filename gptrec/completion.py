@@ -12,13 +12,14 @@ from importlib import import_module
 import shtab
 
 from gptrec.commands import COMMANDS
+from policies.common.arguments import Parser
 from policies.common.terminal import guarded
 
 SHELLS = ("bash", "zsh", "tcsh")
 
 
-def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
+def parser() -> Parser:
+    p = Parser(
         prog="python -m gptrec.completion",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -27,9 +28,9 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def every_command() -> argparse.ArgumentParser:
+def every_command() -> Parser:
     """`gptrec` as one parser; where a command wants a value of its own, a file is offered."""
-    whole = argparse.ArgumentParser(prog="gptrec")
+    whole = Parser(prog="gptrec")
     commands = whole.add_subparsers()
     for name, (module, about) in COMMANDS.items():
         its = parser() if module == __name__ else import_module(module).parser()

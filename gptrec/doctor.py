@@ -10,6 +10,7 @@ import re
 import sys
 from importlib.metadata import PackageNotFoundError, requires, version
 
+from policies.common.arguments import Parser
 from policies.common.errors import InputError
 from policies.common.executor import cores
 from policies.common.terminal import guarded
@@ -23,7 +24,7 @@ EXTRAS = {
 
 
 def parser() -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(
+    return Parser(
         prog="python -m gptrec.doctor", description="What is installed, threads and device."
     )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gptrec.offline.settings import Evaluation
+from policies.common.arguments import Parser
 from policies.common.errors import InputError
 from policies.common.folders import one_writer, refuse_existing
 from policies.common.settings import add_flags, default_of, given_flags, names_of
@@ -34,7 +35,7 @@ interests are chosen on validation; the test part is opened once per trial."""
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
+    p = Parser(
         prog="python -m gptrec.evaluate",
         description="Leave-one-out evaluation: rank all items for each user, history excluded; HR"
         " and NDCG at 5, 10 and 20 with intervals over training seeds, and differences with"

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from policies.common.arguments import Parser
 from policies.common.errors import InputError
 from policies.common.terminal import guarded
 
@@ -29,7 +30,7 @@ Examples:
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
+    p = Parser(
         prog="python -m simulator.chat",
         description="Be the user of a finished run: a policy, as the test left it, shows you pages,"
         " says what it expects of you, and goes on with your answers. A policy that says several"

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from policies.common.arguments import Parser
 from policies.common.errors import InputError
 from policies.common.settings import default_of
 from policies.common.tables import Table
@@ -21,7 +22,7 @@ SLATE_SIZE: int = default_of(Experiment, "slate_size")
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
+    p = Parser(
         prog="python -m simulator.fit",
         description=(
             "Fit simulated users to a log once, say of every parameter whether it was estimated or"

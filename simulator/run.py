@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.reporting.gates import Gate, add_gates, conclude, gates_of
+from policies.common.arguments import Parser
 from policies.common.errors import InputError
 from policies.common.executor import Workers, add_worker_flags, given_workers
 from policies.common.folders import refuse_existing
@@ -42,7 +43,7 @@ Every setting can be given by --set or in a TOML file; --settings lists them all
 
 def parser() -> argparse.ArgumentParser:
     """The flags; everything else is a setting of `Experiment`, reachable by --config and --set."""
-    p = argparse.ArgumentParser(
+    p = Parser(
         prog="python -m simulator.run",
         description="Rehearse an A/B test: users fitted on a log are served by competing policies"
         " that retrain on the feedback they get; a report says who won, by how much and how sure"

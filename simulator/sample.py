@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+from policies.common.arguments import Parser
 from policies.common.errors import InputError
 from policies.common.folders import new_folder
 from policies.common.terminal import guarded
@@ -29,7 +30,7 @@ Examples:
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
+    p = Parser(
         prog="python -m simulator.sample",
         description="Write a sample log of 500 made-up users, in a few seconds: the same bytes for"
         " the same seed.",

@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from policies.common.arguments import Parser
 from policies.common.errors import InputError
 from policies.common.executor import Workers, add_worker_flags, given_workers
 from policies.common.files import reading, save_json
@@ -109,7 +110,7 @@ QUICK_SEEDS = 2
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
+    p = Parser(
         prog="python -m simulator.study",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

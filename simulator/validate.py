@@ -12,12 +12,13 @@ log without skips the last choice of each user is held out.
 import argparse
 import sys
 
+from policies.common.arguments import Parser
 from simulator.commands import add_fit_flags, with_a_fit
 from simulator.validation import LEARNERS
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
+    p = Parser(
         prog="python -m simulator.validate",
         description=(
             "Fit users on the early part of a log and hold their answers to the late slates against"

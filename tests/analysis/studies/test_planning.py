@@ -15,6 +15,7 @@ from analysis import minimum_detectable_effect, power, power_of, sample_size, sp
 from analysis.data.ab_test import ABTest, of_run
 from analysis.data.run import open_run
 from analysis.results.monitoring import all_crossed
+from analysis.studies import planning
 from analysis.studies.planning import Demand
 from policies.common.errors import InputError
 from simulator import Experiment, simulate
@@ -100,8 +101,8 @@ def test_a_plan_from_a_run_agrees_with_its_report(
 ) -> None:
     found = three_days
     effect = found.effects.set_index("metric").loc["clicks"]
-    spread = next(s for s in power.of_a_run(found.path) if s.metric == "clicks")
-    row = power.budget(
+    spread = next(s for s in planning.of_a_run(found.path) if s.metric == "clicks")
+    row = planning.budget(
         [spread],
         float(spread.days[-1]),
         None,
@@ -131,7 +132,7 @@ def test_a_plan_from_a_table_and_from_two_numbers(
     before = rng.gamma(2, 3, 5000)
     frame = pd.DataFrame({"clicks": before + rng.normal(10, 2, 5000), "past": before})
     frame.to_csv(tmp_path / "users.csv", index=False)
-    (spread,) = power.of_a_table(tmp_path / "users.csv", {"value": "clicks", "before": "past"})
+    (spread,) = planning.of_a_table(tmp_path / "users.csv", {"value": "clicks", "before": "past"})
     assert spread.plain[0] == pytest.approx(
         frame["clicks"].var() / frame["clicks"].mean() ** 2, rel=1e-9
     )
@@ -144,7 +145,7 @@ def test_a_plan_from_a_table_and_from_two_numbers(
 
 def test_days_are_carried_on_as_users_and_chance() -> None:
     days = np.arange(1, 11)
-    spread = power.Spread("clicks", "clicks", days, 0.3 + 0.9 / days, 0.1 + 0.9 / days, 1000)
+    spread = planning.Spread("clicks", "clicks", days, 0.3 + 0.9 / days, 0.1 + 0.9 / days, 1000)
     assert spread.at(5, False) == (pytest.approx(0.48), False)
     value, guess = spread.at(30, True)
     assert value == pytest.approx(0.13)
