@@ -17,7 +17,7 @@ from policies.common.errors import suggestion
 from policies.sources.roles import unread
 
 Columns = str | tuple[str, str]  # a total per user, or numerator and denominator
-FEW_USERS = 50  # of a level of a segment, below which it is left out
+FEW_USERS = 50  # of an arm in a level of a segment, below which nothing is said of it
 
 
 def judge(
@@ -44,6 +44,7 @@ def judge(
         A row per segment, level, arm and metric: users, means, lift with its interval, difference,
         p-value, and p-value adjusted as the report does: by Holm over arms for the primary metric,
         by Benjamini-Hochberg for all others; of segments by Benjamini-Hochberg over all of them.
+        Figures are NaN where an arm has too few users: 2, or 50 in a level of a segment.
 
     Raises:
         AnalysisError: a column that is not there, values that are missing, one arm alone, users who
@@ -54,8 +55,8 @@ def judge(
     _check(named, covariates)
     columns = [c for pair in (*named.values(), *covariates.values()) for c in pair]
     frame = _frame(data, bucket, [*segments, *columns])
-    base = _control(frame, bucket, control)
-    rows = _rows(frame, bucket, base, named, covariates, level, ("", ""))
+    arms = _arms(frame, bucket, control)
+    rows = _rows(frame, bucket, arms, named, covariates, level, ("", ""))
     table = _corrected(pd.DataFrame(rows), next(iter(named)))
     by_segment = [
         row
@@ -64,7 +65,7 @@ def judge(
         for row in _rows(
             frame.filter(nw.col(name) == value),
             bucket,
-            base,
+            arms,
             named,
             covariates,
             level,
@@ -123,8 +124,8 @@ def _refuse_rows_of_a_user(frame: Any) -> None:
         )
 
 
-def _control(frame: Any, bucket: str, given: Any) -> Any:
-    """The arm that the others are compared with."""
+def _arms(frame: Any, bucket: str, given: Any) -> list[Any]:
+    """The arm that the others are compared with, and the others."""
     arms = sorted(frame[bucket].unique().to_list(), key=str)
     usual = next((arm for arm in arms if str(arm).lower() == "control"), arms[0] if arms else None)
     base = usual if given is None else given
@@ -133,19 +134,25 @@ def _control(frame: Any, bucket: str, given: Any) -> Any:
             f"column '{bucket}' has the arms {', '.join(map(str, arms)) or '(none)'}; wanted at"
             f" least two{'' if base in arms else f', and the control {given!r} among them'}"
         )
-    return base
+    return [base, *(arm for arm in arms if arm != base)]
+
+
+FIGURES = (
+    *("control_mean", "treatment_mean", "lift", "low", "high", "difference"),
+    *("difference_low", "difference_high", "pvalue", "variance_saved"),
+)
 
 
 def _rows(
     frame: Any,
     bucket: str,
-    base: Any,
+    arms: list[Any],
     named: dict[str, tuple[str, ...]],
     covariates: dict[str, tuple[str, ...]],
     level: float,
     where: tuple[str, str],
 ) -> list[dict[str, Any]]:
-    """Every arm and metric of one part of the users; none where an arm has too few of them."""
+    """Every arm and metric of one part of the users; NaN where an arm has too few of them."""
     columns = sorted({c for pair in (*named.values(), *covariates.values()) for c in pair})
     groups: Any = read_aggregates(
         frame.to_native(),
@@ -156,26 +163,26 @@ def _rows(
         cov_cols=[(a, b) for i, a in enumerate(columns) for b in columns[i + 1 :]],
     )
     least = FEW_USERS if where[0] else 2
-    if base not in groups or groups[base].count() < least:
-        return []
+    base, *others = arms
     rows = []
-    for arm in sorted((arm for arm in groups if arm != base), key=str):
-        if groups[arm].count() < least:
-            continue
+    for arm in others:
+        users = [int(groups[part].count()) if part in groups else 0 for part in (base, arm)]
         for name, pair in named.items():
-            found = _compared(groups[base], groups[arm], pair, covariates.get(name), level)
-            means = [_ratio(groups[part], pair) for part in (base, arm)]
-            rows.append(
-                {
-                    "segment": where[0],
-                    "level": where[1],
-                    "arm": arm,
-                    "control": base,
-                    "metric": name,
-                    "n_control": int(groups[base].count()),
-                    "n_treatment": int(groups[arm].count()),
-                    "control_mean": means[0],
-                    "treatment_mean": means[1],
+            row = {
+                "segment": where[0],
+                "level": where[1],
+                "arm": arm,
+                "control": base,
+                "metric": name,
+                "n_control": users[0],
+                "n_treatment": users[1],
+            }
+            figures = dict.fromkeys(FIGURES, float("nan"))
+            if min(users) >= least:
+                found = _compared(groups[base], groups[arm], pair, covariates.get(name), level)
+                figures = {
+                    "control_mean": _ratio(groups[base], pair),
+                    "treatment_mean": _ratio(groups[arm], pair),
                     "lift": found.adjusted.lift,
                     "low": found.adjusted.lift_low,
                     "high": found.adjusted.lift_high,
@@ -185,7 +192,7 @@ def _rows(
                     "pvalue": found.adjusted.pvalue,
                     "variance_saved": float(found.variance_saved),
                 }
-            )
+            rows.append(row | figures)
     return rows
 
 

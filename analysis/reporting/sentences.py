@@ -10,7 +10,7 @@ from analysis.results.counterfactual import OffPolicyEstimates
 from analysis.results.effects import Effect
 from analysis.results.monitoring import Monitored, days_for
 from analysis.results.results import Judgement, TrueEffect
-from analysis.results.segments import InteractionTest, Segments
+from analysis.results.segments import LEAST_USERS, InteractionTest, LeftOut, Segments
 from analysis.results.sensitivity import Sensitivity
 from analysis.statistics.comparison import LEVEL
 from policies.common.tables import interval, number, percent, signed, signed_number
@@ -274,15 +274,38 @@ def interaction_sentence(test: InteractionTest) -> str:
 
 
 def who(segments: Segments) -> list[str]:
-    """One line per segment about whether the effect differs, or one that says why there is none."""
-    if not segments.tests and segments.asked:
-        asked = ", ".join(segments.asked)
-        return [f"No segment ({asked}) has two levels with 50 users in each arm."]
-    if not segments.tests:
+    """One line per segment about whether the effect differs, one about what was left out of it, and
+    one that says of which there is nothing to say.
+    """
+    if not segments.asked:
         return [
             "No segments: they want a time before the test, or columns that say what users are."
         ]
-    return [interaction_sentence(test) + "." for test in segments.tests]
+    lines = []
+    for test in segments.tests:
+        lines.append(interaction_sentence(test) + ".")
+        place = (test.arm, test.segment)
+        lines += _left_out([row for row in segments.left_out if (row.arm, row.segment) == place])
+    judged = {test.segment for test in segments.tests}
+    if silent := [name for name in segments.asked if name not in judged]:
+        lines.append(f"Not two levels with {LEAST_USERS} users in each arm: {', '.join(silent)}.")
+    return lines
+
+
+NAMED = 5  # levels that are called by name where many are left out
+
+
+def _left_out(rows: list[LeftOut]) -> list[str]:
+    """The largest levels first; nothing where none is left out."""
+    if not rows:
+        return []
+    largest = sorted(rows, key=lambda row: -row.users)
+    names = [f"{row.level} ({counted(row.users, 'user')})" for row in largest[:NAMED]]
+    if rest := largest[NAMED:]:
+        users = counted(sum(row.users for row in rest), "user")
+        names.append(f"{len(rest)} more ({users})")
+    why = f"fewer than {LEAST_USERS} users in an arm, or no interval"
+    return [f"Left out of {rows[0].segment} ({why}): {', '.join(names)}."]
 
 
 def monitoring_sentences(judgement: Judgement) -> list[str]:

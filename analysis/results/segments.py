@@ -16,6 +16,7 @@ from analysis.statistics.multiplicity import (
 )
 
 LEAST_USERS = 50  # in each arm, below which a segment is not judged
+UNKNOWN = "(no value)"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,18 @@ class SegmentEffect:
     high: float
     pvalue: float
     pvalue_adjusted: float = float("nan")
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A level that is not judged: too few users in an arm, no interval, or users of whom nobody
+    says what they are.
+    """
+
+    arm: str
+    segment: str
+    level: str
+    users: int
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,7 @@ class Segments:
     rows: list[SegmentEffect] = field(default_factory=list)
     tests: list[InteractionTest] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -66,14 +80,18 @@ def by_segment(table: pd.DataFrame, test: ABTest) -> Segments:
     """The lift of every contender in every segment."""
     rows: list[SegmentEffect] = []
     tests: list[InteractionTest] = []
+    left_out: list[LeftOut] = []
     for arm in test.treated:
         own = table[table["bucket"].isin([test.control, arm])]
         for segment in test.segments:
-            levels = [
-                _level(part, (segment, str(level)), test.primary, test.control, arm)
-                for level, part in own.groupby(segment)
-            ]
-            kept = [level for level in levels if level is not None]
+            kept = []
+            for level, part in own.groupby(own[segment].fillna(UNKNOWN)):
+                place = (segment, str(level))
+                found = _level(part, place, test.primary, test.control, arm)
+                if found is not None and level != UNKNOWN:
+                    kept.append(found)
+                else:
+                    left_out.append(LeftOut(arm, _short(segment), str(level), len(part)))
             if len(kept) < 2:
                 continue
             rows += [row for row, _ in kept]
@@ -81,7 +99,10 @@ def by_segment(table: pd.DataFrame, test: ABTest) -> Segments:
             interaction = interaction_test(log, np.array([error for _, error in kept]))
             tests.append(InteractionTest(arm, _short(segment), interaction.pvalue))
     return Segments(
-        _corrected(rows, benjamini_hochberg), _corrected(tests, holm), [*map(_short, test.segments)]
+        _corrected(rows, benjamini_hochberg),
+        _corrected(tests, holm),
+        [*map(_short, test.segments)],
+        left_out,
     )
 
 

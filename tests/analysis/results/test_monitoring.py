@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from analysis.metrics import METRICS
+from analysis.reporting.sentences import who
 from analysis.results.monitoring import (
     Daily,
     look_correlation,
@@ -113,3 +114,35 @@ def test_segments_differ_only_where_they_do() -> None:
     by_level = {row.level: row for row in found.rows}
     assert by_level["y"].low < 0.2 < by_level["y"].high
     assert by_level["y"].pvalue_adjusted < 0.001
+    assert not found.left_out
+
+
+def test_segments_say_which_levels_they_leave_out() -> None:
+    n = 4000
+    arm = np.arange(n) % 2
+    kind = np.where(np.arange(n) < 2000, "x", "y").astype(object)
+    kind[:60], kind[60:100] = "z", None  # 30 and 20 users of each arm
+    kind[100:106] = [f"rare {i}" for i in range(6)]
+    table = pd.DataFrame(
+        {
+            "user": np.arange(n),
+            "bucket": np.where(arm, "b", "a"),
+            "kind": kind,
+            "all alike": "yes",
+            "clicks": np.random.default_rng(0).poisson(4.0, n).astype(float),
+        }
+    )
+    users = table[["user", "bucket", "kind", "all alike"]]
+    found = by_segment(table, replace(ab_test("b", "a"), users=users))
+    assert {row.level for row in found.rows} == {"x", "y"}
+    told = {(row.segment, row.level): row.users for row in found.left_out}
+    assert told["kind", "z"] == 60
+    assert told["kind", "(no value)"] == 40
+    assert sum(told.values()) == 106
+    _, left_out, silent = who(found)
+    assert left_out == (
+        "Left out of kind (fewer than 50 users in an arm, or no interval): z (60 users),"
+        " (no value) (40 users), rare 0 (1 user), rare 1 (1 user), rare 2 (1 user), 3 more"
+        " (3 users)."
+    )
+    assert silent == "Not two levels with 50 users in each arm: all alike."

@@ -327,6 +327,20 @@ def test_judge_takes_polars() -> None:
     pd.testing.assert_frame_equal(judge(polars.from_pandas(frame), ["clicks"]), table)
 
 
+def test_a_level_of_few_users_says_how_few_and_no_more() -> None:
+    frame = users_of()
+    frame.loc[:89, "country"] = "at"
+    table = judge(frame, ["clicks"], segments=["country"])
+    few = table[table["level"] == "at"]
+    sizes = frame[:90]["bucket"].value_counts()
+    assert few["n_treatment"].tolist() == [sizes["one"], sizes["two"]]
+    assert few["n_control"].tolist() == [sizes["control"]] * 2
+    assert few[["lift", "low", "high", "pvalue", "pvalue_adjusted"]].isna().all(axis=None)
+    others = judge(frame[frame["country"] != "at"], ["clicks"], segments=["country"])
+    there = table[table["level"].isin(["de", "fr"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(there, others[others["level"] != ""].reset_index(drop=True))
+
+
 def test_judge_is_the_same_for_every_kind_of_frame_and_as_the_tests_say() -> None:
     frame = users_of()
     asked: dict[str, Any] = {
