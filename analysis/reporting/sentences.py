@@ -309,26 +309,34 @@ def _left_out(rows: list[LeftOut]) -> list[str]:
 
 
 def monitoring_sentences(judgement: Judgement) -> list[str]:
-    """What looking every day would have found."""
+    """What looking every day would have found, and which of the intervals is the one to quote."""
     sentences = []
     for row in judgement.monitor:
         if not row.looks or row.method not in BOUNDS:
             continue
         begin = (
-            f"Looked at every day with {BOUNDS[row.method]}, {row.arm} against"
-            f" {judgement.test.control}"
+            f"Had somebody looked every day, with {BOUNDS[row.method]}, {row.arm} against"
+            f" {judgement.test.control} would have crossed"
         )
         size = f"{percent(row.lift)} ({interval(row.low, row.high)})"
         if row.stopped:
             sentences.append(
-                f"{begin} first crosses on day {row.stopped} of {row.planned}; adjusted for the"
-                f" looks the lift is then {size}."
+                f"{begin} its bound on day {row.stopped} of {row.planned}, with a lift of"
+                f" {size} then, adjusted for the looks."
             )
         else:
             sentences.append(
-                f"{begin} crosses none in {row.looks[-1].day} of {row.planned} days; the lift, with"
+                f"{begin} no bound in {row.looks[-1].day} of {row.planned} days; the lift, with"
                 f" an interval that allows for the looks, is {size}."
             )
+    if sentences and judgement.looked_at:
+        sentences.append(
+            "The verdict is by these looks; intervals of the tables are for one, at the end."
+        )
+    elif sentences:
+        sentences.append(
+            "The verdict looks once, at the end, at all days: its interval is the one to quote."
+        )
     return sentences
 
 
