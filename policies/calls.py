@@ -146,6 +146,17 @@ def _say_it_now(torch: ModuleType) -> None:
         torch.from_numpy(array)
 
 
+def _seed(torch: ModuleType, seed: int) -> None:
+    """Where there is nothing but the CPU, its generator alone: for devices that are not there,
+    torch keeps a traceback of each call, which takes longer than many a call of a policy.
+    """
+    devices = getattr(torch, "accelerator", None)  # from torch 2.6 on
+    if devices is None or devices.is_available():
+        torch.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)
+
+
 @contextmanager
 def own_chance(seed: int) -> Iterator[None]:
     """Global generators seeded for one call of training, and put back after it."""
@@ -155,7 +166,7 @@ def own_chance(seed: int) -> Iterator[None]:
     np.random.seed(seed % 2**32)  # noqa: NPY002 (a stranger's code may draw from it)
     random.seed(seed)
     if torch is not None:
-        torch.manual_seed(seed)
+        _seed(torch, seed)
     try:
         yield
     finally:

@@ -3,9 +3,10 @@ get small tables.
 """
 
 import tempfile
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import duckdb
@@ -21,6 +22,16 @@ from policies.common.errors import shown
 
 DAY = 86_400.0
 MEMORY = "1GB"  # beyond it DuckDB spills to the temporary folder
+
+
+def _config() -> dict[str, str | bool | int | float | list[str]]:
+    return {"threads": 1, "memory_limit": MEMORY, "temp_directory": tempfile.gettempdir()}
+
+
+@cache
+def _in_memory(thread: int) -> duckdb.DuckDBPyConnection:
+    """A database of each thread: to make one takes longer than most queries."""
+    return duckdb.connect(config=_config())
 
 
 @dataclass(frozen=True)
@@ -77,17 +88,12 @@ class Rows:
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """One thread: sums of floats are then the same every time."""
-        config: dict[str, str | bool | int | float | list[str]] = {
-            "threads": 1,
-            "memory_limit": MEMORY,
-            "temp_directory": tempfile.gettempdir(),
-        }
-        if self.database is None:
-            db = duckdb.connect(config=config)
-            if self.files:
-                db.register("parts", self._parts)
-            return db
-        return duckdb.connect(str(self.database), read_only=True, config=config)
+        if self.database is not None:
+            return duckdb.connect(str(self.database), read_only=True, config=_config())
+        db = _in_memory(threading.get_ident()).cursor()
+        if self.files:
+            db.register("parts", self._parts)
+        return db
 
     @cached_property
     def _parts(self) -> ds.Dataset:

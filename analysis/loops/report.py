@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader
 from rich.console import Console
 
 from analysis.loops import pictures
@@ -13,6 +12,7 @@ from analysis.loops.effects import CONTRASTS, REGIMES, LoopEffect, Measured, eff
 from analysis.loops.measures import BY_NAME, PRIMARY
 from analysis.loops.words import LiveTest, live_sentence, live_tests, paragraph, summary
 from analysis.reporting.page import Figure
+from analysis.reporting.templates import template
 from analysis.reporting.write import as_figure
 from policies.common.files import save_json, save_text
 from policies.common.tables import Table, interval, number, pvalue, signed, signed_number
@@ -194,10 +194,8 @@ def _settings(loops: Loops) -> str:
 
 def page(loops: Loops, figures: dict[str, Figure], command: str) -> str:
     """One file, no network, readable without a script."""
-    folders = [Path(__file__).parent, Path(__file__).parent.parent / "reporting"]
-    environment = Environment(loader=FileSystemLoader(folders), autoescape=True)
     told = sentences(loops)
-    return environment.get_template("loop.html.jinja").render(
+    return template("loop.html.jinja", Path(__file__).parent).render(
         title=TITLE,
         summary=told[0],
         paragraphs=told[1:],

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, FileSystemLoader
-
 from analysis.errors import AnalysisError
+from analysis.reporting.templates import template
 from policies.common.files import save_text
 from policies.common.tables import Table, interval, signed
 
@@ -140,9 +139,8 @@ def write_gallery(folder: Path) -> tuple[Path, list[str]]:
     path = folder / INDEX
     if path.exists() and OURS not in path.read_text(encoding="utf-8", errors="replace"):
         raise AnalysisError(f"'{path}' is a page of somebody else; move it away first")
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
     settings = settings_table(runs)
-    page = environment.get_template("gallery.html.jinja").render(
+    page = template("gallery.html.jinja").render(
         folder=folder.resolve().name,
         runs=[
             {

@@ -2,18 +2,15 @@
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader
-from markupsafe import Markup
-
 from analysis.reporting import tables
-from analysis.reporting.advice import GLOSSARY, anchor, next_steps, with_code, with_links
+from analysis.reporting.advice import GLOSSARY, anchor, next_steps
 from analysis.reporting.content import Report
 from analysis.reporting.markdown import command_of, explained, main_table
 from analysis.reporting.offline import offline_sentence, offline_table
 from analysis.reporting.sentences import off_policy_sentence, sensitivity_sentence, who
+from analysis.reporting.templates import template
 
 MACHINE = ("versions", "checksum", "training", "seconds", "peak_memory_mib", "pages")
 
@@ -28,12 +25,8 @@ class Figure:
 
 def html(report: Report, figures: dict[str, Figure]) -> str:
     # The template escapes everything but the tables, which are escaped cell by cell.
-    folder = Path(__file__).parent
-    environment = Environment(loader=FileSystemLoader(folder), autoescape=True)
-    environment.filters |= {"linked": lambda text: Markup(with_links(text))}
-    environment.filters |= {"coded": lambda text: Markup(with_code(text))}
-    template = environment.get_template("report.html.jinja")
-    return template.render(report=report, figures=figures, **_tables(report), **_words(report))
+    page = template("report.html.jinja")
+    return page.render(report=report, figures=figures, **_tables(report), **_words(report))
 
 
 def _tables(report: Report) -> dict[str, Any]:

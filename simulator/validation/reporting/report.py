@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader
-
+from analysis.reporting.templates import template
 from analysis.reporting.write import as_figure
 from analysis.statistics.propensity import Estimate
 from policies.common.files import save_text
@@ -19,8 +18,6 @@ from simulator.validation.reporting.lights import NOTHING, Light
 from simulator.validation.reporting.pictures import draw
 from simulator.validation.second_log import Difference, SecondFound
 from simulator.validation.validation import Validation
-
-LOOKS = Path(__file__).parents[3] / "analysis" / "reporting"
 
 
 def of_random_slates(level: dict[str, Any]) -> str:
@@ -228,15 +225,12 @@ def html(
     out: Path,
 ) -> str:
     """The page: one file, no network, readable without a script."""
-    environment = Environment(
-        loader=FileSystemLoader([Path(__file__).parent, LOOKS]), autoescape=True
-    )
     figures = {name: as_figure(out / f"{name}.png", text) for name, text in pictures.items()}
     parts = [
         (title, words, "" if table is None else table.html(), PICTURE_OF.get(title, ""))
         for title, words, table in sections(v)
     ]
-    return environment.get_template("fidelity.html.jinja").render(
+    return template("fidelity.html.jinja", Path(__file__).parent).render(
         title=title_of(about),
         summary=summary(rows),
         lights=sorted(rows, key=_urgency),
