@@ -107,7 +107,7 @@ def _report(given: argparse.Namespace, command: str) -> int:
 
 def _index(folder: Path, alone: bool) -> int:
     """The page over several runs."""
-    from analysis.reporting.gallery import write_gallery
+    from analysis.gallery.page import write_gallery
 
     if not alone:
         raise AnalysisError("--index is for the reports of a folder; give nothing else with it")

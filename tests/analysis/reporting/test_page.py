@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from analysis.errors import AnalysisError
+from analysis.gallery.page import differing, listed_in, write_gallery
 from analysis.reporting.advice import (
     GLOSSARY,
     OF_THE_LOG,
@@ -16,7 +17,6 @@ from analysis.reporting.advice import (
     with_code,
     with_links,
 )
-from analysis.reporting.gallery import differing, listed_in, write_gallery
 from simulator import Result, simulate
 from simulator.settings import LOG_FLAGS
 from tests.conftest import MakeExperiment

@@ -140,7 +140,7 @@ def write_gallery(folder: Path) -> tuple[Path, list[str]]:
     if path.exists() and OURS not in path.read_text(encoding="utf-8", errors="replace"):
         raise AnalysisError(f"'{path}' is a page of somebody else; move it away first")
     settings = settings_table(runs)
-    page = template("gallery.html.jinja").render(
+    page = template("gallery.html.jinja", Path(__file__).parent).render(
         folder=folder.resolve().name,
         runs=[
             {

@@ -1,0 +1,1 @@
+"""All runs of a folder side by side: settings that differ, verdicts, lifts."""
