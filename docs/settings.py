@@ -13,7 +13,7 @@ from simulator.settings import Experiment
 KINDS = {
     "python -m simulator.run": Experiment,
     "python -m gptrec.evaluate": Evaluation,
-    "python -m analysis.report --impressions": LiveLog,
+    "python -m analysis.report --impressions FILE": LiveLog,
     "python -m analysis.power": NextTest,
     "python -m analysis.ope": LoggedTable,
 }

@@ -69,7 +69,7 @@ SMALLER: dict[str, dict[str, Any]] = {
     "loop": {
         "policies": ("gptrec", "sasrec", "popularity"),
         "users": 500,
-        "days": 8.0,
+        "days": 32.0,
         "warmup_days": 1.0,
         "rounds": 8,
     },

@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from gptrec.command import COMMANDS, main
 from policies.testing import check_policy
 from simulator import Experiment
+from simulator.settings import LOG_FLAGS
 from simulator.users.testing import check_user_model
 
 ROOT = Path(__file__).parents[1]
@@ -33,22 +35,35 @@ def blocks(language: str) -> list[tuple[str, str]]:
 
 
 def commands() -> list[list[str]]:
-    """Every command line of the blocks, as words."""
+    """Every command line of the blocks, as words without the folder of the programs."""
     lines = []
     for _, block in blocks(""):
         for line in block.replace("\\\n", " ").splitlines():
-            if line.startswith((".venv/bin/python ", ".venv/bin/gptrec ")):
-                lines.append(shlex.split(line, comments=True))
+            words = line.removeprefix(".venv/bin/")
+            if words.startswith(("python ", "gptrec ")):
+                lines.append(shlex.split(words, comments=True))
     return lines
 
 
+TOLD = re.compile(
+    r"`(?:\.venv/bin/)?((?:python |gptrec |benchmarks/|(?:simulator|analysis|gptrec)\.\w+ )[^`]+)`"
+)
+
+
 def inline() -> list[list[str]]:
-    """Every command line between backticks in the text."""
+    """Every command line with a flag between backticks in the text; short names of modules and
+    benchmarks as they are typed.
+    """
     lines = []
     for path in DOCUMENTS:
-        text = path.read_text(encoding="utf-8")
-        for match in re.finditer(r"`(\.venv/bin/(?:python|gptrec)) ([^`]+)`", text):
-            lines.append([match[1], *shlex.split(match[2].replace("\n", " "))])
+        for match in TOLD.finditer(path.read_text(encoding="utf-8")):
+            words = shlex.split(match[1].replace("\n", " "))
+            if any(word.startswith("--") for word in words):
+                if words[0].endswith(".py"):
+                    words.insert(0, "python")
+                elif words[0] not in ("python", "gptrec"):
+                    words[:0] = ["python", "-m"]
+                lines.append(words)
     return lines
 
 
@@ -57,6 +72,7 @@ EVERY = [*commands(), *inline()]
 
 def test_there_is_something_to_check() -> None:
     assert len(commands()) > 20
+    assert len(inline()) > 20
     assert len(blocks("python")) >= 4
 
 
@@ -64,14 +80,18 @@ def test_there_is_something_to_check() -> None:
 def test_a_command_of_the_documents_is_understood(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if words[0].endswith("gptrec"):
+    if words[0] == "gptrec":
         if words[1] == "--help":
             return
         words = [words[0], "-m", COMMANDS[words[1]][0], *words[2:]]
     if words[1] == "-c":
         compile(words[2], "document", "exec")
     elif words[1].endswith(".py"):
-        assert (ROOT / words[1]).is_file()
+        script = (ROOT / words[1]).read_text(encoding="utf-8")
+        flags = {word.partition("=")[0] for word in words if word.startswith("--")}
+        if "add_log_flags" in script:
+            flags -= {f"--{name.replace('_', '-')}" for name in LOG_FLAGS}
+        assert [flag for flag in flags if f'"{flag}"' not in script] == []
     else:
         parser = importlib.import_module(words[2]).parser()
         try:
@@ -127,16 +147,54 @@ def test_the_readme_is_a_page() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) < 800
 
 
-def test_the_first_commands_of_the_readme_end_in_a_verdict(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+QUICKER = {  # what takes most of the time is tested elsewhere
+    "run": ["--quiet", "--no-sensitivity", "--draws", "20", "--users", "300", "--days", "1"],
+}
+LIGHT = ["--policies", "itemknn,popularity"]  # in place of networks where none is named
+ELSEWHERE = {  # minutes, however small
+    "study": "tests/simulator/loop/test_loop.py",
+    "evaluate": "tests/gptrec/offline/test_offline.py",
+}
+SAYS = {
+    "power": "users per arm",
+    "chat": "page 1",
+    "doctor": "torch",
+    "completion": "complete",
+    "--help": "gptrec sample DIR",
+}
+
+
+def lines_of_the_readme() -> list[list[str]]:
+    """Words after `gptrec`, in their order."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    fenced = "".join(re.findall(r"^```\n(.*?)^```$", text, re.S | re.M))
+    found = re.findall(r"^(?:eval \"\$\()?\.venv/bin/gptrec ([^)#\n]*)", fenced, re.M)
+    return [shlex.split(line) for line in found]
+
+
+def test_the_commands_of_the_readme_do_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """One after the other in one folder, as they are typed, but for the size."""
     monkeypatch.chdir(tmp_path)
-    wanted = ("sample sample", "run --log sample/impressions.csv --policies itemknn")
-    lines = [" ".join(words[1:]) for words in commands()]
-    # what takes most of the time is tested elsewhere
-    quicker = ["--quiet", "--no-sensitivity", "--draws", "20", "--users", "500"]
-    for begin in (*wanted, "report --impressions sample/ab.csv", "power --run runs/first"):
-        line = next(line for line in lines if line.startswith(begin))
-        assert main([*line.split(), *(quicker if line.startswith("run") else [])]) == 0
-    verdict = (tmp_path / "runs" / "first" / "report.md").read_text(encoding="utf-8")
+    monkeypatch.setattr("builtins.input", lambda prompt: "q")
+    pages = [(name, code) for name, code in blocks("python") if code.startswith("# my_module.py")]
+    code = dict(pages)["own_policy.md"]
+    Path("my_module.py").write_text(code, encoding="utf-8")
+    lines = lines_of_the_readme()
+    assert len(lines) > 10
+    for words in lines:
+        if words[0] in ELSEWHERE:
+            assert (ROOT / ELSEWHERE[words[0]]).is_file()
+            continue
+        light = LIGHT if words[0] == "run" and "--policies" not in words else []
+        assert main([*words, *QUICKER.get(words[0], []), *light]) == 0, words
+        assert SAYS.get(words[0], "") in capsys.readouterr().out, words
+        if words[0] == "sample":
+            names = {"user": "uid", "item": "iid", "time": "ts", "click": "clicked"}
+            log = pd.read_csv("sample/impressions.csv")[list(names)].rename(columns=names)
+            log.to_csv("events.csv", index=False)
+    verdict = Path("runs/first/report.md").read_text(encoding="utf-8")
     assert re.search(r"\*\*(In this world|Inconclusive).*itemknn.* popularity", verdict)
+    assert all(name in Path("runs/index.html").read_text() for name in ("first", "MyPolicy"))
+    assert Path("runs/judged/report.html").is_file()
