@@ -1,7 +1,7 @@
 """One experiment, top to bottom: fit the users, train the policies, run the worlds, judge."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from os import PathLike
@@ -469,7 +469,7 @@ def _begun(work: _Work, raw: Dataset, workers: int) -> RunFolder:
     default = Experiment().as_dict()
     changed = {name: x for name, x in experiment.as_dict().items() if x != default[name]}
     folder.manifest |= {
-        "command": work.command or f"simulate({experiment!r})",
+        "command": work.command or in_python(experiment, changed),
         "shards": _shards(work, workers),
         "changed": changed,
         "log_name": raw.name,
@@ -491,6 +491,12 @@ def _begun(work: _Work, raw: Dataset, workers: int) -> RunFolder:
     }
     folder.save()
     return folder
+
+
+def in_python(experiment: Experiment, names: Iterable[str]) -> str:
+    """The call that makes the same run, with these settings alone: the others are the defaults."""
+    given = ", ".join(f"{name}={getattr(experiment, name)!r}" for name in names)
+    return f"simulate(Experiment({given}))"
 
 
 LEAST_USERS = 250  # of a shard: fewer of them leave the policies' chunks half empty

@@ -16,6 +16,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from analysis import judge
+from analysis.data.run import open_run
 from analysis.errors import AnalysisError
 from policies.baselines.popularity import Popularity
 from policies.common.errors import InputError
@@ -113,6 +114,15 @@ def test_a_result_shows_its_first_screen(result: Result) -> None:
     assert page.count("<img") == 1
     assert "<table>" in page
     assert "●" in page
+
+
+def test_the_call_that_a_report_prints_makes_the_same_run(result: Result) -> None:
+    manifest = open_run(result.path).manifest
+    call = manifest["command"]
+    made = eval(call, {"Experiment": Experiment, "simulate": lambda experiment: experiment})
+    assert json.loads(json.dumps(made.as_dict())) == manifest["experiment"]
+    assert "slate_size" not in call  # it is as everybody has it
+    assert call in (result.path / "report.md").read_text(encoding="utf-8")
 
 
 def test_figures_are_objects_and_no_backend_is_touched(result: Result) -> None:
