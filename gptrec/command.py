@@ -6,6 +6,7 @@ import sys
 from importlib import import_module
 
 from gptrec.commands import COMMANDS
+from policies.common.arguments import TYPED
 from policies.common.errors import suggestion
 from policies.common.siblings import check
 
@@ -38,7 +39,11 @@ def main(arguments: list[str] | None = None) -> int:
         )
         return 2
     check()
-    status: int = import_module(COMMANDS[words[0]][0]).main(words[1:])
+    typed = TYPED.set(f"gptrec {words[0]}")
+    try:
+        status: int = import_module(COMMANDS[words[0]][0]).main(words[1:])
+    finally:
+        TYPED.reset(typed)
     return status
 
 

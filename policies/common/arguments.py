@@ -2,13 +2,22 @@
 
 import argparse
 from collections.abc import Sequence
+from contextvars import ContextVar
 from typing import Any, NoReturn
 
 from policies.common.errors import shown, suggestion
 
+TYPED: ContextVar[str | None] = ContextVar("typed", default=None)  # in place of python -m MODULE
+
 
 class Parser(argparse.ArgumentParser):
     """As argparse has it, but for how it refuses: without the usage, which is pages long here."""
+
+    def __init__(self, prog: str | None = None, **options: Any):
+        typed = TYPED.get()
+        if typed is not None and prog is not None and prog.startswith("python -m "):
+            prog = typed
+        super().__init__(prog=prog, **options)
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None

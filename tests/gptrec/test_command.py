@@ -20,7 +20,7 @@ def test_every_command_is_there_and_explains_itself(
     with pytest.raises(SystemExit) as ended:
         command.main([name, "--help"])
     assert ended.value.code == 0
-    assert "usage: python -m" in capsys.readouterr().out
+    assert capsys.readouterr().out.startswith(f"usage: gptrec {name} ")
 
 
 def test_no_command_gets_the_list_and_a_wrong_one_the_nearest(
