@@ -108,9 +108,12 @@ def signed(x: float | None, digits: int = 2) -> str:
     return text if rounded else f"+{text}"
 
 
+PLAIN = 1e-5  # below it a number is written with its power of ten
+
+
 def number(x: float | None) -> str:
-    """At most three significant digits; counts with thin spaces; rates below 1 without the leading
-    zero.
+    """At most three significant digits, two below .001; counts with thin spaces; rates below 1
+    without the leading zero.
     """
     if x is None or not math.isfinite(x):
         return "–"
@@ -120,7 +123,12 @@ def number(x: float | None) -> str:
         return f"{x:.0f}"
     if abs(x) >= 1:
         return f"{x:.3g}"
-    text = f"{x:.3f}" if abs(x) >= 0.001 or x == 0 else f"{x:.1e}"
+    if x == 0 or abs(x) >= 0.001:
+        text = f"{x:.3f}"
+    elif abs(x) >= PLAIN:
+        text = f"{x:.{1 - math.floor(math.log10(abs(x)))}f}"
+    else:
+        text = f"{x:.1e}"
     return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
 
 

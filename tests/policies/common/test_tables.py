@@ -2,9 +2,10 @@
 
 import io
 
+import pytest
 from rich.console import Console
 
-from policies.common.tables import Table
+from policies.common.tables import Table, number
 
 TABLE = Table(
     ("arm", "lift", "note"), [["a|b", "1.2 %", "<b>"], ["c", "–", "plain"]], marked=frozenset({1})
@@ -39,3 +40,19 @@ def test_the_terminal_cuts_nothing() -> None:
 def test_columns_are_chosen_by_name() -> None:
     few = TABLE.columns("arm", "note")
     assert few.rows == [["a|b", "<b>"], ["c", "plain"]]
+
+
+@pytest.mark.parametrize(
+    ("x", "text"),
+    [
+        (0.0, ".000"),
+        (-0.0286, "-.029"),
+        (0.00029, ".00029"),
+        (-0.000045, "-.000045"),
+        (2.6e-6, "2.6e-06"),
+        (12345.0, "12\u2009345"),
+        (1.234, "1.23"),
+    ],
+)
+def test_numbers_are_written_as_they_are_read(x: float, text: str) -> None:
+    assert number(x) == text
