@@ -28,6 +28,11 @@ def summary(effects: list[LoopEffect]) -> str:
         "The loop: what a policy does by retraining on its own feedback, beyond what it learns from"
         " as many rows of the same users that it did not choose."
     )
+    if all(effect.seeds == 1 for effect in effects):
+        first += (
+            " With one seed nothing is known of other worlds: what is shown holds of its users, and"
+            " concentration and likeness of pages have no interval."
+        )
     if not said:
         return f"{first} No effect of it on utility, concentration or likeness of pages is shown."
     rest = f" Of {', '.join(others)} no such effect is shown." if others else ""

@@ -65,7 +65,9 @@ def test_a_loop_is_found_and_none_where_there_is_none() -> None:
     text = summary(found)
     assert "sasrec serves users better, concentrates exposure on fewer items" in text
     assert "Of popularity no such effect is shown" in text
+    assert "With one seed" not in text
     assert "No effect of it" in summary(effects(study(2, 0.0), ROUNDS - 1))
+    assert "With one seed nothing is known" in summary(effects(study(2, 0.1, seeds=1), ROUNDS - 1))
 
 
 @pytest.mark.parametrize("of_seed", [0.0, 0.002, 0.02])
