@@ -111,7 +111,7 @@ def _intervals(report: "Report") -> list[tuple[str, str, float, float]]:
     judgement = report.judgement
     test, early = judgement.test, judgement.test.days < judgement.test.planned
     rows = [(e.metric, e.arm, e.low, e.high) for e in judgement.effects]
-    if not early and not (judgement.looked_at and test.looked):
+    if not early and not judgement.by_looks:
         return rows
     rows = [] if early else [row for row in rows if row[0] != test.primary.name]
     if judgement.looked_at:

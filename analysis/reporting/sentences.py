@@ -40,14 +40,13 @@ def verdicts_of(judgement: Judgement) -> list[str]:
     test = judgement.test
     if not judgement.effects:
         return []
-    early = test.days < test.planned
-    if judgement.looked_at and (test.looked or early):
+    if judgement.by_looks:
         looks = {row.arm: row for row in judgement.monitor}
         return [
             looked_verdict(effect, looks[effect.arm], test.days, test.simulated, test.mde)
             for effect in judgement.primary
         ]
-    if early:
+    if test.days < test.planned:
         return [
             f"Day {test.days} of {test.planned}: {test.primary.label} cannot be looked at day by"
             " day; nothing is concluded before the end."
@@ -315,8 +314,8 @@ def monitoring_sentences(judgement: Judgement) -> list[str]:
         if not row.looks or row.method not in BOUNDS:
             continue
         begin = (
-            f"Had somebody looked every day, with {BOUNDS[row.method]}, {row.arm} against"
-            f" {judgement.test.control} would have crossed"
+            f"Looked at every day with {BOUNDS[row.method]}, {row.arm} against"
+            f" {judgement.test.control} crosses"
         )
         size = f"{percent(row.lift)} ({interval(row.low, row.high)})"
         if row.stopped:
@@ -329,7 +328,7 @@ def monitoring_sentences(judgement: Judgement) -> list[str]:
                 f"{begin} no bound in {row.looks[-1].day} of {row.planned} days; the lift, with"
                 f" an interval that allows for the looks, is {size}."
             )
-    if sentences and judgement.looked_at:
+    if sentences and judgement.by_looks:
         sentences.append(
             "The verdict is by these looks; intervals of the tables are for one, at the end."
         )

@@ -170,7 +170,14 @@ class Judgement:
     monitor: list[Monitored] = field(default_factory=list)
     over_time: list[OverTime] = field(default_factory=list)
     segments: Segments = field(default_factory=Segments)
-    looked_at: bool = False  # day by day
+    looked_at: bool = False  # day by day, as the primary metric and the log allow
+
+    @property
+    def by_looks(self) -> bool:
+        """Whether what is concluded has to allow for looks: somebody takes them and may stop, or
+        the planned end has not come. Else one look is taken, at the end.
+        """
+        return self.looked_at and (self.test.looked or self.test.days < self.test.planned)
 
     @property
     def primary(self) -> list[Effect]:

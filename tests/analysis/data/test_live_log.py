@@ -200,6 +200,19 @@ def test_before_the_planned_end_only_a_crossing_concludes_anything(tmp_path: Pat
     assert "with a look a day" in verdict_of(path, "--monitor", "cs")
 
 
+@pytest.mark.parametrize(
+    ("more", "by_looks"), [((), False), (("--days", "30"), True), (("--monitor", "cs"), True)]
+)
+def test_a_report_says_which_interval_is_the_one_to_quote(
+    csv: Path, more: tuple[str, ...], by_looks: bool
+) -> None:
+    assert judge_file(csv, "--control", "old", *more) == 0
+    told = (csv.parent / "report" / "report.md").read_text(encoding="utf-8")
+    assert ("The verdict is by these looks" in told) == by_looks
+    assert ("The verdict looks once, at the end" in told) != by_looks
+    assert "Looked at every day with" in told
+
+
 def test_rows_after_the_planned_end_are_left_out_and_counted(csv: Path) -> None:
     columns = dict(part.split("=") for part in COLUMNS.split(","))
     with open_log(LiveLog(csv, columns, control="old", start="2026-05-03", days=3)) as trial:
