@@ -285,9 +285,13 @@ def who(segments: Segments) -> list[str]:
         lines.append(interaction_sentence(test) + ".")
         place = (test.arm, test.segment)
         lines += _left_out([row for row in segments.left_out if (row.arm, row.segment) == place])
-    judged = {test.segment for test in segments.tests}
-    if silent := [name for name in segments.asked if name not in judged]:
-        lines.append(f"Not two levels with {LEAST_USERS} users in each arm: {', '.join(silent)}.")
+    if segments.silent:
+        judged = {test.segment for test in segments.tests}
+        names = dict.fromkeys(
+            f"{segment} ({arm})" if segment in judged else segment
+            for arm, segment in segments.silent
+        )
+        lines.append(f"Not two levels with {LEAST_USERS} users in each arm: {', '.join(names)}.")
     return lines
 
 
@@ -303,7 +307,7 @@ def _left_out(rows: list[LeftOut]) -> list[str]:
     if rest := largest[NAMED:]:
         users = counted(sum(row.users for row in rest), "user")
         names.append(f"{len(rest)} more ({users})")
-    why = f"fewer than {LEAST_USERS} users in an arm, or no interval"
+    why = f"no value, fewer than {LEAST_USERS} users in an arm, or no interval"
     return [f"Left out of {rows[0].segment} ({why}): {', '.join(names)}."]
 
 

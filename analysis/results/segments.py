@@ -1,6 +1,8 @@
 """For whom: the effect by segment, whether it differs, and sample ratio within each."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -58,12 +60,17 @@ class InteractionTest:
 
 @dataclass(frozen=True)
 class Segments:
-    """What was found in the segments that were asked for."""
+    """What was found in the segments that were asked for.
+
+    Attributes:
+        silent: arm and segment of which nothing is said: not two levels have enough users.
+    """
 
     rows: list[SegmentEffect] = field(default_factory=list)
     tests: list[InteractionTest] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
+    silent: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -81,18 +88,22 @@ def by_segment(table: pd.DataFrame, test: ABTest) -> Segments:
     rows: list[SegmentEffect] = []
     tests: list[InteractionTest] = []
     left_out: list[LeftOut] = []
+    silent: list[tuple[str, str]] = []
     for arm in test.treated:
         own = table[table["bucket"].isin([test.control, arm])]
         for segment in test.segments:
             kept = []
             for level, part in own.groupby(own[segment].fillna(UNKNOWN)):
-                place = (segment, str(level))
-                found = _level(part, place, test.primary, test.control, arm)
-                if found is not None and level != UNKNOWN:
+                found = None
+                if level != UNKNOWN:
+                    place = (segment, str(level))
+                    found = _level(part, place, test.primary, test.control, arm)
+                if found is not None:
                     kept.append(found)
                 else:
                     left_out.append(LeftOut(arm, _short(segment), str(level), len(part)))
             if len(kept) < 2:
+                silent.append((arm, _short(segment)))
                 continue
             rows += [row for row, _ in kept]
             log = np.log1p([row.lift for row, _ in kept])
@@ -103,6 +114,7 @@ def by_segment(table: pd.DataFrame, test: ABTest) -> Segments:
         _corrected(tests, holm),
         [*map(_short, test.segments)],
         left_out,
+        silent,
     )
 
 
@@ -110,7 +122,10 @@ def _short(segment: str) -> str:
     return segment.removeprefix("segment ")
 
 
-def _corrected(rows: list, method) -> list:  # type: ignore[no-untyped-def]
+R = TypeVar("R", SegmentEffect, InteractionTest, SegmentRatio)
+
+
+def _corrected(rows: list[R], method: Callable[[list[float]], np.ndarray]) -> list[R]:
     """With adjusted p-values."""
     if not rows:
         return []

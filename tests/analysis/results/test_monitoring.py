@@ -141,8 +141,27 @@ def test_segments_say_which_levels_they_leave_out() -> None:
     assert sum(told.values()) == 106
     _, left_out, silent = who(found)
     assert left_out == (
-        "Left out of kind (fewer than 50 users in an arm, or no interval): z (60 users),"
+        "Left out of kind (no value, fewer than 50 users in an arm, or no interval): z (60 users),"
         " (no value) (40 users), rare 0 (1 user), rare 1 (1 user), rare 2 (1 user), 3 more"
         " (3 users)."
     )
     assert silent == "Not two levels with 50 users in each arm: all alike."
+
+
+def test_an_arm_whose_segments_are_not_judged_is_named() -> None:
+    n = 3000
+    table = pd.DataFrame(
+        {
+            "user": np.arange(n),
+            "bucket": np.array(["a", "b", "c"])[np.arange(n) % 3],
+            "kind": np.where(np.arange(n) < 1500, "x", "y").astype(object),
+            "clicks": np.random.default_rng(0).poisson(4.0, n).astype(float),
+        }
+    )
+    table.loc[(table["bucket"] == "c") & (table.index > 60), "kind"] = None
+    users = table[["user", "bucket", "kind"]]
+    found = by_segment(table, replace(ab_test("b", "c", "a"), users=users))
+    of_b, silent = who(found)
+    assert of_b.startswith("The effect of b is not shown to differ by kind")
+    assert {row.arm for row in found.left_out} == {"c"}
+    assert silent == "Not two levels with 50 users in each arm: kind (c)."
