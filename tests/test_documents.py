@@ -46,19 +46,19 @@ def commands() -> list[list[str]]:
 
 
 TOLD = re.compile(
-    r"`(?:\.venv/bin/)?((?:python |gptrec |benchmarks/|(?:simulator|analysis|gptrec)\.\w+ )[^`]+)`"
+    r"`(\.venv/bin/)?((?:python |gptrec |benchmarks/|(?:simulator|analysis|gptrec)\.\w+ )[^`]+)`"
 )
 
 
 def inline() -> list[list[str]]:
-    """Every command line with a flag between backticks in the text; short names of modules and
-    benchmarks as they are typed.
+    """Every command line between backticks in the text, with short names of modules and benchmarks
+    as well; what has neither a flag nor the folder of the programs is a name and no command.
     """
     lines = []
     for path in DOCUMENTS:
         for match in TOLD.finditer(path.read_text(encoding="utf-8")):
-            words = shlex.split(match[1].replace("\n", " "))
-            if any(word.startswith("--") for word in words):
+            words = shlex.split(match[2].replace("\n", " "))
+            if match[1] or any(word.startswith("--") for word in words):
                 if words[0].endswith(".py"):
                     words.insert(0, "python")
                 elif words[0] not in ("python", "gptrec"):

@@ -72,8 +72,7 @@ def test_markov_world_is_learned_and_noise_is_not(name: str, noise: bool) -> Non
     if noise:
         answers = np.random.default_rng(1).integers(1, N_ITEMS + 1, N_USERS)
     catalogue = Catalogue.of(np.arange(1, N_ITEMS + 1).astype(str))
-    settings = {**MODELS[name], "epochs": 30} if noise and name == "bert4rec" else MODELS[name]
-    policy, popular = make(name, settings), Popularity()
+    policy, popular = make(name, MODELS[name]), Popularity()
     policy.fit(log, catalogue, generator("markov"))
     popular.fit(log, catalogue, generator("markov"))
     got, base = hit_rate(policy, items, answers), hit_rate(popular, items, answers)
