@@ -2,6 +2,7 @@
 get small tables.
 """
 
+import os
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -29,8 +30,10 @@ def _config() -> dict[str, str | bool | int | float | list[str]]:
 
 
 @cache
-def _in_memory(thread: int) -> duckdb.DuckDBPyConnection:
-    """A database of each thread: to make one takes longer than most queries."""
+def _in_memory(process: int, thread: int) -> duckdb.DuckDBPyConnection:
+    """A database of each thread of each process, as a fork must not share one: to make one takes
+    longer than most queries.
+    """
     return duckdb.connect(config=_config())
 
 
@@ -90,7 +93,7 @@ class Rows:
         """One thread: sums of floats are then the same every time."""
         if self.database is not None:
             return duckdb.connect(str(self.database), read_only=True, config=_config())
-        db = _in_memory(threading.get_ident()).cursor()
+        db = _in_memory(os.getpid(), threading.get_ident()).cursor()
         if self.files:
             db.register("parts", self._parts)
         return db

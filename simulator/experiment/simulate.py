@@ -469,7 +469,7 @@ def _begun(work: _Work, raw: Dataset, workers: int) -> RunFolder:
     default = Experiment().as_dict()
     changed = {name: x for name, x in experiment.as_dict().items() if x != default[name]}
     folder.manifest |= {
-        "command": work.command or in_python(experiment, changed),
+        "command": work.command or _in_python(experiment, changed),
         "shards": _shards(work, workers),
         "changed": changed,
         "log_name": raw.name,
@@ -493,7 +493,7 @@ def _begun(work: _Work, raw: Dataset, workers: int) -> RunFolder:
     return folder
 
 
-def in_python(experiment: Experiment, names: Iterable[str]) -> str:
+def _in_python(experiment: Experiment, names: Iterable[str]) -> str:
     """The call that makes the same run, with these settings alone: the others are the defaults."""
     given = ", ".join(f"{name}={getattr(experiment, name)!r}" for name in names)
     return f"simulate(Experiment({given}))"
