@@ -10,6 +10,7 @@ from analysis.reporting.sentences import (
     explanations,
     off_policy_sentence,
     sensitivity_sentence,
+    who,
 )
 from policies.common.errors import escaped
 from policies.common.tables import Table, in_markdown
@@ -57,6 +58,8 @@ def markdown(report: Report) -> str:
     parts += [table.markdown()] if table is not None else []
     parts.append(tables.arm_table(report.judgement).markdown())
     parts += map(in_markdown, explained(report))
+    if report.judgement.effects:
+        parts += ["## Who", *map(in_markdown, who(report.judgement.segments))]
     for title, section in _sections(report):
         parts += [f"## {title}", section.markdown()]
     simulation = report.simulation

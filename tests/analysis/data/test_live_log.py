@@ -49,6 +49,10 @@ def test_a_csv_log_gets_the_same_report(csv: Path, capsys: pytest.CaptureFixture
     assert {row["segment"] for row in results["segments"]["rows"]} >= {"country", "activity"}
     assert results["monitor"][0]["stopped"] is not None
     assert any("before the start" in text for text in results["remarks"])
+    assert results["segments"]["left_out"] == []
+    assert results["segments"]["silent"] == [["new", "users"]]  # all of them returned
+    for told in (page, (out / "report.md").read_text(encoding="utf-8")):
+        assert "Not two levels with 50 users in each arm: users." in told
 
 
 def test_parquet_in_a_folder_and_numbers_for_times_say_the_same(csv: Path, tmp_path: Path) -> None:
